@@ -1,1 +1,4 @@
 //! agent-runner
+
+pub mod agents;
+pub mod model;

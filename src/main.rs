@@ -1,1 +1,3 @@
+//! The program; everything lies in the library.
+
 fn main() {}

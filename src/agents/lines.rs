@@ -1,0 +1,213 @@
+//! From bytes to lines to events: what all backends share in reading output.
+//!
+//! A backend implements [`LineTranslator`]; [`LineParser`] does the splitting, bounds the memory
+//! and folds the events into the report.
+
+use std::fmt;
+
+use serde_json::Value;
+
+use crate::agents::fold::ReportFold;
+use crate::agents::{AgentExit, TranscriptParser};
+use crate::model::event::AgentEvent;
+use crate::model::process_end::Stream;
+use crate::model::report::AgentReport;
+
+/// The longest line that is kept whole. A longer one is passed over and counted as one unknown
+/// event, so that memory stays bounded whatever is printed. 8 MiB: a CLI that echoes the prompt
+/// does so in one line, and no event of interest is near that size.
+pub const MAX_LINE_BYTES: usize = 8 * 1024 * 1024;
+
+/// The most bytes of standard error that are kept for a translator's last resort.
+pub const STDERR_TAIL_BYTES: usize = 16 * 1024;
+
+/// Reads the lines of one CLI's output.
+pub trait LineTranslator: fmt::Debug {
+    /// Takes one line of standard output, without its line ending, and adds its events.
+    fn stdout_line(&mut self, line: &[u8], events: &mut Vec<AgentEvent>);
+
+    /// Takes one line of standard error. Most CLIs say nothing there that counts.
+    fn stderr_line(&mut self, _line: &[u8], _events: &mut Vec<AgentEvent>) {}
+
+    /// Completes the report from what is only known at the end: the exit status, a result file,
+    /// and, when no closing event told the failure, the tail of standard error.
+    fn conclude(&mut self, exit: &AgentExit<'_>, stderr_tail: &str, report: &mut AgentReport);
+}
+
+/// A [`TranscriptParser`] over a [`LineTranslator`].
+#[derive(Debug)]
+pub struct LineParser<T> {
+    stdout: LineSplitter,
+    stderr: LineSplitter,
+    stderr_tail: Vec<u8>,
+    translator: T,
+    fold: ReportFold,
+}
+
+impl<T: LineTranslator> LineParser<T> {
+    /// A parser at the beginning of both streams.
+    pub fn new(translator: T) -> Self {
+        Self {
+            stdout: LineSplitter::default(),
+            stderr: LineSplitter::default(),
+            stderr_tail: Vec::new(),
+            translator,
+            fold: ReportFold::default(),
+        }
+    }
+
+    fn keep_stderr_tail(&mut self, bytes: &[u8]) {
+        let fresh = &bytes[bytes.len().saturating_sub(STDERR_TAIL_BYTES)..];
+        let excess = (self.stderr_tail.len() + fresh.len()).saturating_sub(STDERR_TAIL_BYTES);
+        self.stderr_tail.drain(..excess);
+        self.stderr_tail.extend_from_slice(fresh);
+    }
+}
+
+impl<T: LineTranslator> TranscriptParser for LineParser<T> {
+    fn feed(&mut self, stream: Stream, bytes: &[u8], events: &mut Vec<AgentEvent>) {
+        let first = events.len();
+        let translator = &mut self.translator;
+        match stream {
+            Stream::Stdout => {
+                self.stdout.push(bytes, |line| match line {
+                    Line::Whole(line) => translator.stdout_line(line, events),
+                    Line::TooLong => events.push(AgentEvent::Other {
+                        kind: "line too long".into(),
+                    }),
+                });
+            }
+            Stream::Stderr => {
+                self.stderr.push(bytes, |line| {
+                    if let Line::Whole(line) = line {
+                        translator.stderr_line(line, events);
+                    }
+                });
+                self.keep_stderr_tail(bytes);
+            }
+        }
+        for event in &events[first..] {
+            self.fold.take(event);
+        }
+    }
+
+    fn finish(mut self: Box<Self>, exit: &AgentExit<'_>) -> AgentReport {
+        let mut events = Vec::new();
+        if let Some(line) = self.stdout.rest() {
+            self.translator.stdout_line(line, &mut events);
+        }
+        if let Some(line) = self.stderr.rest() {
+            self.translator.stderr_line(line, &mut events);
+        }
+        for event in &events {
+            self.fold.take(event);
+        }
+        let mut report = self.fold.finish();
+        let tail = String::from_utf8_lossy(&self.stderr_tail);
+        self.translator.conclude(exit, &tail, &mut report);
+        report
+    }
+}
+
+/// The JSON object in a line; `None` for anything else, a torn line among it. A byte order mark
+/// and a carriage return are passed over.
+pub fn json_object(line: &[u8]) -> Option<Value> {
+    let line = line
+        .strip_prefix(b"\xef\xbb\xbf")
+        .unwrap_or(line)
+        .trim_ascii();
+    if line.first() != Some(&b'{') {
+        return None;
+    }
+    serde_json::from_slice(line).ok()
+}
+
+enum Line<'a> {
+    Whole(&'a [u8]),
+    TooLong,
+}
+
+/// Cuts a stream into lines, however it is split.
+#[derive(Debug, Default)]
+struct LineSplitter {
+    partial: Vec<u8>,
+    /// The line being read is longer than allowed; its bytes are dropped until it ends.
+    too_long: bool,
+}
+
+impl LineSplitter {
+    fn push(&mut self, mut bytes: &[u8], mut take: impl FnMut(Line<'_>)) {
+        while let Some(end) = memchr::memchr(b'\n', bytes) {
+            let (line, rest) = (&bytes[..end], &bytes[end + 1..]);
+            if self.too_long || self.partial.len() + line.len() > MAX_LINE_BYTES {
+                take(Line::TooLong);
+            } else if self.partial.is_empty() {
+                take(Line::Whole(line));
+            } else {
+                self.partial.extend_from_slice(line);
+                take(Line::Whole(&self.partial));
+            }
+            self.partial.clear();
+            self.too_long = false;
+            bytes = rest;
+        }
+        if self.too_long || self.partial.len() + bytes.len() > MAX_LINE_BYTES {
+            self.too_long = true;
+            self.partial = Vec::new();
+        } else {
+            self.partial.extend_from_slice(bytes);
+        }
+    }
+
+    /// The last line, when the stream did not end in a line feed.
+    fn rest(&self) -> Option<&[u8]> {
+        (!self.partial.is_empty()).then_some(&self.partial)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn split(pieces: &[&[u8]]) -> Vec<String> {
+        let mut splitter = LineSplitter::default();
+        let mut lines = Vec::new();
+        for piece in pieces {
+            splitter.push(piece, |line| match line {
+                Line::Whole(line) => lines.push(String::from_utf8_lossy(line).into_owned()),
+                Line::TooLong => lines.push("too long".into()),
+            });
+        }
+        lines.extend(
+            splitter
+                .rest()
+                .map(|line| String::from_utf8_lossy(line).into_owned()),
+        );
+        lines
+    }
+
+    #[test]
+    fn lines_are_the_same_for_every_split() {
+        let text = b"one\n\ntwo\r\nthree";
+        for at in 0..=text.len() {
+            let (a, b) = text.split_at(at);
+            assert_eq!(split(&[a, b]), ["one", "", "two\r", "three"]);
+        }
+    }
+
+    #[test]
+    fn a_line_beyond_the_limit_is_passed_over_and_the_next_is_read() {
+        let long = vec![b'x'; MAX_LINE_BYTES / 2 + 1];
+        assert_eq!(split(&[&long, &long, b"y\nnext\n"]), ["too long", "next"]);
+        let whole: Vec<u8> = [&long[..], &long[..], b"\nnext"].concat();
+        assert_eq!(split(&[&whole]), ["too long", "next"]);
+    }
+
+    #[test]
+    fn only_whole_json_objects_are_taken() {
+        assert!(json_object(b"\xef\xbb\xbf{\"a\":1}\r").is_some());
+        for line in [&b"{\"a\":"[..], b"[1]", b"text {", b"", b"{\"a\":1} x"] {
+            assert!(json_object(line).is_none());
+        }
+    }
+}

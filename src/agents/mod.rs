@@ -1,0 +1,119 @@
+//! The agents: translators between a run and the command line of one coding-agent CLI.
+//!
+//! A backend turns an [`AgentRequest`] into an [`Invocation`] and the bytes that come back into
+//! [`AgentEvent`]s and one [`AgentReport`]. It never spawns, reads a clock or touches a file, so
+//! its contract tests need none of these. A new agent is one file, one line in [`AGENTS`] and its
+//! recorded output under `tests/fixtures/agents/<name>/`.
+
+use std::fmt;
+use std::path::Path;
+
+use thiserror::Error;
+
+use crate::model::event::AgentEvent;
+use crate::model::invocation::Invocation;
+use crate::model::process_end::Stream;
+use crate::model::report::AgentReport;
+
+#[cfg(test)]
+mod contract;
+pub mod fold;
+pub mod lines;
+
+/// Every built-in backend, in the order in which they are listed to people.
+pub const AGENTS: &[&dyn AgentInterface] = &[];
+
+/// The built-in backend of that name.
+pub fn find(name: &str) -> Option<&'static dyn AgentInterface> {
+    AGENTS.iter().copied().find(|agent| agent.name() == name)
+}
+
+/// What one CLI needs to be told, and how what it says is read.
+pub trait AgentInterface: fmt::Debug + Send + Sync {
+    /// The stable name in configuration, records and exit tables. Unique among [`AGENTS`].
+    fn name(&self) -> &'static str;
+
+    /// Names of the environment variables that hold this CLI's own credentials. They alone reach
+    /// the agent although they look like secrets.
+    fn credentials(&self) -> &'static [&'static str];
+
+    /// The command for one run. Pure.
+    ///
+    /// The law: no shell is involved, the program is the request's, and the prompt arrives
+    /// byte-exact whatever it begins with, up to the limit that the CLI has.
+    ///
+    /// # Errors
+    /// When the CLI cannot take this prompt.
+    fn invocation(&self, request: &AgentRequest<'_>) -> Result<Invocation, InvocationError>;
+
+    /// A reader for the output of one run.
+    fn parser(&self) -> Box<dyn TranscriptParser>;
+}
+
+/// Everything that a backend may know of a run.
+#[derive(Clone, Copy, Debug)]
+pub struct AgentRequest<'a> {
+    /// The resolved program file.
+    pub program: &'a Path,
+    /// The repository, absolute; also the working directory and `PWD`.
+    pub repository: &'a Path,
+    /// An existing directory of mode 0700 for files of this run alone, outside the repository.
+    pub private_directory: &'a Path,
+    /// The exact prompt.
+    pub prompt: &'a str,
+    /// The model to name; `None` leaves the choice to the CLI.
+    pub model: Option<&'a str>,
+    /// How much the model should think, in the CLI's own words.
+    pub effort: Option<&'a str>,
+    /// Arguments from the configuration, put behind the backend's own.
+    pub arguments: &'a [String],
+    /// A name for the conversation, where the CLI wants one: `task/agent/run_id`.
+    pub title: &'a str,
+    /// The runner runs as root; some CLIs need to be told that this is meant.
+    pub as_root: bool,
+}
+
+/// Why a backend cannot take a run.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+pub enum InvocationError {
+    /// The CLI takes no prompt of this size.
+    #[error("the prompt has {size} bytes, and {agent} takes at most {limit}")]
+    PromptTooLarge {
+        /// The agent's name.
+        agent: String,
+        /// The prompt's size in bytes.
+        size: usize,
+        /// The most it takes, in bytes.
+        limit: usize,
+    },
+    /// The prompt has a NUL character, which no program can be given in an argument.
+    #[error("the prompt has a NUL character, which cannot be passed in an argument")]
+    Nul,
+    /// The backend needs a model to be named.
+    #[error("{agent} needs a model to be named: without one it would choose a vendor's own")]
+    ModelMissing {
+        /// The agent's name.
+        agent: String,
+    },
+}
+
+/// Reads the output of one run.
+///
+/// The law: the report depends on the bytes of each stream alone, not on how they were split.
+pub trait TranscriptParser: fmt::Debug {
+    /// Takes the next bytes of a stream and adds the events that they complete.
+    fn feed(&mut self, stream: Stream, bytes: &[u8], events: &mut Vec<AgentEvent>);
+
+    /// Ends both streams and tells the report. A last line without a line feed is used when it is
+    /// whole and ignored when it is torn.
+    fn finish(self: Box<Self>, exit: &AgentExit<'_>) -> AgentReport;
+}
+
+/// What is known of the agent's end when its report is made.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AgentExit<'a> {
+    /// The exit status; `None` after a signal.
+    pub code: Option<i32>,
+    /// The content of the invocation's result file, when it was written.
+    pub result_file: Option<&'a str>,
+}

@@ -1,0 +1,109 @@
+//! What the repository shows after a run, set against what it showed before.
+
+use chrono::{DateTime, FixedOffset};
+
+/// The difference that a run's time made to a repository, with every new commit told apart.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct RepositoryChange {
+    /// The commit that was checked out before; `None` in a repository without commits.
+    pub head_before: Option<String>,
+    /// The commit that is checked out now.
+    pub head_after: Option<String>,
+    /// The branch that was checked out before; `None` when HEAD was detached.
+    pub branch_before: Option<String>,
+    /// The branch that is checked out now.
+    pub branch_after: Option<String>,
+    /// Commits that appeared during the run, oldest first.
+    pub commits: Vec<Commit>,
+    /// How the run's own commits were told from others.
+    pub attribution: Attribution,
+    /// Index or work tree had changes before the run.
+    pub dirty_before: bool,
+    /// Index or work tree have changes now.
+    pub dirty_after: bool,
+    /// Paths whose uncommitted state is not what it was before the run; at most
+    /// [`MAX_LISTED_PATHS`].
+    pub left_uncommitted: Vec<String>,
+    /// An operation that was left half-done: `rebase`, `merge`, `cherry-pick`, `revert`, `bisect`.
+    pub in_progress: Option<String>,
+}
+
+/// The most paths that are named in one fact.
+pub const MAX_LISTED_PATHS: usize = 20;
+
+impl RepositoryChange {
+    /// The run's own commits on the branch where it began.
+    pub fn own_commits(&self) -> impl Iterator<Item = &Commit> {
+        self.commits
+            .iter()
+            .filter(|commit| commit.standing == Standing::Own)
+    }
+
+    /// Whether index and work tree are as they were, and no commit of this run exists anywhere.
+    pub fn is_untouched(&self) -> bool {
+        self.left_uncommitted.is_empty()
+            && self.in_progress.is_none()
+            && self.branch_before == self.branch_after
+            && self
+                .commits
+                .iter()
+                .all(|commit| matches!(commit.standing, Standing::Foreign { .. }))
+    }
+}
+
+/// One commit that appeared during the run.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Commit {
+    /// Its full object name.
+    pub id: String,
+    /// The first line of its message.
+    pub subject: String,
+    /// The author's name.
+    pub author: String,
+    /// The author's date.
+    pub date: Option<DateTime<FixedOffset>>,
+    /// Lines added.
+    pub insertions: u64,
+    /// Lines removed.
+    pub deletions: u64,
+    /// It changes a file that git takes for binary.
+    pub binary: bool,
+    /// Every path that it touches.
+    pub files: Vec<String>,
+    /// Those of `files` that the task's `paths` do not allow.
+    pub outside_paths: Vec<String>,
+    /// Whose it is.
+    pub standing: Standing,
+}
+
+/// Whose commit it is, and where it lies.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Standing {
+    /// Made by this run, on the branch where it began.
+    Own,
+    /// Made by this run by amending a commit that was there before.
+    Amended {
+        /// The commit that it replaces.
+        of: String,
+    },
+    /// Made by this run, and not on the branch where it began.
+    Elsewhere {
+        /// The branch that has it; `None` when no branch does.
+        branch: Option<String>,
+    },
+    /// Not made by this run.
+    Foreign {
+        /// How that is known, as a clause: `the reflog entry is not the run's`.
+        why: String,
+    },
+}
+
+/// How the run's own commits were told from others.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Attribution {
+    /// By the run's mark in the reflogs.
+    #[default]
+    Reflog,
+    /// By the range from the old to the new head, because no reflog entry explains it.
+    Range,
+}

@@ -1,0 +1,44 @@
+//! What is spawned for one run, as a value: an agent describes it, the process room carries it out.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// The signal that asks a program to end in good order.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum StopSignal {
+    /// SIGHUP.
+    Hangup,
+    /// SIGINT: codex cleans up its tools only on this one.
+    Interrupt,
+    /// SIGTERM.
+    #[default]
+    Terminate,
+}
+
+/// One command with everything it needs, apart from the inherited environment.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Invocation {
+    /// The resolved program file.
+    pub program: PathBuf,
+    /// Arguments after the program's name.
+    pub arguments: Vec<String>,
+    /// Variables set on top of the inherited environment.
+    pub environment: BTreeMap<String, String>,
+    /// Bytes for standard input, which is closed after them; empty means `/dev/null`.
+    pub stdin: Vec<u8>,
+    /// Files to write before the start, mode 0600, below the request's private directory.
+    pub private_files: Vec<PrivateFile>,
+    /// A file that the program may write and that is read after its end.
+    pub result_file: Option<PathBuf>,
+    /// How to ask it to end.
+    pub stop_signal: StopSignal,
+}
+
+/// A file that only this invocation needs.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PrivateFile {
+    /// Absolute path below the request's private directory.
+    pub path: PathBuf,
+    /// Its whole content.
+    pub contents: Vec<u8>,
+}

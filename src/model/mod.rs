@@ -1,0 +1,20 @@
+//! The vocabulary: what a run is made of, as values. No I/O, no clock, no process, no file format.
+//!
+//! A value of a type in this room is always valid; text from outside is parsed where it enters
+//! ([`ids`], [`duration`]) and trusted afterwards.
+
+pub mod change;
+pub mod clock;
+pub mod duration;
+pub mod event;
+pub mod ids;
+pub mod invocation;
+pub mod outcome;
+pub mod patch;
+pub mod process_end;
+pub mod record;
+pub mod report;
+pub mod reset;
+pub mod task;
+pub mod text;
+pub mod verdict;

@@ -1,0 +1,208 @@
+//! When a rate limit ends, from the forms in which agents say it.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Days, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, TimeZone, Utc};
+use chrono_tz::Tz;
+
+/// The furthest reset that is believed: weekly limits and a day of slack.
+pub const FURTHEST_RESET: Duration = Duration::from_secs(8 * 24 * 3600);
+
+/// The end of a limit as an agent told it, before it is set against a clock.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ResetHint {
+    /// At this moment.
+    At(DateTime<Utc>),
+    /// This long after the agent said so.
+    After(Duration),
+    /// At a time on the wall of a zone.
+    WallClock {
+        /// The date, if told; without one the next such time is meant.
+        date: Option<NaiveDate>,
+        /// The time of day.
+        time: NaiveTime,
+        /// The zone it is told in; `None` is the machine's.
+        zone: Option<Tz>,
+    },
+}
+
+impl ResetHint {
+    /// The moment it means for somebody who hears it at `now` in the zone `local`.
+    ///
+    /// A time that the zone's clock skips is taken as the first moment after the gap, one that it
+    /// shows twice as the earlier. `None` when the moment lies more than [`FURTHEST_RESET`] ahead
+    /// and so cannot be meant.
+    pub fn resolve<Z: TimeZone>(&self, now: DateTime<Utc>, local: &Z) -> Option<DateTime<Utc>> {
+        let moment = match self {
+            Self::At(moment) => *moment,
+            Self::After(wait) => now.checked_add_signed(TimeDelta::from_std(*wait).ok()?)?,
+            Self::WallClock {
+                date,
+                time,
+                zone: Some(zone),
+            } => wall(now, zone, *date, *time)?,
+            Self::WallClock {
+                date,
+                time,
+                zone: None,
+            } => wall(now, local, *date, *time)?,
+        };
+        let furthest = now.checked_add_signed(TimeDelta::from_std(FURTHEST_RESET).ok()?)?;
+        (moment <= furthest).then_some(moment)
+    }
+}
+
+fn wall<Z: TimeZone>(
+    now: DateTime<Utc>,
+    zone: &Z,
+    date: Option<NaiveDate>,
+    time: NaiveTime,
+) -> Option<DateTime<Utc>> {
+    if let Some(date) = date {
+        return moment(zone, date.and_time(time));
+    }
+    let today = now.with_timezone(zone).date_naive();
+    let at = |days| {
+        moment(
+            zone,
+            today.checked_add_days(Days::new(days))?.and_time(time),
+        )
+    };
+    at(0).filter(|moment| *moment > now).or_else(|| at(1))
+}
+
+fn moment<Z: TimeZone>(zone: &Z, wall: NaiveDateTime) -> Option<DateTime<Utc>> {
+    // A gap is at most a day long (Samoa skipped one); steps of a quarter hour find its end.
+    (0..=96)
+        .filter_map(|quarters| wall.checked_add_signed(TimeDelta::minutes(15 * quarters)))
+        .find_map(|wall| zone.from_local_datetime(&wall).earliest())
+        .map(|moment| moment.with_timezone(&Utc))
+}
+
+/// Reads a clock time and what may stand round it: `2:33 AM`, `7pm (UTC)`, `2:51am
+/// (Europe/Berlin)`, `Feb 24th, 2026 12:41 PM`.
+///
+/// The whole text must be of that form, but for a final period.
+pub fn parse_wall_clock(text: &str) -> Option<ResetHint> {
+    let text = text.trim().trim_end_matches('.').trim();
+    let (text, zone) = match text.split_once('(') {
+        Some((text, zone)) => (
+            text.trim(),
+            Some(zone.strip_suffix(')')?.trim().parse::<Tz>().ok()?),
+        ),
+        None => (text, None),
+    };
+    let (date, clock) = match text.rsplit_once(", ") {
+        // `Feb 24th, 2026 12:41 PM`: the year stands before the time.
+        Some((day, rest)) => match rest.split_once(' ') {
+            Some((year, clock)) if year.len() == 4 && year.bytes().all(|b| b.is_ascii_digit()) => {
+                (Some(parse_date(day, year)?), clock)
+            }
+            _ => return None,
+        },
+        None => (None, text),
+    };
+    Some(ResetHint::WallClock {
+        date,
+        time: parse_clock(clock)?,
+        zone,
+    })
+}
+
+fn parse_date(day: &str, year: &str) -> Option<NaiveDate> {
+    let day = day.trim_end_matches(|c: char| c.is_ascii_lowercase());
+    NaiveDate::parse_from_str(&format!("{day} {year}"), "%b %d %Y").ok()
+}
+
+fn parse_clock(text: &str) -> Option<NaiveTime> {
+    let lower = text.trim().to_ascii_lowercase().replace(' ', "");
+    let (digits, afternoon) = match (lower.strip_suffix("am"), lower.strip_suffix("pm")) {
+        (Some(digits), _) => (digits, Some(false)),
+        (_, Some(digits)) => (digits, Some(true)),
+        (None, None) => (lower.as_str(), None),
+    };
+    let (hour, minute) = digits.split_once(':').unwrap_or((digits, "0"));
+    let (hour, minute) = (hour.parse::<u32>().ok()?, minute.parse::<u32>().ok()?);
+    let hour = match afternoon {
+        None if digits.contains(':') => hour,
+        None => return None,
+        Some(_) if hour == 0 || hour > 12 => return None,
+        Some(pm) => hour % 12 + if pm { 12 } else { 0 },
+    };
+    NaiveTime::from_hms_opt(hour, minute, 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> DateTime<Utc> {
+        text.parse().unwrap()
+    }
+
+    fn resolve(text: &str, now: &str, local: Tz) -> Option<String> {
+        let moment = parse_wall_clock(text)?.resolve(at(now), &local)?;
+        Some(moment.format("%F %R").to_string())
+    }
+
+    #[test]
+    fn a_time_without_a_date_is_the_next_such_time_in_its_zone() {
+        let berlin = chrono_tz::Europe::Berlin;
+        let now = "2026-02-19T20:00:00Z";
+        assert_eq!(
+            resolve("2:33 AM", now, Tz::UTC).unwrap(),
+            "2026-02-20 02:33"
+        );
+        assert_eq!(
+            resolve("2:33 AM.", now, berlin).unwrap(),
+            "2026-02-20 01:33"
+        );
+        assert_eq!(resolve("9pm", now, berlin), Some("2026-02-20 20:00".into()));
+        assert_eq!(
+            resolve("10pm (Europe/Berlin)", now, Tz::UTC).unwrap(),
+            "2026-02-19 21:00"
+        );
+        assert_eq!(
+            resolve("7pm (UTC)", now, berlin).unwrap(),
+            "2026-02-20 19:00"
+        );
+        assert_eq!(
+            resolve("12:00am (UTC)", now, berlin).unwrap(),
+            "2026-02-20 00:00"
+        );
+    }
+
+    #[test]
+    fn a_date_is_taken_as_told_and_never_more_than_eight_days_ahead() {
+        let now = "2026-02-19T20:00:00Z";
+        let text = "Feb 24th, 2026 12:41 PM";
+        assert_eq!(resolve(text, now, Tz::UTC).unwrap(), "2026-02-24 12:41");
+        assert_eq!(resolve("Mar 24th, 2026 12:41 PM", now, Tz::UTC), None);
+    }
+
+    #[test]
+    fn a_time_that_daylight_saving_skips_is_the_end_of_the_gap() {
+        // 02:30 does not exist in Berlin on 2027-03-28; the clock goes from 02:00 to 03:00.
+        let now = "2027-03-28T00:00:00Z";
+        assert_eq!(
+            resolve("2:30am", now, chrono_tz::Europe::Berlin).unwrap(),
+            "2027-03-28 01:00"
+        );
+    }
+
+    #[test]
+    fn other_texts_are_no_time() {
+        for text in [
+            "",
+            "soon",
+            "25:00",
+            "13pm",
+            "7",
+            "7pm (Nowhere/Land)",
+            "7pm (UTC",
+            "in 5 minutes",
+        ] {
+            assert_eq!(parse_wall_clock(text), None, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! A task: what is to be done, and what counts as done.
+
+use std::time::Duration;
+
+use crate::model::ids::{AgentName, TaskName};
+
+/// A task with every setting resolved.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Task {
+    /// Its name.
+    pub name: TaskName,
+    /// Where its prompt comes from.
+    pub prompt: PromptSource,
+    /// A run must leave a commit of its own.
+    pub requires_commit: bool,
+    /// A run that changes nothing is good, too.
+    pub allow_no_change: bool,
+    /// Finished runs are told by notification.
+    pub notify: bool,
+    /// Agents meant for it, for the schedule; empty means any.
+    pub agents: Vec<AgentName>,
+    /// The longest run.
+    pub timeout: Duration,
+    /// The longest silence; `None` is no limit.
+    pub stall_timeout: Option<Duration>,
+    /// Shell command lines that must pass after the agent, in this order.
+    pub verify: Vec<String>,
+    /// The longest time for one of them.
+    pub verify_timeout: Duration,
+    /// When it is due, as a cron expression of five fields.
+    pub schedule: Option<String>,
+    /// The zone of `schedule`; `None` is the machine's.
+    pub timezone: Option<String>,
+    /// The least inserted and deleted lines for a commit to count.
+    pub min_changes: u64,
+    /// Globs of the paths that a commit may touch; empty allows all.
+    pub paths: Vec<String>,
+}
+
+/// Where a prompt's text comes from.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum PromptSource {
+    /// A file below the prompts directory.
+    File(String),
+    /// The text itself.
+    Text(String),
+}

@@ -1,0 +1,150 @@
+//! Text for people from text of strangers: shortened, harmless on a terminal, counted in words.
+
+/// Makes text harmless to print: escape sequences and control characters are removed or shown,
+/// line feeds and tabs stay.
+///
+/// What an agent printed may hold sequences that move the cursor, set a title, write the clipboard
+/// or reorder what is read. Whole ANSI sequences are dropped; other control characters (C0 but for
+/// `\n` and `\t`, DEL, C1) and bidirectional controls are written as `\u{..}`.
+pub fn sanitize(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
+        match c {
+            '\n' | '\t' => clean.push(c),
+            '\r' if rest.peek() == Some(&'\n') => {}
+            '\u{1b}' => skip_escape_sequence(&mut rest),
+            '\u{9b}' => skip_until(&mut rest, |c| ('\u{40}'..='\u{7e}').contains(&c)),
+            c if c.is_control() || is_bidirectional_control(c) => {
+                clean.extend(c.escape_unicode());
+            }
+            c => clean.push(c),
+        }
+    }
+    clean
+}
+
+type Chars<'a> = std::iter::Peekable<std::str::Chars<'a>>;
+
+// ECMA-48: CSI ends at a final byte 0x40-0x7e; OSC, DCS, PM, APC and SOS end at BEL or ST.
+fn skip_escape_sequence(rest: &mut Chars<'_>) {
+    match rest.next() {
+        Some('[') => skip_until(rest, |c| ('\u{40}'..='\u{7e}').contains(&c)),
+        Some(']' | 'P' | '^' | '_' | 'X') => {
+            let mut last = '\0';
+            for c in rest.by_ref() {
+                if c == '\u{7}' || c == '\u{9c}' || (last == '\u{1b}' && c == '\\') {
+                    return;
+                }
+                last = c;
+            }
+        }
+        Some(c) if ('\u{20}'..='\u{2f}').contains(&c) => {
+            skip_until(rest, |c| ('\u{30}'..='\u{7e}').contains(&c));
+        }
+        // A two-character sequence, or the end of the text.
+        Some(_) | None => {}
+    }
+}
+
+fn skip_until(rest: &mut Chars<'_>, is_last: impl Fn(char) -> bool) {
+    for c in rest.by_ref() {
+        if is_last(c) || c == '\n' {
+            return;
+        }
+    }
+}
+
+fn is_bidirectional_control(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{61c}')
+}
+
+/// The first line of a text that is not blank, made harmless and at most `max_chars` long.
+pub fn first_line(text: &str, max_chars: usize) -> String {
+    let clean = sanitize(text);
+    let line = clean
+        .lines()
+        .map(str::trim)
+        .find(|line| !line.is_empty())
+        .unwrap_or("");
+    shorten(line, max_chars)
+}
+
+/// Cuts a text to `max_chars` characters, the last of them `…` when something was cut.
+pub fn shorten(text: &str, max_chars: usize) -> String {
+    if text.chars().count() <= max_chars {
+        return text.to_owned();
+    }
+    let mut short: String = text.chars().take(max_chars.saturating_sub(1)).collect();
+    short.push('…');
+    short
+}
+
+/// Cuts the middle out of a text longer than `max_bytes`, on characters' borders; the head gets
+/// two thirds. The result is never longer than `max_bytes` where that is 64 or more.
+pub fn cut_middle(text: &str, max_bytes: usize) -> String {
+    /// Room for the note that stands for the middle.
+    const NOTE_BYTES: usize = 48;
+    if text.len() <= max_bytes {
+        return text.to_owned();
+    }
+    let room = max_bytes.saturating_sub(NOTE_BYTES);
+    let head = floor_boundary(text, room - room / 3);
+    let tail = ceil_boundary(text, text.len() - room / 3);
+    let dropped = tail - head;
+    format!(
+        "{}\n… {dropped} bytes left out …\n{}",
+        &text[..head],
+        &text[tail..]
+    )
+}
+
+fn floor_boundary(text: &str, mut at: usize) -> usize {
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    at
+}
+
+fn ceil_boundary(text: &str, mut at: usize) -> usize {
+    while !text.is_char_boundary(at) {
+        at += 1;
+    }
+    at
+}
+
+/// A number with its noun: `1 commit`, `2 commits`.
+pub fn count(number: usize, noun: &str) -> String {
+    if number == 1 {
+        format!("1 {noun}")
+    } else {
+        format!("{number} {noun}s")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_stranger_prints_cannot_move_the_cursor_or_set_a_title() {
+        let hostile =
+            "a\u{1b}[2J\u{1b}]0;owned\u{7}b\u{1b}]52;c;aGk=\u{1b}\\c\u{9b}31md\u{1b}(Be\r\nf";
+        assert_eq!(sanitize(hostile), "abcde\nf");
+        assert_eq!(sanitize("x\u{8}\u{202e}y\rz"), "x\\u{8}\\u{202e}y\\u{d}z");
+        assert_eq!(sanitize("tab\tand ünï ✓"), "tab\tand ünï ✓");
+    }
+
+    #[test]
+    fn cutting_never_splits_a_character_nor_exceeds_the_limit() {
+        let text = "é✓🎉".repeat(500);
+        for max in 64..400 {
+            let cut = cut_middle(&text, max);
+            assert!(cut.len() <= max, "{max}: {}", cut.len());
+            assert!(cut.contains("left out"));
+        }
+        assert_eq!(cut_middle("short", 64), "short");
+        assert_eq!(shorten("four", 4), "four");
+        assert_eq!(shorten("fives", 4), "fiv…");
+    }
+}
