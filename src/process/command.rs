@@ -1,0 +1,181 @@
+//! Short helper commands, such as git: run to their end under a limit, their output kept.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Read, Write as _};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use thiserror::Error;
+use wait_timeout::ChildExt as _;
+
+/// A helper command.
+#[derive(Clone, Copy, Debug)]
+pub struct HelperCommand<'a> {
+    /// The program, found in the environment's `PATH`.
+    pub program: &'a OsStr,
+    /// Its arguments.
+    pub arguments: &'a [&'a OsStr],
+    /// Its working directory.
+    pub directory: &'a Path,
+    /// Its whole environment.
+    pub environment: &'a [(OsString, OsString)],
+    /// Its standard input.
+    pub stdin: &'a [u8],
+    /// The longest it may take; then it is killed.
+    pub limit: Duration,
+}
+
+/// What a helper command printed, and its exit status.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Captured {
+    /// The exit status; `None` after a signal.
+    pub code: Option<i32>,
+    /// Its standard output.
+    pub stdout: Vec<u8>,
+    /// Its standard error, as text.
+    pub stderr: String,
+}
+
+/// Why a helper command has no result.
+#[derive(Debug, Error)]
+pub enum HelperError {
+    /// It could not be started.
+    #[error("cannot start `{program}`")]
+    NotStarted {
+        /// The program.
+        program: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// It took too long and was killed.
+    #[error("`{program}` did not end within {}", crate::model::duration::words(*limit))]
+    TimedOut {
+        /// The program.
+        program: String,
+        /// The limit.
+        limit: Duration,
+    },
+    /// Its status or output could not be read.
+    #[error("cannot follow `{program}`")]
+    Lost {
+        /// The program.
+        program: String,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// Runs a helper command to its end. Blocks, at most for its limit.
+pub fn run(command: &HelperCommand<'_>) -> Result<Captured, HelperError> {
+    start(command)?.finish()
+}
+
+/// A helper command that was started. Several may run side by side.
+#[derive(Debug)]
+pub struct RunningHelper {
+    program: String,
+    limit: Duration,
+    child: Child,
+    stdout: JoinHandle<io::Result<Vec<u8>>>,
+    stderr: JoinHandle<io::Result<Vec<u8>>>,
+}
+
+/// Starts a helper command.
+pub fn start(command: &HelperCommand<'_>) -> Result<RunningHelper, HelperError> {
+    let program = command.program.to_string_lossy().into_owned();
+    let lost = |source| HelperError::Lost {
+        program: program.clone(),
+        source,
+    };
+    let mut child = builder(command)
+        .spawn()
+        .map_err(|source| HelperError::NotStarted {
+            program: program.clone(),
+            source,
+        })?;
+    let stdout = read_all(child.stdout.take());
+    let stderr = read_all(child.stderr.take());
+    if let Some(mut stdin) = child.stdin.take() {
+        match stdin.write_all(command.stdin) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(lost(error)),
+            // A helper that does not read its input says so by its exit status.
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(RunningHelper {
+        program,
+        limit: command.limit,
+        child,
+        stdout,
+        stderr,
+    })
+}
+
+impl RunningHelper {
+    /// Waits for its end, at most for its limit from now.
+    pub fn finish(mut self) -> Result<Captured, HelperError> {
+        let program = self.program.clone();
+        let lost = |source| HelperError::Lost {
+            program: program.clone(),
+            source,
+        };
+        let Some(status) = self.child.wait_timeout(self.limit).map_err(lost)? else {
+            self.child.kill().map_err(lost)?;
+            self.child.wait().map_err(lost)?;
+            return Err(HelperError::TimedOut {
+                program,
+                limit: self.limit,
+            });
+        };
+        let stdout = joined(self.stdout).map_err(lost)?;
+        let stderr = joined(self.stderr).map_err(lost)?;
+        let stderr = String::from_utf8_lossy(&stderr).into_owned();
+        Ok(Captured {
+            code: status.code(),
+            stdout,
+            stderr,
+        })
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the room that spawns")]
+fn builder(command: &HelperCommand<'_>) -> Command {
+    let mut builder = Command::new(command.program);
+    let stdin = if command.stdin.is_empty() {
+        Stdio::null()
+    } else {
+        Stdio::piped()
+    };
+    builder
+        .args(command.arguments)
+        .current_dir(command.directory)
+        .env_clear()
+        .envs(
+            command
+                .environment
+                .iter()
+                .map(|(name, value)| (name, value)),
+        )
+        .stdin(stdin)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    builder
+}
+
+fn read_all<R: Read + Send + 'static>(pipe: Option<R>) -> JoinHandle<io::Result<Vec<u8>>> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(mut pipe) = pipe {
+            pipe.read_to_end(&mut bytes)?;
+        }
+        Ok(bytes)
+    })
+}
+
+fn joined(reader: JoinHandle<io::Result<Vec<u8>>>) -> io::Result<Vec<u8>> {
+    reader
+        .join()
+        .unwrap_or_else(|_panic| Err(io::Error::other("the reading thread panicked")))
+}

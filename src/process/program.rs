@@ -1,0 +1,75 @@
+//! Finding a program file the way a shell does.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Access, access};
+use thiserror::Error;
+
+/// Why a program cannot be started.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+pub enum ProgramError {
+    /// No directory of the search path has it.
+    #[error("`{name}` is not in PATH ({path})")]
+    NotInPath {
+        /// The name that was looked for.
+        name: String,
+        /// The directories that were searched.
+        path: String,
+    },
+    /// The file does not exist.
+    #[error("`{0}` does not exist")]
+    Missing(PathBuf),
+    /// The file exists, and may not be executed.
+    #[error("`{0}` is not executable")]
+    NotExecutable(PathBuf),
+    /// It is a directory.
+    #[error("`{0}` is a directory")]
+    Directory(PathBuf),
+}
+
+/// Finds `name`: a path when it has a slash, else in the directories of `search_path`.
+pub fn find_program(name: &Path, search_path: &OsStr) -> Result<PathBuf, ProgramError> {
+    if name.as_os_str().as_bytes().contains(&b'/') {
+        return check(name).map(|()| name.to_owned());
+    }
+    let mut refused = None;
+    for directory in std::env::split_paths(search_path).filter(|path| path.is_absolute()) {
+        let file = directory.join(name);
+        match check(&file) {
+            Ok(()) => return Ok(file),
+            Err(ProgramError::Missing(_)) => {}
+            Err(error) => refused = refused.or(Some(error)),
+        }
+    }
+    let path = search_path.to_string_lossy().into_owned();
+    Err(refused.unwrap_or(ProgramError::NotInPath {
+        name: name.display().to_string(),
+        path,
+    }))
+}
+
+fn check(file: &Path) -> Result<(), ProgramError> {
+    let Ok(metadata) = fs::metadata(file) else {
+        return Err(ProgramError::Missing(file.to_owned()));
+    };
+    if metadata.is_dir() {
+        return Err(ProgramError::Directory(file.to_owned()));
+    }
+    access(file, Access::EXEC_OK).map_err(|_errno| ProgramError::NotExecutable(file.to_owned()))
+}
+
+/// The version in the nearest `package.json` above the real program file: how a CLI from npm tells
+/// its version without being started.
+pub fn packaged_version(program: &Path) -> Option<String> {
+    let real = fs::canonicalize(program).ok()?;
+    let manifest = real.ancestors().skip(1).take(6).find_map(|directory| {
+        let manifest = directory.join("package.json");
+        let small = fs::metadata(&manifest).is_ok_and(|metadata| metadata.len() < 1024 * 1024);
+        small.then(|| fs::read_to_string(manifest).ok()).flatten()
+    })?;
+    let manifest: serde_json::Value = serde_json::from_str(&manifest).ok()?;
+    Some(manifest.get("version")?.as_str()?.to_owned())
+}

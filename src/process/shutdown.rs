@@ -1,0 +1,58 @@
+//! Requests to stop, as values: Ctrl-C, SIGTERM and a hang-up.
+
+use std::io;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Waits for the signals that ask the runner to stop.
+///
+/// A hang-up that was ignored when the runner began (`nohup`) stays ignored.
+#[derive(Debug)]
+pub struct Shutdown {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Option<Signal>,
+}
+
+impl Shutdown {
+    /// Begins to listen. From here on the signals do not end the runner by themselves.
+    ///
+    /// # Errors
+    /// When the signals cannot be taken; must be called within a runtime.
+    pub fn listen() -> io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: if is_ignored(libc::SIGHUP) {
+                None
+            } else {
+                Some(signal(SignalKind::hangup())?)
+            },
+        })
+    }
+
+    /// The number of the next such signal.
+    pub async fn next(&mut self) -> i32 {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = self.interrupt.recv() => libc::SIGINT,
+            _ = self.terminate.recv() => libc::SIGTERM,
+            _ = hangup => libc::SIGHUP,
+        }
+    }
+}
+
+/// Whether this process was started with the signal ignored. See proc(5), `SigIgn`.
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask & (1 << (signal - 1)) != 0)
+}

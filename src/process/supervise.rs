@@ -1,0 +1,441 @@
+//! One process tree under limits: started, listened to, ended, and swept up.
+//!
+//! One loop owns the child and selects over its end, its two output pipes, the clock and requests
+//! to stop; the [`Watchdog`] decides. The end is the end of the *process*: a pipe that somebody
+//! still holds is a leak, noted and closed, never a hang. When [`supervise`] returns, nothing of
+//! the tree is alive.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::pin::pin;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::net::unix::pipe;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::model::invocation::StopSignal;
+use crate::model::process_end::{ProcessEnd, ProcessExit, StopReason, Stream};
+use crate::process::containment::{self, MARKER_VARIABLE};
+use crate::process::identity::{self, ProcessStat};
+use crate::process::shutdown::Shutdown;
+use crate::process::system;
+use crate::process::watchdog::{Activity, Happening, Limits, Step, Watchdog};
+
+/// How long an output pipe may stay open after the process has ended.
+const LEAK_WINDOW: Duration = Duration::from_millis(300);
+
+/// The size of one read. Large, because a chatty agent is read in few calls.
+const READ_BYTES: usize = 256 * 1024;
+
+/// The size asked for the output pipes, the most an unprivileged process may have.
+const PIPE_BYTES: usize = 1024 * 1024;
+
+/// A program that was just replaced may be busy for a moment (an agent that updates itself).
+const BUSY_RETRIES: u32 = 5;
+const BUSY_PAUSE: Duration = Duration::from_millis(50);
+
+/// What is started.
+#[derive(Clone, Copy, Debug)]
+pub struct Process<'a> {
+    /// The program file.
+    pub program: &'a Path,
+    /// Its arguments.
+    pub arguments: &'a [String],
+    /// Its working directory.
+    pub directory: &'a Path,
+    /// Its whole environment; the marker is added.
+    pub environment: &'a [(OsString, OsString)],
+    /// Its standard input, closed after these bytes; `/dev/null` when empty.
+    pub stdin: &'a [u8],
+    /// How to ask it to end.
+    pub stop_signal: StopSignal,
+    /// A text that is unique to the run, put into the environment of the whole tree.
+    pub marker: &'a str,
+}
+
+/// Listens to a supervised process.
+pub trait Observer: fmt::Debug {
+    /// Takes what the process printed and tells what it means. Must not block for long.
+    fn printed(&mut self, stream: Stream, bytes: &[u8], elapsed: Duration) -> Activity;
+
+    /// Takes what was done to the process, for the record.
+    fn acted(&mut self, act: Act, elapsed: Duration);
+}
+
+/// What the supervisor did.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Act {
+    /// The process was started under this number.
+    Started(u32),
+    /// It was asked to end.
+    Stopping(StopReason),
+    /// It was killed.
+    Killed,
+    /// It has ended.
+    Ended,
+}
+
+/// Runs one process to its end under `limits`. Never fails: what cannot be started is a
+/// [`ProcessEnd`], too.
+///
+/// Returns at most the grace period and 5 s after a limit. Must run on the main thread, in a
+/// current-thread runtime: the child dies with the thread that spawned it. A dropped future kills
+/// nothing; poll it to its end.
+pub async fn supervise(
+    process: &Process<'_>,
+    limits: Limits,
+    observer: &mut dyn Observer,
+    shutdown: &mut Shutdown,
+) -> ProcessEnd {
+    if let Err(error) = containment::adopt_orphans() {
+        return ProcessEnd::not_started(format!("cannot become the reaper of orphans: {error}"));
+    }
+    let child = match spawn(process).await {
+        Ok(child) => child,
+        Err(error) => return ProcessEnd::not_started(spawn_failure(process, &error)),
+    };
+    let started = Instant::now();
+    let Some(leader) = Leader::new(&child) else {
+        return ProcessEnd::not_started("the process vanished at its start");
+    };
+    observer.acted(Act::Started(child.id()), started.elapsed());
+    let mut tree = Tree {
+        leader,
+        process,
+        observer,
+        started,
+        output_bytes: 0,
+    };
+    match tree.follow(child, limits, shutdown).await {
+        Ok(end) => end,
+        Err(error) => tree.lost(&error),
+    }
+}
+
+async fn spawn(process: &Process<'_>) -> io::Result<Child> {
+    let mut attempt = 0;
+    loop {
+        match system::spawn_leader(&mut command(process)) {
+            Err(error)
+                if error.kind() == io::ErrorKind::ExecutableFileBusy && attempt < BUSY_RETRIES =>
+            {
+                attempt += 1;
+                tokio::time::sleep(BUSY_PAUSE).await;
+            }
+            result => return result,
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the room that spawns")]
+fn command(process: &Process<'_>) -> Command {
+    let mut command = Command::new(process.program);
+    let stdin = if process.stdin.is_empty() {
+        Stdio::null()
+    } else {
+        Stdio::piped()
+    };
+    command
+        .args(process.arguments)
+        .current_dir(process.directory)
+        .env_clear()
+        .envs(
+            process
+                .environment
+                .iter()
+                .map(|(name, value)| (name, value)),
+        )
+        .env(MARKER_VARIABLE, process.marker)
+        .stdin(stdin)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// Says why a program did not start, in words that name what is missing.
+fn spawn_failure(process: &Process<'_>, error: &io::Error) -> String {
+    let program = process.program.display();
+    let directory = process.directory.display();
+    match error.kind() {
+        io::ErrorKind::NotFound if !process.directory.is_dir() => {
+            format!("cannot start `{program}`: its working directory `{directory}` does not exist")
+        }
+        io::ErrorKind::NotFound if process.program.exists() => {
+            format!("cannot start `{program}`: the interpreter in its first line does not exist")
+        }
+        _ => format!("cannot start `{program}`: {error}"),
+    }
+}
+
+/// The process that was spawned, with the identity that outlives its number.
+struct Leader {
+    pid: Pid,
+    stat: ProcessStat,
+}
+
+impl Leader {
+    fn new(child: &Child) -> Option<Self> {
+        let pid = Pid::from_child(child);
+        Some(Self {
+            pid,
+            stat: identity::stat(pid)?,
+        })
+    }
+}
+
+/// A running tree.
+struct Tree<'a> {
+    leader: Leader,
+    process: &'a Process<'a>,
+    observer: &'a mut dyn Observer,
+    started: Instant,
+    output_bytes: u64,
+}
+
+/// Where the loop is.
+enum Phase {
+    Running,
+    /// The process has ended; its pipes are read until this time.
+    Draining(tokio::time::Instant),
+}
+
+impl Tree<'_> {
+    async fn follow(
+        &mut self,
+        mut child: Child,
+        limits: Limits,
+        shutdown: &mut Shutdown,
+    ) -> io::Result<ProcessEnd> {
+        let exit = system::watch_exit(self.leader.pid)?;
+        let mut orphans = signal(SignalKind::child())?;
+        let mut stdout = Output::new(Stream::Stdout, child.stdout.take().map(OwnedFd::from))?;
+        let mut stderr = Output::new(Stream::Stderr, child.stderr.take().map(OwnedFd::from))?;
+        let mut feeding = pin!(feed(
+            child.stdin.take().map(OwnedFd::from),
+            self.process.stdin
+        ));
+        let mut fed = false;
+        let mut watchdog = Watchdog::new(limits);
+        let mut happening = Happening::Time;
+        let mut phase = Phase::Running;
+        let mut elapsed = Duration::ZERO;
+        let mut gave_up = false;
+        let mut buffer = vec![0; READ_BYTES];
+        loop {
+            let deadline = match phase {
+                Phase::Draining(deadline) => {
+                    if !stdout.is_open() && !stderr.is_open()
+                        || deadline <= tokio::time::Instant::now()
+                    {
+                        break;
+                    }
+                    deadline
+                }
+                Phase::Running => match watchdog.advance(self.started.elapsed(), happening) {
+                    Step::WaitUntil(at) => (self.started + at).into(),
+                    step => {
+                        happening = Happening::Time;
+                        if !self.act(step) {
+                            gave_up = true;
+                            elapsed = self.started.elapsed();
+                            break;
+                        }
+                        continue;
+                    }
+                },
+            };
+            happening = Happening::Time;
+            tokio::select! {
+                ended = exit.readable(), if matches!(phase, Phase::Running) => {
+                    ended?.retain_ready();
+                    elapsed = self.started.elapsed();
+                    phase = Phase::Draining(tokio::time::Instant::now() + LEAK_WINDOW);
+                }
+                () = stdout.ready(), if stdout.is_open() => {
+                    let number = stdout.take(&mut buffer);
+                    happening = self.hear(Stream::Stdout, number, &buffer);
+                }
+                () = stderr.ready(), if stderr.is_open() => {
+                    let number = stderr.take(&mut buffer);
+                    happening = self.hear(Stream::Stderr, number, &buffer);
+                }
+                () = &mut feeding, if !fed => fed = true,
+                number = shutdown.next() => happening = Happening::Shutdown(number),
+                _ = orphans.recv() => containment::reap_orphans(Some(self.leader.pid)),
+                () = tokio::time::sleep_until(deadline) => {}
+            }
+        }
+        let leaked_output = !gave_up && (stdout.is_open() || stderr.is_open());
+        // The leader is still unreaped, so its group's number cannot mean another group.
+        self.signal_group(Signal::KILL);
+        let sweep = containment::kill_rest(Some(&self.leader.stat), self.process.marker);
+        for output in [&mut stdout, &mut stderr] {
+            while let Some(number) = output.read_rest(&mut buffer) {
+                self.hear(output.stream, number, &buffer);
+            }
+        }
+        let reaped = system::reap(self.leader.pid);
+        containment::reap_orphans(None);
+        self.observer.acted(Act::Ended, elapsed);
+        let mut unkillable = sweep.unkillable;
+        let (exit, usage) = match reaped {
+            Ok(reaped) => (reaped.exit.clone(), Some(reaped)),
+            Err(error) => {
+                unkillable.push(child.id());
+                (
+                    ProcessExit::Unknown(format!(
+                        "process {} cannot be reaped: {error}",
+                        child.id()
+                    )),
+                    None,
+                )
+            }
+        };
+        Ok(ProcessEnd {
+            exit,
+            stopped: watchdog.stop_reason(),
+            elapsed,
+            max_rss_bytes: usage.as_ref().map(|usage| usage.max_rss_bytes),
+            cpu: usage.as_ref().map(|usage| usage.cpu),
+            output_bytes: self.output_bytes,
+            leaked_output,
+            survivors_killed: sweep.killed,
+            unkillable,
+        })
+    }
+
+    /// Carries out a step of the watchdog; false when the process is to be given up.
+    fn act(&mut self, step: Step) -> bool {
+        let elapsed = self.started.elapsed();
+        match step {
+            Step::WaitUntil(_) => {}
+            Step::Stop(reason) => {
+                self.observer.acted(Act::Stopping(reason), elapsed);
+                self.signal_group(match self.process.stop_signal {
+                    StopSignal::Hangup => Signal::HUP,
+                    StopSignal::Interrupt => Signal::INT,
+                    StopSignal::Terminate => Signal::TERM,
+                });
+                // A stopped process takes the signal only once it continues.
+                self.signal_group(Signal::CONT);
+            }
+            Step::Kill => {
+                self.observer.acted(Act::Killed, elapsed);
+                self.signal_group(Signal::KILL);
+            }
+            Step::GiveUp => return false,
+        }
+        true
+    }
+
+    fn signal_group(&self, signal: Signal) {
+        // ESRCH: the group is gone already, which is what is wanted.
+        if let Err(error) = kill_process_group(self.leader.pid, signal) {
+            tracing::debug!(%error, ?signal, "group not signalled");
+        }
+    }
+
+    fn hear(&mut self, stream: Stream, number: usize, buffer: &[u8]) -> Happening {
+        if number == 0 {
+            return Happening::Time;
+        }
+        self.output_bytes += number as u64;
+        let elapsed = self.started.elapsed();
+        Happening::Printed(self.observer.printed(stream, &buffer[..number], elapsed))
+    }
+
+    /// Ends a tree that could not be followed: descriptors ran out, or the runtime failed.
+    fn lost(&mut self, error: &io::Error) -> ProcessEnd {
+        self.signal_group(Signal::KILL);
+        let sweep = containment::kill_rest(None, self.process.marker);
+        let mut end = ProcessEnd::not_started(String::new());
+        end.exit = ProcessExit::Unknown(format!("the process could not be followed: {error}"));
+        end.elapsed = self.started.elapsed();
+        end.survivors_killed = sweep.killed;
+        end.unkillable = sweep.unkillable;
+        end
+    }
+}
+
+/// Writes the input and closes it. A process that does not read it, or not to its end, is fine.
+async fn feed(stdin: Option<OwnedFd>, bytes: &[u8]) {
+    let Some(Ok(sender)) = stdin.map(pipe::Sender::from_owned_fd) else {
+        return;
+    };
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        if sender.writable().await.is_err() {
+            return;
+        }
+        match sender.try_write(rest) {
+            Ok(written) => rest = &rest[written..],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_broken_pipe) => return,
+        }
+    }
+}
+
+/// One output pipe of the process.
+struct Output {
+    stream: Stream,
+    pipe: Option<pipe::Receiver>,
+}
+
+impl Output {
+    fn new(stream: Stream, pipe: Option<OwnedFd>) -> io::Result<Self> {
+        if let Some(pipe) = &pipe
+            && let Err(error) = rustix::pipe::fcntl_setpipe_size(pipe, PIPE_BYTES)
+        {
+            tracing::debug!(%error, "pipe not enlarged");
+        }
+        Ok(Self {
+            stream,
+            pipe: pipe.map(pipe::Receiver::from_owned_fd).transpose()?,
+        })
+    }
+
+    fn is_open(&self) -> bool {
+        self.pipe.is_some()
+    }
+
+    /// Waits until the pipe can be read or has ended.
+    async fn ready(&self) {
+        if let Some(pipe) = &self.pipe
+            && let Err(error) = pipe.readable().await
+        {
+            tracing::debug!(%error, "the runtime ends");
+        }
+    }
+
+    /// What is left in the pipe, without waiting; `None` when it is empty or has ended.
+    fn read_rest(&mut self, buffer: &mut [u8]) -> Option<usize> {
+        self.pipe.as_ref()?;
+        match self.take(buffer) {
+            0 => None,
+            number => Some(number),
+        }
+    }
+
+    /// Reads without waiting and tells how many bytes came; 0 when none did or the pipe has ended.
+    fn take(&mut self, buffer: &mut [u8]) -> usize {
+        let Some(pipe) = &self.pipe else { return 0 };
+        match pipe.try_read(buffer) {
+            Ok(0) => {
+                self.pipe = None;
+                0
+            }
+            Ok(number) => number,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(error) => {
+                tracing::warn!(%error, stream = ?self.stream, "cannot read the output");
+                self.pipe = None;
+                0
+            }
+        }
+    }
+}
