@@ -1,7 +1,7 @@
 //! Events in, report out: the part of reading that is the same for every agent.
 
 use crate::model::event::{AgentEvent, Count, MessagePart};
-use crate::model::report::{AgentReport, Ending, MAX_MESSAGE_BYTES};
+use crate::model::report::{AgentReport, Ending, ErrorClass, MAX_MESSAGE_BYTES};
 use crate::model::text;
 
 /// The most refused tools that are named in one report.
@@ -83,7 +83,11 @@ impl ReportFold {
             | AgentEvent::Retry { .. }
             | AgentEvent::Warning { .. } => {}
         }
-        report.waiting_for_limit = matches!(event, AgentEvent::RateLimit { .. });
+        report.waiting_for_limit = match event {
+            AgentEvent::RateLimit { .. } => true,
+            AgentEvent::Error(error) => error.class == ErrorClass::RateLimit,
+            _ => false,
+        };
     }
 
     /// The report of everything taken so far.

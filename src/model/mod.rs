@@ -18,3 +18,5 @@ pub mod reset;
 pub mod task;
 pub mod text;
 pub mod verdict;
+#[cfg(test)]
+mod verdict_table;

@@ -196,6 +196,9 @@ fn agent_finding(end: &ProcessEnd, report: &AgentReport) -> Option<Finding> {
             resets: error.resets.clone().or_else(|| report.limit_resets.clone()),
         });
     }
+    if report.waiting_for_limit && matches!(end.exit, ProcessExit::Code(_)) {
+        return Some(limited(report, "the agent gave up"));
+    }
     let unknown = |error: String| {
         Some(Finding::bad(
             Outcome::AgentError,
@@ -259,7 +262,9 @@ fn commit_finding(
     if change.own_commits().any(|commit| counts(commit, policy)) {
         return None;
     }
-    if policy.allow_no_change && change.is_untouched() {
+    // A denied tool, or an output that cannot say that it completed, is no claim of "nothing to do".
+    let nothing_to_do = report.ending == Ending::Completed && class.is_none();
+    if policy.allow_no_change && nothing_to_do && change.is_untouched() {
         return Some(Finding::good(Outcome::NoChange));
     }
     missing(missing_commit_reason(change))
