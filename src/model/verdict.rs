@@ -196,7 +196,8 @@ fn agent_finding(end: &ProcessEnd, report: &AgentReport) -> Option<Finding> {
             resets: error.resets.clone().or_else(|| report.limit_resets.clone()),
         });
     }
-    if report.waiting_for_limit && matches!(end.exit, ProcessExit::Code(_)) {
+    let gave_up = report.ending == Ending::Missing && matches!(end.exit, ProcessExit::Code(_));
+    if report.waiting_for_limit && gave_up {
         return Some(limited(report, "the agent gave up"));
     }
     let unknown = |error: String| {
