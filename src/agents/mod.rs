@@ -15,13 +15,17 @@ use crate::model::invocation::Invocation;
 use crate::model::process_end::Stream;
 use crate::model::report::AgentReport;
 
+pub mod claude;
 #[cfg(test)]
 mod contract;
 pub mod fold;
 pub mod lines;
+pub mod plain;
 
 /// Every built-in backend, in the order in which they are listed to people.
-pub const AGENTS: &[&dyn AgentInterface] = &[];
+pub const AGENTS: &[&dyn AgentInterface] = &[
+    &claude::Claude, //
+];
 
 /// The built-in backend of that name.
 pub fn find(name: &str) -> Option<&'static dyn AgentInterface> {
