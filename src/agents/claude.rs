@@ -66,14 +66,8 @@ impl AgentInterface for Claude {
 
 /// Claude's own arguments and then the configured ones.
 pub(crate) fn arguments(request: &AgentRequest<'_>) -> Vec<String> {
-    let mut arguments = vec![
-        "-p",
-        "--output-format",
-        "stream-json",
-        "--verbose",
-        "--dangerously-skip-permissions",
-        "--no-session-persistence",
-    ];
+    let mut arguments = vec!["-p", "--output-format", "stream-json", "--verbose"];
+    arguments.extend(["--dangerously-skip-permissions", "--no-session-persistence"]);
     arguments.extend(request.model.iter().flat_map(|model| ["--model", model]));
     arguments.extend(request.effort.iter().flat_map(|e| ["--effort", e]));
     arguments.extend(request.arguments.iter().map(String::as_str));
@@ -82,18 +76,14 @@ pub(crate) fn arguments(request: &AgentRequest<'_>) -> Vec<String> {
 
 /// Claude's variables: only the model is talked to, and root is told to be meant.
 pub(crate) fn environment(request: &AgentRequest<'_>) -> BTreeMap<String, String> {
-    let quiet = [
-        "DISABLE_AUTOUPDATER",
-        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC",
-        "DISABLE_TELEMETRY",
+    let mut names = vec!["DISABLE_AUTOUPDATER", "DISABLE_TELEMETRY"];
+    names.extend([
         "DISABLE_ERROR_REPORTING",
-    ];
-    let root = request.as_root.then_some("IS_SANDBOX");
-    quiet
-        .into_iter()
-        .chain(root)
-        .map(|name| (name.to_owned(), "1".to_owned()))
-        .collect()
+        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC",
+    ]);
+    names.extend(request.as_root.then_some("IS_SANDBOX"));
+    let on = |name: &str| (name.to_owned(), "1".to_owned());
+    names.into_iter().map(on).collect()
 }
 
 /// The prompt as claude is given it: unchanged, after one fixed line where it begins with `/`.
@@ -101,11 +91,8 @@ pub(crate) fn environment(request: &AgentRequest<'_>) -> BTreeMap<String, String
 /// # Errors
 /// When it is larger than what claude reads.
 pub(crate) fn stdin(agent: &str, prompt: &str) -> Result<Vec<u8>, InvocationError> {
-    let guard = if prompt.trim_start().starts_with('/') {
-        SLASH_GUARD
-    } else {
-        ""
-    };
+    let is_command = prompt.trim_start().starts_with('/');
+    let guard = if is_command { SLASH_GUARD } else { "" };
     let limit = MAX_PROMPT_BYTES - guard.len();
     if prompt.len() > limit {
         return Err(InvocationError::PromptTooLarge {
@@ -174,7 +161,7 @@ impl Translator {
             self.answer = answer.map(str::to_owned);
             events.push(AgentEvent::Turn);
         }
-        for block in blocks(event) {
+        for block in list(event, "/message/content") {
             events.push(match text_at(block, "/type") {
                 Some("text") if is_own => AgentEvent::Message {
                     text: text_at(block, "/text").unwrap_or_default().to_owned(),
@@ -192,9 +179,8 @@ impl Translator {
     fn rate_limit(&mut self, event: &Value, events: &mut Vec<AgentEvent>) {
         let at = |name: &str| text_at(event, &format!("/rate_limit_info/{name}"));
         let kind = at("rateLimitType").unwrap_or("usage");
-        let resets = event
-            .pointer("/rate_limit_info/resetsAt")
-            .and_then(Value::as_i64)
+        let resets = event["rate_limit_info"]["resetsAt"]
+            .as_i64()
             .and_then(|seconds| DateTime::from_timestamp(seconds, 0))
             .map(ResetHint::At);
         // Beyond the limit an account may go on at extra cost.
@@ -219,7 +205,7 @@ impl Translator {
             usage: usage(result),
             count: Count::Total,
         });
-        if let Some(usd) = result.get("total_cost_usd").and_then(Value::as_f64) {
+        if let Some(usd) = result["total_cost_usd"].as_f64() {
             let count = Count::Total;
             events.push(AgentEvent::Cost { usd, count });
         }
@@ -229,7 +215,7 @@ impl Translator {
             events.push(AgentEvent::PermissionDenied { tool });
         }
         let succeeded = text_at(result, "/subtype") == Some("success")
-            && result.get("is_error") == Some(&Value::Bool(false));
+            && result["is_error"] == Value::Bool(false);
         // Without a turn no model was asked: the answer is claude's own, `Unknown command: …`.
         if succeeded && number_at(result, "/num_turns") != Some(0) {
             let text = text_at(result, "/result").unwrap_or_default().to_owned();
@@ -242,61 +228,53 @@ impl Translator {
     }
 
     fn failed(&self, result: &Value) -> AgentError {
-        let told = list(result, "/errors").iter().find_map(Value::as_str);
-        let message = match (
-            text_at(result, "/result"),
-            text_at(result, "/subtype"),
-            told,
-        ) {
-            (Some(text), ..) if !text.trim().is_empty() => text.trim().to_owned(),
-            (_, subtype, Some(told)) => format!("{told} ({})", subtype.unwrap_or("error")),
-            (_, subtype, None) => subtype.unwrap_or("error without a word").to_owned(),
+        let reason = text_at(result, "/terminal_reason").or(text_at(result, "/subtype"));
+        let reason = reason.unwrap_or("unknown reason");
+        let text = text_at(result, "/result").map_or("", str::trim);
+        let message = match text_at(result, "/errors/0") {
+            _ if !text.is_empty() => text.to_owned(),
+            Some(told) => format!("{told} ({reason})"),
+            None => reason.to_owned(),
         };
         let class = self.class(result, &message);
-        let resets = (class == ErrorClass::RateLimit)
-            .then(|| self.rejected.clone().flatten().or_else(|| resets(&message)))
-            .flatten();
+        let resets = self.rejected.clone().flatten().or_else(|| resets(&message));
         AgentError {
             class,
             message,
-            resets,
+            resets: resets.filter(|_| class == ErrorClass::RateLimit),
         }
     }
 
     fn class(&self, result: &Value, message: &str) -> ErrorClass {
-        let unreachable = message.starts_with("API Error: Unable to connect")
-            || message
-                .trim_start_matches("API Error: ")
-                .starts_with("Request timed out");
         let told = |name| text_at(result, name).unwrap_or_default();
         match (
             told("/subtype"),
             told("/terminal_reason"),
             told("/stop_reason"),
         ) {
-            ("error_max_turns", ..) => return ErrorClass::TurnLimit,
-            ("error_max_budget_usd", ..) => return ErrorClass::BudgetLimit,
+            ("error_max_turns", _, _) => return ErrorClass::TurnLimit,
+            ("error_max_budget_usd", _, _) => return ErrorClass::BudgetLimit,
             (_, "prompt_too_long", _) => return ErrorClass::ContextLimit,
-            (.., "refusal") => return ErrorClass::Refused,
+            (_, _, "refusal") => return ErrorClass::Refused,
+            _ if self.rejected.is_some() => return ErrorClass::RateLimit,
             _ => {}
         }
-        if self.rejected.is_some() || message.starts_with("You've hit your ") {
-            return ErrorClass::RateLimit;
-        }
-        match (
-            self.failure.as_deref(),
-            number_at(result, "/api_error_status"),
-        ) {
-            (Some("rate_limit" | "billing_error"), _) => ErrorClass::RateLimit,
-            (Some("authentication_failed"), _) => ErrorClass::Auth,
-            (Some("model_not_found"), _) => ErrorClass::ModelNotFound,
-            (_, None) if unreachable => ErrorClass::Network,
-            (Some("server_error" | "overloaded"), _) => ErrorClass::Overloaded,
+        let words = message.trim_start_matches("API Error: ");
+        let begins = |beginning| words.starts_with(beginning);
+        let failure = self.failure.as_deref().unwrap_or_default();
+        match (failure, number_at(result, "/api_error_status")) {
+            ("rate_limit" | "billing_error", _) => ErrorClass::RateLimit,
+            _ if begins("You've hit your ") => ErrorClass::RateLimit,
+            ("authentication_failed", _) => ErrorClass::Auth,
+            ("model_not_found", _) => ErrorClass::ModelNotFound,
+            (_, None) if begins("Unable to connect") => ErrorClass::Network,
+            (_, None) if begins("Request timed out") => ErrorClass::Network,
+            ("server_error" | "overloaded", _) => ErrorClass::Overloaded,
             (_, Some(402 | 429)) => ErrorClass::RateLimit,
             (_, Some(401 | 403)) => ErrorClass::Auth,
             (_, Some(404)) => ErrorClass::ModelNotFound,
             (_, Some(500..)) => ErrorClass::Overloaded,
-            (_, _) => ErrorClass::Unknown,
+            _ => ErrorClass::Unknown,
         }
     }
 }
@@ -316,12 +294,8 @@ fn system(event: &Value, events: &mut Vec<AgentEvent>) {
             model: at("/fallback_model"),
             version: None,
         },
-        "status"
-        | "thinking_tokens"
-        | "model_refusal_no_fallback"
-        | "task_started"
-        | "task_updated"
-        | "task_notification" => AgentEvent::Progress,
+        "status" | "thinking_tokens" | "model_refusal_no_fallback" => AgentEvent::Progress,
+        "task_started" | "task_updated" | "task_notification" => AgentEvent::Progress,
         other => AgentEvent::Other {
             kind: format!("system/{other}"),
         },
@@ -331,80 +305,75 @@ fn system(event: &Value, events: &mut Vec<AgentEvent>) {
 fn api_retry(event: &Value) -> AgentEvent {
     let error = text_at(event, "/error").unwrap_or("failed request");
     let status = number_at(event, "/error_status");
-    let told = |pointer| event.pointer(pointer).unwrap_or(&Value::Null);
-    let message = format!(
-        "{error} (status {}), retry {} of {}",
-        told("/error_status"),
-        told("/attempt"),
-        told("/max_retries")
-    );
+    let (attempt, most) = (&event["attempt"], &event["max_retries"]);
+    let message = format!("{error}, retry {attempt} of {most}");
     if error == "rate_limit" || status == Some(429) {
         let resets = None; // The delay is claude's own patience, not the limit's end.
         return AgentEvent::RateLimit { message, resets };
     }
-    let delay = told("/retry_delay_ms")
+    let delay = event["retry_delay_ms"]
         .as_f64()
-        .and_then(|ms| Duration::try_from_secs_f64(ms / 1000.0).ok());
+        .and_then(|millis| Duration::try_from_secs_f64(millis / 1000.0).ok());
     AgentEvent::Retry { message, delay }
 }
 
 fn user(event: &Value, events: &mut Vec<AgentEvent>) {
-    events.extend(
-        blocks(event)
-            .iter()
-            .map(|block| match text_at(block, "/type") {
-                Some("tool_result") => AgentEvent::ToolResult {
-                    failed: block.get("is_error") == Some(&Value::Bool(true)),
-                },
-                _ => AgentEvent::Progress,
-            }),
-    );
-}
-
-fn blocks(event: &Value) -> &[Value] {
-    list(event, "/message/content")
+    events.push(AgentEvent::Progress);
+    for block in list(event, "/message/content") {
+        if text_at(block, "/type") == Some("tool_result") {
+            let failed = block["is_error"] == Value::Bool(true);
+            events.push(AgentEvent::ToolResult { failed });
+        }
+    }
 }
 
 fn list<'a>(value: &'a Value, pointer: &str) -> &'a [Value] {
-    value
-        .pointer(pointer)
-        .and_then(Value::as_array)
-        .map_or(&[], Vec::as_slice)
+    let list = value.pointer(pointer).and_then(Value::as_array);
+    list.map_or(&[], Vec::as_slice)
 }
 
 /// The tokens of the run: those of each model, because `usage` leaves out repeated requests.
 fn usage(result: &Value) -> Usage {
-    let count = |value: &Value, names: [&str; 4]| {
-        let [input, read, written, output] = names.map(|name| value.get(name)?.as_u64());
-        let prompt = [input, read, written].into_iter().flatten();
-        Usage {
-            input_tokens: input.map(|_| prompt.sum()),
-            cached_input_tokens: read,
-            output_tokens: output,
-            reasoning_tokens: None,
-        }
-    };
-    match result.get("modelUsage").and_then(Value::as_object) {
-        Some(models) if !models.is_empty() => {
-            models.values().fold(Usage::default(), |sum, model| {
-                let names = [
-                    "inputTokens",
-                    "cacheReadInputTokens",
-                    "cacheCreationInputTokens",
-                    "outputTokens",
-                ];
-                sum.plus(&count(model, names))
+    match result["modelUsage"].as_object() {
+        Some(models) if !models.is_empty() => models
+            .values()
+            .map(|usage| {
+                tokens(
+                    usage,
+                    [
+                        "inputTokens",
+                        "cacheReadInputTokens",
+                        "cacheCreationInputTokens",
+                        "outputTokens",
+                    ],
+                )
             })
-        }
-        _ => {
-            let names = [
+            .fold(Usage::default(), |sum, one| sum.plus(&one)),
+        _ => tokens(
+            &result["usage"],
+            [
                 "input_tokens",
                 "cache_read_input_tokens",
                 "cache_creation_input_tokens",
                 "output_tokens",
-            ];
-            count(result.get("usage").unwrap_or(&Value::Null), names)
-        }
+            ],
+        ),
+    }
+}
+
+/// Claude counts the tokens that it read from a cache or wrote into it beside its input.
+fn tokens(usage: &Value, names: [&str; 4]) -> Usage {
+    let [input, read, written, output] = names.map(|name| usage[name].as_u64());
+    Usage {
+        input_tokens: input.map(|input| {
+            [read, written]
+                .into_iter()
+                .flatten()
+                .fold(input, u64::saturating_add)
+        }),
+        cached_input_tokens: read,
+        output_tokens: output,
+        reasoning_tokens: None,
     }
 }
 
