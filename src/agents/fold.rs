@@ -81,6 +81,7 @@ impl ReportFold {
             AgentEvent::Other { .. } => report.unknown_events += 1,
             AgentEvent::ToolResult { .. }
             | AgentEvent::Retry { .. }
+            | AgentEvent::Progress
             | AgentEvent::Warning { .. } => {}
         }
         report.waiting_for_limit = match event {

@@ -12,6 +12,7 @@ use crate::agents::{AgentExit, TranscriptParser};
 use crate::model::event::AgentEvent;
 use crate::model::process_end::Stream;
 use crate::model::report::AgentReport;
+use crate::model::text;
 
 /// The longest line that is kept whole. A longer one is passed over and counted as one unknown
 /// event, so that memory stays bounded whatever is printed. 8 MiB: a CLI that echoes the prompt
@@ -20,6 +21,9 @@ pub const MAX_LINE_BYTES: usize = 8 * 1024 * 1024;
 
 /// The most bytes of standard error that are kept for a translator's last resort.
 pub const STDERR_TAIL_BYTES: usize = 16 * 1024;
+
+/// The longest summary of a tool's input.
+pub const MAX_DETAIL_CHARS: usize = 120;
 
 /// Reads the lines of one CLI's output.
 pub trait LineTranslator: fmt::Debug {
@@ -120,6 +124,33 @@ pub fn json_object(line: &[u8]) -> Option<Value> {
         return None;
     }
     serde_json::from_slice(line).ok()
+}
+
+/// The text at a JSON pointer such as `/message/model`.
+pub fn text_at<'a>(value: &'a Value, pointer: &str) -> Option<&'a str> {
+    value.pointer(pointer)?.as_str()
+}
+
+/// The whole number at a JSON pointer.
+pub fn number_at(value: &Value, pointer: &str) -> Option<u64> {
+    value.pointer(pointer)?.as_u64()
+}
+
+/// One short line that says what a tool was called with, from the first of the usual fields.
+pub fn tool_detail(input: &Value) -> Option<String> {
+    const FIELDS: [&str; 9] = [
+        "command",
+        "file_path",
+        "filePath",
+        "absolute_path",
+        "path",
+        "pattern",
+        "query",
+        "url",
+        "description",
+    ];
+    let detail = FIELDS.iter().find_map(|field| input.get(field)?.as_str())?;
+    Some(text::first_line(detail, MAX_DETAIL_CHARS))
 }
 
 enum Line<'a> {

@@ -16,12 +16,18 @@ use crate::model::process_end::Stream;
 use crate::model::report::AgentReport;
 
 #[cfg(test)]
+mod cases;
+pub mod claude;
+pub mod codex;
+#[cfg(test)]
 mod contract;
 pub mod fold;
+pub mod gemini;
 pub mod lines;
+pub mod plain;
 
 /// Every built-in backend, in the order in which they are listed to people.
-pub const AGENTS: &[&dyn AgentInterface] = &[];
+pub const AGENTS: &[&dyn AgentInterface] = &[&codex::Codex, &claude::Claude, &gemini::Gemini];
 
 /// The built-in backend of that name.
 pub fn find(name: &str) -> Option<&'static dyn AgentInterface> {

@@ -82,6 +82,8 @@ pub enum AgentEvent {
     Error(AgentError),
     /// The agent said that it ended, and that it ended well.
     Completed,
+    /// The agent goes on, with nothing to tell: a limit or retry told before is over.
+    Progress,
     /// An event this version does not know; kept and ignored.
     Other {
         /// Its type in the agent's own words.

@@ -109,6 +109,36 @@ pub fn parse_wall_clock(text: &str) -> Option<ResetHint> {
     })
 }
 
+/// Reads the wait with which a text begins: `2s.`, `30 seconds`, `1h 30m`, `1.898s`.
+///
+/// `None` where it begins with something else, or counts in a unit that is no unit of time.
+pub fn parse_wait(text: &str) -> Option<ResetHint> {
+    let mut rest = text.trim_start();
+    let mut seconds = None;
+    while rest.starts_with(|c: char| c.is_ascii_digit()) {
+        let number = leading(rest, |c| c.is_ascii_digit() || c == '.');
+        rest = rest[number.len()..].trim_start();
+        let unit = leading(rest, |c| c.is_ascii_alphabetic());
+        rest = rest[unit.len()..].trim_start();
+        let scale = match unit {
+            "ms" => 0.001,
+            "s" | "sec" | "second" | "seconds" => 1.0,
+            "m" | "min" | "minute" | "minutes" => 60.0,
+            "h" | "hour" | "hours" => 3600.0,
+            "d" | "day" | "days" => 86_400.0,
+            _ => return None,
+        };
+        seconds = Some(seconds.unwrap_or(0.0) + number.parse::<f64>().ok()? * scale);
+    }
+    Duration::try_from_secs_f64(seconds?)
+        .ok()
+        .map(ResetHint::After)
+}
+
+fn leading(text: &str, belongs: impl Fn(char) -> bool) -> &str {
+    &text[..text.find(|c| !belongs(c)).unwrap_or(text.len())]
+}
+
 fn parse_date(day: &str, year: &str) -> Option<NaiveDate> {
     let day = day.trim_end_matches(|c: char| c.is_ascii_lowercase());
     NaiveDate::parse_from_str(&format!("{day} {year}"), "%b %d %Y").ok()
@@ -188,6 +218,32 @@ mod tests {
             resolve("2:30am", now, chrono_tz::Europe::Berlin).unwrap(),
             "2027-03-28 01:00"
         );
+    }
+
+    #[test]
+    fn a_wait_is_read_from_the_beginning_of_a_text() {
+        for (text, millis) in [
+            ("2s. Visit the page.", 2_000),
+            ("3600s.]", 3_600_000),
+            ("30 seconds.", 30_000),
+            ("1h 30m", 5_400_000),
+            ("3 days 4 hours 9 minutes.", 274_140_000),
+            ("1.898s", 1_898),
+            ("20ms", 20),
+        ] {
+            let wait = ResetHint::After(Duration::from_millis(millis));
+            assert_eq!(parse_wait(text), Some(wait), "{text:?}");
+        }
+        for text in [
+            "",
+            "a while",
+            "5 apples",
+            "2",
+            "1.2.3s",
+            "99999999999999999999d",
+        ] {
+            assert_eq!(parse_wait(text), None, "{text:?}");
+        }
     }
 
     #[test]
