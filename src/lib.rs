@@ -1,5 +1,6 @@
 //! agent-runner
 
 pub mod agents;
+pub mod config;
 pub mod model;
 pub mod prompt;
