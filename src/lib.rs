@@ -1,5 +1,7 @@
 //! agent-runner
 
 pub mod agents;
+pub mod config;
 pub mod model;
 pub mod process;
+pub mod prompt;

@@ -113,6 +113,25 @@ fn ceil_boundary(text: &str, mut at: usize) -> usize {
     at
 }
 
+/// The candidate that most likely was meant; `None` when none is near.
+pub fn nearest<'a>(text: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    candidates
+        .map(|candidate| (strsim::jaro(text, candidate), candidate))
+        // The bound that the command line's own suggestions use.
+        .filter(|(likeness, _)| *likeness > 0.7)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate)
+}
+
+/// What would have been right instead of `text`: the nearest candidate, or all of them.
+pub fn suggest<'a>(text: &str, candidates: impl Iterator<Item = &'a str> + Clone) -> String {
+    if let Some(candidate) = nearest(text, candidates.clone()) {
+        return format!("did you mean `{candidate}`?");
+    }
+    let all: Vec<String> = candidates.map(|name| format!("`{name}`")).collect();
+    format!("known: {}", all.join(", "))
+}
+
 /// A number with its noun: `1 commit`, `2 commits`.
 pub fn count(number: usize, noun: &str) -> String {
     if number == 1 {
@@ -146,5 +165,13 @@ mod tests {
         assert_eq!(cut_middle("short", 64), "short");
         assert_eq!(shorten("four", 4), "four");
         assert_eq!(shorten("fives", 4), "fiv…");
+    }
+
+    #[test]
+    fn the_nearest_name_is_suggested_or_all_of_them() {
+        let names = ["server", "topic", "token"];
+        let suggest = |text| suggest(text, names.into_iter());
+        assert_eq!(suggest("topik"), "did you mean `topic`?");
+        assert_eq!(suggest("zz"), "known: `server`, `topic`, `token`");
     }
 }

@@ -1,0 +1,110 @@
+//! The environment, read once: the only place that reads environment variables.
+//!
+//! An empty variable counts as unset.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+
+use crate::model::ids::AgentName;
+
+/// Names the configuration file.
+pub(crate) const CONFIG: &str = "AGENT_RUNNER_CONFIG";
+
+/// An environment variable that sets a key of the configuration file.
+#[derive(Debug)]
+pub(crate) struct Variable {
+    pub(crate) name: &'static str,
+    pub(crate) key: &'static str,
+}
+
+/// Every variable that sets a key. `AGENT_RUNNER_<AGENT>_BIN` comes on top, see
+/// [`binary_variable`].
+pub(crate) const VARIABLES: &[Variable] = &[
+    variable("AGENT_RUNNER_TIMEOUT_SECONDS", "runner.timeout"),
+    variable("AGENT_RUNNER_REPO_ROOT", "runner.repo_root"),
+    variable("AGENT_RUNNER_LOG_ROOT", "runner.log_root"),
+    variable("AGENT_RUNNER_PROMPTS_DIR", "runner.prompts_dir"),
+    variable("AGENT_RUNNER_PATH_PREFIX", "runner.path_prefix"),
+    variable("AGENT_RUNNER_NTFY_SERVER", "ntfy.server"),
+    variable("AGENT_RUNNER_NTFY_TOPIC", "ntfy.topic"),
+    variable("AGENT_RUNNER_NTFY_TOKEN", "ntfy.token"),
+    variable("AGENT_RUNNER_GEMINI_MODEL", "agents.gemini.model"),
+    variable("OLLAMA_MODEL", "agents.ollama.model"),
+    variable("OPENCODE_MODEL", "agents.opencode.model"),
+    variable("QWEN_MODEL", "agents.qwen.model"),
+];
+
+const fn variable(name: &'static str, key: &'static str) -> Variable {
+    Variable { name, key }
+}
+
+/// The variable that names an agent's binary: `AGENT_RUNNER_CODEX_BIN`.
+pub(crate) fn binary_variable(agent: &AgentName) -> String {
+    let agent = agent.as_str().to_ascii_uppercase().replace('-', "_");
+    format!("AGENT_RUNNER_{agent}_BIN")
+}
+
+/// The variables of a process, as they were when it started.
+#[derive(Clone, Default)]
+pub struct Environment {
+    variables: BTreeMap<OsString, OsString>,
+}
+
+impl Environment {
+    /// Reads the variables of this process.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that reads the environment"
+    )]
+    pub fn of_this_process() -> Self {
+        std::env::vars_os().collect()
+    }
+
+    /// Every variable, for what is inherited by an agent. Values may be secret.
+    pub fn variables(&self) -> &BTreeMap<OsString, OsString> {
+        &self.variables
+    }
+
+    /// The value of a variable; `None` when it is unset or empty.
+    pub fn get(&self, name: &str) -> Option<&OsStr> {
+        let value = self.variables.get(OsStr::new(name))?;
+        (!value.is_empty()).then_some(value)
+    }
+
+    pub(crate) fn path(&self, name: &str) -> Option<PathBuf> {
+        self.get(name).map(PathBuf::from)
+    }
+
+    /// The user's home directory, when it is told.
+    pub fn home(&self) -> Option<PathBuf> {
+        self.path("HOME")
+    }
+
+    /// The user's directory for configuration; a relative `XDG_CONFIG_HOME` does not count.
+    pub(crate) fn user_directory(&self) -> Option<PathBuf> {
+        self.path("XDG_CONFIG_HOME")
+            .filter(|path| path.is_absolute())
+            .or_else(|| Some(self.home()?.join(".config")))
+    }
+}
+
+impl<Name: Into<OsString>, Value: Into<OsString>> FromIterator<(Name, Value)> for Environment {
+    fn from_iter<Pairs: IntoIterator<Item = (Name, Value)>>(pairs: Pairs) -> Self {
+        let variables = pairs
+            .into_iter()
+            .map(|(name, value)| (name.into(), value.into()))
+            .collect();
+        Self { variables }
+    }
+}
+
+// By hand: values may be secret.
+impl std::fmt::Debug for Environment {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_set()
+            .entries(self.variables.keys())
+            .finish()
+    }
+}

@@ -1,0 +1,185 @@
+//! The form of the configuration file: its tables and keys, each optional.
+//!
+//! The comments of the keys are the text of `docs/config.md`; a last sentence `Default: …` fills
+//! its own column where the shipped file names no value.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer};
+
+use crate::config::settings::{OllamaMode, PromptChannel, Secret};
+use crate::config::value::{
+    Argument, Glob, Limit, PromptFile, Schedule, Server, Setting, Size, Stall, Taken, Text, Topic,
+    VariableName, Zone,
+};
+use crate::model::ids::{AgentName, TaskName};
+use crate::model::invocation::StopSignal;
+
+/// A whole file.
+#[derive(Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+pub(crate) struct Form {
+    /// What holds for every run.
+    pub(crate) runner: RunnerTable,
+    /// Who commits where the repository's own git configuration names nobody.
+    pub(crate) git: GitTable,
+    /// Where finished runs are told. Without a topic notifications are off.
+    pub(crate) ntfy: NtfyTable,
+    /// One table for each agent. A built-in one takes `binary`, `model`, `effort`, `args`, `env`
+    /// and `pass_env` (and ollama `mode`); a new name makes an agent of your own, which needs
+    /// `command`.
+    #[serde(deserialize_with = "by_name")]
+    #[cfg_attr(test, schemars(with = "BTreeMap<String, AgentTable>"))]
+    pub(crate) agents: BTreeMap<AgentName, AgentTable>,
+    /// One table for each task. A new name makes a task of your own, which needs `prompt` or
+    /// `prompt_text`.
+    #[serde(deserialize_with = "by_name")]
+    #[cfg_attr(test, schemars(with = "BTreeMap<String, TaskTable>"))]
+    pub(crate) tasks: BTreeMap<TaskName, TaskTable>,
+}
+
+#[derive(Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+pub(crate) struct RunnerTable {
+    /// The repository that agents work in. Default: the current directory.
+    pub(crate) repo_root: Setting<PathBuf>,
+    /// The directory of the runs' records and logs. Default: `logs` in the repository.
+    pub(crate) log_root: Setting<PathBuf>,
+    /// The directory of prompt files. Default: `prompts` beside the configuration file, without
+    /// one in the repository.
+    pub(crate) prompts_dir: Setting<PathBuf>,
+    /// Directories put in front of `PATH`, for finding agents and for the agents themselves; in
+    /// the environment variable they are separated by `:`. Default: none.
+    pub(crate) path_prefix: Setting<Vec<PathBuf>>,
+    /// The longest run of a task that names no limit of its own.
+    pub(crate) timeout: Setting<Limit>,
+    /// The longest silence of an agent, for tasks that name none.
+    pub(crate) stall_timeout: Setting<Stall>,
+    /// The time between asking an agent to end and killing it; `0` kills at once.
+    pub(crate) grace_period: Setting<Duration>,
+    /// How long an agent may wait silently for a rate limit before the run is ended.
+    pub(crate) limit_patience: Setting<Duration>,
+    /// The longest time for one command of `verify`, for tasks that name none.
+    pub(crate) verify_timeout: Setting<Limit>,
+    /// How much of the beginning of an agent's output is kept.
+    pub(crate) log_head_bytes: Setting<Size>,
+    /// How much of the end of an agent's output is kept when it is longer than that.
+    pub(crate) log_tail_bytes: Setting<Size>,
+    /// The agents that `--agent auto` tries, in this order.
+    pub(crate) auto_order: Setting<Vec<AgentName>>,
+}
+
+#[derive(Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+pub(crate) struct GitTable {
+    /// Author and committer of the agents' commits.
+    pub(crate) name: Setting<String>,
+    /// The address of author and committer.
+    pub(crate) email: Setting<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+pub(crate) struct NtfyTable {
+    /// The ntfy server.
+    pub(crate) server: Setting<Server>,
+    /// The topic to publish to; on a public server whoever knows it can read along. Default:
+    /// none, which switches notifications off.
+    pub(crate) topic: Setting<Topic>,
+    /// An access token, instead of `username` and `password`. Default: none.
+    pub(crate) token: Setting<Secret>,
+    /// A user of the server. Default: none.
+    pub(crate) username: Setting<String>,
+    /// That user's password. Default: none.
+    pub(crate) password: Setting<Secret>,
+}
+
+#[derive(Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+pub(crate) struct AgentTable {
+    /// Built-in agents: the program, a name to be found in `PATH` or a path. An agent of your own
+    /// names it in `command`; the environment variable works for both. Default: the agent's name.
+    pub(crate) binary: Setting<PathBuf>,
+    /// Agents of your own: the program and its arguments. No shell is involved.
+    pub(crate) command: Setting<Vec<Argument>>,
+    /// Agents of your own: how the prompt reaches the program: by standard input, as its last
+    /// argument, or as the path of a file in its last argument. Default: `stdin`.
+    pub(crate) prompt: Setting<PromptChannel>,
+    /// Agents of your own: how the output is read: `text`, or the name of the built-in agent
+    /// whose format it has. Default: `text`.
+    pub(crate) output: Setting<String>,
+    /// The model to name. Default: the CLI's own choice.
+    pub(crate) model: Setting<String>,
+    /// Agents of your own: the flag that names the model, such as `--model`. Default: none.
+    pub(crate) model_flag: Setting<String>,
+    /// How much the model should think, in the CLI's own words. Default: the CLI's own choice.
+    pub(crate) effort: Setting<String>,
+    /// Arguments put behind the built-in ones. Default: none.
+    pub(crate) args: Setting<Vec<Argument>>,
+    /// Variables set for the agent, on top of what it inherits. Default: none.
+    pub(crate) env: Setting<BTreeMap<VariableName, Secret>>,
+    /// Variables that the agent inherits although their names look secret. Default: none.
+    pub(crate) pass_env: Setting<Vec<VariableName>>,
+    /// Agents of your own: the signal that asks the program to end. Default: `SIGTERM`.
+    pub(crate) stop_signal: Setting<StopSignal>,
+    /// ollama: `launch` lets it start claude with the model, `chat` talks to the model itself and
+    /// applies the patches in its answer. Default: `launch`.
+    pub(crate) mode: Setting<OllamaMode>,
+}
+
+#[derive(Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+pub(crate) struct TaskTable {
+    /// The prompt's file below the prompts directory; a built-in prompt that is missing there is
+    /// taken from the program.
+    pub(crate) prompt: Setting<PromptFile>,
+    /// The prompt itself, instead of a file.
+    pub(crate) prompt_text: Setting<String>,
+    /// A run must leave a commit of its own. Default: `true`.
+    pub(crate) requires_commit: Setting<bool>,
+    /// A run that changes nothing at all is good, too. Default: `false`.
+    pub(crate) allow_no_change: Setting<bool>,
+    /// Finished runs are told by notification. Default: `true`.
+    pub(crate) notify: Setting<bool>,
+    /// The agents that the schedule starts it with. Default: any.
+    pub(crate) agents: Setting<Vec<AgentName>>,
+    /// The longest run. Default: `runner.timeout`.
+    pub(crate) timeout: Setting<Limit>,
+    /// The longest silence of the agent. Default: `runner.stall_timeout`.
+    pub(crate) stall_timeout: Setting<Stall>,
+    /// Shell command lines that must pass after the agent, run in the repository one after
+    /// another. Default: none.
+    pub(crate) verify: Setting<Vec<String>>,
+    /// The longest time for one of them. Default: `runner.verify_timeout`.
+    pub(crate) verify_timeout: Setting<Limit>,
+    /// When it is due. Default: never.
+    pub(crate) schedule: Setting<Schedule>,
+    /// The time zone of `schedule`. Default: the machine's.
+    pub(crate) timezone: Setting<Zone>,
+    /// The least inserted and deleted lines for a commit to count. Default: `1`.
+    pub(crate) min_changes: Setting<NonZeroU64>,
+    /// Globs of the paths, relative to the repository, that a commit may touch. Default: all.
+    pub(crate) paths: Setting<Vec<Glob>>,
+}
+
+fn by_name<'de, D, Name, Table>(deserializer: D) -> Result<BTreeMap<Name, Table>, D::Error>
+where
+    D: Deserializer<'de>,
+    Name: Text + Ord,
+    Table: Deserialize<'de>,
+{
+    let tables = BTreeMap::<Taken<Name>, Table>::deserialize(deserializer)?;
+    Ok(tables
+        .into_iter()
+        .map(|(name, table)| (name.0, table))
+        .collect())
+}

@@ -1,0 +1,132 @@
+//! The configuration: what applies to this call, and where every value comes from.
+//!
+//! Key by key the order is flag, environment, file, default. The defaults are the shipped
+//! `config.toml`, read by the same code as a user's file, so what people read there is in force.
+//! A task's or an agent's own value is more specific than the runner-wide one, whatever layer that
+//! comes from. This room reads one file and takes one look at the environment ([`env`]); it starts
+//! nothing, and checks neither that a binary nor that a directory exists.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::config::env::Environment;
+use crate::config::error::ConfigError;
+use crate::config::layer::Layer;
+use crate::config::origin::Origin;
+use crate::config::settings::Settings;
+
+mod check;
+pub mod env;
+pub mod error;
+mod file;
+mod layer;
+pub mod origin;
+#[cfg(test)]
+mod page;
+mod resolve;
+pub mod settings;
+#[cfg(test)]
+mod tests;
+mod value;
+
+/// The lowest layer: the file that ships with the program.
+const SHIPPED: &str = include_str!("../../config.toml");
+
+/// What the command line says; it beats every other layer.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// `--config`: the configuration file.
+    pub config: Option<PathBuf>,
+    /// `--repo`: the repository.
+    pub repo: Option<PathBuf>,
+    /// `--timeout`: the longest run, for every task.
+    pub timeout: Option<Duration>,
+    /// `--model`: the model, for every agent.
+    pub model: Option<String>,
+}
+
+/// Finds the configuration file, reads it and resolves every setting.
+///
+/// `current_directory` is absolute. Relative paths of a file are relative to its directory, those
+/// of environment and flags to the current directory.
+///
+/// # Errors
+/// At the first wrong key, type or value, and when a file that was named cannot be read.
+pub fn load(
+    environment: &Environment,
+    current_directory: &Path,
+    overrides: &Overrides,
+) -> Result<Settings, ConfigError> {
+    let shipped = Layer::parse(None, SHIPPED)?;
+    let file = find_file(environment, current_directory, overrides)?;
+    let user = match &file {
+        Some(file) => Some(Layer::parse(Some(&file.shown), &file.text)?),
+        None => None,
+    };
+    if let Some(user) = &user {
+        check::own_file(user, &shipped.form)?;
+    }
+    resolve::Resolver {
+        environment,
+        current_directory,
+        overrides,
+        file: file.as_ref().map(|file| file.path.as_path()),
+        user: user.as_ref(),
+        shipped: &shipped,
+    }
+    .settings()
+}
+
+struct FoundFile {
+    /// Absolute.
+    path: PathBuf,
+    /// As people named it, for messages.
+    shown: PathBuf,
+    text: String,
+}
+
+fn find_file(
+    environment: &Environment,
+    current_directory: &Path,
+    overrides: &Overrides,
+) -> Result<Option<FoundFile>, ConfigError> {
+    let named = match (&overrides.config, environment.path(env::CONFIG)) {
+        (Some(path), _) => Some((path.clone(), Origin::Flag("--config"))),
+        (None, Some(path)) => Some((path, Origin::Environment(env::CONFIG.to_owned()))),
+        (None, None) => None,
+    };
+    if let Some((shown, origin)) = named {
+        return read(current_directory, shown, Some(origin)).map(Some);
+    }
+    let places = [
+        Some(PathBuf::from("config.toml")),
+        environment
+            .user_directory()
+            .map(|directory| directory.join("agent-runner/config.toml")),
+    ];
+    for shown in places.into_iter().flatten() {
+        match read(current_directory, shown, None) {
+            Err(ConfigError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+            found => return found.map(Some),
+        }
+    }
+    Ok(None)
+}
+
+fn read(
+    current_directory: &Path,
+    shown: PathBuf,
+    named_by: Option<Origin>,
+) -> Result<FoundFile, ConfigError> {
+    let path = current_directory.join(&shown);
+    match fs::read_to_string(&path) {
+        Ok(text) => Ok(FoundFile { path, shown, text }),
+        Err(source) => Err(ConfigError::Read {
+            path: shown,
+            named_by,
+            source,
+        }),
+    }
+}

@@ -1,0 +1,393 @@
+//! From layers to settings, key by key: flag, environment, file, default.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::config::Overrides;
+use crate::config::env::{self, Environment};
+use crate::config::error::ConfigError;
+use crate::config::file::{AgentTable, Form, NtfyTable, RunnerTable, TaskTable};
+use crate::config::layer::Layer;
+use crate::config::origin::{Origin, Sourced};
+use crate::config::settings::{
+    AgentSettings, CommandSettings, GitSettings, NtfyCredentials, NtfySettings, OllamaMode,
+    RunnerSettings, Secret, Settings, TaskSettings,
+};
+use crate::config::value::{Argument, Limit, Server, Setting, Text, Topic, VariableName};
+use crate::model::ids::{AgentName, TaskName};
+use crate::model::task::{PromptSource, Task};
+
+/// All layers of one call. The files are checked.
+pub(crate) struct Resolver<'a> {
+    pub(crate) environment: &'a Environment,
+    pub(crate) current_directory: &'a Path,
+    pub(crate) overrides: &'a Overrides,
+    /// The user's file, absolute.
+    pub(crate) file: Option<&'a Path>,
+    pub(crate) user: Option<&'a Layer<'a>>,
+    pub(crate) shipped: &'a Layer<'a>,
+}
+
+/// The same table of every file that has it, the highest layer first.
+struct Tables<'a, T>(Vec<(&'a Layer<'a>, &'a T)>);
+
+impl<T> Tables<'_, T> {
+    fn find<V, U>(&self, get: impl Fn(&T) -> &Setting<V>) -> Option<Sourced<U>>
+    where
+        V: Clone + Into<U>,
+    {
+        let mut found = self
+            .0
+            .iter()
+            .filter_map(|(layer, table)| layer.sourced(get(table)));
+        found.next().map(|sourced| sourced.map(Into::into))
+    }
+
+    /// The value of a key that the shipped file has.
+    fn value<V, U>(&self, get: impl Fn(&T) -> &Setting<V>) -> Sourced<U>
+    where
+        V: Clone + Into<U>,
+    {
+        self.find(get).expect("the shipped config.toml has the key")
+    }
+
+    fn list<V, U>(&self, get: impl Fn(&T) -> &Setting<Vec<V>>) -> Sourced<Vec<U>>
+    where
+        V: Clone + Into<U>,
+    {
+        let list = self.find::<Vec<V>, Vec<V>>(get);
+        list.unwrap_or_else(|| Sourced::default(Vec::new()))
+            .map(|list| list.into_iter().map(Into::into).collect())
+    }
+
+    fn or_default<V: Clone + Default>(&self, get: impl Fn(&T) -> &Setting<V>) -> V {
+        self.find(get)
+            .map(|sourced| sourced.value)
+            .unwrap_or_default()
+    }
+}
+
+impl Resolver<'_> {
+    pub(crate) fn settings(&self) -> Result<Settings, ConfigError> {
+        let runner = self.runner()?;
+        let timeout = self.timeout_flag()?;
+        let git = self.tables(|form| Some(&form.git));
+        let forms = || self.layers().map(|layer| &layer.form);
+        Ok(Settings {
+            file: self.file.map(Path::to_owned),
+            git: GitSettings {
+                name: git.value(|git| &git.name),
+                email: git.value(|git| &git.email),
+            },
+            ntfy: self.ntfy()?,
+            agents: forms()
+                .flat_map(|form| form.agents.keys())
+                .map(|name| Ok((name.clone(), self.agent(name)?)))
+                .collect::<Result<_, _>>()?,
+            tasks: forms()
+                .flat_map(|form| form.tasks.keys())
+                .map(|name| (name.clone(), self.task(name, timeout.as_ref(), &runner)))
+                .collect(),
+            runner,
+        })
+    }
+
+    fn layers(&self) -> impl Iterator<Item = &Layer<'_>> {
+        self.user.into_iter().chain([self.shipped])
+    }
+
+    fn tables<'a, T>(&'a self, get: impl Fn(&'a Form) -> Option<&'a T>) -> Tables<'a, T> {
+        let found = self.layers().map(|layer| Some((layer, get(&layer.form)?)));
+        Tables(found.flatten().collect())
+    }
+
+    fn runner(&self) -> Result<RunnerSettings, ConfigError> {
+        let tables = self.tables(|form| Some(&form.runner));
+        let flag = self.overrides.repo.clone();
+        let repo_root = flag
+            .map(|path| self.absolute(Sourced::new(path, Origin::Flag("--repo"))))
+            .or_else(|| self.directory("runner.repo_root", &tables, |runner| &runner.repo_root))
+            .unwrap_or_else(|| Sourced::default(self.current_directory.to_owned()));
+        let log_root = self
+            .directory("runner.log_root", &tables, |runner| &runner.log_root)
+            .unwrap_or_else(|| Sourced::default(repo_root.value.join("logs")));
+        let prompts_dir = self
+            .directory("runner.prompts_dir", &tables, |runner| &runner.prompts_dir)
+            .unwrap_or_else(|| {
+                let beside = self.file.and_then(Path::parent);
+                Sourced::default(beside.unwrap_or(&repo_root.value).join("prompts"))
+            });
+        Ok(RunnerSettings {
+            repo_root,
+            log_root,
+            prompts_dir,
+            path_prefix: self.path_prefix(&tables),
+            timeout: self
+                .variable::<Limit, _>("runner.timeout")?
+                .unwrap_or_else(|| tables.value(|runner| &runner.timeout)),
+            stall_timeout: tables.value(|runner| &runner.stall_timeout),
+            grace_period: tables.value(|runner| &runner.grace_period),
+            limit_patience: tables.value(|runner| &runner.limit_patience),
+            verify_timeout: tables.value(|runner| &runner.verify_timeout),
+            log_head_bytes: tables.value(|runner| &runner.log_head_bytes),
+            log_tail_bytes: tables.value(|runner| &runner.log_tail_bytes),
+            auto_order: tables.value(|runner| &runner.auto_order),
+        })
+    }
+
+    fn path_prefix(&self, tables: &Tables<'_, RunnerTable>) -> Sourced<Vec<PathBuf>> {
+        let variable = self.raw_variable("runner.path_prefix").map(|variable| {
+            variable.map(|value| {
+                std::env::split_paths(value)
+                    .filter(|path| !path.as_os_str().is_empty())
+                    .collect()
+            })
+        });
+        let paths = variable.unwrap_or_else(|| tables.list(|runner| &runner.path_prefix));
+        let base = self.base(&paths.origin);
+        paths.map(|paths| paths.iter().map(|path| self.join(base, path)).collect())
+    }
+
+    fn ntfy(&self) -> Result<NtfySettings, ConfigError> {
+        let tables: Tables<'_, NtfyTable> = self.tables(|form| Some(&form.ntfy));
+        let token = self
+            .variable::<Secret, _>("ntfy.token")?
+            .or_else(|| tables.find(|ntfy| &ntfy.token));
+        let name: Option<Sourced<String>> = tables.find(|ntfy| &ntfy.username);
+        let password: Option<Sourced<Secret>> = tables.find(|ntfy| &ntfy.password);
+        let user = name.zip(password).map(|(name, password)| {
+            let password = password.value;
+            name.map(|name| NtfyCredentials::User { name, password })
+        });
+        Ok(NtfySettings {
+            server: self
+                .variable::<Server, _>("ntfy.server")?
+                .unwrap_or_else(|| tables.value(|ntfy| &ntfy.server)),
+            topic: self
+                .variable::<Topic, _>("ntfy.topic")?
+                .or_else(|| tables.find(|ntfy| &ntfy.topic)),
+            // A token of the environment beats a user of the file.
+            credentials: token
+                .map(|token| token.map(NtfyCredentials::Token))
+                .or(user),
+        })
+    }
+
+    fn agent(&self, name: &AgentName) -> Result<AgentSettings, ConfigError> {
+        let tables: Tables<'_, AgentTable> = self.tables(|form| form.agents.get(name));
+        let command: Option<Sourced<Vec<Argument>>> = tables.find(|agent| &agent.command);
+        let (program, command) = match command {
+            Some(Sourced { value, origin }) => {
+                let mut words = value.into_iter().map(String::from);
+                let program = words
+                    .next()
+                    .expect("a command without a program is refused");
+                let command = CommandSettings {
+                    arguments: words.collect(),
+                    prompt: tables.or_default(|agent| &agent.prompt),
+                    model_flag: tables
+                        .find(|agent| &agent.model_flag)
+                        .map(|flag| flag.value),
+                    stop_signal: tables.or_default(|agent| &agent.stop_signal),
+                };
+                (Some(Sourced::new(program.into(), origin)), Some(command))
+            }
+            None => (tables.find(|agent| &agent.binary), None),
+        };
+        let binary_variable = env::binary_variable(name);
+        let program = program.map(|program| match self.environment.get(&binary_variable) {
+            Some(path) => Sourced::new(path.into(), Origin::Environment(binary_variable)),
+            None => program,
+        });
+        let interface = match (&command, tables.or_default(|agent| &agent.mode)) {
+            (Some(_), _) => tables
+                .find(|agent| &agent.output)
+                .map_or_else(|| "text".to_owned(), |output| output.value),
+            (None, OllamaMode::Chat) => format!("{name}_chat"),
+            (None, OllamaMode::Launch) => name.to_string(),
+        };
+        let flag = self.overrides.model.clone();
+        let variable = self.variable::<String, _>(&format!("agents.{name}.model"))?;
+        let environment: Option<Sourced<BTreeMap<VariableName, Secret>>> =
+            tables.find(|agent| &agent.env);
+        Ok(AgentSettings {
+            name: name.clone(),
+            interface,
+            binary: program.map(|program| self.program(program)),
+            command,
+            model: flag
+                .map(|model| Sourced::new(model, Origin::Flag("--model")))
+                .or(variable)
+                .or_else(|| tables.find(|agent| &agent.model)),
+            effort: tables.find(|agent| &agent.effort),
+            arguments: tables.list(|agent| &agent.args),
+            environment: environment
+                .unwrap_or_else(|| Sourced::default(BTreeMap::new()))
+                .map(|pairs| {
+                    let pairs = pairs.into_iter();
+                    pairs.map(|(name, value)| (name.into(), value)).collect()
+                }),
+            pass_environment: tables.list(|agent| &agent.pass_env),
+        })
+    }
+
+    fn task(
+        &self,
+        name: &TaskName,
+        timeout: Option<&Sourced<Duration>>,
+        runner: &RunnerSettings,
+    ) -> TaskSettings {
+        let tables: Tables<'_, TaskTable> = self.tables(|form| form.tasks.get(name));
+        let mut origins = Origins(BTreeMap::new());
+        let prompt = tables.0.iter().find_map(|(layer, task)| {
+            let file = layer.sourced(&task.prompt);
+            let file = file.map(|file| file.map(|file| PromptSource::File(file.0)));
+            let text = || layer.sourced(&task.prompt_text);
+            file.or_else(|| Some(text()?.map(PromptSource::Text)))
+        });
+        let mut switch = |key, default, get: fn(&TaskTable) -> &Setting<bool>| {
+            origins.keep(key, tables.find(get)).unwrap_or(default)
+        };
+        let requires_commit = switch("requires_commit", true, |task| &task.requires_commit);
+        let allow_no_change = switch("allow_no_change", false, |task| &task.allow_no_change);
+        let notify = switch("notify", true, |task| &task.notify);
+        let timeout = timeout
+            .cloned()
+            .or_else(|| tables.find(|task| &task.timeout))
+            .unwrap_or_else(|| runner.timeout.clone());
+        let stall_timeout = tables
+            .find(|task| &task.stall_timeout)
+            .unwrap_or_else(|| runner.stall_timeout.clone());
+        let verify_timeout = tables
+            .find(|task| &task.verify_timeout)
+            .unwrap_or_else(|| runner.verify_timeout.clone());
+        let task = Task {
+            name: name.clone(),
+            prompt: origins
+                .keep("prompt", prompt)
+                .expect("a task without a prompt is refused"),
+            requires_commit,
+            allow_no_change,
+            notify,
+            agents: origins.value("agents", tables.list(|task| &task.agents)),
+            timeout: origins.value("timeout", timeout),
+            stall_timeout: origins.value("stall_timeout", stall_timeout),
+            verify: origins.value("verify", tables.list(|task| &task.verify)),
+            verify_timeout: origins.value("verify_timeout", verify_timeout),
+            schedule: origins.keep("schedule", tables.find(|task| &task.schedule)),
+            timezone: origins.keep("timezone", tables.find(|task| &task.timezone)),
+            min_changes: origins
+                .keep("min_changes", tables.find(|task| &task.min_changes))
+                .unwrap_or(1),
+            paths: origins.value("paths", tables.list(|task| &task.paths)),
+        };
+        TaskSettings {
+            task,
+            origins: origins.0,
+        }
+    }
+
+    fn timeout_flag(&self) -> Result<Option<Sourced<Duration>>, ConfigError> {
+        let Some(timeout) = self.overrides.timeout else {
+            return Ok(None);
+        };
+        let flag = "--timeout";
+        match Limit::new(timeout) {
+            Ok(limit) => Ok(Some(Sourced::new(limit.into(), Origin::Flag(flag)))),
+            Err(problem) => Err(ConfigError::Wrong {
+                place: flag.to_owned(),
+                problem,
+            }),
+        }
+    }
+
+    /// The environment variable for a key, when it is set.
+    fn raw_variable(&self, key: &str) -> Option<Sourced<&OsStr>> {
+        let name = env::VARIABLES.iter().find(|known| known.key == key)?.name;
+        let value = self.environment.get(name)?;
+        Some(Sourced::new(value, Origin::Environment(name.to_owned())))
+    }
+
+    fn variable<T, U>(&self, key: &str) -> Result<Option<Sourced<U>>, ConfigError>
+    where
+        T: Text + Into<U>,
+    {
+        let Some(variable) = self.raw_variable(key) else {
+            return Ok(None);
+        };
+        let not_text = || format!("not UTF-8; it must be {}", T::EXPECTED);
+        match variable
+            .value
+            .to_str()
+            .ok_or_else(not_text)
+            .and_then(T::read)
+        {
+            Ok(value) => Ok(Some(Sourced::new(value.into(), variable.origin))),
+            Err(problem) => Err(ConfigError::Wrong {
+                place: variable.origin.to_string(),
+                problem,
+            }),
+        }
+    }
+
+    fn directory(
+        &self,
+        key: &str,
+        tables: &Tables<'_, RunnerTable>,
+        get: impl Fn(&RunnerTable) -> &Setting<PathBuf>,
+    ) -> Option<Sourced<PathBuf>> {
+        let variable = self.raw_variable(key);
+        let directory = variable.map(|variable| variable.map(PathBuf::from));
+        Some(self.absolute(directory.or_else(|| tables.find(get))?))
+    }
+
+    /// A bare name is looked up in `PATH` later; everything else is a path.
+    fn program(&self, program: Sourced<PathBuf>) -> Sourced<PathBuf> {
+        if program.value.components().count() == 1 {
+            return program;
+        }
+        self.absolute(program)
+    }
+
+    fn absolute(&self, path: Sourced<PathBuf>) -> Sourced<PathBuf> {
+        let base = self.base(&path.origin);
+        path.map(|path| self.join(base, &path))
+    }
+
+    /// Where the relative paths of a layer start.
+    fn base(&self, origin: &Origin) -> &Path {
+        match origin {
+            Origin::File { .. } => self.file.and_then(Path::parent),
+            Origin::Flag(_) | Origin::Environment(_) | Origin::Default => None,
+        }
+        .unwrap_or(self.current_directory)
+    }
+
+    fn join(&self, base: &Path, path: &Path) -> PathBuf {
+        // Neither TOML nor the environment lines of a crontab have a shell that would do it.
+        let in_home = path
+            .strip_prefix("~")
+            .ok()
+            .and_then(|rest| Some(self.environment.home()?.join(rest)));
+        // Collecting the components drops `.` and doubled separators.
+        base.join(in_home.as_deref().unwrap_or(path))
+            .components()
+            .collect()
+    }
+}
+
+/// Where the values of one task come from; what is not in it is a default.
+struct Origins(BTreeMap<&'static str, Origin>);
+
+impl Origins {
+    fn value<T>(&mut self, key: &'static str, sourced: Sourced<T>) -> T {
+        self.0.insert(key, sourced.origin);
+        sourced.value
+    }
+
+    fn keep<T>(&mut self, key: &'static str, sourced: Option<Sourced<T>>) -> Option<T> {
+        sourced.map(|sourced| self.value(key, sourced))
+    }
+}

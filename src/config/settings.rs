@@ -1,0 +1,228 @@
+//! The resolved settings: what the rest of the program works with.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::config::origin::{Origin, Sourced};
+use crate::model::ids::{AgentName, TaskName};
+use crate::model::invocation::StopSignal;
+use crate::model::task::Task;
+use crate::model::text;
+
+/// Everything that is set for this call. Paths are absolute.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The configuration file that was found.
+    pub file: Option<PathBuf>,
+    /// What holds for every run.
+    pub runner: RunnerSettings,
+    /// Who commits where the repository names nobody.
+    pub git: GitSettings,
+    /// Where finished runs are told.
+    pub ntfy: NtfySettings,
+    /// Every agent, built in or configured.
+    pub agents: BTreeMap<AgentName, AgentSettings>,
+    /// Every task, built in or configured.
+    pub tasks: BTreeMap<TaskName, TaskSettings>,
+}
+
+impl Settings {
+    /// The agent that a person named.
+    pub fn agent(&self, name: &str) -> Result<&AgentSettings, UnknownName> {
+        let known = |known: &&AgentSettings| known.name.as_str() == name;
+        let names = self.agents.keys().map(AgentName::as_str);
+        (self.agents.values().find(known)).ok_or_else(|| UnknownName::new("agent", name, names))
+    }
+
+    /// The task that a person named.
+    pub fn task(&self, name: &str) -> Result<&TaskSettings, UnknownName> {
+        let known = |known: &&TaskSettings| known.task.name.as_str() == name;
+        let names = self.tasks.keys().map(TaskName::as_str);
+        (self.tasks.values().find(known)).ok_or_else(|| UnknownName::new("task", name, names))
+    }
+}
+
+/// A person named an agent or a task that is not configured.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+#[error("there is no {noun} `{name}`; {suggestion}")]
+pub struct UnknownName {
+    noun: &'static str,
+    name: String,
+    suggestion: String,
+}
+
+impl UnknownName {
+    fn new<'a>(
+        noun: &'static str,
+        name: &str,
+        names: impl Iterator<Item = &'a str> + Clone,
+    ) -> Self {
+        Self {
+            noun,
+            name: name.to_owned(),
+            suggestion: text::suggest(name, names),
+        }
+    }
+}
+
+/// What holds for every run.
+#[derive(Clone, Debug)]
+pub struct RunnerSettings {
+    /// The repository that agents work in.
+    pub repo_root: Sourced<PathBuf>,
+    /// The directory of records and logs.
+    pub log_root: Sourced<PathBuf>,
+    /// The directory of prompt files; it need not exist.
+    pub prompts_dir: Sourced<PathBuf>,
+    /// Directories to put in front of `PATH`.
+    pub path_prefix: Sourced<Vec<PathBuf>>,
+    /// The longest run of a task that names no limit.
+    pub timeout: Sourced<Duration>,
+    /// The longest silence, for tasks that name none; `None` is no limit.
+    pub stall_timeout: Sourced<Option<Duration>>,
+    /// The time between the stop signal and SIGKILL; zero kills at once.
+    pub grace_period: Sourced<Duration>,
+    /// The longest silent wait for a rate limit.
+    pub limit_patience: Sourced<Duration>,
+    /// The longest time for one command of `verify`, for tasks that name none.
+    pub verify_timeout: Sourced<Duration>,
+    /// Bytes of an output's beginning that are kept.
+    pub log_head_bytes: Sourced<u64>,
+    /// Bytes of an output's end that are kept.
+    pub log_tail_bytes: Sourced<u64>,
+    /// The agents that `auto` tries, in this order.
+    pub auto_order: Sourced<Vec<AgentName>>,
+}
+
+/// The identity of commits where the repository has none.
+#[derive(Clone, Debug)]
+pub struct GitSettings {
+    /// The name.
+    pub name: Sourced<String>,
+    /// The address.
+    pub email: Sourced<String>,
+}
+
+/// Where finished runs are told.
+#[derive(Clone, Debug)]
+pub struct NtfySettings {
+    /// The server's URL.
+    pub server: Sourced<String>,
+    /// The topic; `None` switches notifications off.
+    pub topic: Option<Sourced<String>>,
+    /// How the server knows us; `None` publishes without credentials.
+    pub credentials: Option<Sourced<NtfyCredentials>>,
+}
+
+/// How an ntfy server knows us.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum NtfyCredentials {
+    /// An access token.
+    Token(Secret),
+    /// A user of the server.
+    User {
+        /// The user's name.
+        name: String,
+        /// The user's password.
+        password: Secret,
+    },
+}
+
+/// One agent.
+#[derive(Clone, Debug)]
+pub struct AgentSettings {
+    /// Its name.
+    pub name: AgentName,
+    /// Which backend speaks to it: a built-in agent's name, `ollama_chat`, or `text`.
+    pub interface: String,
+    /// The program, a name to be found in `PATH` or an absolute path; `None` when the agent is
+    /// part of the runner itself.
+    pub binary: Option<Sourced<PathBuf>>,
+    /// How an agent that exists in the configuration alone is called; `None` for built-in ones.
+    pub command: Option<CommandSettings>,
+    /// The model to name; `None` leaves the choice to the CLI.
+    pub model: Option<Sourced<String>>,
+    /// How much the model should think, in the CLI's own words.
+    pub effort: Option<Sourced<String>>,
+    /// Arguments to put behind the backend's own.
+    pub arguments: Sourced<Vec<String>>,
+    /// Variables to set on top of what is inherited. They often hold keys.
+    pub environment: Sourced<BTreeMap<String, Secret>>,
+    /// Variables to inherit although their names look secret.
+    pub pass_environment: Sourced<Vec<String>>,
+}
+
+/// How a configured agent is called.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct CommandSettings {
+    /// Arguments after the program.
+    pub arguments: Vec<String>,
+    /// How the prompt reaches it.
+    pub prompt: PromptChannel,
+    /// The flag that names the model; `None` when it takes none.
+    pub model_flag: Option<String>,
+    /// The signal that asks it to end.
+    pub stop_signal: StopSignal,
+}
+
+/// How a prompt reaches a configured agent.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum PromptChannel {
+    /// By standard input.
+    #[default]
+    Stdin,
+    /// As the last argument.
+    Argument,
+    /// In a file whose path is the last argument.
+    File,
+}
+
+/// What ollama is used for.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum OllamaMode {
+    /// It starts claude with its model.
+    #[default]
+    Launch,
+    /// The model itself answers with patches.
+    Chat,
+}
+
+/// One task.
+#[derive(Clone, Debug)]
+pub struct TaskSettings {
+    /// The task with every setting resolved.
+    pub task: Task,
+    pub(crate) origins: BTreeMap<&'static str, Origin>,
+}
+
+impl TaskSettings {
+    /// Where the value of a key comes from, such as `timeout`.
+    pub fn origin(&self, key: &str) -> &Origin {
+        self.origins.get(key).unwrap_or(&Origin::Default)
+    }
+}
+
+/// A value that must not be shown: `Debug` prints `***`.
+#[derive(Clone, Eq, PartialEq)]
+pub struct Secret(String);
+
+impl Secret {
+    pub(crate) fn new(value: String) -> Self {
+        Self(value)
+    }
+
+    /// The value itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("***")
+    }
+}

@@ -1,0 +1,567 @@
+//! The values of a configuration, checked where they are read: in the file and in the environment
+//! by the same code.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
+use std::num::NonZeroU64;
+use std::ops::Range;
+use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
+
+use serde::de::{Error, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer};
+use toml::Spanned;
+
+use crate::config::settings::{OllamaMode, PromptChannel, Secret};
+use crate::model::duration;
+use crate::model::ids::{AgentName, TaskName};
+use crate::model::invocation::StopSignal;
+use crate::model::text;
+
+/// One key of a file: unset, or a value with its place.
+pub(crate) struct Setting<T>(Option<Spanned<T>>);
+
+impl<T> Setting<T> {
+    pub(crate) fn get(&self) -> Option<&T> {
+        self.0.as_ref().map(Spanned::get_ref)
+    }
+
+    pub(crate) fn span(&self) -> Option<Range<usize>> {
+        self.0.as_ref().map(Spanned::span)
+    }
+}
+
+impl<T> Default for Setting<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<'de, T: Value> Deserialize<'de> for Setting<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Whole<T>(T);
+        impl<'de, T: Value> Deserialize<'de> for Whole<T> {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                T::take(deserializer).map(Self)
+            }
+        }
+        let value = Spanned::<Whole<T>>::deserialize(deserializer)?;
+        let span = value.span();
+        Ok(Self(Some(Spanned::new(span, value.into_inner().0))))
+    }
+}
+
+/// What a key can hold.
+pub(crate) trait Value: Sized {
+    /// Reads it from a file.
+    fn take<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error>;
+
+    /// What may stand there, for `docs/config.md`.
+    #[cfg(test)]
+    fn words() -> String;
+}
+
+/// A value that is written as text, in the file and in the environment.
+pub(crate) trait Text: Sized {
+    /// What may stand there: "must be …".
+    const EXPECTED: &'static str;
+    /// A whole number may stand there without quotes.
+    const NUMBER: bool = false;
+    /// `false` may stand there and means `"off"`.
+    const SWITCH: bool = false;
+
+    /// Reads and checks it; the error says what would be right.
+    fn read(text: &str) -> Result<Self, String>;
+}
+
+/// A [`Text`] as serde reads it.
+#[derive(Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct Taken<T>(pub(crate) T);
+
+impl<'de, T: Text> Deserialize<'de> for Taken<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextVisitor<T>(PhantomData<T>);
+        impl<T: Text> Visitor<'_> for TextVisitor<T> {
+            type Value = T;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str(T::EXPECTED)
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+                T::read(text).map_err(E::custom)
+            }
+
+            fn visit_i64<E: Error>(self, number: i64) -> Result<T, E> {
+                if T::NUMBER {
+                    return self.visit_str(&number.to_string());
+                }
+                Err(E::invalid_type(Unexpected::Signed(number), &self))
+            }
+
+            fn visit_bool<E: Error>(self, value: bool) -> Result<T, E> {
+                if T::SWITCH && !value {
+                    return self.visit_str("off");
+                }
+                Err(E::invalid_type(Unexpected::Bool(value), &self))
+            }
+        }
+        deserializer
+            .deserialize_any(TextVisitor(PhantomData))
+            .map(Self)
+    }
+}
+
+impl<T: Text> Value for T {
+    fn take<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Taken::deserialize(deserializer).map(|taken| taken.0)
+    }
+
+    #[cfg(test)]
+    fn words() -> String {
+        T::EXPECTED.to_owned()
+    }
+}
+
+impl Value for bool {
+    fn take<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::deserialize(deserializer)
+    }
+
+    #[cfg(test)]
+    fn words() -> String {
+        "`true` or `false`".to_owned()
+    }
+}
+
+impl Value for NonZeroU64 {
+    fn take<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::deserialize(deserializer)
+    }
+
+    #[cfg(test)]
+    fn words() -> String {
+        "a whole number from 1".to_owned()
+    }
+}
+
+impl<T: Text> Value for Vec<T> {
+    fn take<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let elements = Vec::<Taken<T>>::deserialize(deserializer)?;
+        Ok(elements.into_iter().map(|taken| taken.0).collect())
+    }
+
+    #[cfg(test)]
+    fn words() -> String {
+        format!("a list, each {}", T::EXPECTED)
+    }
+}
+
+impl<K: Text + Ord, V: Text> Value for BTreeMap<K, V> {
+    fn take<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let pairs = BTreeMap::<Taken<K>, Taken<V>>::deserialize(deserializer)?;
+        Ok(pairs
+            .into_iter()
+            .map(|(key, value)| (key.0, value.0))
+            .collect())
+    }
+
+    #[cfg(test)]
+    fn words() -> String {
+        format!("a table from {} to {}", K::EXPECTED, V::EXPECTED)
+    }
+}
+
+#[cfg(test)]
+impl<T: Value> schemars::JsonSchema for Setting<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        T::words().into()
+    }
+
+    fn json_schema(_generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "title": T::words() })
+    }
+}
+
+fn not_blank(text: &str) -> Result<&str, String> {
+    if text.trim().is_empty() {
+        return Err("empty text says nothing".to_owned());
+    }
+    without_nul(text)
+}
+
+// No path, argument or variable can hold one; said here, it has a line.
+fn without_nul(text: &str) -> Result<&str, String> {
+    if text.contains('\0') {
+        return Err("a NUL character cannot be passed on".to_owned());
+    }
+    Ok(text)
+}
+
+impl Text for String {
+    const EXPECTED: &'static str = "text";
+
+    fn read(text: &str) -> Result<Self, String> {
+        not_blank(text).map(str::to_owned)
+    }
+}
+
+impl Text for PathBuf {
+    const EXPECTED: &'static str = "a path";
+
+    fn read(text: &str) -> Result<Self, String> {
+        not_blank(text).map(Self::from)
+    }
+}
+
+impl Text for Secret {
+    const EXPECTED: &'static str = "text";
+
+    fn read(text: &str) -> Result<Self, String> {
+        without_nul(text).map(|text| Self::new(text.to_owned()))
+    }
+}
+
+impl Text for AgentName {
+    const EXPECTED: &'static str = "an agent's name";
+
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse()
+            .map_err(|error: crate::model::ids::NameError| error.to_string())
+    }
+}
+
+impl Text for TaskName {
+    const EXPECTED: &'static str = "a task's name";
+
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse()
+            .map_err(|error: crate::model::ids::NameError| error.to_string())
+    }
+}
+
+/// Longer limits are mistakes, and sums of them would overflow a clock.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+
+impl Text for Duration {
+    const EXPECTED: &'static str = "a duration such as `90s` or `15m`, or a number of seconds";
+    const NUMBER: bool = true;
+
+    fn read(text: &str) -> Result<Self, String> {
+        let duration = duration::parse(text).map_err(|error| error.to_string())?;
+        if duration > LONGEST {
+            return Err("more than a year is no limit".to_owned());
+        }
+        Ok(duration)
+    }
+}
+
+/// A duration that is not zero.
+#[derive(Clone, Copy)]
+pub(crate) struct Limit(Duration);
+
+impl Limit {
+    pub(crate) fn new(duration: Duration) -> Result<Self, String> {
+        if duration.is_zero() {
+            return Err("zero would end a run before it starts".to_owned());
+        }
+        if duration > LONGEST {
+            return Err("more than a year is no limit".to_owned());
+        }
+        Ok(Self(duration))
+    }
+}
+
+impl From<Limit> for Duration {
+    fn from(limit: Limit) -> Self {
+        limit.0
+    }
+}
+
+impl Text for Limit {
+    const EXPECTED: &'static str = Duration::EXPECTED;
+    const NUMBER: bool = true;
+
+    fn read(text: &str) -> Result<Self, String> {
+        Self::new(Duration::read(text)?)
+    }
+}
+
+/// A limit that can be switched off.
+#[derive(Clone, Copy)]
+pub(crate) struct Stall(Option<Duration>);
+
+impl From<Stall> for Option<Duration> {
+    fn from(stall: Stall) -> Self {
+        stall.0
+    }
+}
+
+impl Text for Stall {
+    const EXPECTED: &'static str = "a duration such as `5m`, a number of seconds, or `off`";
+    const NUMBER: bool = true;
+    const SWITCH: bool = true;
+
+    fn read(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        let duration = Duration::read(text).map_err(|problem| format!("{problem}; or `off`"))?;
+        if duration.is_zero() {
+            return Err(
+                "zero would end a run before it starts; `off` switches the limit off".to_owned(),
+            );
+        }
+        Ok(Self(Some(duration)))
+    }
+}
+
+/// A number of bytes.
+#[derive(Clone, Copy)]
+pub(crate) struct Size(u64);
+
+impl From<Size> for u64 {
+    fn from(size: Size) -> Self {
+        size.0
+    }
+}
+
+impl Text for Size {
+    const EXPECTED: &'static str = "a size such as `64MiB`, or a number of bytes";
+    const NUMBER: bool = true;
+
+    fn read(text: &str) -> Result<Self, String> {
+        let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic() || c == ' ');
+        let unit = match text[digits.len()..].trim_start() {
+            "" | "B" => Some(1),
+            "KiB" => Some(1 << 10),
+            "MiB" => Some(1 << 20),
+            "GiB" => Some(1 << 30),
+            _ => None,
+        };
+        let number = digits.parse::<u64>().ok().filter(|number| *number > 0);
+        number
+            .zip(unit)
+            .and_then(|(number, unit)| number.checked_mul(unit))
+            .map(Self)
+            .ok_or_else(|| {
+                format!("`{text}` is no size: write `64MiB`, `512KiB` or a number of bytes")
+            })
+    }
+}
+
+/// One of a few words.
+fn choose<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, String> {
+    let words = || choices.iter().map(|(word, _)| *word);
+    choices
+        .iter()
+        .find(|(word, _)| *word == text)
+        .map(|(_, choice)| *choice)
+        .ok_or_else(|| format!("`{text}` is unknown; {}", text::suggest(text, words())))
+}
+
+impl Text for StopSignal {
+    const EXPECTED: &'static str = "`SIGTERM`, `SIGINT` or `SIGHUP`";
+
+    fn read(text: &str) -> Result<Self, String> {
+        let choices = [
+            ("SIGTERM", Self::Terminate),
+            ("SIGINT", Self::Interrupt),
+            ("SIGHUP", Self::Hangup),
+        ];
+        choose(text, &choices)
+    }
+}
+
+impl Text for PromptChannel {
+    const EXPECTED: &'static str = "`stdin`, `argument` or `file`";
+
+    fn read(text: &str) -> Result<Self, String> {
+        let choices = [
+            ("stdin", Self::Stdin),
+            ("argument", Self::Argument),
+            ("file", Self::File),
+        ];
+        choose(text, &choices)
+    }
+}
+
+impl Text for OllamaMode {
+    const EXPECTED: &'static str = "`launch` or `chat`";
+
+    fn read(text: &str) -> Result<Self, String> {
+        choose(text, &[("launch", Self::Launch), ("chat", Self::Chat)])
+    }
+}
+
+macro_rules! checked_text {
+    ($(#[$doc:meta])* $name:ident, $expected:literal, $check:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Eq, Ord, PartialEq, PartialOrd)]
+        pub(crate) struct $name(pub(crate) String);
+
+        impl Text for $name {
+            const EXPECTED: &'static str = $expected;
+
+            fn read(text: &str) -> Result<Self, String> {
+                let check: fn(&str) -> Result<(), String> = $check;
+                check(without_nul(text)?)?;
+                Ok(Self(text.to_owned()))
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(text: $name) -> Self {
+                text.0
+            }
+        }
+    };
+}
+
+checked_text! {
+    /// An argument of a program; it may be empty.
+    Argument, "text", |_text| Ok(())
+}
+checked_text! {
+    /// The name of an environment variable.
+    VariableName, "a variable's name", |text| {
+        if text.is_empty() || text.contains('=') {
+            return Err(format!("`{text}` is no name of a variable"));
+        }
+        Ok(())
+    }
+}
+checked_text! {
+    /// A file below the prompts directory.
+    PromptFile, "a path below the prompts directory", |text| {
+        not_blank(text)?;
+        below(text, "the prompts directory")
+    }
+}
+checked_text! {
+    /// A pattern for paths in the repository.
+    Glob, "a glob such as `docs/**`", |text| {
+        not_blank(text)?;
+        glob::Pattern::new(text).map_err(|error| format!("`{text}` is no glob: {}", error.msg))?;
+        if text.starts_with("./") || text.ends_with('/') {
+            return Err(format!("`{text}` matches no file; write `docs/**` for all below `docs`"));
+        }
+        below(text, "the repository")
+    }
+}
+checked_text! {
+    /// An ntfy server.
+    Server, "a URL such as `https://ntfy.sh`", |text| {
+        let host = text
+            .strip_prefix("https://")
+            .or_else(|| text.strip_prefix("http://"));
+        match host {
+            Some(host) if !host.is_empty() && !host.contains(char::is_whitespace) => Ok(()),
+            Some(_) | None => Err(format!("`{text}` is no URL: write `https://HOST`")),
+        }
+    }
+}
+checked_text! {
+    /// An ntfy topic. The characters are the server's own rule.
+    Topic, "a topic of letters, digits, `_` and `-`", |text| {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        if text.is_empty() || text.len() > 64 || !text.chars().all(allowed) {
+            return Err(format!(
+                "`{text}` is no topic: 1 to 64 letters, digits, `_` and `-` make one"
+            ));
+        }
+        Ok(())
+    }
+}
+checked_text! {
+    /// A time zone of the IANA database.
+    Zone, "a time zone such as `Europe/Berlin`", |text| {
+        text.parse::<chrono_tz::Tz>().map(|_zone| ()).map_err(|_source| {
+            let names = chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name());
+            let near = text::nearest(text, names).unwrap_or("Europe/Berlin");
+            format!("`{text}` is no time zone; did you mean `{near}`?")
+        })
+    }
+}
+checked_text! {
+    /// A cron expression.
+    Schedule, "a cron expression such as `30 6 * * 1-5` or `@daily`", check_schedule
+}
+
+fn below(text: &str, place: &str) -> Result<(), String> {
+    let plain = |part| matches!(part, Component::Normal(_) | Component::CurDir);
+    if Path::new(text).components().all(plain) {
+        return Ok(());
+    }
+    Err(format!(
+        "`{text}` leads out of {place}; write it relative to that, without `..`"
+    ))
+}
+
+const SHORTHANDS: [&str; 7] = [
+    "@hourly",
+    "@daily",
+    "@midnight",
+    "@weekly",
+    "@monthly",
+    "@yearly",
+    "@annually",
+];
+const MONTHS: &[&str] = &[
+    "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
+];
+const DAYS: &[&str] = &["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
+
+/// A field of a cron expression: its name, its range, and the words for its first numbers.
+const FIELDS: [(&str, usize, usize, &[&str]); 5] = [
+    ("minute", 0, 59, &[]),
+    ("hour", 0, 23, &[]),
+    ("day of the month", 1, 31, &[]),
+    ("month", 1, 12, MONTHS),
+    ("day of the week", 0, 7, DAYS),
+];
+
+fn check_schedule(text: &str) -> Result<(), String> {
+    if text.starts_with('@') {
+        return choose(text, &SHORTHANDS.map(|word| (word, ())));
+    }
+    let parts: Vec<&str> = text.split(' ').filter(|part| !part.is_empty()).collect();
+    if parts.len() != FIELDS.len() {
+        return Err(format!(
+            "`{text}` is no cron expression: it has five fields, as in `30 6 * * 1-5`"
+        ));
+    }
+    for (part, (name, least, most, words)) in parts.into_iter().zip(FIELDS) {
+        let number = |text: &str| {
+            let word = words
+                .iter()
+                .position(|word| text.eq_ignore_ascii_case(word));
+            let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+            word.map(|at| at + least)
+                .or_else(|| text.parse().ok().filter(|_| digits))
+                .filter(|number| (least..=most).contains(number))
+        };
+        let item = |item: &str| -> Option<()> {
+            let (range, step) = item.split_once('/').unwrap_or((item, "1"));
+            step.parse::<usize>().ok().filter(|step| *step > 0)?;
+            match range.split_once('-') {
+                None if range == "*" => Some(()),
+                Some((first, last)) => (number(first)? <= number(last)?).then_some(()),
+                None => number(range)
+                    .filter(|_| !item.contains('/'))
+                    .map(|_number| ()),
+            }
+        };
+        if !part.split(',').all(|text| item(text).is_some()) {
+            return Err(format!(
+                "`{part}` is no {name}: {least} to {most}, `*`, `a-b`, `a,b` or `*/n`"
+            ));
+        }
+    }
+    Ok(())
+}
