@@ -205,7 +205,7 @@ mod tests {
         ("task", "document_coverage"),
         ("agent", "claude"),
         ("run_id", "20260219_204003"),
-        ("repo_root", "/work/{{ task }}"),
+        ("repo_root", "/srv/{{ task }}"),
         ("branch", "main"),
         ("date", "2026-02-19"),
     ];
@@ -221,7 +221,7 @@ mod tests {
     fn text_round_variables_stays_byte_exact_and_values_are_not_expanded_again() {
         let template = "\u{feff}{{agent}}\r\n{{   repo_root }}{ {{ }} {{{ branch }}} \
             ${{ github.token }} {{ a-b }} {{ 1 }} {{.X}} {{\n agent }} {{ agent";
-        let prompt = "\u{feff}claude\r\n/work/{{ task }}{ {{ }} {main} \
+        let prompt = "\u{feff}claude\r\n/srv/{{ task }}{ {{ }} {main} \
             ${{ github.token }} {{ a-b }} {{ 1 }} {{.X}} {{\n agent }} {{ agent";
         assert_eq!(render(template, &RUN).unwrap(), prompt);
     }

@@ -3,8 +3,8 @@
 //! Key by key the order is flag, environment, file, default. The defaults are the shipped
 //! `config.toml`, read by the same code as a user's file, so what people read there is in force.
 //! A task's or an agent's own value is more specific than the runner-wide one, whatever layer that
-//! comes from. This room reads one file and takes one look at the environment ([`env`]); it starts
-//! nothing, and checks neither that a binary nor that a directory exists.
+//! comes from. This room reads one file and takes one look at the environment ([`mod@env`]); it
+//! starts nothing, and checks neither that a binary nor that a directory exists.
 
 use std::fs;
 use std::io;
@@ -26,6 +26,7 @@ pub mod origin;
 #[cfg(test)]
 mod page;
 mod resolve;
+mod schedule;
 pub mod settings;
 #[cfg(test)]
 mod tests;

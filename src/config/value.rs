@@ -13,6 +13,7 @@ use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
+use crate::config::schedule;
 use crate::config::settings::{OllamaMode, PromptChannel, Secret};
 use crate::model::duration;
 use crate::model::ids::{AgentName, TaskName};
@@ -356,7 +357,7 @@ impl Text for Size {
 }
 
 /// One of a few words.
-fn choose<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, String> {
+pub(crate) fn choose<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, String> {
     let words = || choices.iter().map(|(word, _)| *word);
     choices
         .iter()
@@ -490,7 +491,7 @@ checked_text! {
 }
 checked_text! {
     /// A cron expression.
-    Schedule, "a cron expression such as `30 6 * * 1-5` or `@daily`", check_schedule
+    Schedule, "a cron expression such as `30 6 * * 1-5` or `@daily`", schedule::check
 }
 
 fn below(text: &str, place: &str) -> Result<(), String> {
@@ -501,67 +502,4 @@ fn below(text: &str, place: &str) -> Result<(), String> {
     Err(format!(
         "`{text}` leads out of {place}; write it relative to that, without `..`"
     ))
-}
-
-const SHORTHANDS: [&str; 7] = [
-    "@hourly",
-    "@daily",
-    "@midnight",
-    "@weekly",
-    "@monthly",
-    "@yearly",
-    "@annually",
-];
-const MONTHS: &[&str] = &[
-    "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
-];
-const DAYS: &[&str] = &["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
-
-/// A field of a cron expression: its name, its range, and the words for its first numbers.
-const FIELDS: [(&str, usize, usize, &[&str]); 5] = [
-    ("minute", 0, 59, &[]),
-    ("hour", 0, 23, &[]),
-    ("day of the month", 1, 31, &[]),
-    ("month", 1, 12, MONTHS),
-    ("day of the week", 0, 7, DAYS),
-];
-
-fn check_schedule(text: &str) -> Result<(), String> {
-    if text.starts_with('@') {
-        return choose(text, &SHORTHANDS.map(|word| (word, ())));
-    }
-    let parts: Vec<&str> = text.split(' ').filter(|part| !part.is_empty()).collect();
-    if parts.len() != FIELDS.len() {
-        return Err(format!(
-            "`{text}` is no cron expression: it has five fields, as in `30 6 * * 1-5`"
-        ));
-    }
-    for (part, (name, least, most, words)) in parts.into_iter().zip(FIELDS) {
-        let number = |text: &str| {
-            let word = words
-                .iter()
-                .position(|word| text.eq_ignore_ascii_case(word));
-            let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-            word.map(|at| at + least)
-                .or_else(|| text.parse().ok().filter(|_| digits))
-                .filter(|number| (least..=most).contains(number))
-        };
-        let item = |item: &str| -> Option<()> {
-            let (range, step) = item.split_once('/').unwrap_or((item, "1"));
-            step.parse::<usize>().ok().filter(|step| *step > 0)?;
-            match range.split_once('-') {
-                None if range == "*" => Some(()),
-                Some((first, last)) => (number(first)? <= number(last)?).then_some(()),
-                None => number(range)
-                    .filter(|_| !item.contains('/'))
-                    .map(|_number| ()),
-            }
-        };
-        if !part.split(',').all(|text| item(text).is_some()) {
-            return Err(format!(
-                "`{part}` is no {name}: {least} to {most}, `*`, `a-b`, `a,b` or `*/n`"
-            ));
-        }
-    }
-    Ok(())
 }
