@@ -11,7 +11,8 @@ use crate::agents::fold::ReportFold;
 use crate::agents::{AgentExit, TranscriptParser};
 use crate::model::event::AgentEvent;
 use crate::model::process_end::Stream;
-use crate::model::report::AgentReport;
+use crate::model::report::{AgentReport, ErrorClass};
+use crate::model::reset::{self, ResetHint};
 use crate::model::text;
 
 /// The longest line that is kept whole. A longer one is passed over and counted as one unknown
@@ -134,6 +135,41 @@ pub fn text_at<'a>(value: &'a Value, pointer: &str) -> Option<&'a str> {
 /// The whole number at a JSON pointer.
 pub fn number_at(value: &Value, pointer: &str) -> Option<u64> {
     value.pointer(pointer)?.as_u64()
+}
+
+/// The name of the conversation, which some CLIs repeat in every event.
+#[derive(Debug, Default)]
+pub struct SessionId(Option<String>);
+
+impl SessionId {
+    /// Adds an event when it is told for the first time, or is another one.
+    pub fn hear(&mut self, told: Option<&str>, events: &mut Vec<AgentEvent>) {
+        if told.is_some() && self.0.as_deref() != told {
+            self.0 = told.map(str::to_owned);
+            events.push(AgentEvent::Session {
+                id: self.0.clone(),
+                model: None,
+                version: None,
+            });
+        }
+    }
+}
+
+/// The failure behind the HTTP status of a model's provider.
+pub fn class_of_status(status: u64) -> ErrorClass {
+    match status {
+        402 | 429 => ErrorClass::RateLimit,
+        401 | 403 => ErrorClass::Auth,
+        404 => ErrorClass::ModelNotFound,
+        500..=599 => ErrorClass::Overloaded,
+        _ => ErrorClass::Unknown,
+    }
+}
+
+/// The wait that a provider asks for in words: `… Please try again in 1s.`
+pub fn told_wait(message: &str) -> Option<ResetHint> {
+    let (_, wait) = message.rsplit_once("try again in ")?;
+    reset::parse_wait(wait)
 }
 
 /// One short line that says what a tool was called with, from the first of the usual fields.

@@ -5,6 +5,7 @@
 //! its contract tests need none of these. A new agent is one file, one line in [`AGENTS`] and its
 //! recorded output under `tests/fixtures/agents/<name>/`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
@@ -17,17 +18,36 @@ use crate::model::report::AgentReport;
 
 #[cfg(test)]
 mod cases;
+#[cfg(test)]
+mod cases_opencode_qwen;
 pub mod claude;
 pub mod codex;
+pub mod configured;
 #[cfg(test)]
 mod contract;
 pub mod fold;
 pub mod gemini;
+pub mod kilo;
 pub mod lines;
+pub mod ollama;
+pub mod opencode;
+pub mod opencode_events;
+pub mod patch;
 pub mod plain;
+pub mod qwen;
 
 /// Every built-in backend, in the order in which they are listed to people.
-pub const AGENTS: &[&dyn AgentInterface] = &[&codex::Codex, &claude::Claude, &gemini::Gemini];
+pub const AGENTS: &[&dyn AgentInterface] = &[
+    &codex::Codex,
+    &claude::Claude,
+    &gemini::Gemini,
+    &kilo::Kilo,
+    &ollama::Ollama,
+    &ollama::OllamaChat,
+    &opencode::OpenCode,
+    &qwen::Qwen,
+    &patch::Patch,
+];
 
 /// The built-in backend of that name.
 pub fn find(name: &str) -> Option<&'static dyn AgentInterface> {
@@ -37,7 +57,7 @@ pub fn find(name: &str) -> Option<&'static dyn AgentInterface> {
 /// What one CLI needs to be told, and how what it says is read.
 pub trait AgentInterface: fmt::Debug + Send + Sync {
     /// The stable name in configuration, records and exit tables. Unique among [`AGENTS`].
-    fn name(&self) -> &'static str;
+    fn name(&self) -> &str;
 
     /// Names of the environment variables that hold this CLI's own credentials. They alone reach
     /// the agent although they look like secrets.
@@ -46,10 +66,11 @@ pub trait AgentInterface: fmt::Debug + Send + Sync {
     /// The command for one run. Pure.
     ///
     /// The law: no shell is involved, the program is the request's, and the prompt arrives
-    /// byte-exact whatever it begins with, up to the limit that the CLI has.
+    /// byte-exact whatever it begins with, up to the limit that the CLI has. A prompt that the CLI
+    /// would take for something else is refused.
     ///
     /// # Errors
-    /// When the CLI cannot take this prompt.
+    /// When the CLI cannot take this prompt, or needs a model and none is named.
     fn invocation(&self, request: &AgentRequest<'_>) -> Result<Invocation, InvocationError>;
 
     /// A reader for the output of one run.
@@ -95,12 +116,27 @@ pub enum InvocationError {
     /// The prompt has a NUL character, which no program can be given in an argument.
     #[error("the prompt has a NUL character, which cannot be passed in an argument")]
     Nul,
+    /// The prompt would reach the CLI as an option.
+    #[error(
+        "the prompt begins with `-`, which {agent} would read as an option; \
+         `{{prompt}}` behind `--` or inside an argument of its command avoids that"
+    )]
+    PromptIsOption {
+        /// The agent's name.
+        agent: String,
+    },
     /// The backend needs a model to be named.
     #[error("{agent} needs a model to be named: without one it would choose a vendor's own")]
     ModelMissing {
         /// The agent's name.
         agent: String,
     },
+}
+
+/// Environment variables as an invocation holds them.
+fn variables(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    pairs.iter().map(owned).collect()
 }
 
 /// Reads the output of one run.
