@@ -2,4 +2,5 @@
 
 pub mod agents;
 pub mod model;
+pub mod notify;
 pub mod store;
