@@ -34,7 +34,7 @@ use crate::model::report::{ErrorClass, MAX_MESSAGE_BYTES, Usage};
 use crate::model::reset::ResetHint;
 use crate::model::text;
 
-/// The version of the form that [`write`] writes.
+/// The version of the form that [`write()`] writes.
 pub const SCHEMA_VERSION: u32 = 1;
 
 /// Writes a record: keys sorted, two spaces, a line feed at the end.

@@ -1,6 +1,6 @@
 //! What runs leave on disk: written so that it survives, read so that it never breaks.
 //!
-//! [`layout`] alone knows file names, [`format`] alone the form of a record. [`recorder`] writes a
+//! [`layout`] alone knows file names, [`mod@format`] alone the form of a record. [`recorder`] writes a
 //! run's directory, [`reader`] finds runs and reads them, [`recovery`] finds those whose runner
 //! died, [`outbox`] keeps notifications until somebody has them. Not for deciding anything: an
 //! outcome comes from `model::verdict`.
