@@ -108,7 +108,7 @@ impl Outbox {
         let order = match (replaced.first(), names.last()) {
             (Some(replaced), _) => order_of(replaced),
             // The clock may have been set back.
-            (None, Some(last)) => micros(entry.created).max(order_of(last) + 1),
+            (None, Some(last)) => micros(entry.created).max(order_of(last).saturating_add(1)),
             (None, None) => micros(entry.created),
         };
         let name = format!("{order:020}-{}.json", entry.id);
