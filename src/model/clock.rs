@@ -9,3 +9,8 @@ pub trait Clock: fmt::Debug {
     /// The present time in UTC.
     fn now(&self) -> DateTime<Utc>;
 }
+
+/// Writes a time as people read it here: `2026-02-19 20:40:03 UTC`.
+pub fn utc(time: DateTime<Utc>) -> String {
+    time.format("%Y-%m-%d %H:%M:%S UTC").to_string()
+}

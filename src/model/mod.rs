@@ -9,6 +9,7 @@ pub mod duration;
 pub mod event;
 pub mod ids;
 pub mod invocation;
+pub mod message;
 pub mod outcome;
 pub mod patch;
 pub mod process_end;

@@ -202,6 +202,16 @@ impl Record {
             (_, _) => None,
         }
     }
+
+    /// Whether the same run may succeed when it is simply tried again later; `None` where there
+    /// is nothing to repeat.
+    pub fn retryable(&self) -> Option<bool> {
+        if self.outcome.is_good() || !self.outcome.is_final() {
+            return None;
+        }
+        let transient = self.error_class.is_some_and(ErrorClass::is_transient);
+        Some(transient || self.outcome == Outcome::RateLimited)
+    }
 }
 
 /// A commit as a record names it.

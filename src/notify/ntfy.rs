@@ -1,0 +1,328 @@
+//! Publishing to an ntfy server, ntfy.sh or one's own, as JSON, so that titles are UTF-8.
+//!
+//! ```json
+//! {"topic":"nightly","title":"[nightly] claude — FAILED","message":"…","tags":["x"],"priority":4}
+//! ```
+
+use std::error::Error;
+use std::fmt;
+use std::time::Duration;
+
+use ntfy::dispatcher::{self, Async};
+use ntfy::{Auth, Dispatcher, Payload};
+use reqwest012::{Client, StatusCode, redirect};
+use tokio::sync::OnceCell;
+
+use crate::model::message::{Message, Priority};
+use crate::notify::{Notifier, NotifyError, Publishing};
+
+/// The longest time for reaching the server.
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+/// The longest time for one notification: a run's end is never delayed by more.
+const TOTAL_LIMIT: Duration = Duration::from_secs(10);
+
+/// How an ntfy server is told who publishes. Shown to nobody.
+#[derive(Clone, Eq, PartialEq)]
+pub enum Credentials {
+    /// An access token.
+    Token(String),
+    /// A user with a password.
+    Password {
+        /// The user.
+        user: String,
+        /// The password.
+        password: String,
+    },
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Credentials(***)")
+    }
+}
+
+/// A topic on an ntfy server. Costs nothing until the first notification.
+#[derive(Debug)]
+pub struct Ntfy {
+    server: String,
+    topic: String,
+    credentials: Option<Credentials>,
+    total_limit: Duration,
+    dispatcher: OnceCell<Dispatcher<Async>>,
+}
+
+impl Ntfy {
+    /// A topic on the server of that URL.
+    pub fn new(
+        server: impl Into<String>,
+        topic: impl Into<String>,
+        credentials: Option<Credentials>,
+    ) -> Self {
+        Self {
+            server: server.into(),
+            topic: topic.into(),
+            credentials,
+            total_limit: TOTAL_LIMIT,
+            dispatcher: OnceCell::new(),
+        }
+    }
+
+    async fn send(&self, message: &Message) -> Result<(), NotifyError> {
+        let dispatcher = self
+            .dispatcher
+            .get_or_try_init(|| async { self.dispatcher() })
+            .await
+            .map_err(error)?;
+        let payload = Payload::new(&self.topic)
+            .title(&message.title)
+            .message(&message.body)
+            .tags(&message.tags)
+            .priority(priority(message.priority));
+        dispatcher.send(&payload).await.map_err(error)
+    }
+
+    fn dispatcher(&self) -> Result<Dispatcher<Async>, ntfy::Error> {
+        // An error says that there is a provider already, which is all that is wanted.
+        drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+        // A redirect would turn the POST into a GET whose good answer means nothing.
+        let client = Client::builder()
+            .connect_timeout(CONNECT_LIMIT)
+            .timeout(self.total_limit)
+            .redirect(redirect::Policy::custom(|attempt| {
+                attempt.error("the server answers with a redirect, which is not followed")
+            }));
+        let mut builder = dispatcher::builder(&self.server);
+        if let Some(credentials) = &self.credentials {
+            builder = builder.credentials(match credentials {
+                Credentials::Token(token) => Auth::token(token),
+                Credentials::Password { user, password } => Auth::credentials(user, password),
+            });
+        }
+        builder.build_async_with_client(client)
+    }
+}
+
+impl Notifier for Ntfy {
+    fn publish<'a>(&'a self, message: &'a Message) -> Publishing<'a> {
+        Box::pin(self.send(message))
+    }
+}
+
+fn priority(priority: Priority) -> ntfy::Priority {
+    match priority {
+        Priority::Min => ntfy::Priority::Min,
+        Priority::Low => ntfy::Priority::Low,
+        Priority::Default => ntfy::Priority::Default,
+        Priority::High => ntfy::Priority::High,
+        Priority::Max => ntfy::Priority::Max,
+    }
+}
+
+fn error(error: ntfy::Error) -> NotifyError {
+    match error {
+        ntfy::Error::Reqwest(error) => {
+            let refused = error.status().is_some_and(is_refusal);
+            // The URL may hold a password or a token.
+            let source: Box<dyn Error + Send + Sync> = error.without_url().into();
+            if refused {
+                NotifyError::Refused(source)
+            } else {
+                NotifyError::Transient(source)
+            }
+        }
+        // A wrong setting or an empty answer: the notification itself is good.
+        error => NotifyError::Transient(error.to_string().into()),
+    }
+}
+
+fn is_refusal(status: StatusCode) -> bool {
+    status.is_client_error()
+        && status != StatusCode::REQUEST_TIMEOUT
+        && status != StatusCode::TOO_EARLY
+        && status != StatusCode::TOO_MANY_REQUESTS
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::thread::{self, JoinHandle};
+
+    use super::*;
+
+    /// A server that gives each request the next answer, and keeps what it was sent.
+    struct Server {
+        url: String,
+        requests: JoinHandle<Vec<String>>,
+    }
+
+    fn serve(answers: &'static [&'static str]) -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let requests = thread::spawn(move || {
+            let answer = |answer: &&str| {
+                let (mut stream, _peer) = listener.accept().unwrap();
+                let request = read_request(&stream);
+                write!(stream, "HTTP/1.1 {answer}").unwrap();
+                request
+            };
+            answers.iter().map(answer).collect()
+        });
+        Server { url, requests }
+    }
+
+    fn read_request(stream: &TcpStream) -> String {
+        let mut reader = BufReader::new(stream);
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            assert_ne!(reader.read_line(&mut head).unwrap(), 0);
+        }
+        let length = head
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: "))
+            .unwrap();
+        let mut body = vec![0; length.parse().unwrap()];
+        reader.read_exact(&mut body).unwrap();
+        head + &String::from_utf8(body).unwrap()
+    }
+
+    const OK: &str = "200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}";
+
+    fn message() -> Message {
+        Message {
+            title: "[nightly] claude — FAILED".to_owned(),
+            body: "line\n✓".to_owned(),
+            priority: Priority::High,
+            tags: vec!["x".to_owned()],
+        }
+    }
+
+    fn publish(ntfy: &Ntfy) -> Result<(), NotifyError> {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+            .block_on(ntfy.publish(&message()))
+    }
+
+    /// The error with all its causes.
+    fn chain(error: &NotifyError) -> String {
+        let mut text = error.to_string();
+        let mut source = error.source();
+        while let Some(error) = source {
+            text = format!("{text}: {error}");
+            source = error.source();
+        }
+        text
+    }
+
+    #[test]
+    fn a_notification_is_posted_as_utf_8_json_with_its_token() {
+        let server = serve(&[OK]);
+        let token = Credentials::Token("tk_secret".to_owned());
+        let ntfy = Ntfy::new(&server.url, "nightly", Some(token));
+        publish(&ntfy).unwrap();
+        let request = &server.requests.join().unwrap()[0];
+        let (head, body) = request.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("POST / HTTP/1.1\r\n"), "{head}");
+        assert!(head.contains("authorization: Bearer tk_secret"), "{head}");
+        let body: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert_eq!(body["topic"], "nightly");
+        assert_eq!(body["title"], "[nightly] claude — FAILED");
+        assert_eq!(body["message"], "line\n✓");
+        assert_eq!(body["priority"], 4);
+        assert_eq!(body["tags"], serde_json::json!(["x"]));
+    }
+
+    #[test]
+    fn a_password_is_sent_as_basic_authentication() {
+        let server = serve(&[OK]);
+        let password = Credentials::Password {
+            user: "user".to_owned(),
+            password: "pass".to_owned(),
+        };
+        publish(&Ntfy::new(&server.url, "t", Some(password))).unwrap();
+        let request = &server.requests.join().unwrap()[0];
+        assert!(
+            request.contains("authorization: Basic dXNlcjpwYXNz"),
+            "{request}"
+        );
+    }
+
+    #[test]
+    fn only_a_refusal_of_this_notification_is_for_good() {
+        const ANSWERS: &[&str] = &[
+            "200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
+            "302 Found\r\nconnection: close\r\nlocation: /x\r\ncontent-length: 2\r\n\r\n{}",
+            "400 Bad Request\r\nconnection: close\r\n\r\n",
+            "401 Unauthorized\r\nconnection: close\r\n\r\n",
+            "403 Forbidden\r\nconnection: close\r\n\r\n",
+            "408 Request Timeout\r\nconnection: close\r\n\r\n",
+            "413 Too Large\r\nconnection: close\r\n\r\n",
+            "425 Too Early\r\nconnection: close\r\n\r\n",
+            "429 Too Many\r\nconnection: close\r\n\r\n",
+            "500 Oh\r\nconnection: close\r\n\r\n",
+            "507 Full\r\nconnection: close\r\n\r\n",
+            "nonsense",
+        ];
+        let server = serve(ANSWERS);
+        let token = Credentials::Token("tk_secret".to_owned());
+        let ntfy = Ntfy::new(&server.url, "topic", Some(token));
+        let mut refused = Vec::new();
+        for answer in ANSWERS {
+            let error = publish(&ntfy).unwrap_err();
+            let text = format!("{} {ntfy:?} {error:?}", chain(&error));
+            assert!(!text.contains("tk_secret"), "{text}");
+            if !error.is_transient() {
+                refused.push(&answer[..3]);
+            }
+        }
+        assert_eq!(refused, ["400", "401", "403", "413"]);
+        server.requests.join().unwrap();
+    }
+
+    #[test]
+    fn a_server_that_is_not_there_is_told_with_its_reason_and_without_its_secrets() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let ntfy = Ntfy::new(
+            format!("http://user:secret@{address}/?auth=secret"),
+            "t",
+            None,
+        );
+        let error = publish(&ntfy).unwrap_err();
+        let text = format!("{} {error:?}", chain(&error));
+        assert!(error.is_transient());
+        assert!(text.contains("refused"), "{text}");
+        assert!(!text.contains("secret"), "{text}");
+    }
+
+    #[test]
+    fn a_server_that_never_answers_is_given_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut ntfy = Ntfy::new(
+            format!("http://{}", listener.local_addr().unwrap()),
+            "t",
+            None,
+        );
+        ntfy.total_limit = Duration::from_millis(100);
+        let error = publish(&ntfy).unwrap_err();
+        assert!(error.is_transient());
+        assert!(chain(&error).contains("timed out"), "{}", chain(&error));
+    }
+
+    #[test]
+    fn settings_that_cannot_work_lose_no_notification() {
+        let broken_token = Credentials::Token("tk\nsecret".to_owned());
+        for ntfy in [
+            Ntfy::new("no url", "t", None),
+            Ntfy::new("ftp://127.0.0.1/", "t", None),
+            Ntfy::new("http://127.0.0.1:1/", "t", Some(broken_token)),
+        ] {
+            let error = publish(&ntfy).unwrap_err();
+            assert!(error.is_transient());
+            assert!(!format!("{} {error:?}", chain(&error)).contains("secret"));
+        }
+    }
+}

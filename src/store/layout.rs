@@ -1,0 +1,167 @@
+//! Where everything lies below the log root: the only place that knows file names.
+
+use std::fs::DirBuilder;
+use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use crate::model::ids::{AgentName, RunPath, TaskName};
+use crate::store::StoreError;
+use crate::store::private::{create_directory, create_file};
+
+/// The log root and the names in it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Layout {
+    root: PathBuf,
+}
+
+impl Layout {
+    /// The layout of a log root; nothing is created.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// Creates the log root for its owner alone, with a `.gitignore` for all that lies in it:
+    /// logs inside a repository never make its tree dirty. Existing files stay as they are.
+    pub fn create(&self) -> Result<(), StoreError> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.root)
+            .map_err(|source| StoreError::new("create directory", &self.root, source))?;
+        let gitignore = self.root.join(".gitignore");
+        match create_file(&gitignore) {
+            Ok(mut file) => file
+                .write_all(b"*\n")
+                .map_err(|source| StoreError::new("write", &gitignore, source)),
+            Err(error) if error.source.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The log root.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The directory of a task.
+    pub fn task(&self, task: &TaskName) -> PathBuf {
+        self.root.join(task.as_str())
+    }
+
+    /// The directory of an agent's runs of a task.
+    pub fn agent(&self, task: &TaskName, agent: &AgentName) -> PathBuf {
+        self.task(task).join(agent.as_str())
+    }
+
+    /// The directory of a run.
+    pub fn run(&self, run: &RunPath) -> RunDirectory {
+        let runs = self.agent(&run.task, &run.agent);
+        RunDirectory::new(runs.join(run.run_id.as_str()))
+    }
+
+    /// The summaries of all runs of a task.
+    pub fn task_log(&self, task: &TaskName) -> PathBuf {
+        self.task(task).join("task.log")
+    }
+
+    /// The summaries of all runs of a task by one agent.
+    pub fn agent_log(&self, task: &TaskName, agent: &AgentName) -> PathBuf {
+        self.agent(task, agent).join("agent.log")
+    }
+
+    /// One line a heartbeat.
+    pub fn heartbeat_log(&self) -> PathBuf {
+        self.root.join("heartbeat").join("task.log")
+    }
+
+    /// What runs share: parked agents, the queue, the outbox.
+    pub fn state(&self) -> PathBuf {
+        self.root.join(".state")
+    }
+
+    /// One empty file for each run that has begun and not ended.
+    pub fn running(&self) -> PathBuf {
+        self.state().join("running")
+    }
+
+    /// Notifications that wait.
+    pub fn outbox(&self) -> PathBuf {
+        self.state().join("outbox")
+    }
+
+    /// The directory of the runner's own rolling log.
+    pub fn runner_logs(&self) -> PathBuf {
+        self.state().join("log")
+    }
+
+    /// Creates a directory below [`Layout::state`], and that one, too.
+    pub(crate) fn create_state(&self, directory: &Path) -> Result<(), StoreError> {
+        self.create()?;
+        create_directory(&self.state())?;
+        create_directory(directory)
+    }
+}
+
+/// The directory of one run and the names in it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RunDirectory {
+    path: PathBuf,
+}
+
+impl RunDirectory {
+    /// The names in a directory of a run.
+    pub fn new(path: PathBuf) -> Self {
+        Self { path }
+    }
+
+    /// The directory itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The record.
+    pub fn metadata(&self) -> PathBuf {
+        self.path.join("metadata.json")
+    }
+
+    /// The record for people.
+    pub fn summary(&self) -> PathBuf {
+        self.path.join("summary.txt")
+    }
+
+    /// Everything the agent printed.
+    pub fn transcript(&self) -> PathBuf {
+        self.path.join("transcript.log")
+    }
+
+    /// What the agent printed on its standard output.
+    pub fn stdout(&self) -> PathBuf {
+        self.path.join("stdout.log")
+    }
+
+    /// The exact prompt.
+    pub fn prompt(&self) -> PathBuf {
+        self.path.join("prompt.md")
+    }
+
+    /// Normalised events, one JSON object a line.
+    pub fn events(&self) -> PathBuf {
+        self.path.join("events.jsonl")
+    }
+
+    /// What the task's checks printed.
+    pub fn checks(&self) -> PathBuf {
+        self.path.join("checks.log")
+    }
+
+    /// Files for the agent's process alone; gone when the run has ended.
+    pub fn private_directory(&self) -> PathBuf {
+        self.path.join("private")
+    }
+
+    /// The runner's own log of the run. Its lock is held as long as the runner lives.
+    pub fn runner_log(&self) -> PathBuf {
+        self.path.join("runner.log")
+    }
+}

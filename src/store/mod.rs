@@ -1,0 +1,45 @@
+//! What runs leave on disk: written so that it survives, read so that it never breaks.
+//!
+//! [`layout`] alone knows file names, [`mod@format`] alone the form of a record. [`recorder`] writes a
+//! run's directory, [`reader`] finds runs and reads them, [`recovery`] finds those whose runner
+//! died, [`outbox`] keeps notifications until somebody has them. Not for deciding anything: an
+//! outcome comes from `model::verdict`.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+pub mod atomic;
+pub mod capped_log;
+pub mod event_log;
+pub mod format;
+pub mod layout;
+pub mod outbox;
+mod private;
+pub mod reader;
+pub mod recorder;
+pub mod recovery;
+pub mod summary;
+#[cfg(test)]
+mod testing;
+
+/// A file or directory of the log root could not be worked on.
+#[derive(Debug, Error)]
+#[error("cannot {action} `{}`", path.display())]
+pub struct StoreError {
+    action: &'static str,
+    path: PathBuf,
+    #[source]
+    source: io::Error,
+}
+
+impl StoreError {
+    fn new(action: &'static str, path: &Path, source: io::Error) -> Self {
+        Self {
+            action,
+            path: path.to_owned(),
+            source,
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Files for their owner alone, and never through a link that somebody else put there.
+
+use std::fs::{self, DirBuilder, File, FileType, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use crate::store::StoreError;
+
+/// Creates a directory; one that exists is as good, a link is not.
+pub(crate) fn create_directory(path: &Path) -> Result<(), StoreError> {
+    match create_new_directory(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && is_directory(path) => Ok(()),
+        Ok(()) => path.parent().map_or(Ok(()), sync_directory),
+        Err(error) => Err(StoreError::new("create directory", path, error)),
+    }
+}
+
+/// Creates a directory that must not exist.
+pub(crate) fn create_new_directory(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(path)
+}
+
+/// Whether a directory, and no link to one, lies there.
+pub(crate) fn is_directory(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir())
+}
+
+/// Makes the names in a directory survive a loss of power.
+pub(crate) fn sync_directory(path: &Path) -> Result<(), StoreError> {
+    File::open(path)
+        .and_then(|directory| directory.sync_all())
+        .map_err(|source| StoreError::new("sync directory", path, source))
+}
+
+/// Opens a file that must not exist, for writing and reading.
+pub(crate) fn create_file(path: &Path) -> Result<File, StoreError> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(|source| StoreError::new("create", path, source))
+}
+
+/// Opens a file for appending and creates it where there is none.
+pub(crate) fn open_append(path: &Path) -> Result<File, StoreError> {
+    OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)
+        .map_err(|source| StoreError::new("open", path, source))
+}
+
+/// Writes a text file, over one that exists. Costs no sync: it may be torn by a crash.
+pub(crate) fn overwrite(path: &Path, text: &str) -> Result<(), StoreError> {
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .map_err(|source| StoreError::new("write", path, source))
+}
+
+/// Appends a text in one write, so that blocks of several writers do not mix.
+pub(crate) fn append(path: &Path, text: &str) -> Result<(), StoreError> {
+    open_append(path)?
+        .write_all(text.as_bytes())
+        .map_err(|source| StoreError::new("append to", path, source))
+}
+
+/// Opens a regular file for reading and tells its size; a pipe, a device or a link is an error and
+/// never waited for.
+pub(crate) fn open_read(path: &Path) -> io::Result<(File, u64)> {
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(path)?;
+    let metadata = file.metadata()?;
+    if metadata.is_file() {
+        Ok((file, metadata.len()))
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidInput, "not a file"))
+    }
+}
+
+/// Reads a regular file that is not larger than `max_bytes`.
+pub(crate) fn read(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
+    let (file, size) = open_read(path)?;
+    if size > max_bytes {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    // One byte more, so that one read finds the end.
+    let mut bytes = Vec::with_capacity(usize::try_from(size + 1).unwrap_or(0));
+    file.take(max_bytes).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Removes a file; one that is gone is as good.
+pub(crate) fn remove(path: &Path) -> Result<(), StoreError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(StoreError::new("remove", path, error))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// The names in a directory that are text, with what they name; none where there is no directory.
+pub(crate) fn list(path: &Path) -> Result<Vec<(String, FileType)>, StoreError> {
+    let list = |entries: fs::ReadDir| {
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            if let Ok(name) = entry.file_name().into_string() {
+                names.push((name, entry.file_type()?));
+            }
+        }
+        Ok(names)
+    };
+    match fs::read_dir(path).and_then(list) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        result => result.map_err(|source| StoreError::new("list", path, source)),
+    }
+}

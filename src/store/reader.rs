@@ -1,0 +1,498 @@
+//! Finding runs and reading their records, newest first. Writes nothing.
+//!
+//! Names come first, records only when asked for: 50 of 10,000 runs cost 50 reads. What does not
+//! look like a run is passed over, links are not followed, and a record that cannot be read is a
+//! crashed run that says so.
+
+use std::cmp::Reverse;
+use std::fs::{self, TryLockError};
+use std::io;
+use std::path::{self, Path};
+
+use chrono::{DateTime, Utc};
+use thiserror::Error;
+
+use crate::model::ids::{AgentName, RunId, RunPath, TaskName};
+use crate::model::outcome::Outcome;
+use crate::model::record::{Evidence, EvidenceSource, Record};
+use crate::store::StoreError;
+use crate::store::format;
+use crate::store::layout::{Layout, RunDirectory};
+use crate::store::private::{is_directory, list, open_read, read};
+
+/// A run as it was found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Run {
+    /// Which run it is.
+    pub path: RunPath,
+    /// Where its files lie.
+    pub directory: RunDirectory,
+    /// Its record. One that says `running` while nobody runs it is told as crashed.
+    pub record: Record,
+}
+
+/// Which runs are wanted; `None` wants all.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Runs of this task.
+    pub task: Option<TaskName>,
+    /// Runs by this agent.
+    pub agent: Option<AgentName>,
+    /// Runs that started at this time or later; those whose name tells no start are left out.
+    pub since: Option<DateTime<Utc>>,
+}
+
+/// Why a text names no run.
+#[derive(Debug, Error)]
+pub enum FindError {
+    /// There is no such run.
+    #[error("there is no run `{text}` in `{}`", root.display())]
+    Missing {
+        /// What was asked for.
+        text: String,
+        /// The log root.
+        root: path::PathBuf,
+    },
+    /// Several tasks or agents have a run of that name.
+    #[error("`{text}` is not unique: {}", join(candidates))]
+    Ambiguous {
+        /// What was asked for.
+        text: String,
+        /// All runs of that name.
+        candidates: Vec<RunPath>,
+    },
+    /// The log root cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+fn join(candidates: &[RunPath]) -> String {
+    let texts: Vec<String> = candidates.iter().map(RunPath::to_string).collect();
+    texts.join(", ")
+}
+
+/// A larger record is not read: it is none of ours, and whatever lies there costs memory.
+const MAX_RECORD_BYTES: u64 = 64 << 20;
+
+/// Finds the runs that are wanted, newest first. Each is read when the iterator comes to it.
+///
+/// # Errors
+/// When a directory cannot be listed. A missing log root has no runs.
+pub fn runs<'a>(
+    layout: &'a Layout,
+    filter: &Filter,
+) -> Result<impl ExactSizeIterator<Item = Run> + use<'a>, StoreError> {
+    Ok(paths(layout, filter)?
+        .into_iter()
+        .map(|path| read_run(layout, path)))
+}
+
+/// Finds one run by what a person calls it: its directory, `task/agent/run_id`, a `run_id` that
+/// only one has, `latest` or `latest:task/agent`.
+pub fn find(layout: &Layout, text: &str) -> Result<Run, FindError> {
+    let missing = || FindError::Missing {
+        text: text.to_owned(),
+        root: layout.root().to_owned(),
+    };
+    if let Some(filter) = latest_filter(text) {
+        return runs(layout, &filter)?.next().ok_or_else(missing);
+    }
+    if let Ok(path) = text.parse::<RunPath>()
+        && is_directory(layout.run(&path).path())
+    {
+        return Ok(read_run(layout, path));
+    }
+    if let Some((layout, path)) = split_directory(Path::new(text)) {
+        return Ok(read_run(&layout, path));
+    }
+    let mut candidates = paths(layout, &Filter::default())?;
+    candidates.retain(|path| path.run_id.as_str() == text);
+    if candidates.len() > 1 {
+        return Err(FindError::Ambiguous {
+            text: text.to_owned(),
+            candidates,
+        });
+    }
+    let path = candidates.pop().ok_or_else(missing)?;
+    Ok(read_run(layout, path))
+}
+
+/// Reads one run. There is always something to tell of a directory.
+pub fn read_run(layout: &Layout, path: RunPath) -> Run {
+    let directory = layout.run(&path);
+    let mut record = read_record(&directory, &path);
+    if record.outcome == Outcome::Running && is_lock_free(&directory) {
+        // It may have ended between the two looks.
+        record = read_record(&directory, &path);
+        if record.outcome == Outcome::Running {
+            record = crashed(record, &directory);
+        }
+    }
+    Run {
+        path,
+        directory,
+        record,
+    }
+}
+
+/// Reads a run's record as it is on disk. A run that is just being created has none and runs.
+pub(crate) fn read_record(directory: &RunDirectory, path: &RunPath) -> Record {
+    let (task, agent) = (path.task.as_str(), path.agent.as_str());
+    let mut record = Record::unknown(task, agent, path.run_id.clone());
+    let why = match read_metadata(&directory.metadata()) {
+        Ok(bytes) => match format::read(&bytes, path) {
+            Ok(record) => return record,
+            Err(error) => format!("its metadata.json is no record: {error}"),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if !is_lock_free(directory) {
+                record.outcome = Outcome::Running;
+                return record;
+            }
+            "it left no metadata.json".to_owned()
+        }
+        Err(error) => format!("its metadata.json cannot be read: {error}"),
+    };
+    record
+        .evidence
+        .push(Evidence::new(EvidenceSource::Runner, why));
+    record
+}
+
+/// Reads the bytes of a record.
+pub(crate) fn read_metadata(path: &Path) -> io::Result<Vec<u8>> {
+    read(path, MAX_RECORD_BYTES)
+}
+
+/// The record of a run whose runner died, with its last sign of life as its end.
+pub(crate) fn crashed(mut record: Record, directory: &RunDirectory) -> Record {
+    record.outcome = Outcome::Crashed;
+    record.exit_code = None;
+    record.end_time = last_sign_of_life(directory);
+    record.elapsed = record
+        .end_time
+        .zip(record.start_time)
+        .and_then(|(end, start)| (end - start).to_std().ok());
+    let fact = "the run has begun and not ended, and its runner is gone";
+    record
+        .evidence
+        .push(Evidence::new(EvidenceSource::Runner, fact));
+    record.error = Some("the runner died during the run".to_owned());
+    record
+}
+
+fn last_sign_of_life(directory: &RunDirectory) -> Option<DateTime<Utc>> {
+    [
+        directory.metadata(),
+        directory.transcript(),
+        directory.events(),
+        directory.runner_log(),
+    ]
+    .iter()
+    .filter_map(|file| fs::symlink_metadata(file).ok()?.modified().ok())
+    .max()
+    .map(DateTime::from)
+}
+
+/// Whether no living runner holds the run. Where that cannot be told, somebody may.
+fn is_lock_free(directory: &RunDirectory) -> bool {
+    match open_read(&directory.runner_log()) {
+        Ok((file, _size)) => match file.try_lock_shared() {
+            Ok(()) => true,
+            Err(TryLockError::WouldBlock | TryLockError::Error(_)) => false,
+        },
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    }
+}
+
+/// `latest` or `latest:task/agent`.
+fn latest_filter(text: &str) -> Option<Filter> {
+    if text == "latest" {
+        return Some(Filter::default());
+    }
+    let (task, agent) = text.strip_prefix("latest:")?.split_once('/')?;
+    Some(Filter {
+        task: Some(task.parse().ok()?),
+        agent: Some(agent.parse().ok()?),
+        since: None,
+    })
+}
+
+/// A run's directory as log root and path.
+fn split_directory(directory: &Path) -> Option<(Layout, RunPath)> {
+    let directory = path::absolute(directory).ok()?;
+    let root = directory.ancestors().nth(3)?;
+    let path = directory.strip_prefix(root).ok()?.to_str()?.parse().ok()?;
+    is_directory(&directory).then(|| (Layout::new(root), path))
+}
+
+fn paths(layout: &Layout, filter: &Filter) -> Result<Vec<RunPath>, StoreError> {
+    let mut found = Vec::new();
+    for task in subdirectories(layout.root())?
+        .iter()
+        .filter_map(|name| name.parse().ok())
+    {
+        if filter.task.as_ref().is_some_and(|wanted| *wanted != task) {
+            continue;
+        }
+        let agents = subdirectories(&layout.task(&task))?;
+        for agent in agents.iter().filter_map(|name| name.parse().ok()) {
+            if filter.agent.as_ref().is_some_and(|wanted| *wanted != agent) {
+                continue;
+            }
+            for name in subdirectories(&layout.agent(&task, &agent))? {
+                let run_id = RunId::from_directory(&name);
+                if filter
+                    .since
+                    .is_some_and(|since| run_id.started() < Some(since))
+                {
+                    continue;
+                }
+                found.push(RunPath {
+                    task: task.clone(),
+                    agent: agent.clone(),
+                    run_id,
+                });
+            }
+        }
+    }
+    // A name of another form tells no start and sorts as the oldest. Equals keep their order.
+    found.sort_by_cached_key(|path| Reverse((path.run_id.started(), path.run_id.order().1)));
+    Ok(found)
+}
+
+/// The names of the directories in a directory that can be part of a run's path, sorted.
+fn subdirectories(path: &Path) -> Result<Vec<String>, StoreError> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    let mut names: Vec<String> = list(path)?
+        .into_iter()
+        .filter(|(name, kind)| kind.is_dir() && name.chars().all(plain))
+        .map(|(name, _kind)| name)
+        .collect();
+    names.sort_unstable();
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::store::testing::{at, begun, folder, full_record, log_root, plant, run_path};
+
+    fn record_text(outcome: &str) -> Vec<u8> {
+        format!(r#"{{"outcome":"{outcome}","exit_code":0}}"#).into_bytes()
+    }
+
+    /// Plants a finished run.
+    fn plant_run(layout: &Layout, run: &str) {
+        plant(
+            &layout.run(&run_path(run)).metadata(),
+            &record_text("success"),
+        );
+    }
+
+    fn found(layout: &Layout, filter: &Filter) -> Vec<String> {
+        let runs = runs(layout, filter).unwrap();
+        runs.map(|run| run.path.to_string()).collect()
+    }
+
+    #[test]
+    fn runs_come_newest_first_whatever_their_task() {
+        let (_root, layout) = log_root();
+        assert!(found(&layout, &Filter::default()).is_empty());
+        for run in [
+            "a/x/20260101_000000",
+            "b/x/20260103_000000_2",
+            "b/y/20260103_000000_10",
+            "a/y/20260102_000000",
+            "a/x/test",
+        ] {
+            plant_run(&layout, run);
+        }
+        let all = [
+            "b/y/20260103_000000_10",
+            "b/x/20260103_000000_2",
+            "a/y/20260102_000000",
+            "a/x/20260101_000000",
+            "a/x/test",
+        ];
+        assert_eq!(found(&layout, &Filter::default()), all);
+        let task = Filter {
+            task: Some("a".parse().unwrap()),
+            ..Filter::default()
+        };
+        assert_eq!(found(&layout, &task), all[2..]);
+        let agent = Filter {
+            agent: Some("y".parse().unwrap()),
+            since: Some(at("2026-01-02T00:00:01Z")),
+            ..Filter::default()
+        };
+        assert_eq!(found(&layout, &agent), all[..1]);
+    }
+
+    #[test]
+    fn a_run_is_found_by_every_name_of_it() {
+        let (_root, layout) = log_root();
+        plant_run(&layout, "a/x/20260101_000000");
+        plant_run(&layout, "b/x/20260101_000000");
+        plant_run(&layout, "latest-news/x/20260102_000000");
+        let directory = layout.run(&run_path("a/x/20260101_000000"));
+        let directory = directory.path().to_str().unwrap();
+        let slash = format!("{directory}/");
+        for (text, expected) in [
+            ("a/x/20260101_000000", "a/x/20260101_000000"),
+            (directory, "a/x/20260101_000000"),
+            (&slash, "a/x/20260101_000000"),
+            ("20260102_000000", "latest-news/x/20260102_000000"),
+            (
+                "latest-news/x/20260102_000000",
+                "latest-news/x/20260102_000000",
+            ),
+            ("latest", "latest-news/x/20260102_000000"),
+            ("latest:b/x", "b/x/20260101_000000"),
+        ] {
+            assert_eq!(
+                find(&layout, text).unwrap().path.to_string(),
+                expected,
+                "{text}"
+            );
+        }
+        let ambiguous = find(&layout, "20260101_000000").unwrap_err().to_string();
+        let candidates = "a/x/20260101_000000, b/x/20260101_000000";
+        assert!(ambiguous.ends_with(candidates), "{ambiguous}");
+        for text in [
+            "",
+            "/",
+            "..",
+            "latest:c/x",
+            "latest:",
+            "a/x",
+            "a/x/../x",
+            "nobody",
+            "/etc",
+        ] {
+            assert!(
+                matches!(find(&layout, text), Err(FindError::Missing { .. })),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_run_directory_outside_the_log_root_is_found_too() {
+        let (root, layout) = log_root();
+        let elsewhere = Layout::new(root.path().join("elsewhere"));
+        plant_run(&elsewhere, "a/x/20260101_000000");
+        let directory = elsewhere.run(&run_path("a/x/20260101_000000"));
+        let run = find(&layout, directory.path().to_str().unwrap()).unwrap();
+        assert_eq!(run.directory, directory);
+        assert_eq!(run.record.outcome, Outcome::Success);
+    }
+
+    #[test]
+    fn a_run_whose_runner_is_gone_is_told_as_crashed_and_not_written() {
+        let (_root, layout) = log_root();
+        let folder = folder(&layout);
+        let run = folder.run().clone();
+        assert_eq!(
+            read_run(&layout, run.clone()).record.outcome,
+            Outcome::Running
+        );
+        folder.begin(&begun(&run)).unwrap();
+        let written = fs::read(layout.run(&run).metadata()).unwrap();
+        assert_eq!(
+            read_run(&layout, run.clone()).record.outcome,
+            Outcome::Running
+        );
+        let runner_log = folder.runner_log().unwrap();
+        drop(folder);
+        assert_eq!(
+            read_run(&layout, run.clone()).record.outcome,
+            Outcome::Running
+        );
+        drop(runner_log);
+        let record = read_run(&layout, run.clone()).record;
+        assert_eq!((record.outcome, record.exit_code), (Outcome::Crashed, None));
+        assert!(record.end_time.is_some());
+        assert_eq!(fs::read(layout.run(&run).metadata()).unwrap(), written);
+    }
+
+    #[test]
+    fn what_is_no_run_breaks_nothing() {
+        let (root, layout) = log_root();
+        plant_run(&layout, "a/x/20260101_000000");
+        let runs = layout.root().join("a/x");
+        symlink(&runs, layout.root().join("linked")).unwrap();
+        symlink(runs.join("20260101_000000"), runs.join("20260102_000000")).unwrap();
+        symlink("/", layout.root().join("a/root")).unwrap();
+        symlink("loop", layout.root().join("loop")).unwrap();
+        plant(&runs.join("20260103_000000"), b"a file");
+        plant(&layout.root().join("heartbeat/task.log"), b"");
+        for name in ["x y/z", "-rf/x", "é/x", ".state/x", "UP/x"] {
+            fs::create_dir_all(layout.root().join(name).join("20260104_000000")).unwrap();
+        }
+        assert_eq!(found(&layout, &Filter::default()), ["a/x/20260101_000000"]);
+        for text in [
+            "a/x/20260102_000000",
+            "linked/x/20260101_000000",
+            "20260103_000000",
+        ] {
+            assert!(find(&layout, text).is_err(), "{text}");
+        }
+        drop(root);
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_read_is_a_crashed_run_that_says_so() {
+        let (_root, layout) = log_root();
+        let run = run_path("a/x/20260101_000000");
+        let directory = layout.run(&run);
+        fs::create_dir_all(directory.path()).unwrap();
+        let fact = || {
+            let record = read_run(&layout, run.clone()).record;
+            assert_eq!(record.outcome, Outcome::Crashed);
+            assert_eq!(record.start_time, Some(at("2026-01-01T00:00:00Z")));
+            record.evidence[0].fact.clone()
+        };
+        assert_eq!(fact(), "it left no metadata.json");
+        plant(&directory.metadata(), b"");
+        assert!(fact().starts_with("its metadata.json is no record"));
+        plant(&directory.metadata(), &record_text("success")[..20]);
+        assert!(fact().starts_with("its metadata.json is no record"));
+        fs::remove_file(directory.metadata()).unwrap();
+        symlink("/etc/hostname", directory.metadata()).unwrap();
+        assert!(fact().starts_with("its metadata.json cannot be read"));
+        fs::remove_file(directory.metadata()).unwrap();
+        let fifo = std::ffi::CString::new(directory.metadata().to_str().unwrap()).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RUSR).unwrap();
+        assert!(fact().starts_with("its metadata.json cannot be read"));
+    }
+
+    #[test]
+    fn fifty_of_many_runs_cost_fifty_reads() {
+        let (_root, layout) = log_root();
+        for day in 1..=28 {
+            plant_run(&layout, &format!("a/x/202601{day:02}_000000"));
+        }
+        let mut newest = runs(&layout, &Filter::default()).unwrap();
+        assert_eq!(newest.len(), 28);
+        let first = newest.next().unwrap();
+        // The others are gone before anybody looks at them.
+        for day in 1..=27 {
+            let run = run_path(&format!("a/x/202601{day:02}_000000"));
+            fs::remove_file(layout.run(&run).metadata()).unwrap();
+        }
+        assert_eq!(first.record.outcome, Outcome::Success);
+        assert_eq!(newest.next().unwrap().record.outcome, Outcome::Crashed);
+    }
+
+    #[test]
+    fn full_records_are_read_back() {
+        let (_root, layout) = log_root();
+        let folder = folder(&layout);
+        let run = folder.run().clone();
+        folder.finish(&full_record()).unwrap();
+        assert_eq!(read_run(&layout, run).record, full_record());
+    }
+}

@@ -1,0 +1,357 @@
+//! Writing a run's directory: created, begun, finished.
+//!
+//! The order is what a crash relies on. A run has a record before its agent is spawned; the lock
+//! of its `runner.log` is held as long as the runner lives; a final record is the last file that
+//! is replaced. So a record that says `running` with a free lock is a run whose runner died.
+
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::PathBuf;
+
+use chrono::{DateTime, Utc};
+
+use crate::model::clock::utc;
+use crate::model::ids::{AgentName, RunId, RunPath, TaskName};
+use crate::model::record::{NotificationRecord, Record};
+use crate::store::StoreError;
+use crate::store::atomic;
+use crate::store::capped_log::{CappedLog, LogCaps};
+use crate::store::event_log::EventLog;
+use crate::store::format;
+use crate::store::layout::{Layout, RunDirectory};
+use crate::store::private::{
+    append, create_directory, create_file, create_new_directory, open_append, overwrite, remove,
+    sync_directory,
+};
+use crate::store::reader::read_metadata;
+use crate::store::summary;
+
+/// The directory of a run that this process carries out.
+///
+/// Dropping it without [`RunFolder::finish`] frees the lock, and the run counts as crashed.
+#[derive(Debug)]
+pub struct RunFolder {
+    layout: Layout,
+    run: RunPath,
+    runner_log: File,
+}
+
+impl RunFolder {
+    /// Creates the directory of a run that starts at `now`, and takes its lock.
+    ///
+    /// The creation of the directory decides who has the name; a later run of the same second
+    /// gets `_2`, `_3`, ….
+    pub fn create(
+        layout: &Layout,
+        task: &TaskName,
+        agent: &AgentName,
+        now: DateTime<Utc>,
+    ) -> Result<Self, StoreError> {
+        layout.create()?;
+        create_directory(&layout.task(task))?;
+        create_directory(&layout.agent(task, agent))?;
+        let mut attempt = 1;
+        let run = loop {
+            let run = RunPath {
+                task: task.clone(),
+                agent: agent.clone(),
+                run_id: RunId::new(now, attempt),
+            };
+            let directory = layout.run(&run);
+            match create_new_directory(directory.path()) {
+                Ok(()) => break run,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => attempt += 1,
+                Err(error) => {
+                    return Err(StoreError::new("create directory", directory.path(), error));
+                }
+            }
+        };
+        let path = layout.run(&run).runner_log();
+        let runner_log = create_file(&path)?;
+        // Somebody who looks may hold the shared lock for a moment, so this one waits.
+        runner_log
+            .lock()
+            .map_err(|source| StoreError::new("lock", &path, source))?;
+        let folder = Self {
+            layout: layout.clone(),
+            run,
+            runner_log,
+        };
+        layout.create_state(&layout.running())?;
+        create_file(&folder.mark())?;
+        Ok(folder)
+    }
+
+    /// Takes over the directory of a run whose runner died; `None` while somebody has its lock.
+    pub(crate) fn take_over(layout: &Layout, run: &RunPath) -> Result<Option<Self>, StoreError> {
+        let path = layout.run(run).runner_log();
+        let runner_log = open_append(&path)?;
+        match runner_log.try_lock() {
+            Ok(()) => Ok(Some(Self {
+                layout: layout.clone(),
+                run: run.clone(),
+                runner_log,
+            })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(source)) => Err(StoreError::new("lock", &path, source)),
+        }
+    }
+
+    /// Which run it is.
+    pub fn run(&self) -> &RunPath {
+        &self.run
+    }
+
+    /// Where its files lie.
+    pub fn directory(&self) -> RunDirectory {
+        self.layout.run(&self.run)
+    }
+
+    /// The open `runner.log`, for the runner's own log lines. The lock lasts until every copy of
+    /// it is closed.
+    pub fn runner_log(&self) -> io::Result<File> {
+        self.runner_log.try_clone()
+    }
+
+    /// Writes the exact prompt.
+    pub fn write_prompt(&self, prompt: &str) -> Result<(), StoreError> {
+        overwrite(&self.directory().prompt(), prompt)
+    }
+
+    /// Creates the directory for files of the agent's process alone.
+    pub fn create_private_directory(&self) -> Result<(), StoreError> {
+        create_directory(&self.directory().private_directory())
+    }
+
+    /// Creates the log of everything the agent prints.
+    pub fn transcript(&self, caps: LogCaps) -> Result<CappedLog, StoreError> {
+        CappedLog::create(&self.directory().transcript(), caps)
+    }
+
+    /// Creates the log of the agent's standard output.
+    pub fn stdout(&self, caps: LogCaps) -> Result<CappedLog, StoreError> {
+        CappedLog::create(&self.directory().stdout(), caps)
+    }
+
+    /// Creates the log of events, of which about `cap` bytes are kept.
+    pub fn events(&self, cap: u64) -> Result<EventLog, StoreError> {
+        EventLog::create(&self.directory().events(), cap)
+    }
+
+    /// Writes the record of the run that has begun; it survives a loss of power from here on. May
+    /// be called again when more is known.
+    pub fn begin(&self, record: &Record) -> Result<(), StoreError> {
+        self.write_record(record)?;
+        // After the record, whose sync has mostly brought the directory's name to disk already.
+        sync_directory(&self.layout.agent(&self.run.task, &self.run.agent))
+    }
+
+    /// Writes the final record and the summaries, and frees the lock.
+    ///
+    /// # Errors
+    /// The first failure. Without its record the run is not finished and will count as crashed;
+    /// a summary that cannot be written keeps nothing else from being.
+    pub fn finish(self, record: &Record) -> Result<(), StoreError> {
+        let text = summary::summary(record);
+        let block = summary::block(record, &text);
+        let RunPath { task, agent, .. } = &self.run;
+        let summary = overwrite(&self.directory().summary(), &text);
+        self.write_record(record)?;
+        let rest = [
+            summary,
+            self.forget(),
+            append(&self.layout.task_log(task), &block),
+            append(&self.layout.agent_log(task, agent), &block),
+        ];
+        rest.into_iter().collect()
+    }
+
+    /// Removes the mark of a run that has begun and not ended.
+    pub(crate) fn forget(&self) -> Result<(), StoreError> {
+        remove(&self.mark())
+    }
+
+    fn write_record(&self, record: &Record) -> Result<(), StoreError> {
+        let text = format::write(record);
+        atomic::write(&self.directory().metadata(), text.as_bytes())
+    }
+
+    fn mark(&self) -> PathBuf {
+        self.layout.running().join(mark_name(&self.run))
+    }
+}
+
+/// The name of a run's mark: its path with `.` for `/`, which no name contains.
+pub(crate) fn mark_name(run: &RunPath) -> String {
+    run.to_string().replace('/', ".")
+}
+
+/// Writes into a final record what became of its notification; everything else stays as it is.
+///
+/// A run that has been cleaned away meanwhile is no error.
+pub fn update_notification(
+    layout: &Layout,
+    run: &RunPath,
+    notification: &NotificationRecord,
+) -> Result<(), StoreError> {
+    let path = layout.run(run).metadata();
+    let bytes = match read_metadata(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(StoreError::new("read", &path, error)),
+    };
+    let text = format::with_notification(&bytes, notification)
+        .map_err(|source| StoreError::new("read", &path, source.into()))?;
+    atomic::write(&path, text.as_bytes())
+}
+
+/// Adds a line for this moment to the heartbeat's log.
+pub fn beat(layout: &Layout, now: DateTime<Utc>) -> Result<(), StoreError> {
+    layout.create()?;
+    let path = layout.heartbeat_log();
+    if let Some(directory) = path.parent() {
+        create_directory(directory)?;
+    }
+    append(&path, &format!("{}\n", utc(now)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::path::Path;
+
+    use super::*;
+    use crate::model::outcome::Outcome;
+    use crate::model::record::NotificationState;
+    use crate::store::reader::read_run;
+    use crate::store::testing::{begun, folder, full_record, log_root, start};
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn runs_of_the_same_second_get_directories_of_their_own() {
+        let (_root, layout) = log_root();
+        let folders = [folder(&layout), folder(&layout), folder(&layout)];
+        let names = folders.map(|folder| folder.run().run_id.to_string());
+        let expected = ["20260219_204003", "20260219_204003_2", "20260219_204003_3"];
+        assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn everything_is_for_its_owner_alone_and_ignored_by_git() {
+        let (_root, layout) = log_root();
+        let folder = folder(&layout);
+        folder.write_prompt("do it\n").unwrap();
+        folder.begin(&begun(folder.run())).unwrap();
+        let directory = folder.directory();
+        folder.finish(&full_record()).unwrap();
+        for path in [layout.root(), &layout.state(), directory.path()] {
+            assert_eq!(mode(path), 0o700, "{}", path.display());
+        }
+        for path in [
+            directory.metadata(),
+            directory.summary(),
+            directory.prompt(),
+            directory.runner_log(),
+            layout.task_log(&"nightly".parse().unwrap()),
+        ] {
+            assert_eq!(mode(&path), 0o600, "{}", path.display());
+        }
+        assert_eq!(
+            fs::read_to_string(layout.root().join(".gitignore")).unwrap(),
+            "*\n"
+        );
+        assert_eq!(fs::read_to_string(directory.prompt()).unwrap(), "do it\n");
+    }
+
+    #[test]
+    fn a_run_has_a_record_before_it_ends_and_summaries_after() {
+        let (_root, layout) = log_root();
+        let folder = folder(&layout);
+        let run = folder.run().clone();
+        folder.begin(&begun(&run)).unwrap();
+        assert_eq!(
+            read_run(&layout, run.clone()).record.outcome,
+            Outcome::Running
+        );
+        let mut record = full_record();
+        record.outcome = Outcome::Timeout;
+        folder.finish(&record).unwrap();
+        assert_eq!(read_run(&layout, run.clone()).record, record);
+        let summary = fs::read_to_string(layout.run(&run).summary()).unwrap();
+        let block = format!("\n=== 2026-02-19 20:40:03 UTC [claude/nightly] ===\n{summary}");
+        assert!(summary.contains("outcome=timeout"));
+        for log in [
+            layout.task_log(&run.task),
+            layout.agent_log(&run.task, &run.agent),
+        ] {
+            assert_eq!(fs::read_to_string(log).unwrap(), block);
+        }
+        assert_eq!(fs::read_dir(layout.running()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn no_temporary_file_is_left() {
+        let (_root, layout) = log_root();
+        let folder = folder(&layout);
+        folder.begin(&begun(folder.run())).unwrap();
+        let directory = folder.directory();
+        folder.finish(&full_record()).unwrap();
+        let mut names: Vec<_> = fs::read_dir(directory.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        assert_eq!(names, ["metadata.json", "runner.log", "summary.txt"]);
+    }
+
+    #[test]
+    fn links_planted_in_the_log_root_are_not_followed() {
+        let (root, layout) = log_root();
+        let outside = root.path().join("outside");
+        fs::create_dir(&outside).unwrap();
+        let (task, agent) = ("nightly".parse().unwrap(), "claude".parse().unwrap());
+        fs::create_dir_all(layout.root()).unwrap();
+        symlink(&outside, layout.task(&task)).unwrap();
+        let refused = RunFolder::create(&layout, &task, &agent, start()).unwrap_err();
+        assert!(refused.to_string().contains("nightly"), "{refused}");
+        fs::remove_file(layout.task(&task)).unwrap();
+
+        let folder = folder(&layout);
+        let target = outside.join("target");
+        for name in ["metadata.json", "summary.txt"] {
+            symlink(&target, folder.directory().path().join(name)).unwrap();
+        }
+        symlink(&target, layout.task_log(&task)).unwrap();
+        folder.begin(&begun(folder.run())).unwrap();
+        folder.finish(&full_record()).unwrap_err();
+        assert!(!target.exists());
+    }
+
+    #[test]
+    fn a_notification_changes_nothing_else_of_a_record() {
+        let (_root, layout) = log_root();
+        let folder = folder(&layout);
+        let run = folder.run().clone();
+        let mut record = full_record();
+        folder.finish(&record).unwrap();
+        record.notification.attempts = 4;
+        record.notification.state = NotificationState::Refused;
+        update_notification(&layout, &run, &record.notification).unwrap();
+        assert_eq!(read_run(&layout, run.clone()).record, record);
+        fs::remove_dir_all(layout.run(&run).path()).unwrap();
+        update_notification(&layout, &run, &record.notification).unwrap();
+    }
+
+    #[test]
+    fn a_beat_is_a_line_of_its_own() {
+        let (_root, layout) = log_root();
+        beat(&layout, start()).unwrap();
+        beat(&layout, start()).unwrap();
+        let text = fs::read_to_string(layout.heartbeat_log()).unwrap();
+        assert_eq!(text, "2026-02-19 20:40:03 UTC\n".repeat(2));
+    }
+}

@@ -1,0 +1,100 @@
+//! Runs that began and whose runner died without ending them.
+//!
+//! Every run that has begun has a mark, so looking costs nothing when there is none. What is done
+//! about such a run (its processes, its notification) is decided elsewhere.
+
+use crate::model::ids::RunPath;
+use crate::model::outcome::Outcome;
+use crate::model::record::Record;
+use crate::store::StoreError;
+use crate::store::layout::Layout;
+use crate::store::private::{is_directory, list, remove};
+use crate::store::reader::{crashed, read_record};
+use crate::store::recorder::RunFolder;
+
+/// A run whose runner died, held against everybody else who would recover it.
+#[derive(Debug)]
+pub struct Abandoned {
+    /// The run's directory, to be finished.
+    pub folder: RunFolder,
+    /// The record as it was left, told as crashed.
+    pub record: Record,
+}
+
+/// Finds the runs whose runner died. Marks of runs that did end are removed.
+pub fn abandoned(layout: &Layout) -> Result<Vec<Abandoned>, StoreError> {
+    let mut found = Vec::new();
+    for (mark, _kind) in list(&layout.running())? {
+        let run = mark.replace('.', "/").parse::<RunPath>().ok();
+        let Some(run) = run.filter(|run| is_directory(layout.run(run).path())) else {
+            // None of ours, or its run has been cleaned away.
+            remove(&layout.running().join(mark))?;
+            continue;
+        };
+        if let Some(folder) = RunFolder::take_over(layout, &run)? {
+            let record = read_record(&folder.directory(), &run);
+            if record.outcome == Outcome::Running {
+                let record = crashed(record, &folder.directory());
+                found.push(Abandoned { folder, record });
+            } else {
+                folder.forget()?;
+            }
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::reader::read_run;
+    use crate::store::testing::{begun, folder, full_record, log_root, plant};
+
+    #[test]
+    fn a_run_without_its_runner_is_found_once_and_can_be_finished() {
+        let (_root, layout) = log_root();
+        assert!(abandoned(&layout).unwrap().is_empty());
+        let (alive, dead) = (folder(&layout), folder(&layout));
+        let run = dead.run().clone();
+        alive.begin(&begun(alive.run())).unwrap();
+        dead.begin(&begun(dead.run())).unwrap();
+        drop(dead);
+        let mut found = abandoned(&layout).unwrap();
+        assert_eq!(found.len(), 1);
+        assert!(abandoned(&layout).unwrap().is_empty(), "it is held");
+        let Abandoned { folder, record } = found.remove(0);
+        assert_eq!(folder.run(), &run);
+        assert_eq!(record.outcome, Outcome::Crashed);
+        folder.finish(&record).unwrap();
+        assert_eq!(read_run(&layout, run).record.outcome, Outcome::Crashed);
+        assert!(abandoned(&layout).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_runner_that_died_before_its_first_record_is_found_too() {
+        let (_root, layout) = log_root();
+        drop(folder(&layout));
+        let Abandoned { folder, record } = abandoned(&layout).unwrap().remove(0);
+        let run = folder.run().clone();
+        folder.finish(&record).unwrap();
+        let record = read_run(&layout, run).record;
+        assert_eq!(record.outcome, Outcome::Crashed);
+        assert!(record.evidence[0].fact.contains("has begun"));
+    }
+
+    #[test]
+    fn marks_without_a_running_record_are_removed() {
+        let (_root, layout) = log_root();
+        let ended = folder(&layout);
+        plant(
+            &ended.directory().metadata(),
+            crate::store::format::write(&full_record()).as_bytes(),
+        );
+        drop(ended);
+        for mark in ["nightly.claude.20260101_000000", "x", "..."] {
+            plant(&layout.running().join(mark), b"");
+        }
+        assert!(abandoned(&layout).unwrap().is_empty());
+        assert!(list(&layout.running()).unwrap().is_empty());
+    }
+}
