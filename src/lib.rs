@@ -1,10 +1,75 @@
-//! agent-runner
+//! `agent-runner` runs coding-agent CLIs without a person watching: one agent, one task, one
+//! repository, one record. This page is its architecture.
+//!
+//! # Data flows one way
+//!
+//! ```text
+//! config ─► Task ─► RunPlan ─► Invocation ─► ProcessEnd ─► AgentReport ─► RepositoryChange ─► Verdict ─► Record
+//!                   planner    agents        process       agents         git                 model      store ─► outbox ─► notify
+//! ```
+//!
+//! [`orchestrator::run`] tells that story top to bottom. Four ends of a run are kept apart because
+//! four people act on them: what the kernel saw ([`ProcessEnd`](model::process_end::ProcessEnd)),
+//! what the agent said ([`AgentReport`](model::report::AgentReport)), what the repository shows
+//! ([`RepositoryChange`](model::change::RepositoryChange)) and what we conclude
+//! ([`Verdict`](model::verdict::Verdict)). [`conclude`](model::verdict::conclude) is pure, total,
+//! and its whole table is a snapshot beside it.
+//!
+//! One process per run: `agent-runner run` supervises exactly one agent at a time, so "all my
+//! descendants belong to this run" is exact, and a crash takes one run and no other.
+//!
+//! # Rooms and floors
+//!
+//! | floor | room | what it is for |
+//! | --- | --- | --- |
+//! | 0 | [`model`] | the vocabulary; no I/O, clock, process or file format |
+//! | 1 | [`config`] | the file, the environment and flags; the only reader of environment variables |
+//! | 1 | [`prompt`] | template and variables become the exact prompt |
+//! | 1 | [`agents`] | the backends: a request becomes an invocation, bytes become a report |
+//! | 1 | [`process`] | one process tree under limits; the only room that spawns |
+//! | 1 | [`git`] | the git commands we use; whose commit it is |
+//! | 1 | [`store`] | what runs leave on disk: records, logs, the outbox |
+//! | 1 | [`notify`] | the wording of notifications, and ntfy |
+//! | 2 | [`planner`] | settings become a plan; a plan becomes one start |
+//! | 2 | [`checks`] | a task's own checks after the agent |
+//! | 2 | [`orchestrator`] | the story of one run |
+//! | 2 | [`deliver`] | where the outbox and a notifier meet |
+//! | 3 | [`cli`] | arguments, verbs, wiring, the only mouth |
+//!
+//! A room names only rooms on lower floors. On floor 1 the one arrow is `git -> process`; on floor
+//! 2 they are `checks -> planner` and `orchestrator -> planner, checks`. A test holds this table as
+//! data (`tests/integration/layers.rs`).
+//!
+//! # Invariants, mostly absences
+//!
+//! - [`model`] knows no file, clock, process or format; its values are always valid.
+//! - [`agents`] know no process, file or clock. A new one is a file, a line in
+//!   [`AGENTS`](agents::AGENTS) and its recorded output; or a table in `config.toml` and no code.
+//! - [`process`] knows no agent, task or repository.
+//! - [`orchestrator`] names no concrete agent and no notifier.
+//! - [`cli`]'s `ui` alone prints, `main` alone exits, [`config::env`] alone reads the environment,
+//!   [`process`] alone spawns. Clippy's `disallowed_methods` says so.
+//! - `unsafe` is in one file, `process/system.rs`.
+//!
+//! # What survives what
+//!
+//! A record that says `running` is durable before the agent is spawned, under a lock that dies with
+//! the runner. The notification lies in the outbox before the record is final. `metadata.json` is
+//! absent, the old or the new version, never torn.
+
+pub mod model;
 
 pub mod agents;
 pub mod config;
-pub mod deliver;
-pub mod model;
+pub mod git;
 pub mod notify;
 pub mod process;
 pub mod prompt;
 pub mod store;
+
+pub mod checks;
+pub mod deliver;
+pub mod orchestrator;
+pub mod planner;
+
+pub mod cli;

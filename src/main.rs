@@ -1,3 +1,7 @@
 //! The program; everything lies in the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    agent_runner::cli::main()
+}

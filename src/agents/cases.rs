@@ -257,10 +257,15 @@ fn the_invocations_are_those_in_the_snapshot() {
 
 #[test]
 fn the_settings_of_gemini_are_json() {
-    let gemini = invocation("gemini", "do it", false).unwrap();
+    let person = invocation("gemini", "do it", false).unwrap();
+    assert!(
+        person.private_files.is_empty(),
+        "gemini believes such a file of root alone"
+    );
+    let gemini = invocation("gemini", "do it", true).unwrap();
     let file = &gemini.private_files[0];
     let settings: serde_json::Value = serde_json::from_slice(&file.contents).unwrap();
     assert_eq!(settings["telemetry"]["enabled"], false);
-    let path = gemini.environment["GEMINI_CLI_SYSTEM_SETTINGS_PATH"].as_str();
+    let path = gemini.environment["GEMINI_CLI_SYSTEM_DEFAULTS_PATH"].as_str();
     assert_eq!(Path::new(path), file.path);
 }

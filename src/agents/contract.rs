@@ -32,7 +32,7 @@ fn invocation(agent: &dyn AgentInterface, prompt: &str) -> Invocation {
 
 #[test]
 fn names_are_unique_and_valid() {
-    let names: BTreeSet<_> = AGENTS.iter().map(|agent| agent.name()).collect();
+    let names: BTreeSet<_> = AGENTS.iter().map(AgentInterface::name).collect();
     assert_eq!(names.len(), AGENTS.len());
     for name in names {
         name.parse::<AgentName>()

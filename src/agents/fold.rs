@@ -84,11 +84,9 @@ impl ReportFold {
             | AgentEvent::Progress
             | AgentEvent::Warning { .. } => {}
         }
-        report.waiting_for_limit = match event {
-            AgentEvent::RateLimit { .. } => true,
-            AgentEvent::Error(error) => error.class == ErrorClass::RateLimit,
-            _ => false,
-        };
+        let failed =
+            matches!(event, AgentEvent::Error(error) if error.class == ErrorClass::RateLimit);
+        report.waiting_for_limit = failed || matches!(event, AgentEvent::RateLimit { .. });
     }
 
     /// The report of everything taken so far.

@@ -10,6 +10,10 @@
 //! after a prompt that is too large. Else it is gemini's own number or the lowest eight bits of
 //! the HTTP status: 173 is 429, and no signal. Retries are told on standard error alone.
 //!
+//! Usage statistics and updates have no switch but settings. Machine-wide defaults, which the user's
+//! own settings beat, are read from a file only if root alone could have written it and every
+//! directory above it, so the runner offers them only when it runs as root.
+//!
 //! Known traits: gemini puts the content of `path` in the place of `@path` in a prompt, and has no
 //! argument for an effort, so one that is asked for is not passed on.
 
@@ -19,7 +23,9 @@ use serde_json::{Deserializer, Value};
 
 use crate::agents::lines::{LineParser, LineTranslator, number_at, text_at, tool_detail};
 use crate::agents::plain::{PlainText, last_words};
-use crate::agents::{AgentExit, AgentInterface, AgentRequest, InvocationError, TranscriptParser};
+use crate::agents::{
+    AgentExit, AgentInterface, AgentRequest, InvocationError, TranscriptParser, variables,
+};
 use crate::model::event::{AgentEvent, Count, MessagePart};
 use crate::model::invocation::{Invocation, PrivateFile, StopSignal};
 use crate::model::report::{AgentError, AgentReport, Ending, ErrorClass, MAX_MESSAGE_BYTES, Usage};
@@ -32,8 +38,8 @@ const MAX_PROMPT_BYTES: usize = 8 * 1024 * 1024;
 /// The most that is kept of the object that `-o json` prints.
 const MAX_DOCUMENT_BYTES: usize = 1024 * 1024;
 
-/// The machine's settings for this run. The user's own, with the login, stay as they are.
-const SETTINGS: &str = r#"{
+/// The machine's defaults for this run. The user's own settings, with the login, come first.
+const DEFAULTS: &str = r#"{
   "privacy": { "usageStatisticsEnabled": false },
   "telemetry": { "enabled": false },
   "general": { "enableAutoUpdate": false, "enableAutoUpdateNotification": false }
@@ -68,24 +74,28 @@ impl AgentInterface for Gemini {
         let mut arguments = vec!["-o", "stream-json", "--approval-mode", "yolo"];
         arguments.extend(request.model.iter().flat_map(|model| ["-m", model]));
         arguments.extend(request.arguments.iter().map(String::as_str));
-        let settings = PrivateFile {
-            path: request.private_directory.join("gemini-settings.json"),
-            contents: SETTINGS.into(),
-        };
-        let settings_path = settings.path.display().to_string();
         // Relaunched, it would be a child of a process that ignores signals.
-        let environment = [
+        let mut environment = variables(&[
             ("GEMINI_CLI_NO_RELAUNCH", "true"),
             ("GEMINI_CLI_TRUST_WORKSPACE", "true"),
-            ("GEMINI_CLI_SYSTEM_SETTINGS_PATH", &settings_path),
             ("NO_COLOR", "1"),
-        ];
+        ]);
+        let mut private_files = Vec::new();
+        if request.as_root {
+            let path = request.private_directory.join("gemini-defaults.json");
+            let name = "GEMINI_CLI_SYSTEM_DEFAULTS_PATH".to_owned();
+            environment.insert(name, path.display().to_string());
+            private_files.push(PrivateFile {
+                path,
+                contents: DEFAULTS.into(),
+            });
+        }
         Ok(Invocation {
             program: request.program.to_owned(),
             arguments: arguments.into_iter().map(str::to_owned).collect(),
-            environment: BTreeMap::from(environment.map(|(k, v)| (k.to_owned(), v.to_owned()))),
+            environment,
             stdin: request.prompt.as_bytes().to_owned(),
-            private_files: vec![settings],
+            private_files,
             result_file: None,
             stop_signal: StopSignal::Terminate,
         })

@@ -77,6 +77,25 @@ pub trait AgentInterface: fmt::Debug + Send + Sync {
     fn parser(&self) -> Box<dyn TranscriptParser>;
 }
 
+/// A row of [`AGENTS`] serves like an agent that owns itself.
+impl AgentInterface for &'static dyn AgentInterface {
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+
+    fn credentials(&self) -> &'static [&'static str] {
+        (**self).credentials()
+    }
+
+    fn invocation(&self, request: &AgentRequest<'_>) -> Result<Invocation, InvocationError> {
+        (**self).invocation(request)
+    }
+
+    fn parser(&self) -> Box<dyn TranscriptParser> {
+        (**self).parser()
+    }
+}
+
 /// Everything that a backend may know of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct AgentRequest<'a> {

@@ -33,7 +33,7 @@ mod tests;
 mod value;
 
 /// The lowest layer: the file that ships with the program.
-const SHIPPED: &str = include_str!("../../config.toml");
+pub const SHIPPED: &str = include_str!("../../config.toml");
 
 /// What the command line says; it beats every other layer.
 #[derive(Clone, Debug, Default)]

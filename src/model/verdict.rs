@@ -285,7 +285,7 @@ fn missing_commit_reason(change: &RepositoryChange) -> String {
             .filter(|commit| wanted(&commit.standing))
             .count()
     };
-    tell(change.own_commits().count(), "too small to count");
+    tell(change.own_commits().count(), "empty or too small to count");
     tell(
         standing(|s| matches!(s, Standing::Amended { .. })),
         "amended instead of made",

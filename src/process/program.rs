@@ -30,6 +30,16 @@ pub enum ProgramError {
     Directory(PathBuf),
 }
 
+impl ProgramError {
+    /// The reason in a few words, for a list.
+    pub fn brief(&self) -> String {
+        match self {
+            Self::NotInPath { name, .. } => format!("`{name}` is not in PATH"),
+            Self::Missing(_) | Self::NotExecutable(_) | Self::Directory(_) => self.to_string(),
+        }
+    }
+}
+
 /// Finds `name`: a path when it has a slash, else in the directories of `search_path`.
 pub fn find_program(name: &Path, search_path: &OsStr) -> Result<PathBuf, ProgramError> {
     if name.as_os_str().as_bytes().contains(&b'/') {

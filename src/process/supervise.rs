@@ -271,9 +271,9 @@ impl Tree<'_> {
             }
         }
         let leaked_output = !gave_up && (stdout.is_open() || stderr.is_open());
+        let sweep = containment::kill_rest(Some(&self.leader.stat), self.process.marker);
         // The leader is still unreaped, so its group's number cannot mean another group.
         self.signal_group(Signal::KILL);
-        let sweep = containment::kill_rest(Some(&self.leader.stat), self.process.marker);
         for output in [&mut stdout, &mut stderr] {
             while let Some(number) = output.read_rest(&mut buffer) {
                 self.hear(output.stream, number, &buffer);

@@ -19,6 +19,12 @@ use tokio::io::unix::AsyncFd;
 
 use crate::model::process_end::ProcessExit;
 
+/// The highest signal number of Linux on the machines we know.
+const LAST_SIGNAL: libc::c_int = 64;
+
+/// The kernel's `struct sigaction` for `SIG_DFL`: handler, flags, restorer and mask are all zero.
+static DEFAULT_ACTION: [u64; 4] = [0; 4];
+
 /// Spawns a command as the leader of a session of its own.
 ///
 /// The new process has default signal dispositions (cron and nohup leave some ignored), inherits
@@ -32,9 +38,11 @@ pub(super) fn spawn_leader(command: &mut Command) -> io::Result<Child> {
     // Runs between fork and exec: system calls only, nothing that allocates or locks.
     let prepare = move || {
         setsid()?;
-        for signal in 1..libc::SIGRTMIN() {
-            // SAFETY: async-signal-safe, see signal-safety(7); for KILL and STOP it fails, unheard.
-            unsafe { libc::signal(signal, libc::SIG_DFL) };
+        for signal in 1..=LAST_SIGNAL {
+            let (new, old) = (DEFAULT_ACTION.as_ptr(), std::ptr::null::<u64>());
+            // The bare call, because libc keeps two signals to itself that may be ignored, too.
+            // SAFETY: the pointer is to a whole kernel sigaction; for KILL and STOP it fails, unheard.
+            unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, new, old, size_of::<u64>()) };
         }
         set_parent_process_death_signal(Some(Signal::KILL))?;
         if getppid() != Some(parent) {

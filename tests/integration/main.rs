@@ -1,1 +1,19 @@
+//! The program as people use it: the real binary, real git, real processes. One module a
+//! behaviour; agents are shell scripts that misbehave on purpose, or the real CLIs (`real`).
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on must say where"
+)]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests spawn, write and wait by themselves"
+)]
 
+mod support;
+
+mod commits;
+mod layers;
+mod processes;
+mod records;
+mod runs;
+mod usage;

@@ -1,0 +1,145 @@
+//! A task's own checks: shell command lines that must pass in the repository after the agent.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::fs::File;
+use std::io::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::model::invocation::StopSignal;
+use crate::model::process_end::{ProcessEnd, ProcessExit, StopReason, Stream};
+use crate::model::verdict::Check;
+use crate::model::{duration, text};
+use crate::planner::{self, RunPlan};
+use crate::process::shutdown::Shutdown;
+use crate::process::supervise::{Act, Observer, Process, supervise};
+use crate::process::watchdog::{Activity, Limits};
+
+/// How much of a failing check's last output becomes evidence.
+const TAIL_BYTES: usize = 2000;
+
+/// Carries out the checks in order, up to the first that fails; their output goes to `log`.
+///
+/// Each is supervised like an agent: nothing of it is alive afterwards. Also tells whether the
+/// runner was asked to stop meanwhile.
+pub async fn carry_out(
+    plan: &RunPlan,
+    marker: &str,
+    log: &Path,
+    shutdown: &mut Shutdown,
+) -> (Vec<Check>, Option<StopReason>) {
+    let environment = environment(plan);
+    let limits = Limits {
+        timeout: plan.task.verify_timeout,
+        stall_timeout: None,
+        patience: plan.task.verify_timeout,
+        ..plan.limits
+    };
+    let mut checks = Vec::new();
+    for command in &plan.task.verify {
+        let mut tail = Tail::new(log, command);
+        let process = Process {
+            program: Path::new("/bin/sh"),
+            arguments: &["-c".to_owned(), command.clone()],
+            directory: &plan.repository,
+            environment: &environment,
+            stdin: &[],
+            stop_signal: StopSignal::Terminate,
+            marker,
+        };
+        let end = supervise(&process, limits, &mut tail, shutdown).await;
+        let failure = failure(&end, &tail.text());
+        let failed = failure.is_some();
+        checks.push(Check {
+            command: command.clone(),
+            failure,
+        });
+        if let Some(StopReason::Shutdown(_)) = end.stopped {
+            return (checks, end.stopped);
+        }
+        if failed {
+            break;
+        }
+    }
+    (checks, None)
+}
+
+fn environment(plan: &RunPlan) -> Vec<(OsString, OsString)> {
+    let mut environment = planner::inheritable(&plan.inherited, &[], &plan.pass_environment);
+    environment.insert("PWD".into(), plan.repository.clone().into());
+    environment.into_iter().collect()
+}
+
+fn failure(end: &ProcessEnd, output: &str) -> Option<String> {
+    let how = match (&end.exit, end.stopped) {
+        (_, Some(StopReason::Shutdown(signal))) => format!("stopped by signal {signal}"),
+        (_, Some(StopReason::Timeout | StopReason::Stalled | StopReason::Limited)) => {
+            format!("not done after {}", duration::words(end.elapsed))
+        }
+        (ProcessExit::Code(0), None) => return None,
+        (ProcessExit::Code(code), None) => format!("exit status {code}"),
+        (ProcessExit::Signal(signal), None) => format!("signal {signal}"),
+        (ProcessExit::NotStarted(reason) | ProcessExit::Unknown(reason), None) => reason.clone(),
+    };
+    let output = output.trim();
+    Some(if output.is_empty() {
+        how
+    } else {
+        format!("{how}; its output ends: {output}")
+    })
+}
+
+/// Keeps the end of what a check prints, and all of it in the log.
+struct Tail {
+    bytes: Vec<u8>,
+    log: Option<File>,
+}
+
+impl fmt::Debug for Tail {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Tail")
+            .field("bytes", &self.bytes.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Tail {
+    fn new(log: &Path, command: &str) -> Self {
+        let log = File::options().append(true).create(true).open(log);
+        let mut tail = Self {
+            bytes: Vec::new(),
+            log: log.ok(),
+        };
+        tail.keep(format!("$ {command}\n").as_bytes());
+        tail
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
+        // The log is for reading along; the check's result does not depend on it.
+        if let Some(Err(error)) = self.log.as_mut().map(|log| log.write_all(bytes)) {
+            tracing::warn!(%error, "cannot write the checks' log");
+            self.log = None;
+        }
+    }
+
+    fn text(&self) -> String {
+        text::sanitize(&String::from_utf8_lossy(&self.bytes))
+    }
+}
+
+impl Observer for Tail {
+    fn printed(&mut self, _stream: Stream, bytes: &[u8], _elapsed: Duration) -> Activity {
+        self.keep(bytes);
+        self.bytes
+            .extend_from_slice(&bytes[bytes.len().saturating_sub(TAIL_BYTES)..]);
+        let excess = self.bytes.len().saturating_sub(TAIL_BYTES);
+        self.bytes.drain(..excess);
+        Activity::Output
+    }
+
+    fn acted(&mut self, act: Act, elapsed: Duration) {
+        tracing::info!(?act, ?elapsed, "check");
+    }
+}

@@ -1,0 +1,205 @@
+//! What can be typed: commands and flags, as clap reads them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::model::duration;
+use crate::model::ids::{AgentName, TaskName};
+
+/// Runs coding-agent CLIs unattended and records what really happened.
+#[derive(Debug, Parser)]
+#[command(name = "agent-runner", version, max_term_width = 100, after_help = EXIT_CODES)]
+pub struct Arguments {
+    /// Configuration file [default: ./config.toml, then the user's]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 success, 1 the run failed, 2 wrong usage or configuration (nothing was started),
+10 rate limit, 11 timeout, 128+n stopped by signal n.
+
+Try it: agent-runner demo";
+
+/// One verb of the command line.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run one agent on one task, and record what happened
+    Run(RunArguments),
+    /// Show the agents: installed or not, binary, model, and where each setting comes from
+    Agents(ListArguments),
+    /// Show the tasks and their settings
+    Tasks(ListArguments),
+    /// See the whole job on a scratch repository: no agent, key or network needed
+    Demo(DemoArguments),
+    /// Publish a notification to the configured ntfy topic
+    Notify(NotifyArguments),
+    /// Append a line to logs/heartbeat/task.log and deliver waiting notifications
+    Heartbeat,
+    /// List runs, the newest first
+    Runs(RunsArguments),
+    /// Show everything that is known of a run
+    Show(RunReference),
+    /// Say in plain words how the outcome of a run was concluded
+    Explain(RunReference),
+    /// Write a commented config.toml, the prompts and a crontab example to start from
+    Init(InitArguments),
+    /// Apply the patches of the prompt on standard input and commit them (the `patch` agent)
+    #[command(hide = true)]
+    ApplyPatches,
+}
+
+/// `run`
+#[derive(Args, Debug)]
+pub struct RunArguments {
+    /// The agent, `auto` for the first that can start, or several to try in order: `kilo,claude`
+    #[arg(long, value_name = "AGENT")]
+    pub agent: String,
+    /// The task (see `agent-runner tasks`)
+    #[arg(long, value_name = "TASK")]
+    pub task: String,
+    /// Use the built-in smoke prompt instead of the task's
+    #[arg(long, conflicts_with = "debug_prompt")]
+    pub debug: bool,
+    /// Use this built-in prompt instead of the task's
+    #[arg(long, value_name = "NAME")]
+    pub debug_prompt: Option<DebugPrompt>,
+    /// Print what would be run; start, write and notify nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// The longest run: `90s`, `15m`, `1h30m`, or seconds
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub timeout: Option<Duration>,
+    /// The model to name to the agent
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub model: Option<String>,
+    /// The repository to work in [default: the configured one, else the current directory]
+    #[arg(long, value_name = "DIR")]
+    pub repo: Option<PathBuf>,
+    /// Copy the agent's output to standard error while it works
+    #[arg(long)]
+    pub follow: bool,
+    /// Print the record as JSON instead of the summary
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The built-in prompts for trying an agent.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum DebugPrompt {
+    /// One word back.
+    Ping,
+    /// Two lines back.
+    Smoke,
+}
+
+impl DebugPrompt {
+    /// The prompt's name in records and below `prompts/debug/`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ping => "ping",
+            Self::Smoke => "smoke",
+        }
+    }
+}
+
+/// `agents`, `tasks`
+#[derive(Args, Debug)]
+pub struct ListArguments {
+    /// Print JSON, every value with its origin
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `demo`
+#[derive(Args, Debug)]
+pub struct DemoArguments {
+    /// Where to make the scratch repository [default: a new temporary directory]
+    #[arg(value_name = "DIR")]
+    pub directory: Option<PathBuf>,
+}
+
+/// `notify`
+#[derive(Args, Debug)]
+pub struct NotifyArguments {
+    /// Publish a test message
+    #[arg(long, conflicts_with_all = ["title", "body"])]
+    pub test: bool,
+    /// The title
+    #[arg(long, required_unless_present = "test")]
+    pub title: Option<String>,
+    /// The text
+    #[arg(long, required_unless_present = "test")]
+    pub body: Option<String>,
+    /// How urgent it is: min, low, default, high or urgent
+    #[arg(long, default_value = "default")]
+    pub priority: PriorityName,
+    /// Tags, which ntfy shows as emoji where it knows them
+    #[arg(long, value_delimiter = ',', default_value = "bell")]
+    pub tags: Vec<String>,
+}
+
+/// ntfy's priorities.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum PriorityName {
+    /// No sound, no banner.
+    #[value(alias = "lowest", alias = "1")]
+    Min,
+    /// No sound.
+    #[value(alias = "2")]
+    Low,
+    /// Short sound.
+    #[value(alias = "3")]
+    Default,
+    /// Long sound.
+    #[value(alias = "4")]
+    High,
+    /// Long sound, pop-over.
+    #[value(alias = "max", alias = "5")]
+    Urgent,
+}
+
+/// `runs`
+#[derive(Args, Debug)]
+pub struct RunsArguments {
+    /// Only runs of this task
+    #[arg(long)]
+    pub task: Option<TaskName>,
+    /// Only runs of this agent
+    #[arg(long)]
+    pub agent: Option<AgentName>,
+    /// Only runs with this outcome: `success`, `timeout`, `commit_missing`, …
+    #[arg(long)]
+    pub outcome: Option<String>,
+    /// Show at most this many; 0 shows all
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub limit: usize,
+    /// Print JSON, one record a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `show`, `explain`
+#[derive(Args, Debug)]
+pub struct RunReference {
+    /// A run directory, `task/agent/run_id`, a unique run id, `latest` or `latest:task/agent`
+    #[arg(value_name = "RUN", default_value = "latest")]
+    pub run: String,
+    /// Print the record as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `init`
+#[derive(Args, Debug)]
+pub struct InitArguments {
+    /// Where to write [default: the current directory]
+    #[arg(value_name = "DIR")]
+    pub directory: Option<PathBuf>,
+}

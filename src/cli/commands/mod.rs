@@ -1,0 +1,14 @@
+//! The verbs, one file each: from what was typed to an exit code.
+
+pub(crate) mod agents;
+pub(crate) mod apply_patches;
+pub(crate) mod demo;
+pub(crate) mod explain;
+pub(crate) mod heartbeat;
+pub(crate) mod init;
+pub(crate) mod notify;
+mod plan;
+pub(crate) mod run;
+pub(crate) mod runs;
+pub(crate) mod show;
+pub(crate) mod tasks;

@@ -1,0 +1,48 @@
+//! `notify`: a message of one's own to the configured topic.
+
+use crate::cli::args::{NotifyArguments, PriorityName};
+use crate::cli::error::CliError;
+use crate::cli::wiring::{self, SystemClock, World};
+use crate::config::Overrides;
+use crate::model::clock::Clock as _;
+use crate::model::message::{Message, Priority};
+use crate::model::outcome::EXIT_SUCCESS;
+use crate::notify::Notifier as _;
+
+/// Publishes a message; exits 1 when the server did not take it.
+pub(crate) fn notify(world: &World, arguments: &NotifyArguments) -> Result<u8, CliError> {
+    let settings = world.settings(Overrides::default())?;
+    let notifier = wiring::notifier(&settings).ok_or_else(|| {
+        CliError::usage("no ntfy topic is configured")
+            .hint("set AGENT_RUNNER_NTFY_TOPIC, or `topic` in the table [ntfy] of config.toml")
+    })?;
+    let now = SystemClock.now().to_rfc3339();
+    let message = Message {
+        title: arguments
+            .title
+            .clone()
+            .unwrap_or_else(|| "[notify-test]".to_owned()),
+        body: arguments
+            .body
+            .clone()
+            .unwrap_or_else(|| format!("notify-test at {now}")),
+        priority: priority(arguments.priority),
+        tags: arguments.tags.clone(),
+    };
+    let server = &settings.ntfy.server.value;
+    wiring::runtime()?
+        .block_on(notifier.publish(&message))
+        .map_err(|error| CliError::failure(format!("not published to {server}")).because(error))?;
+    world.ui.talk(&format!("published to {server}"));
+    Ok(EXIT_SUCCESS)
+}
+
+fn priority(name: PriorityName) -> Priority {
+    match name {
+        PriorityName::Min => Priority::Min,
+        PriorityName::Low => Priority::Low,
+        PriorityName::Default => Priority::Default,
+        PriorityName::High => Priority::High,
+        PriorityName::Urgent => Priority::Max,
+    }
+}

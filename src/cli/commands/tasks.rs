@@ -1,0 +1,80 @@
+//! `tasks`: which tasks there are, and what is in force for each.
+
+use serde_json::{Value, json};
+
+use crate::cli::args::ListArguments;
+use crate::cli::error::CliError;
+use crate::cli::wiring::World;
+use crate::config::Overrides;
+use crate::config::settings::TaskSettings;
+use crate::model::duration;
+use crate::model::outcome::EXIT_SUCCESS;
+use crate::model::task::PromptSource;
+
+/// Lists the tasks.
+pub(crate) fn tasks(world: &World, arguments: &ListArguments) -> Result<u8, CliError> {
+    let settings = world.settings(Overrides::default())?;
+    if arguments.json {
+        let list: Vec<Value> = settings.tasks.values().map(describe).collect();
+        world.ui.data(&format!("{:#}", Value::Array(list)));
+        return Ok(EXIT_SUCCESS);
+    }
+    let mut table = world.ui.table(&[
+        "TASK", "COMMIT", "TIMEOUT", "FROM", "VERIFY", "PROMPT", "FROM",
+    ]);
+    for TaskSettings { task, .. } in settings.tasks.values() {
+        let settings = &settings.tasks[&task.name];
+        let commit = match (task.requires_commit, task.allow_no_change) {
+            (false, _) => "no",
+            (true, false) => "required",
+            (true, true) => "or no change",
+        };
+        let prompt = match &task.prompt {
+            PromptSource::File(file) => file.clone(),
+            PromptSource::Text(_) => "in the configuration".to_owned(),
+        };
+        let prompt_key = if matches!(task.prompt, PromptSource::File(_)) {
+            "prompt"
+        } else {
+            "prompt_text"
+        };
+        table.row([
+            task.name.to_string(),
+            commit.to_owned(),
+            duration::words(task.timeout),
+            settings.origin("timeout").to_string(),
+            task.verify.len().to_string(),
+            prompt,
+            settings.origin(prompt_key).to_string(),
+        ]);
+    }
+    world.ui.data(&table.text());
+    Ok(EXIT_SUCCESS)
+}
+
+fn describe(settings: &TaskSettings) -> Value {
+    let task = &settings.task;
+    let sourced = |key: &'static str, value: Value| json!({ "value": value, "origin": settings.origin(key).to_string() });
+    let seconds = |duration: std::time::Duration| json!(duration.as_secs_f64());
+    let agents: Vec<_> = task.agents.iter().map(ToString::to_string).collect();
+    let (prompt_key, prompt) = match &task.prompt {
+        PromptSource::File(file) => ("prompt", file),
+        PromptSource::Text(text) => ("prompt_text", text),
+    };
+    json!({
+        "name": task.name.as_str(),
+        prompt_key: sourced(prompt_key, json!(prompt)),
+        "requires_commit": sourced("requires_commit", json!(task.requires_commit)),
+        "allow_no_change": sourced("allow_no_change", json!(task.allow_no_change)),
+        "notify": sourced("notify", json!(task.notify)),
+        "agents": sourced("agents", json!(agents)),
+        "timeout_seconds": sourced("timeout", seconds(task.timeout)),
+        "stall_timeout_seconds": sourced("stall_timeout", task.stall_timeout.map_or(Value::Null, seconds)),
+        "verify": sourced("verify", json!(task.verify)),
+        "verify_timeout_seconds": sourced("verify_timeout", seconds(task.verify_timeout)),
+        "schedule": sourced("schedule", json!(task.schedule)),
+        "timezone": sourced("timezone", json!(task.timezone)),
+        "min_changes": sourced("min_changes", json!(task.min_changes)),
+        "paths": sourced("paths", json!(task.paths)),
+    })
+}

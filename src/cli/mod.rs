@@ -1,0 +1,49 @@
+//! The command line: what was typed, one file a verb, and the place where everything is put
+//! together.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::cli::args::{Arguments, Command};
+use crate::cli::error::CliError;
+use crate::cli::ui::Ui;
+use crate::cli::wiring::World;
+
+pub mod args;
+mod commands;
+pub mod error;
+mod logging;
+pub mod ui;
+mod wiring;
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let world = match World::new(arguments.config) {
+        Ok(world) => world,
+        Err(error) => return report(&Ui::new(true), &error),
+    };
+    let result = match &arguments.command {
+        Command::Run(run) => commands::run::run(&world, run),
+        Command::Agents(list) => commands::agents::agents(&world, list),
+        Command::Tasks(list) => commands::tasks::tasks(&world, list),
+        Command::Demo(demo) => commands::demo::demo(&world, demo),
+        Command::Notify(notify) => commands::notify::notify(&world, notify),
+        Command::Heartbeat => commands::heartbeat::heartbeat(&world),
+        Command::Runs(runs) => commands::runs::runs(&world, runs),
+        Command::Show(run) => commands::show::show(&world, run),
+        Command::Explain(run) => commands::explain::explain(&world, run),
+        Command::Init(init) => commands::init::init(&world, init),
+        Command::ApplyPatches => commands::apply_patches::apply_patches(&world),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => report(&world.ui, &error),
+    }
+}
+
+fn report(ui: &Ui, error: &CliError) -> ExitCode {
+    ui.talk(&format!("error: {error}"));
+    ExitCode::from(error.exit_code())
+}

@@ -1,0 +1,173 @@
+//! The only mouth: data to standard output, talk to standard error, colour and a live line only on
+//! a terminal.
+
+use std::fmt;
+use std::io::{self, IsTerminal as _};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::model::duration;
+use crate::model::outcome::Outcome;
+use crate::model::text;
+
+/// Prints for one command.
+#[derive(Debug)]
+pub struct Ui {
+    colour: bool,
+    live: bool,
+    width: u16,
+}
+
+/// The width of tables where standard output is no terminal.
+const PLAIN_WIDTH: u16 = 120;
+
+impl Ui {
+    /// A mouth for this process's standard streams. `no_colour`: the variable `NO_COLOR` is set.
+    pub fn new(no_colour: bool) -> Self {
+        let stdout = io::stdout();
+        let width = rustix::termios::tcgetwinsize(&stdout).map_or(0, |size| size.ws_col);
+        Self {
+            colour: stdout.is_terminal() && !no_colour,
+            live: io::stderr().is_terminal(),
+            width: if width == 0 { PLAIN_WIDTH } else { width },
+        }
+    }
+
+    /// Prints data: a text that ends in a line feed, which is added where it is missing.
+    ///
+    /// A reader that went away (`| head -1`) is no error: the command goes on to its end.
+    pub fn data(&self, text: &str) {
+        print(&mut io::stdout().lock(), text);
+    }
+
+    /// Prints talk.
+    pub fn talk(&self, text: &str) {
+        print(&mut io::stderr().lock(), text);
+    }
+
+    /// An outcome in its colour.
+    pub fn outcome(&self, outcome: Outcome) -> String {
+        let colour = match outcome {
+            Outcome::Success | Outcome::NoChange => 32,
+            Outcome::Running | Outcome::Skipped => 36,
+            Outcome::RateLimited | Outcome::Interrupted { .. } => 33,
+            Outcome::AgentError
+            | Outcome::StartFailed
+            | Outcome::CommitMissing
+            | Outcome::VerifyFailed
+            | Outcome::PolicyBlocked
+            | Outcome::Timeout
+            | Outcome::Stalled
+            | Outcome::LostLease
+            | Outcome::Crashed => 31,
+        };
+        self.paint(outcome.as_str(), colour)
+    }
+
+    /// A text that stands out.
+    pub fn strong(&self, text: &str) -> String {
+        self.paint(text, 1)
+    }
+
+    fn paint(&self, text: &str, code: u8) -> String {
+        if self.colour {
+            format!("\u{1b}[{code}m{text}\u{1b}[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+
+    /// An empty table as wide as the terminal.
+    pub fn table(&self, header: &[&str]) -> Table {
+        let mut table = comfy_table::Table::new();
+        table
+            .load_style(comfy_table::presets::NOTHING)
+            .set_content_arrangement(comfy_table::ContentArrangement::Dynamic)
+            .set_width(self.width)
+            .set_header(header);
+        Table { table }
+    }
+
+    /// A live line for a run; without a terminal, or when it is not `wanted`, an invisible one.
+    pub fn live_line(&self, title: &str, wanted: bool) -> LiveLine {
+        let target = if self.live && wanted {
+            ProgressDrawTarget::stderr()
+        } else {
+            ProgressDrawTarget::hidden()
+        };
+        let bar = ProgressBar::with_draw_target(None, target);
+        bar.set_style(ProgressStyle::default_spinner());
+        LiveLine {
+            title: title.to_owned(),
+            bar,
+        }
+    }
+}
+
+fn print(stream: &mut dyn io::Write, text: &str) {
+    let line_feed = if text.ends_with('\n') { "" } else { "\n" };
+    match write!(stream, "{text}{line_feed}").and_then(|()| stream.flush()) {
+        // There is nobody left to tell.
+        Ok(()) | Err(_) => {}
+    }
+}
+
+/// A table without lines; a cell that does not fit is wrapped.
+#[derive(Debug)]
+pub struct Table {
+    table: comfy_table::Table,
+}
+
+impl Table {
+    /// Adds a row.
+    pub fn row<const N: usize>(&mut self, cells: [String; N]) {
+        self.table.add_row(cells);
+    }
+
+    /// Adds a row of one line; a cell that does not fit is cut.
+    pub fn short_row<const N: usize>(&mut self, cells: [String; N]) {
+        let mut row = comfy_table::Row::from(cells);
+        row.max_height(1);
+        self.table.add_row(row);
+    }
+
+    /// The table's lines, without blanks at their ends.
+    pub fn text(&self) -> String {
+        let lines: Vec<_> = self
+            .table
+            .lines()
+            .map(|line| line.trim().to_owned())
+            .collect();
+        lines.join("\n")
+    }
+}
+
+/// The line that shows a run's progress on a terminal.
+pub struct LiveLine {
+    title: String,
+    bar: ProgressBar,
+}
+
+impl fmt::Debug for LiveLine {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("LiveLine").finish_non_exhaustive()
+    }
+}
+
+impl LiveLine {
+    /// Shows how far the run is.
+    pub fn show(&self, elapsed: Duration, events: u64, tokens: Option<u64>, action: &str) {
+        let tokens = tokens.map_or(String::new(), |tokens| format!("  {tokens} tokens"));
+        let action = text::first_line(action, 60);
+        let (title, elapsed) = (&self.title, duration::elapsed(elapsed));
+        self.bar.set_message(format!(
+            "{title}  {elapsed}  {events} events{tokens}  {action}"
+        ));
+    }
+
+    /// Takes the line away.
+    pub fn clear(&self) {
+        self.bar.finish_and_clear();
+    }
+}

@@ -1,0 +1,273 @@
+//! The composition root: settings become plans, layouts and notifiers here and nowhere else.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tokio::runtime::Runtime;
+
+use crate::agents::configured::{ConfiguredAgent, OutputFormat, PromptDelivery};
+use crate::agents::{self, AgentInterface};
+use crate::cli::error::CliError;
+use crate::cli::ui::Ui;
+use crate::config::env::Environment;
+use crate::config::settings::{
+    AgentSettings, NtfyCredentials, PromptChannel, Settings, TaskSettings,
+};
+use crate::config::{self, Overrides};
+use crate::deliver::{self, Delivered};
+use crate::git::Identity;
+use crate::model::clock::Clock;
+use crate::model::text;
+use crate::notify::ntfy::{Credentials, Ntfy};
+use crate::planner::{RunPlan, chain};
+use crate::process::watchdog::Limits;
+use crate::store::capped_log::LogCaps;
+use crate::store::layout::Layout;
+use crate::store::reader::{self, Run};
+
+/// What every command starts from.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) ui: Ui,
+    pub(crate) environment: Environment,
+    pub(crate) current_directory: PathBuf,
+    config: Option<PathBuf>,
+}
+
+impl World {
+    /// Takes one look at the process: environment, directory, terminal.
+    pub(crate) fn new(config: Option<PathBuf>) -> Result<Self, CliError> {
+        let environment = Environment::of_this_process();
+        let current_directory = std::env::current_dir().map_err(|error| {
+            CliError::failure("the current directory cannot be told")
+                .because(error)
+                .hint("it may have been removed: change to another one")
+        })?;
+        let ui = Ui::new(environment.get("NO_COLOR").is_some());
+        Ok(Self {
+            ui,
+            environment,
+            current_directory,
+            config,
+        })
+    }
+
+    /// The same, but for another repository and log root: what the environment would say.
+    pub(crate) fn elsewhere(&self, repository: &Path, logs: &Path) -> Result<Self, CliError> {
+        let mut variables = self.environment.variables().clone();
+        variables.insert("AGENT_RUNNER_REPO_ROOT".into(), repository.into());
+        variables.insert("AGENT_RUNNER_LOG_ROOT".into(), logs.into());
+        let environment = variables.into_iter().collect();
+        Ok(Self {
+            environment,
+            ..Self::new(self.config.clone())?
+        })
+    }
+
+    /// Loads the settings with what the command line overrides.
+    pub(crate) fn settings(&self, overrides: Overrides) -> Result<Settings, CliError> {
+        let overrides = Overrides {
+            config: self.config.clone(),
+            ..overrides
+        };
+        config::load(&self.environment, &self.current_directory, &overrides)
+            .map_err(|error| CliError::usage("the configuration is wrong").because(error))
+    }
+}
+
+/// The machine's clock.
+#[derive(Debug)]
+pub(crate) struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one clock that is not a test's"
+    )]
+    fn now(&self) -> DateTime<Utc> {
+        Utc::now()
+    }
+}
+
+pub(crate) fn layout(settings: &Settings) -> Layout {
+    Layout::new(&settings.runner.log_root.value)
+}
+
+pub(crate) fn log_caps(settings: &Settings) -> LogCaps {
+    LogCaps {
+        head: settings.runner.log_head_bytes.value,
+        tail: settings.runner.log_tail_bytes.value,
+    }
+}
+
+/// The notifier that is configured, if one is.
+pub(crate) fn notifier(settings: &Settings) -> Option<Ntfy> {
+    let topic = settings.ntfy.topic.as_ref()?;
+    let credentials = settings
+        .ntfy
+        .credentials
+        .as_ref()
+        .map(|known| match &known.value {
+            NtfyCredentials::Token(token) => Credentials::Token(token.expose().to_owned()),
+            NtfyCredentials::User { name, password } => Credentials::Password {
+                user: name.clone(),
+                password: password.expose().to_owned(),
+            },
+        });
+    Some(Ntfy::new(
+        &settings.ntfy.server.value,
+        &topic.value,
+        credentials,
+    ))
+}
+
+/// The environment that programs are found in and agents inherit from: the runner's own, with the
+/// configured directories in front of `PATH`.
+pub(crate) fn inherited(
+    environment: &Environment,
+    settings: &Settings,
+) -> BTreeMap<OsString, OsString> {
+    let mut variables = environment.variables().clone();
+    let prefix = &settings.runner.path_prefix.value;
+    if !prefix.is_empty() {
+        let path = variables
+            .get(OsStr::new("PATH"))
+            .cloned()
+            .unwrap_or_default();
+        let directories = prefix.iter().cloned().chain(std::env::split_paths(&path));
+        // A directory with a colon in its name cannot stand in PATH; it is left out.
+        let path = std::env::join_paths(directories.filter(|path| !has_colon(path)));
+        variables.insert("PATH".into(), path.unwrap_or_default());
+    }
+    variables
+}
+
+fn has_colon(path: &Path) -> bool {
+    path.as_os_str().as_encoded_bytes().contains(&b':')
+}
+
+/// A plan for one agent on one task.
+pub(crate) fn plan(
+    world: &World,
+    settings: &Settings,
+    agent: &AgentSettings,
+    task: &TaskSettings,
+) -> Result<RunPlan, CliError> {
+    let runner = &settings.runner;
+    let exposed = |(name, value): (&String, &config::settings::Secret)| {
+        (name.clone(), value.expose().to_owned())
+    };
+    Ok(RunPlan {
+        task: task.task.clone(),
+        agent: agent.name.clone(),
+        backend: backend(agent)?,
+        binary: binary(agent)?,
+        model: agent.model.as_ref().map(|model| model.value.clone()),
+        effort: agent.effort.as_ref().map(|effort| effort.value.clone()),
+        arguments: agent.arguments.value.clone(),
+        set_environment: agent.environment.value.iter().map(exposed).collect(),
+        pass_environment: agent.pass_environment.value.clone(),
+        inherited: inherited(&world.environment, settings),
+        repository: runner.repo_root.value.clone(),
+        prompts_directory: runner.prompts_dir.value.clone(),
+        debug_prompt: None,
+        limits: Limits {
+            timeout: task.task.timeout,
+            stall_timeout: task.task.stall_timeout,
+            grace_period: runner.grace_period.value,
+            patience: runner.limit_patience.value,
+        },
+        identity: Identity {
+            name: settings.git.name.value.clone(),
+            email: settings.git.email.value.clone(),
+        },
+        previous_run: None,
+        notes: Vec::new(),
+    })
+}
+
+/// The program of an agent; the runner itself for an agent that is part of it.
+pub(crate) fn binary(agent: &AgentSettings) -> Result<PathBuf, CliError> {
+    match &agent.binary {
+        Some(binary) => Ok(binary.value.clone()),
+        None => std::env::current_exe().map_err(|error| {
+            CliError::failure("the runner's own program is not found").because(error)
+        }),
+    }
+}
+
+/// How an agent is spoken to.
+fn backend(agent: &AgentSettings) -> Result<Arc<dyn AgentInterface>, CliError> {
+    let built_in = |name: &str| {
+        agents::find(name)
+            .ok_or_else(|| CliError::usage(format!("no backend `{name}` is built in")))
+    };
+    let Some(command) = &agent.command else {
+        return Ok(Arc::new(built_in(&agent.interface)?));
+    };
+    Ok(Arc::new(ConfiguredAgent {
+        name: agent.name.clone(),
+        arguments: command.arguments.clone(),
+        prompt: match command.prompt {
+            PromptChannel::Stdin => PromptDelivery::Stdin,
+            PromptChannel::Argument => PromptDelivery::Argument,
+            PromptChannel::File => PromptDelivery::File,
+        },
+        output: match agent.interface.as_str() {
+            "text" => OutputFormat::Text,
+            name => OutputFormat::Of(built_in(name)?),
+        },
+        model_flag: command.model_flag.clone(),
+        stop_signal: command.stop_signal,
+    }))
+}
+
+/// A runtime for one command: everything on this thread, which agents must be spawned from.
+pub(crate) fn runtime() -> Result<Runtime, CliError> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::failure("the runtime cannot be started").because(error))
+}
+
+/// The longest time that a command spends on delivering notifications.
+const DELIVERY_LIMIT: Duration = Duration::from_secs(10);
+
+/// Delivers the notifications that wait. What fails is said, and changes nothing else.
+pub(crate) async fn deliver(ui: &Ui, layout: &Layout, notifier: Option<&Ntfy>) {
+    let Some(notifier) = notifier else { return };
+    match deliver::deliver(layout, notifier, DELIVERY_LIMIT, &SystemClock).await {
+        Ok(Delivered { error: None, .. }) => {}
+        Ok(Delivered {
+            error: Some(error),
+            left,
+            ..
+        }) => {
+            let waiting = match left {
+                0 => String::new(),
+                left => format!(
+                    "; {} waiting in the outbox",
+                    text::count(left, "notification")
+                ),
+            };
+            ui.talk(&format!(
+                "warning: not notified: {}{waiting}",
+                chain(&error)
+            ));
+        }
+        Err(error) => ui.talk(&format!("warning: not notified: {}", chain(&error))),
+    }
+}
+
+/// The run that a person named.
+pub(crate) fn find_run(layout: &Layout, name: &str) -> Result<Run, CliError> {
+    reader::find(layout, name).map_err(|error| {
+        CliError::failure("that run cannot be shown")
+            .because(error)
+            .hint("`agent-runner runs` lists them")
+    })
+}

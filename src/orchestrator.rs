@@ -1,0 +1,539 @@
+//! The story of one run, top to bottom: the only room that knows the order of things.
+//!
+//! Begin the record (no record, no run), look at the repository, start the agent and listen, read
+//! its report, look at the repository again, carry out the task's checks, conclude, and finish the
+//! record with its notification in the outbox. It names no concrete agent and no notifier.
+
+use std::fmt;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use chrono::{DateTime, Local, TimeDelta, Utc};
+use sha2::{Digest as _, Sha256};
+
+use crate::agents::{AgentExit, TranscriptParser};
+use crate::checks;
+use crate::git::{Git, GitError, Snapshot};
+use crate::model::change::{Commit, RepositoryChange};
+use crate::model::clock::Clock;
+use crate::model::event::AgentEvent;
+use crate::model::ids::RunPath;
+use crate::model::message::Message;
+use crate::model::process_end::{ProcessEnd, Stream};
+use crate::model::record::{CommitRecord, Evidence, EvidenceSource, NotificationState, Record};
+use crate::model::report::{AgentError, AgentReport, ErrorClass};
+use crate::model::verdict::{self, Check, Verdict};
+use crate::planner::{self, Place, Prepared, RunPlan};
+use crate::process::containment::SUBREAPER;
+use crate::process::identity;
+use crate::process::shutdown::Shutdown;
+use crate::process::supervise::{Act, Observer, Process, supervise};
+use crate::process::watchdog::Activity;
+use crate::store::StoreError;
+use crate::store::capped_log::{CappedLog, LogCaps, LogEnd};
+use crate::store::event_log::EventLog;
+use crate::store::layout::Layout;
+use crate::store::outbox::{Entry, Outbox};
+use crate::store::recorder::RunFolder;
+
+/// Words what is told of a finished run; `None` when it is not told.
+pub type Announce<'a> = dyn Fn(&Record) -> Option<Message> + 'a;
+
+/// What a run needs from outside.
+#[expect(missing_debug_implementations, reason = "it holds borrowed closures")]
+pub struct Services<'a> {
+    /// Tells the time of day.
+    pub clock: &'a dyn Clock,
+    /// Where records go.
+    pub layout: &'a Layout,
+    /// How much of the output is kept.
+    pub caps: LogCaps,
+    /// Words what is told of a finished run; `None` when nobody is to be told.
+    pub announce: Option<&'a Announce<'a>>,
+    /// Hears which run has begun, so that the runner's own log can follow it.
+    pub begun: &'a dyn Fn(&RunFolder),
+    /// Shows the run while it works.
+    pub spectator: &'a mut dyn Spectator,
+    /// Asks the runner to stop.
+    pub shutdown: &'a mut Shutdown,
+}
+
+/// Watches a run while it works.
+pub trait Spectator: fmt::Debug {
+    /// Sees what the agent printed, byte by byte.
+    fn printed(&mut self, bytes: &[u8]);
+    /// Sees the events that it completed.
+    fn happened(&mut self, events: &[AgentEvent], elapsed: Duration);
+}
+
+/// Runs a plan to its final record.
+///
+/// Whatever becomes of the agent is in the record; a notification waits in the outbox.
+///
+/// # Errors
+/// When no record could be made: nothing was started. Or when the final record could not be
+/// written: the run is over, and its record still says `running`.
+pub async fn run(plan: &RunPlan, services: &mut Services<'_>) -> Result<Record, StoreError> {
+    let start = services.clock.now();
+    let folder = RunFolder::create(services.layout, &plan.task.name, &plan.agent, start)?;
+    (services.begun)(&folder);
+    tracing::info!(run = %folder.run(), "run begins");
+    let mut record = opening(plan, folder.run(), start);
+    let story = tell(plan, services, &folder, &mut record).await?;
+    let now = services.clock.now();
+    close(&mut record, plan, &story, now);
+    if let Some(announce) = services.announce.filter(|_| plan.task.notify) {
+        put_in_outbox(&mut record, announce, services.layout, folder.run(), now)?;
+    }
+    tracing::info!(outcome = %record.outcome, error = record.error, "run ended");
+    folder.finish(&record)?;
+    Ok(record)
+}
+
+/// Puts the notification where it survives, before the record is final.
+fn put_in_outbox(
+    record: &mut Record,
+    announce: &Announce<'_>,
+    layout: &Layout,
+    run: &RunPath,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let Some(message) = announce(record) else {
+        return Ok(());
+    };
+    let entry = Entry::of_run(run, record.outcome, message, now);
+    record.notification.state = NotificationState::Pending;
+    record.notification.id = Some(entry.id().to_owned());
+    Outbox::new(layout).put(&entry)
+}
+
+/// What was seen of a run, from every side.
+struct Story {
+    end: ProcessEnd,
+    report: AgentReport,
+    change: Option<RepositoryChange>,
+    verdict: Verdict,
+    dropped_bytes: u64,
+    notes: Vec<Evidence>,
+}
+
+async fn tell(
+    plan: &RunPlan,
+    services: &mut Services<'_>,
+    folder: &RunFolder,
+    record: &mut Record,
+) -> Result<Story, StoreError> {
+    let git = Git::new(&plan.inherited, &plan.repository).ignoring(services.layout.root());
+    let mark = folder.run().to_string();
+    let start = record.start_time.unwrap_or_default();
+    let before = snapshot(&git, plan, start);
+    let private_directory = folder.directory().private_directory();
+    let prepared = before.as_ref().map_err(Clone::clone).and_then(|before| {
+        let identity = before
+            .as_ref()
+            .map(|before| before.identity(&plan.identity));
+        let identity = identity.as_ref().unwrap_or(&plan.identity);
+        let git_environment = git.agent_environment(&mark, identity);
+        let place = Place {
+            run: folder.run(),
+            private_directory: &private_directory,
+            branch: before.as_ref().and_then(Snapshot::branch),
+            start,
+            git_environment: &git_environment,
+        };
+        planner::prepare(plan, place)
+    });
+    let prepared = match prepared {
+        Ok(prepared) => prepared,
+        Err(reason) => return Ok(not_started(plan, reason)),
+    };
+    let before = before.ok().flatten();
+    describe_start(record, &prepared, before.as_ref());
+    folder.write_prompt(&prepared.prompt)?;
+    folder.create_private_directory()?;
+    folder.begin(record)?;
+    if let Err(reason) = planner::write_private_files(&prepared.invocation) {
+        return Ok(not_started(plan, reason));
+    }
+
+    let (now, caps) = (services.clock.now(), services.caps);
+    let mut listener = Listener::new(plan, folder, caps, now, services.spectator)?;
+    let process = Process {
+        program: &prepared.invocation.program,
+        arguments: &prepared.invocation.arguments,
+        directory: &plan.repository,
+        environment: &prepared.environment,
+        stdin: &prepared.invocation.stdin,
+        stop_signal: prepared.invocation.stop_signal,
+        marker: &marker(folder.run()),
+    };
+    let mut end = supervise(&process, plan.limits, &mut listener, services.shutdown).await;
+    let result_file = prepared
+        .invocation
+        .result_file
+        .as_deref()
+        .and_then(read_result_file);
+    let (mut report, dropped_bytes, mut notes) = listener.finish(&end, result_file.as_deref());
+    if let Err(error) = fs::remove_dir_all(&private_directory) {
+        tracing::warn!(%error, "private files stay behind");
+    }
+
+    if !report.patches.is_empty() && report.error.is_none() {
+        apply_answer(&git, &mark, plan, &mut report, &mut notes);
+    }
+    let change = compare(&git, before.as_ref(), &mark, plan, &mut notes);
+    let mut checks = Vec::new();
+    if verdict::wants_checks(&end, &report, change.as_ref(), plan.policy()) {
+        checks = carry_out_checks(plan, folder, services, &mut end).await;
+    }
+    let verdict = verdict::conclude(&end, &report, change.as_ref(), &checks, plan.policy());
+    Ok(Story {
+        end,
+        report,
+        change,
+        verdict,
+        dropped_bytes,
+        notes,
+    })
+}
+
+/// The repository before the run; `None` where there is none and none is needed.
+fn snapshot(git: &Git, plan: &RunPlan, start: DateTime<Utc>) -> Result<Option<Snapshot>, String> {
+    if !plan.repository.is_dir() {
+        return Err(format!(
+            "the repository `{}` does not exist",
+            plan.repository.display()
+        ));
+    }
+    match git.snapshot(start) {
+        Ok(snapshot) => Ok(Some(snapshot)),
+        Err(GitError::NotARepository { .. }) if !plan.policy().requires_commit => Ok(None),
+        Err(error) => Err(planner::chain(&error)),
+    }
+}
+
+fn not_started(plan: &RunPlan, reason: String) -> Story {
+    let end = ProcessEnd::not_started(reason);
+    let report = AgentReport::default();
+    let verdict = verdict::conclude(&end, &report, None, &[], plan.policy());
+    Story {
+        end,
+        report,
+        change: None,
+        verdict,
+        dropped_bytes: 0,
+        notes: Vec::new(),
+    }
+}
+
+/// A text that only processes of this run carry in their environment.
+fn marker(run: &RunPath) -> String {
+    format!("{run}@{}", std::process::id())
+}
+
+fn opening(plan: &RunPlan, run: &RunPath, start: DateTime<Utc>) -> Record {
+    let mut record = Record::begun(&run.task, &run.agent, run.run_id.clone(), start);
+    record.requires_commit = Some(plan.policy().requires_commit);
+    record.debug_prompt = plan.debug_prompt.map(str::to_owned);
+    record.previous_run.clone_from(&plan.previous_run);
+    record.model.clone_from(&plan.model);
+    record.timeout = Some(plan.limits.timeout);
+    record.stall_timeout = plan.limits.stall_timeout;
+    record.binary = Some(plan.binary.clone());
+    record.host = Some(identity::host_name());
+    record.pid = Some(std::process::id());
+    record.boot_id = identity::boot_id();
+    record.runner_version = Some(env!("CARGO_PKG_VERSION").to_owned());
+    record
+}
+
+fn describe_start(record: &mut Record, prepared: &Prepared, before: Option<&Snapshot>) {
+    record.binary = Some(prepared.invocation.program.clone());
+    record.agent_version.clone_from(&prepared.version);
+    record.prompt_sha256 = Some(hexadecimal(&Sha256::digest(&prepared.prompt)));
+    record.containment = Some(SUBREAPER.to_owned());
+    record.head_before = before.and_then(Snapshot::head).map(str::to_owned);
+    record.branch = before.and_then(Snapshot::branch).map(str::to_owned);
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    let digit = |value: u8| char::from_digit(u32::from(value), 16).expect("half a byte is a digit");
+    bytes
+        .iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
+        .collect()
+}
+
+/// The largest result file that is read.
+const MAX_RESULT_BYTES: u64 = 1024 * 1024;
+
+/// Reads what the agent wrote aside. It may have put a pipe, a link or a giant there instead.
+fn read_result_file(path: &Path) -> Option<String> {
+    let metadata = fs::symlink_metadata(path).ok()?;
+    if !metadata.is_file() || metadata.len() > MAX_RESULT_BYTES {
+        return None;
+    }
+    let text = fs::read(path).ok()?;
+    Some(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// Applies the diffs in the answer of an agent that cannot write files itself.
+fn apply_answer(
+    git: &Git,
+    mark: &str,
+    plan: &RunPlan,
+    report: &mut AgentReport,
+    notes: &mut Vec<Evidence>,
+) {
+    let subject = format!("Apply the answer of {} to {}", plan.agent, plan.task.name);
+    match git.apply_patches(&report.patches, &subject, mark, &plan.identity) {
+        Ok(applied) => {
+            let fact = format!("the runner applied the diffs in the answer: {applied}");
+            notes.push(Evidence::new(EvidenceSource::Git, fact));
+        }
+        Err(error) => {
+            let message = format!(
+                "the answer's diffs do not apply: {}",
+                planner::chain(&error)
+            );
+            report.error = Some(AgentError::new(ErrorClass::Unknown, message));
+        }
+    }
+}
+
+fn compare(
+    git: &Git,
+    before: Option<&Snapshot>,
+    mark: &str,
+    plan: &RunPlan,
+    notes: &mut Vec<Evidence>,
+) -> Option<RepositoryChange> {
+    match git.compare(before?, mark, &plan.task.paths) {
+        Ok(change) => Some(change),
+        Err(error) => {
+            let fact = format!(
+                "the repository could not be read: {}",
+                planner::chain(&error)
+            );
+            notes.push(Evidence::new(EvidenceSource::Git, fact));
+            None
+        }
+    }
+}
+
+/// Runs the task's own checks; a request to stop meanwhile ends the run as interrupted.
+async fn carry_out_checks(
+    plan: &RunPlan,
+    folder: &RunFolder,
+    services: &mut Services<'_>,
+    end: &mut ProcessEnd,
+) -> Vec<Check> {
+    let marker = marker(folder.run());
+    let (checks, stopped) = checks::carry_out(
+        plan,
+        &marker,
+        &folder.directory().checks(),
+        services.shutdown,
+    )
+    .await;
+    end.stopped = end.stopped.or(stopped);
+    checks
+}
+
+/// Completes the record from the whole story.
+fn close(record: &mut Record, plan: &RunPlan, story: &Story, now: DateTime<Utc>) {
+    let Story {
+        end,
+        report,
+        change,
+        verdict,
+        dropped_bytes,
+        notes,
+    } = story;
+    record.end_time = Some(now);
+    let since = record
+        .start_time
+        .map(|start| (now - start).to_std().unwrap_or_default());
+    record.elapsed = Some(since.unwrap_or_default().max(end.elapsed));
+    record.outcome = verdict.outcome;
+    record.exit_code = verdict.outcome.exit_code().map(i32::from);
+    record.error.clone_from(&verdict.error);
+    record.error_class = verdict.error_class;
+    record.resets_at = verdict
+        .resets
+        .as_ref()
+        .and_then(|hint| hint.resolve(now, &Local));
+    record.evidence = [&plan.notes[..], &verdict.evidence, notes].concat();
+
+    record.agent_exit_code = end.exit_code();
+    record.agent_signal = end.signal();
+    record.survivors_killed = Some(end.survivors_killed);
+    record.leaked_output = Some(end.leaked_output);
+    record.max_rss_bytes = end.max_rss_bytes;
+    record.cpu = end.cpu;
+    record.output_bytes = Some(end.output_bytes);
+    record.output_dropped_bytes = Some(*dropped_bytes);
+
+    record.last_message.clone_from(&report.final_message);
+    record.model = report.model.clone().or_else(|| record.model.take());
+    record.agent_version = report
+        .version
+        .clone()
+        .or_else(|| record.agent_version.take());
+    record.session_id.clone_from(&report.session_id);
+    record.usage = report.usage;
+    record.cost_usd = report.cost_usd;
+    record.turns = report.turns;
+
+    if let Some(change) = change {
+        close_repository(record, change, plan);
+    }
+}
+
+fn close_repository(record: &mut Record, change: &RepositoryChange, plan: &RunPlan) {
+    record.head_after.clone_from(&change.head_after);
+    record.dirty_after = Some(change.dirty_after);
+    let counted: Vec<&Commit> = change
+        .own_commits()
+        .filter(|commit| verdict::counts(commit, plan.policy()))
+        .collect();
+    record.commits = counted.iter().map(|commit| commit_record(commit)).collect();
+    let mut files: Vec<String> = counted
+        .iter()
+        .flat_map(|commit| commit.files.clone())
+        .collect();
+    files.sort();
+    files.dedup();
+    record.files_changed = files;
+    record.insertions = counted.iter().map(|commit| commit.insertions).sum();
+    record.deletions = counted.iter().map(|commit| commit.deletions).sum();
+}
+
+fn commit_record(commit: &Commit) -> CommitRecord {
+    CommitRecord {
+        commit: commit.id.clone(),
+        subject: commit.subject.clone(),
+        author: commit.author.clone(),
+        date: commit
+            .date
+            .map(|date| date.to_rfc3339())
+            .unwrap_or_default(),
+    }
+}
+
+/// Hears the agent: keeps every byte, reads the events, and tells the watchdog what they mean.
+struct Listener<'a> {
+    transcript: CappedLog,
+    stdout: CappedLog,
+    event_log: EventLog,
+    parser: Box<dyn TranscriptParser>,
+    events: Vec<AgentEvent>,
+    start: DateTime<Utc>,
+    spectator: &'a mut dyn Spectator,
+}
+
+impl fmt::Debug for Listener<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Listener")
+            .field("start", &self.start)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a> Listener<'a> {
+    fn new(
+        plan: &RunPlan,
+        folder: &RunFolder,
+        caps: LogCaps,
+        start: DateTime<Utc>,
+        spectator: &'a mut dyn Spectator,
+    ) -> Result<Self, StoreError> {
+        Ok(Self {
+            transcript: folder.transcript(caps)?,
+            stdout: folder.stdout(caps)?,
+            event_log: folder.events(caps.head)?,
+            parser: plan.backend.parser(),
+            events: Vec::new(),
+            start,
+            spectator,
+        })
+    }
+
+    fn at(&self, elapsed: Duration) -> DateTime<Utc> {
+        self.start + TimeDelta::from_std(elapsed).unwrap_or_default()
+    }
+
+    /// Until when, from the start, the agent said that it waits.
+    fn waiting_until(&self, event: &AgentEvent, elapsed: Duration) -> Activity {
+        let AgentEvent::RateLimit { resets, .. } = event else {
+            return Activity::Progress;
+        };
+        let moment = resets
+            .as_ref()
+            .and_then(|hint| hint.resolve(self.at(elapsed), &Local));
+        Activity::Waiting {
+            until: moment.map(|moment| (moment - self.start).to_std().unwrap_or_default()),
+        }
+    }
+
+    fn finish(
+        self,
+        end: &ProcessEnd,
+        result_file: Option<&str>,
+    ) -> (AgentReport, u64, Vec<Evidence>) {
+        let report = self.parser.finish(&AgentExit {
+            code: end.exit_code(),
+            result_file,
+        });
+        let LogEnd {
+            dropped_bytes,
+            error,
+        } = self.transcript.finish();
+        let failure = error
+            .or(self.stdout.finish().error)
+            .or(self.event_log.finish().err());
+        let note = failure.map(|failure| {
+            Evidence::new(
+                EvidenceSource::Runner,
+                format!("the logs are not complete: {failure}"),
+            )
+        });
+        (report, dropped_bytes, note.into_iter().collect())
+    }
+}
+
+impl Observer for Listener<'_> {
+    fn printed(&mut self, stream: Stream, bytes: &[u8], elapsed: Duration) -> Activity {
+        self.transcript.write(bytes);
+        if stream == Stream::Stdout {
+            self.stdout.write(bytes);
+        }
+        self.spectator.printed(bytes);
+        self.events.clear();
+        self.parser.feed(stream, bytes, &mut self.events);
+        let time = self.at(elapsed);
+        for event in &self.events {
+            self.event_log.event(time, event);
+        }
+        self.event_log.flush();
+        self.spectator.happened(&self.events, elapsed);
+        match self.events.last() {
+            None => Activity::Output,
+            Some(event) => self.waiting_until(event, elapsed),
+        }
+    }
+
+    fn acted(&mut self, act: Act, elapsed: Duration) {
+        tracing::info!(?act, ?elapsed, "agent process");
+        let (name, detail) = match act {
+            Act::Started(pid) => ("started", format!("process {pid}")),
+            Act::Stopping(reason) => ("stopping", format!("{reason:?}").to_lowercase()),
+            Act::Killed => ("killed", String::new()),
+            Act::Ended => ("ended", String::new()),
+        };
+        self.event_log.lifecycle(self.at(elapsed), name, &detail);
+        self.event_log.flush();
+    }
+}

@@ -1,0 +1,327 @@
+//! From settings to a plan: everything a run needs, resolved before anything is started.
+//!
+//! [`RunPlan`] is what was asked for; [`prepare`] turns it into one [`Prepared`] start for one run,
+//! or into the reason why it cannot start, which is an outcome and no error.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
+use crate::agents::{AgentInterface, AgentRequest};
+use crate::git::{Identity, REPOSITORY_VARIABLES};
+use crate::model::ids::{AgentName, RunPath};
+use crate::model::invocation::Invocation;
+use crate::model::record::Evidence;
+use crate::model::task::{PromptSource, Task};
+use crate::model::verdict::Policy;
+use crate::process::identity::is_root;
+use crate::process::program::{find_program, packaged_version};
+use crate::process::watchdog::Limits;
+use crate::prompt::{self, PromptError};
+
+/// One agent on one task in one repository, with every setting resolved.
+#[derive(Clone, Debug)]
+pub struct RunPlan {
+    /// The task.
+    pub task: Task,
+    /// The agent's name.
+    pub agent: AgentName,
+    /// How the agent is spoken to.
+    pub backend: Arc<dyn AgentInterface>,
+    /// Its program: a path, or a name to be found in `PATH`.
+    pub binary: PathBuf,
+    /// The model to name.
+    pub model: Option<String>,
+    /// How much the model should think.
+    pub effort: Option<String>,
+    /// Arguments from the configuration.
+    pub arguments: Vec<String>,
+    /// Variables from the configuration.
+    pub set_environment: BTreeMap<String, String>,
+    /// Names of inherited variables that the configuration lets through.
+    pub pass_environment: Vec<String>,
+    /// The runner's own environment, `PATH` with the configured prefix.
+    pub inherited: BTreeMap<OsString, OsString>,
+    /// The repository, absolute.
+    pub repository: PathBuf,
+    /// Where prompts lie, absolute.
+    pub prompts_directory: PathBuf,
+    /// The built-in debug prompt that replaces the task's.
+    pub debug_prompt: Option<&'static str>,
+    /// The limits of the agent's process.
+    pub limits: Limits,
+    /// Who commits, where the repository does not say.
+    pub identity: Identity,
+    /// The run that this one repeats or continues.
+    pub previous_run: Option<String>,
+    /// What happened before this run was chosen, for its record.
+    pub notes: Vec<Evidence>,
+}
+
+impl RunPlan {
+    /// What counts as done.
+    pub fn policy(&self) -> Policy {
+        Policy {
+            // A debug prompt asks for no work, so none is required.
+            requires_commit: self.task.requires_commit && self.debug_prompt.is_none(),
+            allow_no_change: self.task.allow_no_change,
+            min_changes: self.task.min_changes,
+        }
+    }
+
+    /// Whether the agent's program is there.
+    pub fn find_program(&self) -> Result<PathBuf, String> {
+        let path = self
+            .inherited
+            .get(OsStr::new("PATH"))
+            .map_or(OsStr::new(""), OsString::as_os_str);
+        find_program(&self.binary, path).map_err(|error| error.to_string())
+    }
+}
+
+/// A run that is ready to be spawned.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// The exact prompt.
+    pub prompt: String,
+    /// What is spawned.
+    pub invocation: Invocation,
+    /// The whole environment of the agent.
+    pub environment: Vec<(OsString, OsString)>,
+    /// The CLI's version, where its package tells.
+    pub version: Option<String>,
+}
+
+/// What [`prepare`] needs to know of the run at hand.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// Which run.
+    pub run: &'a RunPath,
+    /// Its directory for files of its own.
+    pub private_directory: &'a Path,
+    /// The branch that is checked out.
+    pub branch: Option<&'a str>,
+    /// When it starts.
+    pub start: DateTime<Utc>,
+    /// Variables that make git mark and sign what the agent commits.
+    pub git_environment: &'a [(OsString, OsString)],
+}
+
+/// Prepares one run. Reads the prompt, finds the program; starts and writes nothing.
+///
+/// # Errors
+/// Why the run cannot start, as a sentence for its record.
+pub fn prepare(plan: &RunPlan, place: Place<'_>) -> Result<Prepared, String> {
+    if !plan.repository.is_dir() {
+        return Err(format!(
+            "the repository `{}` does not exist",
+            plan.repository.display()
+        ));
+    }
+    let prompt = prompt_text(plan, place)?;
+    let program = plan.find_program()?;
+    let request = AgentRequest {
+        program: &program,
+        repository: &plan.repository,
+        private_directory: place.private_directory,
+        prompt: &prompt,
+        model: plan.model.as_deref(),
+        effort: plan.effort.as_deref(),
+        arguments: &plan.arguments,
+        title: &place.run.to_string(),
+        as_root: is_root(),
+    };
+    let invocation = plan
+        .backend
+        .invocation(&request)
+        .map_err(|error| error.to_string())?;
+    let environment = environment(plan, &invocation, place);
+    let version = packaged_version(&program);
+    Ok(Prepared {
+        prompt,
+        invocation,
+        environment,
+        version,
+    })
+}
+
+fn prompt_text(plan: &RunPlan, place: Place<'_>) -> Result<String, String> {
+    let (run_id, date) = (
+        place.run.run_id.to_string(),
+        place.start.format("%F").to_string(),
+    );
+    let repository = plan.repository.display().to_string();
+    let variables = [
+        ("task", plan.task.name.as_str()),
+        ("agent", plan.agent.as_str()),
+        ("run_id", &run_id),
+        ("repo_root", &repository),
+        ("branch", place.branch.unwrap_or("HEAD")),
+        ("date", &date),
+    ];
+    template(plan)
+        .and_then(|text| prompt::render(&text, &variables))
+        .map_err(|error| chain(&error))
+}
+
+fn template(plan: &RunPlan) -> Result<String, PromptError> {
+    let debug = plan
+        .debug_prompt
+        .map(|name| PromptSource::File(format!("debug/{name}.md")));
+    prompt::load(
+        debug.as_ref().unwrap_or(&plan.task.prompt),
+        &plan.prompts_directory,
+    )
+}
+
+/// Checks that the prompt names no unknown variable. Anything else that is wrong with it is found,
+/// and recorded, by the run.
+///
+/// # Errors
+/// When it does: whoever wrote it must mend it before anything is started.
+pub fn check_variables(plan: &RunPlan) -> Result<(), PromptError> {
+    let names = ["task", "agent", "run_id", "repo_root", "branch", "date"];
+    let any = names.map(|name| (name, "any"));
+    match template(plan).and_then(|text| prompt::render(&text, &any)) {
+        Err(error @ PromptError::Variable { .. }) => Err(error),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// An error with all its causes in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+/// The agent's whole environment: what it may inherit, then git's, the configuration's and the
+/// backend's variables, then the run's own.
+fn environment(
+    plan: &RunPlan,
+    invocation: &Invocation,
+    place: Place<'_>,
+) -> Vec<(OsString, OsString)> {
+    let mut environment = inheritable(
+        &plan.inherited,
+        plan.backend.credentials(),
+        &plan.pass_environment,
+    );
+    let text = |(name, value): (&String, &String)| (name.into(), value.into());
+    environment.extend(place.git_environment.iter().cloned());
+    environment.extend(invocation.environment.iter().map(text));
+    environment.extend(plan.set_environment.iter().map(text));
+    environment.insert("PWD".into(), plan.repository.clone().into());
+    environment.insert(
+        "AGENT_RUNNER_RUN_ID".into(),
+        place.run.run_id.as_str().into(),
+    );
+    environment.into_iter().collect()
+}
+
+/// Endings of the names of variables that hold secrets.
+const SECRET_ENDINGS: [&str; 4] = ["_TOKEN", "_KEY", "_SECRET", "_PASSWORD"];
+
+/// Variables of the runner itself that hold secrets or would mislead an agent.
+const WITHHELD: [&str; 5] = [
+    "GITHUB_TOKEN",
+    "GH_TOKEN",
+    "DATABASE_URL",
+    "OLDPWD",
+    "CLAUDECODE",
+];
+
+/// The part of the runner's environment that an agent, or a check of a task, may see.
+pub fn inheritable(
+    inherited: &BTreeMap<OsString, OsString>,
+    credentials: &[&str],
+    pass: &[String],
+) -> BTreeMap<OsString, OsString> {
+    let named = |name: &OsStr| {
+        credentials.iter().any(|known| name == OsStr::new(known))
+            || pass.iter().any(|known| name == OsStr::new(known))
+    };
+    inherited
+        .iter()
+        .filter(|(name, value)| named(name) || !is_withheld(name, value))
+        .filter(|(name, _)| !REPOSITORY_VARIABLES.iter().any(|known| *name == *known))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
+}
+
+fn is_withheld(name: &OsStr, value: &OsStr) -> bool {
+    let upper = name.to_ascii_uppercase();
+    let upper = upper.as_bytes();
+    let database = |scheme: &str| {
+        let value = value.as_bytes();
+        value.starts_with(scheme.as_bytes())
+    };
+    SECRET_ENDINGS
+        .iter()
+        .any(|ending| upper.ends_with(ending.as_bytes()))
+        || WITHHELD.iter().any(|withheld| upper == withheld.as_bytes())
+        || upper.starts_with(b"AGENT_RUNNER_")
+        || database("postgres://")
+        || database("postgresql://")
+        || database("mysql://")
+}
+
+/// Writes the files that the invocation needs, readable by this user alone.
+pub fn write_private_files(invocation: &Invocation) -> Result<(), String> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    for file in &invocation.private_files {
+        fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&file.path)
+            .and_then(|mut handle| handle.write_all(&file.contents))
+            .map_err(|error| format!("cannot write `{}`: {error}", file.path.display()))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_withheld_unless_the_backend_or_the_configuration_names_them() {
+        let names = [
+            "PATH",
+            "HOME",
+            "GITHUB_TOKEN",
+            "GH_TOKEN",
+            "AGENT_RUNNER_NTFY_TOKEN",
+            "MY_API_KEY",
+            "DB_PASSWORD",
+            "X_SECRET",
+            "aws_session_token",
+            "OPENAI_API_KEY",
+            "NPM_TOKEN",
+            "KEYBOARD",
+        ];
+        let mut inherited: BTreeMap<OsString, OsString> =
+            names.iter().map(|name| (name.into(), "v".into())).collect();
+        inherited.insert("QUEUE".into(), "postgres://user:secret@host/db".into());
+        let seen = inheritable(&inherited, &["OPENAI_API_KEY"], &["NPM_TOKEN".to_owned()]);
+        let seen: Vec<_> = seen
+            .keys()
+            .map(|name| name.to_string_lossy().into_owned())
+            .collect();
+        assert_eq!(
+            seen,
+            ["HOME", "KEYBOARD", "NPM_TOKEN", "OPENAI_API_KEY", "PATH"]
+        );
+    }
+}

@@ -1,0 +1,236 @@
+//! Supervision: limits, signals, survivors, leaks, floods.
+
+use std::fs;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::support::{TestEnv, eventually, processes_with};
+
+/// A number that no other process sleeps for, so that survivors can be told.
+fn unique_sleep(tag: u32) -> String {
+    format!("{}{tag}", 900_000_000 + u64::from(std::process::id()) * 10)
+}
+
+fn env(timeout: &str, script: &str) -> TestEnv {
+    TestEnv::new()
+        .config("[runner]\ngrace_period = \"1s\"")
+        .script("fake", "text", script)
+        .task("work", &format!("timeout = \"{timeout}\""))
+}
+
+#[test]
+fn a_silent_agent_is_ended_at_its_time_limit_and_exits_11() {
+    let env = env("1s", "echo begun; sleep 600");
+    let began = Instant::now();
+    let done = env.run("fake", "work");
+    assert_eq!(done.code, Some(11), "{}", done.stderr);
+    assert!(began.elapsed() < Duration::from_secs(8));
+    let record = env.record("work", "fake");
+    assert_eq!(record["outcome"], "timeout");
+    assert_eq!(record["classified_error"], "timeout");
+    assert_eq!(record["exit_code"], 11);
+    assert_eq!(record["agent_signal"], 15);
+    let transcript = fs::read_to_string(env.run_directory("work", "fake").join("transcript.log"));
+    assert_eq!(transcript.unwrap(), "begun\n");
+}
+
+#[test]
+fn an_agent_that_ignores_sigterm_is_killed_after_the_grace_period() {
+    let env = env("1s", "trap '' TERM; while :; do sleep 1; done");
+    let began = Instant::now();
+    assert_eq!(env.run("fake", "work").code, Some(11));
+    assert!(began.elapsed() < Duration::from_secs(8));
+    assert_eq!(env.record("work", "fake")["agent_signal"], 9);
+}
+
+#[test]
+fn a_stopped_agent_gets_the_signal_and_ends_on_time() {
+    let env = env("1s", "kill -STOP $$; echo never");
+    let began = Instant::now();
+    assert_eq!(env.run("fake", "work").code, Some(11));
+    assert!(began.elapsed() < Duration::from_secs(8));
+    assert_eq!(env.record("work", "fake")["agent_signal"], 15);
+}
+
+#[test]
+fn an_agent_that_exits_0_in_the_grace_period_is_a_timeout_still() {
+    let env = env("1s", "trap 'exit 0' TERM; while :; do sleep 0.1; done");
+    assert_eq!(env.run("fake", "work").code, Some(11));
+    let record = env.record("work", "fake");
+    assert_eq!(record["outcome"], "timeout");
+    assert_eq!(record["agent_exit_code"], 0);
+}
+
+#[test]
+fn an_agent_that_closes_its_output_is_still_held_to_its_time_limit() {
+    let env = env("1s", "exec >&- 2>&-; sleep 600");
+    assert_eq!(env.run("fake", "work").code, Some(11));
+    assert_eq!(env.record("work", "fake")["outcome"], "timeout");
+}
+
+#[test]
+fn silence_beyond_the_stall_timeout_ends_the_run() {
+    let env = TestEnv::new()
+        .config("[runner]\ngrace_period = \"1s\"")
+        .script(
+            "fake",
+            "text",
+            "for i in 1 2 3 4; do echo $i; sleep 0.4; done; sleep 600",
+        )
+        .task("work", "stall_timeout = \"1s\"");
+    assert_eq!(env.run("fake", "work").code, Some(11));
+    let record = env.record("work", "fake");
+    assert_eq!(record["outcome"], "stalled");
+    assert!(record["elapsed_seconds"].as_f64().unwrap() > 1.6);
+}
+
+#[test]
+fn a_leaked_output_pipe_is_a_warning_and_not_a_hang() {
+    let sleep = unique_sleep(1);
+    let env = env("60s", &format!("sleep {sleep} & echo hello"));
+    let began = Instant::now();
+    let done = env.run("fake", "work");
+    assert_eq!(done.code, Some(0), "{}", done.stdout);
+    assert!(began.elapsed() < Duration::from_secs(5));
+    let record = env.record("work", "fake");
+    assert_eq!(record["leaked_output"], true);
+    assert_eq!(record["survivors_killed"], 1);
+    assert!(processes_with(&sleep).is_empty());
+}
+
+#[test]
+fn nothing_of_a_run_is_alive_after_it_whatever_session_or_environment_it_chose() {
+    let sleep = unique_sleep(2);
+    let script = format!(
+        "setsid sleep {sleep} </dev/null >/dev/null 2>&1 & \
+         env -i setsid sh -c 'sleep {sleep} & sleep {sleep}' </dev/null >/dev/null 2>&1 & \
+         sleep 0.3; echo hello"
+    );
+    let env = env("60s", &script);
+    assert_eq!(env.run("fake", "work").code, Some(0));
+    assert!(processes_with(&sleep).is_empty());
+    let record = env.record("work", "fake");
+    assert!(
+        record["survivors_killed"].as_u64().unwrap() >= 4,
+        "{}",
+        record["survivors_killed"]
+    );
+    assert_eq!(record["containment"], "subreaper");
+}
+
+#[test]
+fn ctrl_c_and_sigterm_end_the_agent_and_leave_a_final_record() {
+    for (signal, code, tag) in [("INT", 130, 3), ("TERM", 143, 4), ("HUP", 129, 5)] {
+        let sleep = unique_sleep(tag);
+        let env = env(
+            "60s",
+            &format!("echo begun; setsid sleep {sleep} & sleep {sleep}"),
+        );
+        let mut child = env.spawn(&["run", "--agent", "fake", "--task", "work"]);
+        assert!(eventually(Duration::from_secs(10), || processes_with(
+            &sleep
+        )
+        .len()
+            >= 3));
+        let pid = child.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args([&format!("-{signal}"), &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+        assert_eq!(child.wait().unwrap().code(), Some(code), "{signal}");
+        let record = env.record("work", "fake");
+        assert_eq!(record["outcome"], "interrupted");
+        assert_eq!(record["exit_code"], code);
+        assert!(processes_with(&sleep).is_empty());
+    }
+}
+
+#[test]
+fn a_second_signal_ends_a_stubborn_agent_at_once() {
+    let sleep = unique_sleep(6);
+    let script = format!("trap '' TERM INT; while :; do sleep {sleep}; done");
+    let env = TestEnv::new()
+        .config("[runner]\ngrace_period = \"60s\"")
+        .script("fake", "text", &script)
+        .task("work", "");
+    let mut child = env.spawn(&["run", "--agent", "fake", "--task", "work"]);
+    assert!(eventually(Duration::from_secs(10), || processes_with(
+        &sleep
+    )
+    .len()
+        >= 2));
+    let began = Instant::now();
+    let pid = child.id().to_string();
+    for _ in 0..2 {
+        assert!(
+            Command::new("kill")
+                .args(["-INT", &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(began.elapsed() < Duration::from_secs(8));
+}
+
+#[test]
+fn the_agent_inherits_no_ignored_signal_and_no_descriptor() {
+    let script = "ls /proc/self/fd | wc -l; grep SigIgn /proc/self/status";
+    let env = env("60s", script);
+    let mut shell = Command::new("sh");
+    env.settle(&mut shell);
+    let run = env!("CARGO_BIN_EXE_agent-runner");
+    let line = format!("trap '' INT HUP QUIT; exec {run} run --agent fake --task work 7</dev/null");
+    let output = shell.args(["-c", &line]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let transcript = env.run_directory("work", "fake").join("transcript.log");
+    let transcript = fs::read_to_string(transcript).unwrap();
+    // 0, 1, 2 and the directory that `ls` itself has open.
+    assert_eq!(transcript, "4\nSigIgn:\t0000000000000000\n");
+}
+
+#[test]
+fn a_run_that_only_prints_stays_small_and_keeps_head_and_tail() {
+    let script = "head -c 300000000 /dev/zero | tr '\\0' 'x'; echo; echo the end";
+    let env = TestEnv::new()
+        .config("[runner]\nlog_head_bytes = \"1MiB\"\nlog_tail_bytes = \"1MiB\"")
+        .script("fake", "text", script)
+        .task("work", "");
+    let mut command = Command::new("sh");
+    env.settle(&mut command);
+    let run = env!("CARGO_BIN_EXE_agent-runner");
+    let line =
+        format!("{run} run --agent fake --task work & pid=$!; wait $pid; code=$?; exit $code");
+    assert_eq!(
+        command.args(["-c", &line]).output().unwrap().status.code(),
+        Some(0)
+    );
+    let record = env.record("work", "fake");
+    assert_eq!(record["output_bytes"], 300_000_009);
+    assert!(record["output_dropped_bytes"].as_u64().unwrap() > 290_000_000);
+    assert_eq!(record["last_message"], "the end");
+    let directory = env.run_directory("work", "fake");
+    let transcript = fs::read(directory.join("transcript.log")).unwrap();
+    assert!(transcript.len() < 3 * 1024 * 1024);
+    assert!(transcript.ends_with(b"x\nthe end\n"));
+}
+
+#[test]
+fn many_orphans_leave_no_zombies_behind() {
+    let script = "for i in $(seq 300); do (setsid true &) ; done; sleep 0.3; \
+                  ps -o stat= --ppid $PPID | grep -c Z; true";
+    let env = env("60s", script);
+    assert_eq!(env.run("fake", "work").code, Some(0));
+    let transcript = env.run_directory("work", "fake").join("transcript.log");
+    let zombies: u32 = fs::read_to_string(transcript)
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap();
+    assert!(zombies <= 5, "{zombies}");
+}

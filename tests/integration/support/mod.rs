@@ -1,0 +1,269 @@
+//! A place of its own for every test: home, repository, configuration, logs.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A hermetic place: nothing of the machine's configuration is seen.
+#[derive(Debug)]
+pub struct TestEnv {
+    root: TempDir,
+    config: String,
+    variables: Vec<(String, String)>,
+}
+
+/// What a finished command left.
+#[derive(Debug)]
+#[must_use = "check the exit code or take a snapshot"]
+pub struct Done {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl TestEnv {
+    /// A place with a repository of one commit and the agent-runner's built-in configuration.
+    pub fn new() -> Self {
+        let env = Self {
+            root: tempfile::Builder::new()
+                .prefix("agent-runner-test-")
+                .tempdir()
+                .unwrap(),
+            config: String::new(),
+            variables: Vec::new(),
+        };
+        for directory in ["home", "repository"] {
+            fs::create_dir(env.root.path().join(directory)).unwrap();
+        }
+        env.git(&["init", "-q", "-b", "main"]);
+        fs::write(env.repository().join("README.md"), "# a repository\n").unwrap();
+        env.git(&["add", "README.md"]);
+        env.git(&["commit", "-q", "-m", "first"]);
+        env
+    }
+
+    /// Adds lines to the configuration file.
+    pub fn config(mut self, text: &str) -> Self {
+        self.config.push_str(text);
+        self.config.push('\n');
+        fs::write(self.root.path().join("config.toml"), &self.config).unwrap();
+        self
+    }
+
+    /// Adds an agent that is a shell script and whose output is read as `output`. Its prompt is on
+    /// standard input.
+    pub fn script(self, name: &str, output: &str, script: &str) -> Self {
+        let quoted = toml::Value::String(script.to_owned());
+        self.config(&format!(
+            "[agents.{name}]\ncommand = [\"/bin/sh\", \"-c\", {quoted}]\noutput = \"{output}\"\n"
+        ))
+    }
+
+    /// Adds a task with a prompt of its own that requires no commit, and further keys.
+    pub fn task(self, name: &str, keys: &str) -> Self {
+        let requires = if keys.contains("requires_commit") {
+            ""
+        } else {
+            "requires_commit = false\n"
+        };
+        self.config(&format!(
+            "[tasks.{name}]\nprompt_text = \"do the work\"\n{requires}{keys}\n"
+        ))
+    }
+
+    /// Sets a variable for the program.
+    pub fn variable(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.variables.push((name.to_owned(), value.into()));
+        self
+    }
+
+    pub fn root(&self) -> &Path {
+        self.root.path()
+    }
+
+    pub fn repository(&self) -> PathBuf {
+        self.root.path().join("repository")
+    }
+
+    pub fn logs(&self) -> PathBuf {
+        self.root.path().join("logs")
+    }
+
+    /// The program with arguments, ready to be started in this place.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_agent-runner"));
+        command.args(arguments);
+        self.settle(&mut command);
+        command
+    }
+
+    /// Gives a command this place's directory and environment.
+    pub fn settle(&self, command: &mut Command) {
+        let path = std::env::var_os("PATH").unwrap();
+        command
+            .current_dir(self.root.path())
+            .env_clear()
+            .env("PATH", path)
+            .env("HOME", self.root.path().join("home"))
+            .env("LC_ALL", "C.UTF-8")
+            .env("TZ", "UTC")
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .env("GIT_AUTHOR_NAME", "A Person")
+            .env("GIT_AUTHOR_EMAIL", "person@example.invalid")
+            .env("GIT_COMMITTER_NAME", "A Person")
+            .env("GIT_COMMITTER_EMAIL", "person@example.invalid")
+            .env("AGENT_RUNNER_REPO_ROOT", self.repository())
+            .env("AGENT_RUNNER_LOG_ROOT", self.logs())
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null());
+    }
+
+    /// Runs the program to its end.
+    #[track_caller]
+    pub fn agent_runner(&self, arguments: &[&str]) -> Done {
+        Done::from(self.command(arguments).output().unwrap())
+    }
+
+    /// Runs an agent on a task.
+    #[track_caller]
+    pub fn run(&self, agent: &str, task: &str) -> Done {
+        self.agent_runner(&["run", "--agent", agent, "--task", task])
+    }
+
+    /// Starts the program and leaves it running.
+    pub fn spawn(&self, arguments: &[&str]) -> Child {
+        self.command(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
+    /// Runs git as a person in the repository.
+    #[track_caller]
+    pub fn git(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new("git");
+        self.settle(&mut command);
+        let output = command
+            .args(arguments)
+            .current_dir(self.repository())
+            .output()
+            .unwrap();
+        let done = Done::from(output);
+        assert_eq!(done.code, Some(0), "git {arguments:?}: {}", done.stderr);
+        done.stdout.trim().to_owned()
+    }
+
+    /// Directories of all runs of a task by an agent, the oldest first.
+    pub fn run_directories(&self, task: &str, agent: &str) -> Vec<PathBuf> {
+        let Ok(entries) = fs::read_dir(self.logs().join(task).join(agent)) else {
+            return Vec::new();
+        };
+        let mut runs: Vec<_> = entries
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.is_dir())
+            .collect();
+        runs.sort();
+        runs
+    }
+
+    /// The only run of a task by an agent.
+    #[track_caller]
+    pub fn run_directory(&self, task: &str, agent: &str) -> PathBuf {
+        let runs = self.run_directories(task, agent);
+        assert_eq!(runs.len(), 1, "{runs:?}");
+        runs.into_iter().next().unwrap()
+    }
+
+    /// The record of the only run of a task by an agent.
+    #[track_caller]
+    pub fn record(&self, task: &str, agent: &str) -> Value {
+        let text = fs::read(self.run_directory(task, agent).join("metadata.json")).unwrap();
+        serde_json::from_slice(&text).unwrap()
+    }
+}
+
+impl From<Output> for Done {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+impl Done {
+    /// Exit code, standard output and standard error in one text, for a snapshot.
+    pub fn shown(&self, env: &TestEnv) -> String {
+        let mut text = format!("exit {:?}\n", self.code);
+        for (name, stream) in [("stdout", &self.stdout), ("stderr", &self.stderr)] {
+            if !stream.is_empty() {
+                write!(text, "--- {name}\n{stream}").unwrap();
+            }
+        }
+        text.replace(&env.root().display().to_string(), "[ROOT]")
+    }
+}
+
+/// The facts of a record's evidence, one a line: `git: commit …`.
+pub fn evidence(record: &Value) -> String {
+    let facts = record["evidence"].as_array().unwrap().iter();
+    let lines: Vec<_> = facts
+        .map(|e| {
+            format!(
+                "{}: {}",
+                e["source"].as_str().unwrap(),
+                e["fact"].as_str().unwrap()
+            )
+        })
+        .collect();
+    lines.join("\n")
+}
+
+/// Hides what differs between two runs of a test: times, run ids, commit names, numbers of
+/// processes.
+pub fn filters() -> Vec<(&'static str, &'static str)> {
+    vec![
+        (r"\b20\d{6}_\d{6}(_\d+)?\b", "[RUN]"),
+        (
+            r"\b20\d\d-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?( UTC|Z|\+00:00)?",
+            "[TIME]",
+        ),
+        (r"\b(commit|amended) [0-9a-f]{8}\b", "$1 [ID]"),
+        (r"\([0-9a-f]{8}\)", "([ID])"),
+        (r"process \d+", "process [PID]"),
+        (r"after \d+(ms|s)\b", "after [TIME]"),
+        (r"elapsed=\d+m\d\ds", "elapsed=[TIME]"),
+    ]
+}
+
+/// Waits until something is so, at most `limit`; tells whether it came to be.
+#[must_use = "assert what was waited for"]
+pub fn eventually(limit: Duration, mut is_so: impl FnMut() -> bool) -> bool {
+    let began = Instant::now();
+    while began.elapsed() < limit {
+        if is_so() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    is_so()
+}
+
+/// Numbers of the living processes whose command line holds a text.
+pub fn processes_with(text: &str) -> Vec<u32> {
+    let entries = fs::read_dir("/proc").unwrap();
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|pid| *pid != std::process::id())
+        .filter(|pid| {
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&line).contains(text)
+        })
+        .collect()
+}
