@@ -105,7 +105,9 @@ pub(super) fn carry_out(
             .because(error)
             .hint("the log root must be a directory that can be written; see AGENT_RUNNER_LOG_ROOT")
     };
-    layout.create().map_err(not_recorded)?;
+    layout
+        .create_state(&layout.runner_logs())
+        .map_err(not_recorded)?;
     let log = logging::begin(&layout.runner_logs());
     let notifier = wiring::notifier(settings);
     let announce = |record: &Record| -> Option<Message> {
