@@ -1,0 +1,294 @@
+//! What a run's time changed in a repository, against the snapshot from before.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
+
+use chrono::DateTime;
+use glob::{MatchOptions, Pattern};
+
+use crate::git::history::{Facts, Numbers};
+use crate::git::reflog::{Entry, Log};
+use crate::git::snapshot::{Snapshot, Status};
+use crate::git::standing::{Case, replaced};
+use crate::git::{Git, GitError};
+use crate::model::change::{Attribution, Commit, MAX_LISTED_PATHS, RepositoryChange, Standing};
+
+/// The most commits that are looked at on one branch; a pull may bring any number.
+const MAX_WALKED: usize = 10_000;
+
+/// The most commits of others that are told, the newest.
+const MAX_LISTED_FOREIGN: usize = 100;
+
+impl Git {
+    /// Compares the repository with `before`, and says of each new commit whose it is.
+    ///
+    /// `run_mark` is the one given to [`Git::agent_environment`]. `paths` are globs for paths from
+    /// the root of the work tree: `*` and `?` do not match `/`, so `*.md` is a file in the root and
+    /// `docs/**` anything below `docs`; none at all allow every path.
+    ///
+    /// The commits told are those that appeared on the branch where the run began, and the run's
+    /// own elsewhere. Of a run that began on a detached HEAD, HEAD is the branch. What the run made
+    /// and nothing keeps any more (amended, reset away) is told only if there is nothing else, and
+    /// without `outside_paths`.
+    ///
+    /// Runs one git command where nothing was committed, else two more, and up to four where the
+    /// run left commits elsewhere or changed history. Writes nothing.
+    pub fn compare(
+        &self,
+        before: &Snapshot,
+        run_mark: &str,
+        paths: &[String],
+    ) -> Result<RepositoryChange, GitError> {
+        let allowed = parse_paths(paths)?;
+        let after = self.status(&before.place)?;
+        let entries = self.entries_since(&before.place, &before.logs, before.start)?;
+        let (appeared, attribution) = self.appeared(before, &after, &entries, run_mark)?;
+
+        let ids: Vec<&str> = appeared
+            .iter()
+            .map(|(facts, _)| facts.id.as_str())
+            .collect();
+        let mut numbers = self.numbers(&ids)?;
+        let commits: Vec<Commit> = appeared
+            .into_iter()
+            .map(|(facts, standing)| {
+                let numbers = numbers.remove(&facts.id).unwrap_or_default();
+                describe(facts, numbers, standing, &allowed)
+            })
+            .collect();
+        Ok(RepositoryChange {
+            left_uncommitted: left_uncommitted(&before.status, &after, &commits),
+            head_before: before.status.head.clone(),
+            head_after: after.head,
+            branch_before: before.status.branch.clone(),
+            branch_after: after.branch,
+            commits,
+            attribution,
+            dirty_before: before.is_dirty(),
+            dirty_after: !after.changes.is_empty(),
+            in_progress: after
+                .in_progress
+                .filter(|_| after.in_progress != before.status.in_progress)
+                .map(str::to_owned),
+        })
+    }
+
+    /// The commits that appeared, oldest first, each with whose it is.
+    fn appeared(
+        &self,
+        before: &Snapshot,
+        after: &Status,
+        entries: &[Entry],
+        run_mark: &str,
+    ) -> Result<(Vec<(Facts, Standing)>, Attribution), GitError> {
+        let mut candidates = candidates(entries, run_mark);
+        let stayed = before.status.branch == after.branch;
+        if stayed && before.status.head == after.head && candidates.is_empty() {
+            return Ok((Vec::new(), Attribution::Reflog));
+        }
+        let tip = match &before.status.branch {
+            Some(branch) if !stayed => self.commit_of(&format!("refs/heads/{branch}"))?,
+            Some(_) | None => after.head.clone(),
+        };
+        let excluded = before.status.head.as_ref().map(|head| format!("^{head}"));
+        let range: Vec<&str> = tip.iter().chain(&excluded).map(String::as_str).collect();
+        let on_branch = match &tip {
+            Some(_) => self.walk(&range, MAX_WALKED)?,
+            None => Vec::new(),
+        };
+
+        let fetch_heads = fetch_heads(&before.place.directory);
+        let mut case = Case::new(run_mark, before.start, entries, &on_branch, &fetch_heads);
+        let mut attribution = Attribution::Reflog;
+        if !case.explains_the_tip() {
+            attribution = Attribution::Range;
+            let not_remote = [&range[..], &["--not", "--remotes"]].concat();
+            for facts in self.walk(&not_remote, MAX_WALKED)? {
+                case.credit(&facts.id);
+            }
+        }
+        let standings = on_branch.iter().map(|facts| case.standing(facts));
+        let mut appeared: Vec<_> = on_branch.iter().cloned().zip(standings).collect();
+        if appeared
+            .iter()
+            .any(|(_, standing)| *standing == Standing::Own)
+        {
+            let gone = self.gone(before, tip.as_deref(), entries, &case)?;
+            tell_amended(&mut appeared, &gone);
+        }
+        bound_foreign(&mut appeared);
+
+        candidates.retain(|id| !case.is_on_branch(id));
+        let mut elsewhere = self.look_up(&candidates)?;
+        elsewhere.retain(|facts| case.made(facts));
+        let some_stay = !appeared.iter().all(|(_, standing)| is_foreign(standing));
+        appeared.extend(self.elsewhere(elsewhere, some_stay)?);
+        Ok((appeared, attribution))
+    }
+
+    /// The commits that the branch lost, those that others put on it during the run included.
+    fn gone(
+        &self,
+        before: &Snapshot,
+        tip: Option<&str>,
+        entries: &[Entry],
+        case: &Case<'_>,
+    ) -> Result<Vec<Facts>, GitError> {
+        let mut gone = match (&before.status.head, tip) {
+            (Some(head), Some(tip)) if !case.continues(head) => {
+                self.walk(&[head, &format!("^{tip}")], MAX_LISTED_FOREIGN)?
+            }
+            _ => Vec::new(),
+        };
+        let log = before.status.branch.clone().map_or(Log::Head, Log::Branch);
+        let put: Vec<&str> = entries
+            .iter()
+            .filter(|entry| entry.log == log && !case.is_on_branch(&entry.new))
+            .map(|entry| entry.new.as_str())
+            .collect();
+        let put = self.look_up(&put)?;
+        gone.extend(put.into_iter().filter(|facts| case.others_made(facts)));
+        Ok(gone)
+    }
+
+    /// The run's own commits that are not on the branch where it began. Those that no branch has
+    /// are left out when `some_stay` or a branch has others.
+    fn elsewhere(
+        &self,
+        made: Vec<Facts>,
+        some_stay: bool,
+    ) -> Result<Vec<(Facts, Standing)>, GitError> {
+        let ids: Vec<&str> = made.iter().map(|facts| facts.id.as_str()).collect();
+        let branches = self.branches_of(&ids)?;
+        let some_stay = some_stay || branches.iter().any(Option::is_some);
+        Ok(made
+            .into_iter()
+            .zip(branches)
+            .filter(|(_, branch)| branch.is_some() || !some_stay)
+            .map(|(facts, branch)| (facts, Standing::Elsewhere { branch }))
+            .collect())
+    }
+}
+
+/// The commits that entries of the run lead to, in order of time.
+fn candidates<'a>(entries: &'a [Entry], run_mark: &str) -> Vec<&'a str> {
+    let mut seen = HashSet::new();
+    entries
+        .iter()
+        .filter(|entry| entry.run.as_deref() == Some(run_mark))
+        .filter(|entry| entry.log != Log::Remote && entry.old != entry.new)
+        .map(|entry| entry.new.as_str())
+        .filter(|id| seen.insert(*id))
+        .collect()
+}
+
+/// What git fetched last, whenever that was: it is asked only about commits that are new.
+fn fetch_heads(directory: &Path) -> Vec<String> {
+    // Each line begins with an object name. Without the file nothing was fetched.
+    fs::read_to_string(directory.join("FETCH_HEAD"))
+        .unwrap_or_default()
+        .lines()
+        .filter_map(|line| line.split('\t').next())
+        .map(str::to_owned)
+        .collect()
+}
+
+fn is_foreign(standing: &Standing) -> bool {
+    matches!(standing, Standing::Foreign { .. })
+}
+
+/// Tells an own commit that took the place of one that is gone from a new one.
+fn tell_amended(commits: &mut [(Facts, Standing)], gone: &[Facts]) {
+    for (facts, standing) in commits {
+        if *standing == Standing::Own
+            && let Some(old) = replaced(facts, gone)
+        {
+            let of = old.id.clone();
+            *standing = Standing::Amended { of };
+        }
+    }
+}
+
+/// Keeps all of the run's commits and the newest of the others.
+fn bound_foreign(commits: &mut Vec<(Facts, Standing)>) {
+    let foreign = commits.iter().filter(|(_, standing)| is_foreign(standing));
+    let mut surplus = foreign.count().saturating_sub(MAX_LISTED_FOREIGN);
+    commits.retain(|(_, standing)| {
+        let drop = surplus > 0 && is_foreign(standing);
+        surplus -= usize::from(drop);
+        !drop
+    });
+}
+
+fn describe(facts: Facts, numbers: Numbers, standing: Standing, allowed: &[Pattern]) -> Commit {
+    let outside_paths = match standing {
+        Standing::Elsewhere { branch: None } => Vec::new(),
+        Standing::Own
+        | Standing::Amended { .. }
+        | Standing::Elsewhere { branch: Some(_) }
+        | Standing::Foreign { .. } => {
+            let outside = |path: &&String| !is_allowed(path, allowed);
+            numbers.files.iter().filter(outside).cloned().collect()
+        }
+    };
+    Commit {
+        date: DateTime::parse_from_rfc3339(&facts.authored).ok(),
+        id: facts.id,
+        subject: facts.first_line,
+        author: facts.author,
+        insertions: numbers.insertions,
+        deletions: numbers.deletions,
+        binary: numbers.binary,
+        files: numbers.files,
+        outside_paths,
+        standing,
+    }
+}
+
+fn parse_paths(paths: &[String]) -> Result<Vec<Pattern>, GitError> {
+    paths
+        .iter()
+        .map(|pattern| {
+            Pattern::new(pattern).map_err(|source| GitError::Pattern {
+                pattern: pattern.clone(),
+                source,
+            })
+        })
+        .collect()
+}
+
+fn is_allowed(path: &str, allowed: &[Pattern]) -> bool {
+    let options = MatchOptions {
+        require_literal_separator: true,
+        ..MatchOptions::new()
+    };
+    allowed.is_empty()
+        || allowed
+            .iter()
+            .any(|pattern| pattern.matches_with(path, options))
+}
+
+/// Paths whose uncommitted state is another one now, but for those that were committed.
+fn left_uncommitted(before: &Status, after: &Status, commits: &[Commit]) -> Vec<String> {
+    let committed: HashSet<&str> = commits
+        .iter()
+        .flat_map(|commit| &commit.files)
+        .map(String::as_str)
+        .collect();
+    let changed = after
+        .changes
+        .iter()
+        .filter(|(path, change)| before.changes.get(*path) != Some(change))
+        .map(|(path, _)| path.to_string_lossy().into_owned());
+    let vanished = before
+        .changes
+        .keys()
+        .filter(|path| !after.changes.contains_key(*path))
+        .map(|path| path.to_string_lossy().into_owned())
+        .filter(|path| !committed.contains(path.as_str()));
+    let mut paths: Vec<String> = changed.chain(vanished).collect();
+    paths.sort_unstable();
+    paths.truncate(MAX_LISTED_PATHS);
+    paths
+}

@@ -1,0 +1,127 @@
+//! The environment of git: one for our own commands, one for the agent's.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
+
+use crate::git::reflog;
+
+/// Who a commit is by.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Identity {
+    /// The name.
+    pub name: String,
+    /// The e-mail address.
+    pub email: String,
+}
+
+/// Variables that would direct git to another repository, index or configuration, or stamp
+/// commits with another time. They are set where the runner is started from a git hook; an agent
+/// must not inherit them.
+///
+/// The list is that of `git rev-parse --local-env-vars` and what git exports to its hooks, but for
+/// `GIT_CONFIG_COUNT`, which holds settings that a person wants.
+pub const REPOSITORY_VARIABLES: [&str; 20] = [
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_AUTHOR_DATE",
+    "GIT_CEILING_DIRECTORIES",
+    "GIT_COMMITTER_DATE",
+    "GIT_COMMON_DIR",
+    "GIT_CONFIG",
+    "GIT_CONFIG_PARAMETERS",
+    "GIT_DIR",
+    "GIT_GRAFT_FILE",
+    "GIT_IMPLICIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_NAMESPACE",
+    "GIT_NO_REPLACE_OBJECTS",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_PREFIX",
+    "GIT_QUARANTINE_PATH",
+    "GIT_REFLOG_ACTION",
+    "GIT_REPLACE_REF_BASE",
+    "GIT_SHALLOW_FILE",
+    "GIT_WORK_TREE",
+];
+
+pub(super) fn for_own_commands(
+    inherited: &BTreeMap<OsString, OsString>,
+) -> BTreeMap<OsString, OsString> {
+    let mut environment: BTreeMap<OsString, OsString> = inherited
+        .iter()
+        .filter(|(name, _)| suits_own_commands(name))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    let fixed = [
+        // Messages are compared with git's English ones.
+        ("LC_ALL", "C"),
+        ("GIT_TERMINAL_PROMPT", "0"),
+        ("GIT_PAGER", "cat"),
+        // Looking at a repository must not write in it.
+        ("GIT_OPTIONAL_LOCKS", "0"),
+    ];
+    environment.extend(fixed.map(|(name, value)| (name.into(), value.into())));
+    environment.extend(appended_settings(
+        inherited,
+        &[
+            // Programs that the repository names; an agent may have named them.
+            ("core.fsmonitor", "false"),
+            ("core.hooksPath", "/dev/null"),
+            ("core.logAllRefUpdates", "true"),
+        ],
+    ));
+    environment
+}
+
+/// Settings for git stay, and so does where its parts are; all other variables of git go.
+fn suits_own_commands(name: &OsStr) -> bool {
+    let bytes = name.as_bytes();
+    !bytes.starts_with(b"GIT_")
+        || (bytes.starts_with(b"GIT_CONFIG_") && name != "GIT_CONFIG_PARAMETERS")
+        || name == "GIT_EXEC_PATH"
+}
+
+pub(super) fn for_agent(
+    inherited: &BTreeMap<OsString, OsString>,
+    run_mark: &str,
+    identity: &Identity,
+) -> Vec<(OsString, OsString)> {
+    let mark = reflog::action(run_mark);
+    let fixed = [
+        ("GIT_REFLOG_ACTION", mark.as_str()),
+        ("GIT_TERMINAL_PROMPT", "0"),
+        ("GIT_AUTHOR_NAME", &identity.name),
+        ("GIT_AUTHOR_EMAIL", &identity.email),
+        ("GIT_COMMITTER_NAME", &identity.name),
+        ("GIT_COMMITTER_EMAIL", &identity.email),
+    ];
+    let mut environment = fixed
+        .map(|(name, value)| (name.into(), value.into()))
+        .to_vec();
+    // Without reflogs the marks would be lost.
+    environment.extend(appended_settings(
+        inherited,
+        &[("core.logAllRefUpdates", "true")],
+    ));
+    environment
+}
+
+/// The variables that add settings after those that `inherited` already carries.
+fn appended_settings(
+    inherited: &BTreeMap<OsString, OsString>,
+    settings: &[(&str, &str)],
+) -> Vec<(OsString, OsString)> {
+    let first: usize = inherited
+        .get(OsStr::new("GIT_CONFIG_COUNT"))
+        .and_then(|count| count.to_str()?.parse().ok())
+        .unwrap_or(0);
+    let mut variables = vec![(
+        "GIT_CONFIG_COUNT".into(),
+        (first + settings.len()).to_string().into(),
+    )];
+    for (number, (key, value)) in (first..).zip(settings) {
+        variables.push((format!("GIT_CONFIG_KEY_{number}").into(), key.into()));
+        variables.push((format!("GIT_CONFIG_VALUE_{number}").into(), value.into()));
+    }
+    variables
+}

@@ -1,0 +1,231 @@
+//! What git tells of commits.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::git::{Git, GitError};
+
+/// One commit, without what it changes.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Facts {
+    pub id: String,
+    pub parents: Vec<String>,
+    /// When it was committed, in seconds since 1970.
+    pub committed: i64,
+    pub author: String,
+    pub email: String,
+    /// When it was written, as ISO 8601.
+    pub authored: String,
+    /// The first line of its message, white space as git writes it in reflogs.
+    pub first_line: String,
+}
+
+/// What one commit changes.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct Numbers {
+    pub insertions: u64,
+    pub deletions: u64,
+    pub binary: bool,
+    pub files: Vec<String>,
+}
+
+/// Commits at hand, by id.
+pub(super) type Graph<'a> = HashMap<&'a str, &'a Facts>;
+
+/// The commits of `graph` that can be reached from `tip` without leaving it.
+pub(super) fn reach<'a>(graph: &Graph<'a>, tip: &str) -> HashSet<&'a str> {
+    let mut reached = HashSet::new();
+    let mut open = vec![tip];
+    while let Some(id) = open.pop() {
+        if let Some(commit) = graph.get(id)
+            && reached.insert(commit.id.as_str())
+        {
+            open.extend(commit.parents.iter().map(String::as_str));
+        }
+    }
+    reached
+}
+
+const FORMAT: &str = "--format=tformat:%H%n%P%n%ct%n%an%n%ae%n%aI%n%B";
+
+impl Git {
+    /// The commit that a revision names; `None` where there is none.
+    pub(super) fn commit_of(&self, revision: &str) -> Result<Option<String>, GitError> {
+        let revision = format!("{revision}^{{commit}}");
+        let arguments = ["rev-parse", "--quiet", "--verify", &revision];
+        let captured = self.finish(&arguments, self.start(&arguments, &[])?)?;
+        let id = String::from_utf8_lossy(&captured.stdout).trim().to_owned();
+        Ok(Some(id).filter(|id| !id.is_empty()))
+    }
+
+    /// At most `limit` commits that `git log` lists for `revisions`, oldest first. Revisions that
+    /// do not exist are passed over.
+    pub(super) fn walk(&self, revisions: &[&str], limit: usize) -> Result<Vec<Facts>, GitError> {
+        let limit = format!("--max-count={limit}");
+        let mut arguments = vec!["log", "--topo-order", "--reverse", &limit];
+        arguments.extend(LOG_OPTIONS);
+        arguments.extend(revisions);
+        arguments.push("--");
+        parse_facts(&self.read(&arguments)?)
+    }
+
+    /// These very commits, in this order; those that do not exist are passed over.
+    pub(super) fn look_up(&self, ids: &[&str]) -> Result<Vec<Facts>, GitError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut arguments = vec!["log", "--no-walk=unsorted", "--stdin"];
+        arguments.extend(LOG_OPTIONS);
+        parse_facts(&self.read_with_input(&arguments, &lines(ids))?)
+    }
+
+    /// What each of these commits changes against its parent.
+    ///
+    /// A merge is told only the paths that it makes different from all its parents: what it brings
+    /// together was changed elsewhere, and is counted there.
+    pub(super) fn numbers(&self, ids: &[&str]) -> Result<HashMap<String, Numbers>, GitError> {
+        if ids.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let arguments = [
+            "diff-tree",
+            "--stdin",
+            "-z",
+            "-r",
+            "-c",
+            "--root",
+            "--always",
+            "--raw",
+            "--numstat",
+            "--no-renames",
+        ];
+        parse_numbers(&self.read_with_input(&arguments, &lines(ids))?)
+    }
+
+    /// A branch that has the commit, for each commit in turn; a local one where there is one.
+    pub(super) fn branches_of(&self, ids: &[&str]) -> Result<Vec<Option<String>>, GitError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut arguments = vec![
+            "name-rev",
+            "--name-only",
+            "--refs=refs/heads/*",
+            "--refs=refs/remotes/*",
+        ];
+        arguments.extend(ids);
+        let output = self.read(&arguments)?;
+        let names = String::from_utf8_lossy(&output);
+        let branch = |line: &str| {
+            // `side~2^2`; `undefined` where no branch has it.
+            let name = line.split(['~', '^']).next()?;
+            let name = name.strip_prefix("remotes/").unwrap_or(name);
+            (name != "undefined").then(|| name.to_owned())
+        };
+        Ok(names.lines().map(branch).collect())
+    }
+}
+
+const LOG_OPTIONS: [&str; 5] = [
+    "-z",
+    "--ignore-missing",
+    "--no-show-signature",
+    "--encoding=UTF-8",
+    FORMAT,
+];
+
+fn lines(ids: &[&str]) -> Vec<u8> {
+    let mut lines = ids.join("\n").into_bytes();
+    lines.push(b'\n');
+    lines
+}
+
+fn parse_facts(output: &[u8]) -> Result<Vec<Facts>, GitError> {
+    let text = String::from_utf8_lossy(output);
+    text.split_terminator('\0')
+        .map(|record| {
+            parse_record(record).ok_or_else(|| GitError::Output {
+                command: "log".to_owned(),
+            })
+        })
+        .collect()
+}
+
+fn parse_record(record: &str) -> Option<Facts> {
+    let mut fields = record.splitn(7, '\n');
+    Some(Facts {
+        id: fields.next()?.to_owned(),
+        parents: fields
+            .next()?
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect(),
+        committed: fields.next()?.parse().ok()?,
+        author: fields.next()?.to_owned(),
+        email: fields.next()?.to_owned(),
+        authored: fields.next()?.to_owned(),
+        first_line: {
+            let line = fields.next()?.lines().next().unwrap_or_default();
+            line.split_whitespace().collect::<Vec<_>>().join(" ")
+        },
+    })
+}
+
+/// Reads, for each commit, its id, `:modes ids status` with a path each, and
+/// `insertions<tab>deletions<tab>path`, all ended by NUL.
+///
+/// Of a merge git prints only the paths of interest in the first list, and all that differ from
+/// the first parent in the second.
+fn parse_numbers(output: &[u8]) -> Result<HashMap<String, Numbers>, GitError> {
+    let text = String::from_utf8_lossy(output);
+    let unreadable = || GitError::Output {
+        command: "diff-tree".to_owned(),
+    };
+    let mut commits: HashMap<String, Numbers> = HashMap::new();
+    let mut id = String::new();
+    let mut touched = HashSet::new();
+    let mut counted = Vec::new();
+    let mut tokens = text.split_terminator('\0');
+    loop {
+        let token = tokens.next();
+        match token {
+            Some(token) if token.starts_with(':') => {
+                touched.insert(tokens.next().ok_or_else(unreadable)?);
+                continue;
+            }
+            Some(token) if token.contains('\t') => {
+                counted.push(token);
+                continue;
+            }
+            Some(_) | None => {}
+        }
+        if !id.is_empty() {
+            let mut numbers = Numbers::default();
+            for line in counted.drain(..) {
+                numbers.count(line, &touched).ok_or_else(unreadable)?;
+            }
+            touched.clear();
+            commits.insert(std::mem::take(&mut id), numbers);
+        }
+        match token {
+            Some(token) => id.push_str(token),
+            None => return Ok(commits),
+        }
+    }
+}
+
+impl Numbers {
+    fn count(&mut self, line: &str, touched: &HashSet<&str>) -> Option<()> {
+        let mut fields = line.splitn(3, '\t');
+        let (insertions, deletions, path) = (fields.next()?, fields.next()?, fields.next()?);
+        if touched.contains(path) {
+            self.files.push(path.to_owned());
+            if insertions == "-" {
+                self.binary = true;
+            } else {
+                self.insertions += insertions.parse::<u64>().ok()?;
+                self.deletions += deletions.parse::<u64>().ok()?;
+            }
+        }
+        Some(())
+    }
+}

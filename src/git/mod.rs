@@ -1,0 +1,312 @@
+//! The git commands we use, each a function with a typed result.
+//!
+//! [`Git`] is one repository as our own commands see it: it builds their environment, and the
+//! agent's. [`Git::snapshot`] before a run and [`Git::compare`] after it tell what the run did
+//! repositories is not done here.
+//!
+//! Needs git 2.31 (`GIT_CONFIG_COUNT`, `--path-format`).
+
+mod compare;
+mod environment;
+mod history;
+mod patches;
+mod reflog;
+mod snapshot;
+mod standing;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use thiserror::Error;
+
+pub use crate::git::environment::{Identity, REPOSITORY_VARIABLES};
+pub use crate::git::patches::{Applied, PatchError};
+pub use crate::git::snapshot::Snapshot;
+use crate::model::text;
+use crate::process::command::{self, Captured, HelperCommand, HelperError, RunningHelper};
+
+/// The longest one git command may take: `git status` of a work tree with a million files on a
+/// cold disk needs most of a minute.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// A repository, and how git is called in it.
+#[derive(Clone, Debug)]
+pub struct Git {
+    repository: PathBuf,
+    inherited: BTreeMap<OsString, OsString>,
+    environment: BTreeMap<OsString, OsString>,
+    ignored: Option<PathBuf>,
+}
+
+/// Why a question to git has no answer.
+#[derive(Debug, Error)]
+pub enum GitError {
+    /// There is no git program.
+    #[error("git is not installed, or not on PATH")]
+    Missing,
+    /// The directory does not exist.
+    #[error("the repository `{}` does not exist", path.display())]
+    NoDirectory {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The directory lies in no repository.
+    #[error("`{}` is not a git repository", path.display())]
+    NotARepository {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The repository has no work tree.
+    #[error("`{}` is a repository without a work tree", path.display())]
+    NoWorkTree {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The repository belongs to another user.
+    #[error("the repository `{}` belongs to another user, and git refuses to use it", path.display())]
+    DubiousOwnership {
+        /// The directory.
+        path: PathBuf,
+        /// The command that git names as the remedy.
+        remedy: Option<String>,
+    },
+    /// git could not be run.
+    #[error("cannot run `git {command}`")]
+    Run {
+        /// The command's name.
+        command: String,
+        /// Why not.
+        source: HelperError,
+    },
+    /// git ran and refused.
+    #[error("`git {command}` failed: {reason}")]
+    Refused {
+        /// The command's name.
+        command: String,
+        /// What git said.
+        reason: String,
+    },
+    /// git printed what this program cannot read.
+    #[error("cannot understand the output of `git {command}`")]
+    Output {
+        /// The command's name.
+        command: String,
+    },
+    /// A reflog could not be read.
+    #[error("cannot read the reflog `{}`", path.display())]
+    Reflog {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// One of the task's `paths` is no pattern.
+    #[error("`{pattern}` is no pattern for paths")]
+    Pattern {
+        /// The text.
+        pattern: String,
+        /// What is wrong with it.
+        source: glob::PatternError,
+    },
+    /// A file of our own for git could not be made.
+    #[error("cannot make a temporary directory")]
+    Scratch(#[source] io::Error),
+}
+
+impl GitError {
+    /// What a person can do about it.
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Self::DubiousOwnership { remedy, .. } => remedy.as_deref(),
+            Self::Missing
+            | Self::NoDirectory { .. }
+            | Self::NotARepository { .. }
+            | Self::NoWorkTree { .. }
+            | Self::Run { .. }
+            | Self::Refused { .. }
+            | Self::Output { .. }
+            | Self::Reflog { .. }
+            | Self::Pattern { .. }
+            | Self::Scratch(_) => None,
+        }
+    }
+}
+
+impl Git {
+    /// Takes the directory of a repository, or one below it, and the environment that the runner
+    /// itself was given. Runs nothing.
+    pub fn new(inherited: &BTreeMap<OsString, OsString>, repository: &Path) -> Self {
+        Self {
+            repository: repository.to_owned(),
+            inherited: inherited.clone(),
+            environment: environment::for_own_commands(inherited),
+            ignored: None,
+        }
+    }
+
+    /// Leaves changes below `directory` out of every [`Snapshot`]: the runner's own logs may lie
+    /// in the work tree.
+    #[must_use]
+    pub fn ignoring(mut self, directory: &Path) -> Self {
+        self.ignored = Some(
+            directory
+                .canonicalize()
+                .unwrap_or_else(|_| directory.to_owned()),
+        );
+        self
+    }
+
+    /// The variables that an agent gets on top of what it inherits without
+    /// [`REPOSITORY_VARIABLES`]: whatever git does in its environment carries `run_mark` in the
+    /// reflogs, and commits carry `identity`.
+    ///
+    /// `run_mark` is one word without colons, unique to the run.
+    pub fn agent_environment(
+        &self,
+        run_mark: &str,
+        identity: &Identity,
+    ) -> Vec<(OsString, OsString)> {
+        environment::for_agent(&self.inherited, run_mark, identity)
+    }
+
+    /// Makes a new repository of the directory, on branch `main`, with `identity` in its
+    /// configuration, and commits all files in it. Returns the commit.
+    pub fn init(&self, identity: &Identity, message: &str) -> Result<String, GitError> {
+        self.read(&["init", "-q", "-b", "main", "--template="])?;
+        self.read(&["config", "user.name", &identity.name])?;
+        self.read(&["config", "user.email", &identity.email])?;
+        self.read(&["add", "-A"])?;
+        let commit = ["commit", "-q", "--allow-empty", "--no-gpg-sign", "-F", "-"];
+        self.read_with_input(&commit, message.as_bytes())?;
+        self.read_line(&["rev-parse", "HEAD"])
+    }
+
+    /// The same repository, with commands running in another directory of it.
+    fn at(&self, directory: &Path) -> Self {
+        Self {
+            repository: directory.to_owned(),
+            ..self.clone()
+        }
+    }
+
+    /// The same repository, with one more variable for its commands.
+    fn with_variable(&self, name: &str, value: impl Into<OsString>) -> Self {
+        let mut changed = self.clone();
+        changed.environment.insert(name.into(), value.into());
+        changed
+    }
+
+    /// Starts a command; several can run side by side.
+    fn start(&self, arguments: &[&str], stdin: &[u8]) -> Result<RunningHelper, GitError> {
+        let environment: Vec<_> = self.environment.clone().into_iter().collect();
+        command::start(&HelperCommand {
+            program: OsStr::new("git"),
+            arguments: &arguments.iter().map(OsStr::new).collect::<Vec<_>>(),
+            directory: &self.repository,
+            environment: &environment,
+            stdin,
+            limit: LIMIT,
+        })
+        .map_err(|error| self.not_run(arguments, error))
+    }
+
+    fn finish(&self, arguments: &[&str], helper: RunningHelper) -> Result<Captured, GitError> {
+        helper
+            .finish()
+            .map_err(|error| self.not_run(arguments, error))
+    }
+
+    /// Waits for a command, which must succeed.
+    fn output(&self, arguments: &[&str], helper: RunningHelper) -> Result<Vec<u8>, GitError> {
+        let captured = self.finish(arguments, helper)?;
+        if captured.code == Some(0) {
+            Ok(captured.stdout)
+        } else {
+            Err(self.refused(arguments, &captured))
+        }
+    }
+
+    /// Runs a command that must succeed, and returns what it printed.
+    fn read(&self, arguments: &[&str]) -> Result<Vec<u8>, GitError> {
+        self.read_with_input(arguments, &[])
+    }
+
+    fn read_with_input(&self, arguments: &[&str], stdin: &[u8]) -> Result<Vec<u8>, GitError> {
+        self.output(arguments, self.start(arguments, stdin)?)
+    }
+
+    fn read_line(&self, arguments: &[&str]) -> Result<String, GitError> {
+        let output = self.read(arguments)?;
+        Ok(String::from_utf8_lossy(&output).trim_end().to_owned())
+    }
+
+    fn not_run(&self, arguments: &[&str], error: HelperError) -> GitError {
+        match error {
+            HelperError::NotStarted { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                if self.repository.is_dir() {
+                    GitError::Missing
+                } else {
+                    GitError::NoDirectory {
+                        path: self.repository.clone(),
+                    }
+                }
+            }
+            source => GitError::Run {
+                command: name_of(arguments),
+                source,
+            },
+        }
+    }
+
+    fn refused(&self, arguments: &[&str], captured: &Captured) -> GitError {
+        let path = self.repository.clone();
+        let said = &captured.stderr;
+        if said.contains("detected dubious ownership") {
+            let remedy = said
+                .lines()
+                .map(str::trim)
+                .find(|line| line.starts_with("git config"))
+                .map(str::to_owned);
+            GitError::DubiousOwnership { path, remedy }
+        } else if said.contains("not a git repository") {
+            GitError::NotARepository { path }
+        } else if said.contains("must be run in a work tree") {
+            GitError::NoWorkTree { path }
+        } else {
+            GitError::Refused {
+                command: name_of(arguments),
+                reason: reason(captured),
+            }
+        }
+    }
+}
+
+fn name_of(arguments: &[&str]) -> String {
+    arguments.first().copied().unwrap_or_default().to_owned()
+}
+
+/// What git said, as one clause.
+fn reason(captured: &Captured) -> String {
+    let said: Vec<&str> = captured
+        .stderr
+        .lines()
+        .map(|line| {
+            line.trim_start_matches("fatal: ")
+                .trim_start_matches("error: ")
+        })
+        .filter(|line| !line.trim().is_empty())
+        .collect();
+    if said.is_empty() {
+        match captured.code {
+            Some(code) => format!("exit status {code}"),
+            None => "ended by a signal".to_owned(),
+        }
+    } else {
+        text::first_line(&said.join("; "), 500)
+    }
+}

@@ -1,0 +1,285 @@
+//! What git noted of every movement of HEAD and the branches since a snapshot.
+//!
+//! git writes `GIT_REFLOG_ACTION` of its environment into each entry. Three entries of a run with
+//! the mark `7`, of a commit, a fast-forward and a person's commit (object names shortened, a tab
+//! before the message):
+//!
+//! ```text
+//! d3ce535 719c434 P <p@x> 1795229138 +0000  agent-runner/7: add the parser
+//! 719c434 7e2454c P <p@x> 1795229139 +0000  agent-runner/7: Fast-forward
+//! 7e2454c 2d19b82 P <p@x> 1795229140 +0000  commit: fix the docs
+//! ```
+//!
+//! Where git makes a commit, and only there, the text after the action is the commit's own first
+//! line (or `Merge made by …`). That is how a commit that was made is told from one that was
+//! pulled, checked out or reset to.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::git::history::Facts;
+use crate::git::snapshot::Place;
+use crate::git::{Git, GitError};
+
+const ACTION_PREFIX: &str = "agent-runner/";
+
+/// The value of `GIT_REFLOG_ACTION` for a run.
+pub(super) fn action(run_mark: &str) -> String {
+    format!("{ACTION_PREFIX}{run_mark}")
+}
+
+/// Which log an entry is in.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Log {
+    /// HEAD of any work tree of the repository.
+    Head,
+    /// A local branch.
+    Branch(String),
+    /// A branch of a remote repository.
+    Remote,
+}
+
+/// One movement.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Entry {
+    pub log: Log,
+    pub old: String,
+    pub new: String,
+    /// Seconds since 1970.
+    pub time: i64,
+    /// The mark of the run in whose environment git wrote it.
+    pub run: Option<String>,
+    /// What is told after the action; `None` where there is but an action.
+    pub text: Option<String>,
+}
+
+impl Entry {
+    fn new(log: Log, old: &str, new: &str, time: i64, message: &str) -> Self {
+        let (action, text) = match message.split_once(": ") {
+            Some((action, text)) => (action, Some(text.trim().to_owned())),
+            // A commit with an empty message.
+            None => match message.strip_suffix(':') {
+                Some(action) => (action, Some(String::new())),
+                None => (message, None),
+            },
+        };
+        let run = action
+            .strip_prefix(ACTION_PREFIX)
+            // `agent-runner/7 (pick)` is a rebase.
+            .and_then(|rest| rest.split(' ').next());
+        Self {
+            log,
+            old: old.to_owned(),
+            new: new.to_owned(),
+            time,
+            run: run.map(str::to_owned),
+            text,
+        }
+    }
+
+    /// Whether git made the commit when it wrote this entry.
+    pub(super) fn made(&self, commit: &Facts) -> bool {
+        self.new == commit.id
+            && self.text.as_ref().is_some_and(|text| {
+                *text == commit.first_line
+                    || (commit.parents.len() > 1 && text.starts_with("Merge made by"))
+            })
+    }
+
+    /// Whether the entry tells that commits came from a remote repository.
+    pub(super) fn is_fetch(&self) -> bool {
+        self.log == Log::Remote && self.text.as_deref() != Some("update by push")
+    }
+}
+
+/// How far each log was written at a snapshot.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Positions(BTreeMap<PathBuf, Position>);
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Position {
+    inode: u64,
+    length: u64,
+}
+
+/// Notes how far each log is written.
+pub(super) fn positions(place: &Place) -> Result<Positions, GitError> {
+    let mut positions = BTreeMap::new();
+    for (path, _) in log_files(place)? {
+        if let Some(position) = position(&path)? {
+            positions.insert(path, position);
+        }
+    }
+    Ok(Positions(positions))
+}
+
+impl Git {
+    /// The entries written after `positions` were noted, in order of time.
+    ///
+    /// A log that was written anew meanwhile (`git gc` does so) gives all its entries since
+    /// `start`.
+    pub(super) fn entries_since(
+        &self,
+        place: &Place,
+        positions: &Positions,
+        start: i64,
+    ) -> Result<Vec<Entry>, GitError> {
+        let mut entries = if place.common_directory.join("reftable").is_dir() {
+            self.reftable_entries(start)?
+        } else {
+            let mut entries = Vec::new();
+            for (path, log) in log_files(place)? {
+                let before = positions.0.get(&path).copied();
+                entries.extend(read_log(&path, &log, before, start)?);
+            }
+            entries
+        };
+        entries.sort_by_key(|entry| entry.time);
+        Ok(entries)
+    }
+
+    /// With refs in the reftable format the logs are in there, too, and only git can read them.
+    fn reftable_entries(&self, start: i64) -> Result<Vec<Entry>, GitError> {
+        let arguments = [
+            "log",
+            "-g",
+            "--all",
+            "-z",
+            "--date=raw",
+            "--format=tformat:%gD%n%H%n%gs",
+        ];
+        let output = self.read(&arguments)?;
+        let output = String::from_utf8_lossy(&output);
+        let mut entries = Vec::new();
+        let mut tips: HashMap<&str, &str> = HashMap::new();
+        let mut records: Vec<&str> = output.split_terminator('\0').collect();
+        records.reverse();
+        for record in records {
+            // refs/heads/main@{1795229138 +0000}
+            let mut lines = record.splitn(3, '\n');
+            let (Some((name, time)), Some(new)) = (
+                lines.next().and_then(|selector| selector.split_once("@{")),
+                lines.next(),
+            ) else {
+                continue;
+            };
+            let old = tips.insert(name, new).unwrap_or_default();
+            let log = if let Some(branch) = name.strip_prefix("refs/heads/") {
+                Log::Branch(branch.to_owned())
+            } else if name.starts_with("refs/remotes/") {
+                Log::Remote
+            } else if name.ends_with("HEAD") {
+                Log::Head
+            } else {
+                continue;
+            };
+            let time = time.split(' ').next().and_then(|time| time.parse().ok());
+            if let Some(time) = time.filter(|time| *time >= start) {
+                let message = lines.next().unwrap_or_default();
+                entries.push(Entry::new(log, old, new, time, message));
+            }
+        }
+        Ok(entries)
+    }
+}
+
+fn log_files(place: &Place) -> Result<Vec<(PathBuf, Log)>, GitError> {
+    let common = &place.common_directory;
+    let mut files = vec![(common.join("logs/HEAD"), Log::Head)];
+    for work_tree in list(&common.join("worktrees"))? {
+        files.push((work_tree.join("logs/HEAD"), Log::Head));
+    }
+    let branches = common.join("logs/refs/heads");
+    for path in list_files(&branches)? {
+        let name = path.strip_prefix(&branches).unwrap_or(&path);
+        let name = name.to_string_lossy().into_owned();
+        files.push((path, Log::Branch(name)));
+    }
+    for path in list_files(&common.join("logs/refs/remotes"))? {
+        files.push((path, Log::Remote));
+    }
+    Ok(files)
+}
+
+fn list_files(directory: &Path) -> Result<Vec<PathBuf>, GitError> {
+    let mut files = Vec::new();
+    for path in list(directory)? {
+        match fs::symlink_metadata(&path) {
+            Ok(metadata) if metadata.is_dir() => files.extend(list_files(&path)?),
+            Ok(_) => files.push(path),
+            Err(error) => absent(&path, error)?,
+        }
+    }
+    Ok(files)
+}
+
+fn list(directory: &Path) -> Result<Vec<PathBuf>, GitError> {
+    let read = || -> io::Result<Vec<PathBuf>> {
+        fs::read_dir(directory)?
+            .map(|entry| Ok(entry?.path()))
+            .collect()
+    };
+    read().or_else(|error| absent(directory, error))
+}
+
+fn position(path: &Path) -> Result<Option<Position>, GitError> {
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(Some(Position {
+            inode: metadata.ino(),
+            length: metadata.len(),
+        })),
+        Err(error) => absent(path, error),
+    }
+}
+
+/// What is not there says nothing; what is there and cannot be read is an error.
+fn absent<T: Default>(path: &Path, error: io::Error) -> Result<T, GitError> {
+    if error.kind() == io::ErrorKind::NotFound {
+        return Ok(T::default());
+    }
+    Err(GitError::Reflog {
+        path: path.to_owned(),
+        source: error,
+    })
+}
+
+fn read_log(
+    path: &Path,
+    log: &Log,
+    before: Option<Position>,
+    start: i64,
+) -> Result<Vec<Entry>, GitError> {
+    let now = position(path)?;
+    if now.is_none() || now == before {
+        return Ok(Vec::new());
+    }
+    let bytes = fs::read(path).or_else(|error| absent(path, error))?;
+    let known = before
+        .filter(|before| now.is_some_and(|now| now.inode == before.inode))
+        .and_then(|before| usize::try_from(before.length).ok())
+        .filter(|length| *length == 0 || bytes.get(length - 1) == Some(&b'\n'));
+    let (fresh, start) = match known {
+        Some(length) => (bytes.get(length..).unwrap_or_default(), i64::MIN),
+        None => (bytes.as_slice(), start),
+    };
+    let text = String::from_utf8_lossy(fresh);
+    Ok(text
+        .split_inclusive('\n')
+        .filter_map(|line| parse_line(log, line))
+        .filter(|entry| entry.time >= start)
+        .collect())
+}
+
+/// Reads `old new name <email> time zone`, a tab and a message. A line without its end is still
+/// being written.
+fn parse_line(log: &Log, line: &str) -> Option<Entry> {
+    let line = line.strip_suffix('\n')?;
+    let (head, message) = line.split_once('\t').unwrap_or((line, ""));
+    let (old, rest) = head.split_once(' ')?;
+    let (new, rest) = rest.split_once(' ')?;
+    let time = rest.rsplit(' ').nth(1)?.parse().ok()?;
+    Some(Entry::new(log.clone(), old, new, time, message))
+}

@@ -1,0 +1,262 @@
+//! What a repository is like at one moment: where HEAD is, what is not committed, how far the
+//! reflogs go.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, Utc};
+
+use crate::git::environment::Identity;
+use crate::git::reflog::{self, Positions};
+use crate::git::{Git, GitError};
+
+/// A repository before a run.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    pub(super) place: Place,
+    pub(super) status: Status,
+    pub(super) logs: Positions,
+    /// When it was taken, in seconds since 1970.
+    pub(super) start: i64,
+    name: Option<String>,
+    email: Option<String>,
+}
+
+impl Snapshot {
+    /// The commit that is checked out; `None` in a repository without commits.
+    pub fn head(&self) -> Option<&str> {
+        self.status.head.as_deref()
+    }
+
+    /// The branch that is checked out; `None` when HEAD is detached.
+    pub fn branch(&self) -> Option<&str> {
+        self.status.branch.as_deref()
+    }
+
+    /// Whether index or work tree have changes.
+    pub fn is_dirty(&self) -> bool {
+        !self.status.changes.is_empty()
+    }
+
+    /// An operation that is half-done: `rebase`, `merge`, `cherry-pick`, `revert`, `bisect`, `am`.
+    pub fn in_progress(&self) -> Option<&str> {
+        self.status.in_progress
+    }
+
+    /// The identity that the repository's configuration gives to commits (`user.name`,
+    /// `user.email`), completed by `fallback`.
+    pub fn identity(&self, fallback: &Identity) -> Identity {
+        Identity {
+            name: self.name.clone().unwrap_or_else(|| fallback.name.clone()),
+            email: self.email.clone().unwrap_or_else(|| fallback.email.clone()),
+        }
+    }
+}
+
+/// Where the parts of a repository lie.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    /// The root of the work tree, without symbolic links.
+    pub top_level: PathBuf,
+    /// What belongs to this work tree: HEAD, the index, a merge in progress.
+    pub directory: PathBuf,
+    /// What all work trees share: branches, objects.
+    pub common_directory: PathBuf,
+}
+
+/// HEAD, and all that is not committed.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Status {
+    pub head: Option<String>,
+    pub branch: Option<String>,
+    /// Paths from the root of the work tree.
+    pub changes: BTreeMap<PathBuf, Change>,
+    pub in_progress: Option<&'static str>,
+}
+
+/// The uncommitted state of one path. Two states that are equal hold the same change.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Change {
+    /// git's line about it: status letters, modes, object names.
+    line: Vec<u8>,
+    file: Option<FileStamp>,
+}
+
+/// A file's time of change, size and inode; a file that was written has another one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct FileStamp {
+    seconds: i64,
+    nanoseconds: i64,
+    size: u64,
+    inode: u64,
+}
+
+const STATUS: [&str; 7] = [
+    "status",
+    "--porcelain=v2",
+    "--branch",
+    "-z",
+    "--untracked-files=all",
+    "--no-renames",
+    "--no-ahead-behind",
+];
+
+impl Git {
+    /// Looks at the repository, for a later comparison. `start` is the present time; what was
+    /// committed before it is not new.
+    ///
+    /// Runs three git commands side by side and writes nothing.
+    pub fn snapshot(&self, start: DateTime<Utc>) -> Result<Snapshot, GitError> {
+        let find = [
+            "rev-parse",
+            "--path-format=absolute",
+            "--show-toplevel",
+            "--git-dir",
+            "--git-common-dir",
+        ];
+        let status = self.start(&STATUS, &[])?;
+        let place = self.start(&find, &[])?;
+        let identity = self.start(&CONFIGURED_IDENTITY, &[])?;
+
+        let status = self.output(&STATUS, status)?;
+        let place = parse_place(&self.output(&find, place)?)?;
+        // Status 1: nothing is configured.
+        let identity = self.finish(&CONFIGURED_IDENTITY, identity)?.stdout;
+        Ok(Snapshot {
+            status: self.parse_status(&place, &status)?,
+            logs: reflog::positions(&place)?,
+            start: start.timestamp(),
+            name: setting(&identity, "user.name"),
+            email: setting(&identity, "user.email"),
+            place,
+        })
+    }
+
+    pub(super) fn status(&self, place: &Place) -> Result<Status, GitError> {
+        self.parse_status(place, &self.read(&STATUS)?)
+    }
+
+    /// The identity for a commit of the runner's own.
+    pub(super) fn identity(&self, fallback: &Identity) -> Result<Identity, GitError> {
+        let helper = self.start(&CONFIGURED_IDENTITY, &[])?;
+        let output = self.finish(&CONFIGURED_IDENTITY, helper)?.stdout;
+        let or = |key, other: &String| setting(&output, key).unwrap_or_else(|| other.clone());
+        Ok(Identity {
+            name: or("user.name", &fallback.name),
+            email: or("user.email", &fallback.email),
+        })
+    }
+
+    /// Reads `# branch.…` headers and one line for each path, all ended by NUL; the path follows
+    /// 8 fields in a changed entry (`1`), 10 in an unmerged one (`u`), none in an untracked one
+    /// (`?`).
+    fn parse_status(&self, place: &Place, output: &[u8]) -> Result<Status, GitError> {
+        let mut status = Status {
+            in_progress: in_progress(&place.directory),
+            ..Status::default()
+        };
+        for line in output.split(|byte| *byte == 0) {
+            let fields = match line.first() {
+                Some(b'#') => {
+                    status.take_header(&String::from_utf8_lossy(line));
+                    continue;
+                }
+                Some(b'1') => 8,
+                Some(b'u') => 10,
+                Some(b'?') => 1,
+                Some(_) => return Err(output_error("status")),
+                None => continue,
+            };
+            let path = line
+                .splitn(fields + 1, |byte| *byte == b' ')
+                .nth(fields)
+                .ok_or_else(|| output_error("status"))?;
+            let path = Path::new(OsStr::from_bytes(path));
+            if !self.ignores(place, path) {
+                let change = Change {
+                    line: line.to_owned(),
+                    file: stamp(&place.top_level.join(path)),
+                };
+                status.changes.insert(path.to_owned(), change);
+            }
+        }
+        Ok(status)
+    }
+
+    fn ignores(&self, place: &Place, path: &Path) -> bool {
+        self.ignored.as_ref().is_some_and(|ignored| {
+            *ignored != place.top_level
+                && ignored.starts_with(&place.top_level)
+                && place.top_level.join(path).starts_with(ignored)
+        })
+    }
+}
+
+impl Status {
+    fn take_header(&mut self, line: &str) {
+        if let Some(id) = line.strip_prefix("# branch.oid ") {
+            self.head = (id != "(initial)").then(|| id.to_owned());
+        } else if let Some(branch) = line.strip_prefix("# branch.head ") {
+            self.branch = (branch != "(detached)").then(|| branch.to_owned());
+        }
+    }
+}
+
+const CONFIGURED_IDENTITY: [&str; 4] = ["config", "-z", "--get-regexp", r"^user\.(name|email)$"];
+
+/// Reads `key`, a line feed, `value`, ended by NUL; the last value counts.
+fn setting(output: &[u8], key: &str) -> Option<String> {
+    String::from_utf8_lossy(output)
+        .split_terminator('\0')
+        .filter_map(|entry| entry.split_once('\n'))
+        .rfind(|(name, value)| *name == key && !value.trim().is_empty())
+        .map(|(_, value)| value.to_owned())
+}
+
+fn parse_place(output: &[u8]) -> Result<Place, GitError> {
+    let mut paths = output
+        .split(|byte| *byte == b'\n')
+        .map(|path| PathBuf::from(OsStr::from_bytes(path)));
+    let mut next = || paths.next().ok_or_else(|| output_error("rev-parse"));
+    Ok(Place {
+        top_level: next()?,
+        directory: next()?,
+        common_directory: next()?,
+    })
+}
+
+fn output_error(command: &str) -> GitError {
+    GitError::Output {
+        command: command.to_owned(),
+    }
+}
+
+fn stamp(path: &Path) -> Option<FileStamp> {
+    let metadata = fs::symlink_metadata(path).ok()?;
+    Some(FileStamp {
+        seconds: metadata.mtime(),
+        nanoseconds: metadata.mtime_nsec(),
+        size: metadata.len(),
+        inode: metadata.ino(),
+    })
+}
+
+/// The files by which git itself knows what is half-done, see wt-status.c.
+fn in_progress(directory: &Path) -> Option<&'static str> {
+    [
+        ("rebase-merge", "rebase"),
+        ("rebase-apply/applying", "am"),
+        ("rebase-apply", "rebase"),
+        ("MERGE_HEAD", "merge"),
+        ("CHERRY_PICK_HEAD", "cherry-pick"),
+        ("REVERT_HEAD", "revert"),
+        ("BISECT_LOG", "bisect"),
+    ]
+    .into_iter()
+    .find(|(file, _)| directory.join(file).exists())
+    .map(|(_, operation)| operation)
+}

@@ -1,0 +1,7 @@
+//! Each behaviour of this room against the real git, in repositories of its own.
+
+mod attribution;
+mod patches;
+mod places;
+mod support;
+mod uncommitted;

@@ -1,0 +1,226 @@
+//! Repositories of every kind, environments of every kind.
+
+use std::os::unix::fs::chown;
+
+use chrono::DateTime;
+
+use crate::git::tests::support::{MARK, Scene, identity, start, told};
+use crate::git::{Git, GitError, Identity};
+
+#[test]
+fn a_directory_below_the_root_stands_for_the_whole_repository() {
+    let scene = Scene::new();
+    scene.write("work/deep/down/file", "x");
+    scene.person(&["add", "."]);
+    scene.person(&["commit", "-qm", "deep"]);
+    let git = Git::new(&scene.environment, &scene.path("work/deep/down"));
+    let before = git.snapshot(start()).unwrap();
+    scene.agent_commits("a.txt");
+    scene.write("work/b.txt", "b");
+    let change = git.compare(&before, MARK, &["a.txt".to_owned()]).unwrap();
+    assert_eq!(told(&change), ["own: agent a.txt +1/-0"]);
+    assert!(change.commits[0].outside_paths.is_empty());
+    assert_eq!(change.left_uncommitted, ["b.txt"]);
+}
+
+#[test]
+fn a_linked_work_tree_has_its_own_head_and_status() {
+    let scene = Scene::new();
+    scene.person(&["worktree", "add", "-q", "../linked", "-b", "linked"]);
+    let git = Git::new(&scene.environment, &scene.path("linked"));
+    let before = git.snapshot(start()).unwrap();
+    assert_eq!(before.branch(), Some("linked"));
+    scene.write("linked/a.txt", "a\n");
+    scene.agent_in("linked", &["add", "."]);
+    scene.agent_in("linked", &["commit", "-qm", "agent a.txt"]);
+    scene.person_commits("p.txt");
+    scene.agent_fails(&["cherry-pick", "--no-such-option"]);
+    let change = git.compare(&before, MARK, &[]).unwrap();
+    assert_eq!(told(&change), ["own: agent a.txt +1/-0"]);
+}
+
+#[test]
+fn a_submodule_is_a_repository_of_its_own() {
+    let scene = Scene::new();
+    scene.person_in("", &["clone", "-q", "work", "library"]);
+    scene.person(&["submodule", "-q", "add", "../library", "library"]);
+    scene.person(&["commit", "-qm", "with submodule"]);
+    let outer = scene.snapshot();
+    let git = Git::new(&scene.environment, &scene.path("work/library"));
+    let before = git.snapshot(start()).unwrap();
+    scene.write("work/library/a.txt", "a\n");
+    scene.agent_in("work/library", &["add", "."]);
+    scene.agent_in("work/library", &["commit", "-qm", "agent a.txt"]);
+    let change = git.compare(&before, MARK, &[]).unwrap();
+    assert_eq!(told(&change), ["own: agent a.txt +1/-0"]);
+    let change = scene.change(&outer);
+    assert!(change.commits.is_empty());
+    assert_eq!(change.left_uncommitted, ["library"]);
+}
+
+#[test]
+fn variables_that_point_elsewhere_are_not_heeded() {
+    let mut scene = Scene::new();
+    let clean = scene.environment.clone();
+    for (name, value) in [
+        ("GIT_DIR", "/nowhere"),
+        ("GIT_WORK_TREE", "/nowhere"),
+        ("GIT_INDEX_FILE", "/nowhere/index"),
+        ("GIT_OBJECT_DIRECTORY", "/nowhere"),
+        ("GIT_NAMESPACE", "x"),
+        ("GIT_CONFIG_PARAMETERS", "'core.bare'='true'"),
+        ("GIT_TRACE", "1"),
+        ("LC_ALL", "de_DE.UTF-8"),
+    ] {
+        scene.environment.insert(name.into(), value.into());
+    }
+    let git = scene.git();
+    scene.environment = clean;
+    let before = git.snapshot(start()).unwrap();
+    scene.agent_commits("a.txt");
+    let change = git.compare(&before, MARK, &[]).unwrap();
+    assert_eq!(told(&change), ["own: agent a.txt +1/-0"]);
+}
+
+#[test]
+fn inherited_settings_stay_and_ours_come_after_them() {
+    let mut scene = Scene::new();
+    for (name, value) in [
+        ("GIT_CONFIG_COUNT", "1"),
+        ("GIT_CONFIG_KEY_0", "user.name"),
+        ("GIT_CONFIG_VALUE_0", "From Environment"),
+    ] {
+        scene.environment.insert(name.into(), value.into());
+    }
+    let git = scene.git();
+    let fallback = Identity {
+        name: "unused".to_owned(),
+        email: "unused".to_owned(),
+    };
+    let identity = git.snapshot(start()).unwrap().identity(&fallback);
+    assert_eq!(identity.name, "From Environment");
+    assert_eq!(identity.email, "pat@example.org");
+    let environment = git.agent_environment("t/a/1", &identity);
+    let text: Vec<String> = environment
+        .iter()
+        .map(|(name, value)| format!("{}={}", name.display(), value.display()))
+        .collect();
+    insta::assert_snapshot!(text.join("\n"));
+}
+
+#[test]
+fn without_a_configured_identity_the_fallback_is_taken() {
+    let scene = Scene::new();
+    scene.write("home/.gitconfig", "[user]\nname =\n");
+    let fallback = identity();
+    assert_eq!(scene.snapshot().identity(&fallback), fallback);
+    scene.person(&["config", "user.email", "here@example.org"]);
+    assert_eq!(
+        scene.snapshot().identity(&fallback).email,
+        "here@example.org"
+    );
+}
+
+#[test]
+fn looking_runs_no_program_that_the_repository_names_and_writes_nothing() {
+    let scene = Scene::new();
+    scene.write("hook", "#!/bin/sh\ntouch \"$HOME/ran\"\n");
+    scene.person(&["config", "core.fsmonitor", "sh ../hook"]);
+    scene.person(&["config", "core.hooksPath", "../hooks"]);
+    scene.person(&["update-index", "--refresh"]);
+    std::fs::remove_file(scene.path("home/ran")).unwrap();
+    scene.write("work/old.txt", scene.read("work/old.txt"));
+    let index = std::fs::read(scene.path("work/.git/index")).unwrap();
+    let before = scene.snapshot();
+    assert!(scene.change(&before).is_untouched());
+    assert!(!scene.path("home/ran").exists());
+    assert_eq!(std::fs::read(scene.path("work/.git/index")).unwrap(), index);
+}
+
+fn refusal(git: &Git) -> GitError {
+    git.snapshot(DateTime::UNIX_EPOCH).unwrap_err()
+}
+
+#[test]
+fn what_is_no_repository_is_said() {
+    let scene = Scene::new();
+    let at = |name: &str| Git::new(&scene.environment, &scene.path(name));
+    assert!(matches!(
+        refusal(&at("home")),
+        GitError::NotARepository { .. }
+    ));
+    assert!(matches!(
+        refusal(&at("nowhere")),
+        GitError::NoDirectory { .. }
+    ));
+    assert!(matches!(
+        refusal(&at("work/.git")),
+        GitError::NoWorkTree { .. }
+    ));
+    scene.person_in("", &["init", "-q", "--bare", "bare.git"]);
+    let error = refusal(&at("bare.git"));
+    assert!(matches!(error, GitError::NoWorkTree { .. }));
+    assert!(
+        error
+            .to_string()
+            .ends_with("bare.git` is a repository without a work tree")
+    );
+}
+
+#[test]
+fn a_missing_git_is_said() {
+    let mut scene = Scene::new();
+    scene
+        .environment
+        .insert("PATH".into(), scene.path("home").into());
+    assert!(matches!(refusal(&scene.git()), GitError::Missing));
+}
+
+#[test]
+fn a_repository_of_another_user_is_refused_with_gits_remedy() {
+    let scene = Scene::new();
+    // Only root can give a directory away; elsewhere there is nothing to see.
+    if chown(scene.path("work"), Some(12345), None).is_err() {
+        return;
+    }
+    let error = refusal(&scene.git());
+    assert!(matches!(error, GitError::DubiousOwnership { .. }));
+    let remedy = error.hint().unwrap();
+    assert!(
+        remedy.starts_with("git config --global --add safe.directory /"),
+        "{remedy}"
+    );
+}
+
+#[test]
+fn what_git_says_of_any_other_trouble_is_passed_on() {
+    let scene = Scene::new();
+    scene.write("work/.git/config", "[core\n");
+    let error = refusal(&scene.git()).to_string();
+    assert!(
+        error.starts_with("`git status` failed: bad config line 1"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_new_repository_is_on_main_with_its_files_committed() {
+    let scene = Scene::empty();
+    scene.write("work/a.txt", "a\n");
+    let identity = Identity {
+        name: "Demo".to_owned(),
+        email: "demo@example.org".to_owned(),
+    };
+    let commit = scene.git().init(&identity, "begin").unwrap();
+    let before = scene.snapshot();
+    assert_eq!(
+        (before.head(), before.branch()),
+        (Some(commit.as_str()), Some("main"))
+    );
+    assert!(!before.is_dirty());
+    assert_eq!(before.identity(&super::support::identity()), identity);
+    assert_eq!(
+        scene.person(&["log", "--format=%an %s", "--name-only"]),
+        "Demo begin\n\na.txt"
+    );
+}

@@ -1,0 +1,125 @@
+//! What is left uncommitted.
+
+use crate::git::tests::support::Scene;
+use crate::model::change::MAX_LISTED_PATHS;
+
+#[test]
+fn new_changed_deleted_and_staged_files_are_left_over() {
+    let scene = Scene::new();
+    let before = scene.snapshot();
+    assert!(!before.is_dirty());
+    scene.write("work/deep/new.txt", "x\n");
+    scene.write("work/staged.txt", "x\n");
+    scene.agent(&["add", "staged.txt"]);
+    scene.agent(&["rm", "-q", "--cached", "old.txt"]);
+    let change = scene.change(&before);
+    assert_eq!(
+        change.left_uncommitted,
+        ["deep/new.txt", "old.txt", "staged.txt"]
+    );
+    assert!(!change.dirty_before && change.dirty_after && !change.is_untouched());
+}
+
+#[test]
+fn what_was_dirty_before_and_is_as_it_was_is_not_the_runs() {
+    let scene = Scene::new();
+    scene.write("work/old.txt", "person\n");
+    scene.write("work/untracked.txt", "person\n");
+    let before = scene.snapshot();
+    let change = scene.change(&before);
+    assert!(change.dirty_before && change.dirty_after);
+    assert!(change.is_untouched());
+}
+
+#[test]
+fn a_change_to_a_file_that_was_already_dirty_is_seen() {
+    let scene = Scene::new();
+    scene.write("work/old.txt", "person\n");
+    scene.write("work/untracked.txt", "person\n");
+    let before = scene.snapshot();
+    scene.write("work/old.txt", "agent!\n");
+    scene.write("work/untracked.txt", "agent!\n");
+    assert_eq!(
+        scene.change(&before).left_uncommitted,
+        ["old.txt", "untracked.txt"]
+    );
+}
+
+#[test]
+fn a_dirty_file_that_was_committed_is_no_leftover_and_one_that_was_restored_is() {
+    let scene = Scene::new();
+    scene.write("work/untracked.txt", "person\n");
+    scene.write("work/old.txt", "person\n");
+    let before = scene.snapshot();
+    scene.agent(&["add", "untracked.txt"]);
+    scene.agent(&["commit", "-qm", "take it"]);
+    scene.agent(&["checkout", "-q", "old.txt"]);
+    assert_eq!(scene.change(&before).left_uncommitted, ["old.txt"]);
+}
+
+#[test]
+fn work_in_the_stash_is_no_commit_and_what_it_took_away_is_told() {
+    let scene = Scene::new();
+    scene.write("work/old.txt", "person\n");
+    let before = scene.snapshot();
+    scene.write("work/new.txt", "agent\n");
+    scene.agent(&["stash", "-q", "-u"]);
+    let change = scene.change(&before);
+    assert!(change.commits.is_empty());
+    assert_eq!(change.left_uncommitted, ["old.txt"]);
+}
+
+#[test]
+fn only_so_many_paths_are_named() {
+    let scene = Scene::new();
+    let before = scene.snapshot();
+    for number in 0..2 * MAX_LISTED_PATHS {
+        scene.write(&format!("work/{number:03}"), "x");
+    }
+    let left = scene.change(&before).left_uncommitted;
+    assert_eq!(left.len(), MAX_LISTED_PATHS);
+    assert_eq!(left[0], "000");
+}
+
+#[test]
+fn an_ignored_directory_is_not_looked_at() {
+    let scene = Scene::new();
+    let git = scene.git().ignoring(&scene.path("work/logs"));
+    let before = git.snapshot(super::support::start()).unwrap();
+    scene.write("work/logs/task/run/metadata.json", "{}");
+    scene.write("work/logs.txt", "x");
+    let change = git.compare(&before, super::support::MARK, &[]).unwrap();
+    assert_eq!(change.left_uncommitted, ["logs.txt"]);
+}
+
+#[test]
+fn an_operation_left_half_done_is_named() {
+    let scene = Scene::new();
+    let before = scene.snapshot();
+    scene.agent(&["checkout", "-qb", "side", "HEAD~1"]);
+    scene.write("work/old.txt", "side\n");
+    scene.agent(&["commit", "-qam", "side"]);
+    scene.agent_fails(&["rebase", "main"]);
+    let change = scene.change(&before);
+    assert_eq!(change.in_progress.as_deref(), Some("rebase"));
+    assert_eq!(change.branch_after, None);
+    assert_eq!(change.left_uncommitted, ["old.txt"]);
+
+    let meanwhile = scene.snapshot();
+    assert_eq!(meanwhile.in_progress(), Some("rebase"));
+    assert!(scene.change(&meanwhile).is_untouched());
+
+    scene.agent(&["rebase", "--abort"]);
+    for (operation, arguments) in [
+        ("merge", &["merge", "main"][..]),
+        ("cherry-pick", &["cherry-pick", "main"]),
+        ("revert", &["revert", "main"]),
+    ] {
+        scene.agent_fails(arguments);
+        assert_eq!(
+            scene.change(&before).in_progress.as_deref(),
+            Some(operation)
+        );
+        scene.agent(&[operation, "--abort"]);
+    }
+}
