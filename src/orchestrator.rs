@@ -24,6 +24,7 @@ use crate::model::process_end::{ProcessEnd, Stream};
 use crate::model::record::{CommitRecord, Evidence, EvidenceSource, NotificationState, Record};
 use crate::model::report::{AgentError, AgentReport, ErrorClass};
 use crate::model::verdict::{self, Check, Verdict};
+use crate::occupancy::{self, Hold};
 use crate::planner::{self, Place, Prepared, RunPlan};
 use crate::process::containment::SUBREAPER;
 use crate::process::identity;
@@ -80,7 +81,10 @@ pub async fn run(plan: &RunPlan, services: &mut Services<'_>) -> Result<Record, 
     (services.begun)(&folder);
     tracing::info!(run = %folder.run(), "run begins");
     let mut record = opening(plan, folder.run(), start);
-    let story = tell(plan, services, &folder, &mut record).await?;
+    let story = match occupancy::hold(plan, services.shutdown).await {
+        Hold::Ours(_lock) => tell(plan, services, &folder, &mut record).await?,
+        Hold::Refused(verdict) => unstarted(verdict),
+    };
     let now = services.clock.now();
     close(&mut record, plan, &story, now);
     if let Some(announce) = services.announce.filter(|_| plan.task.notify) {
@@ -216,7 +220,13 @@ fn snapshot(git: &Git, plan: &RunPlan, start: DateTime<Utc>) -> Result<Option<Sn
 fn not_started(plan: &RunPlan, reason: String) -> Story {
     let end = ProcessEnd::not_started(reason);
     let report = AgentReport::default();
-    let verdict = verdict::conclude(&end, &report, None, &[], plan.policy());
+    unstarted(verdict::conclude(&end, &report, None, &[], plan.policy()))
+}
+
+/// The story of a run whose agent was never started.
+fn unstarted(verdict: Verdict) -> Story {
+    let end = ProcessEnd::not_started("");
+    let report = AgentReport::default();
     Story {
         end,
         report,

@@ -16,7 +16,8 @@ const ROOMS: &[(&str, u32, &[&str])] = &[
     ("notify", 1, &[]),
     ("planner", 2, &[]),
     ("checks", 2, &["planner"]),
-    ("orchestrator", 2, &["planner", "checks"]),
+    ("occupancy", 2, &["planner"]),
+    ("orchestrator", 2, &["planner", "checks", "occupancy"]),
     ("deliver", 2, &[]),
     ("cli", 3, &[]),
 ];

@@ -13,6 +13,7 @@ mod support;
 
 mod commits;
 mod layers;
+mod overlap;
 mod processes;
 mod records;
 mod runs;

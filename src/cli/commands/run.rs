@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::Write as _;
 use std::time::Duration;
 
-use crate::cli::args::{DebugPrompt, RunArguments};
+use crate::cli::args::{DebugPrompt, OverlapPolicy, RunArguments};
 use crate::cli::error::CliError;
 use crate::cli::logging;
 use crate::cli::ui::{LiveLine, Ui};
@@ -17,6 +17,7 @@ use crate::model::message::Message;
 use crate::model::outcome::{EXIT_FAILURE, Outcome};
 use crate::model::record::{Evidence, EvidenceSource, Record};
 use crate::model::report::Usage;
+use crate::model::task::Overlap;
 use crate::notify::wording;
 use crate::orchestrator::{self, Announce, Services, Spectator};
 use crate::planner::{self, RunPlan};
@@ -84,6 +85,11 @@ fn plans(
     for agent in agents.map_err(unknown)? {
         let mut plan = wiring::plan(world, settings, agent, task)?;
         plan.debug_prompt = debug.map(DebugPrompt::as_str);
+        plan.task.overlap = match arguments.overlap {
+            None => plan.task.overlap,
+            Some(OverlapPolicy::Skip) => Overlap::Skip,
+            Some(OverlapPolicy::Wait) => Overlap::Wait,
+        };
         planner::check_variables(&plan).map_err(|error| {
             CliError::usage(format!("the prompt of `{}` is wrong", task.task.name)).because(error)
         })?;
