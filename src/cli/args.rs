@@ -40,7 +40,7 @@ pub enum Command {
     Demo(DemoArguments),
     /// Publish a notification to the configured ntfy topic
     Notify(NotifyArguments),
-    /// Append a line to logs/heartbeat/task.log and deliver waiting notifications
+    /// Leave a sign of life, end runs whose runner died, and deliver waiting notifications
     Heartbeat,
     /// List runs, the newest first
     Runs(RunsArguments),

@@ -18,6 +18,7 @@ const ROOMS: &[(&str, u32, &[&str])] = &[
     ("checks", 2, &["planner"]),
     ("occupancy", 2, &["planner"]),
     ("orchestrator", 2, &["planner", "checks", "occupancy"]),
+    ("recovery", 2, &["orchestrator"]),
     ("deliver", 2, &[]),
     ("cli", 3, &[]),
 ];

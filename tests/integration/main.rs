@@ -16,5 +16,6 @@ mod layers;
 mod overlap;
 mod processes;
 mod records;
+mod recovery;
 mod runs;
 mod usage;

@@ -13,12 +13,10 @@ use crate::config::Overrides;
 use crate::config::settings::{AgentSettings, Settings, UnknownName};
 use crate::model::event::{AgentEvent, Count};
 use crate::model::ids::AgentName;
-use crate::model::message::Message;
 use crate::model::outcome::{EXIT_FAILURE, Outcome};
 use crate::model::record::{Evidence, EvidenceSource, Record};
 use crate::model::report::Usage;
 use crate::model::task::Overlap;
-use crate::notify::wording;
 use crate::orchestrator::{self, Announce, Services, Spectator};
 use crate::planner::{self, RunPlan};
 use crate::process::shutdown::Shutdown;
@@ -116,10 +114,9 @@ pub(super) fn carry_out(
         .map_err(not_recorded)?;
     let log = logging::begin(&layout.runner_logs());
     let notifier = wiring::notifier(settings);
-    let announce = |record: &Record| -> Option<Message> {
-        let directory = layout.root().join(record.path());
-        wording::of_run(record, &directory)
-    };
+    let announce = wiring::announcement(&layout);
+    let announce = notifier.as_ref().map(|_| &announce as &Announce<'_>);
+    wiring::recover(&world.ui, &layout, announce)?;
     wiring::runtime()?.block_on(async {
         let mut shutdown = Shutdown::listen()
             .map_err(|error| CliError::failure("signals cannot be taken").because(error))?;
@@ -131,7 +128,7 @@ pub(super) fn carry_out(
                 clock: &SystemClock,
                 layout: &layout,
                 caps: wiring::log_caps(settings),
-                announce: notifier.as_ref().map(|_| &announce as &Announce<'_>),
+                announce,
                 begun: &|folder| {
                     log.follow(folder.runner_log().ok());
                 },
