@@ -18,4 +18,5 @@ mod processes;
 mod records;
 mod recovery;
 mod runs;
+mod secrets;
 mod usage;
