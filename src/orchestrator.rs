@@ -12,6 +12,7 @@ use std::time::Duration;
 use chrono::{DateTime, Local, TimeDelta, Utc};
 use sha2::{Digest as _, Sha256};
 
+use crate::admission::{self, Admission, Refusal};
 use crate::agents::{AgentExit, TranscriptParser};
 use crate::checks;
 use crate::git::{Git, GitError, Snapshot};
@@ -20,6 +21,7 @@ use crate::model::clock::Clock;
 use crate::model::event::AgentEvent;
 use crate::model::ids::RunPath;
 use crate::model::message::Message;
+use crate::model::outcome::Outcome;
 use crate::model::process_end::{ProcessEnd, Stream};
 use crate::model::record::{CommitRecord, Evidence, EvidenceSource, NotificationState, Record};
 use crate::model::report::{AgentError, AgentReport, ErrorClass};
@@ -77,28 +79,80 @@ pub trait Spectator: fmt::Debug {
 /// When no record could be made: nothing was started. Or when the final record could not be
 /// written: the run is over, and its record still says `running`.
 pub async fn run(plan: &RunPlan, services: &mut Services<'_>) -> Result<Record, StoreError> {
-    let start = services.clock.now();
-    let folder = RunFolder::create(services.layout, &plan.task.name, &plan.agent, start)?;
-    (services.begun)(&folder);
-    tracing::info!(run = %folder.run(), "run begins");
-    let redactor = Redactor::new(plan.secrets.iter().map(String::as_str));
-    let mut record = opening(plan, folder.run(), start);
-    let announce = services.announce.filter(|_| plan.task.notify);
-    if announce.is_some() {
-        // Whoever finds the run without its runner knows from this that it is to be told.
-        record.notification.state = NotificationState::Pending;
-    }
+    let mut begun = Begun::new(plan, services)?;
     let story = match occupancy::hold(plan, services.shutdown).await {
-        Hold::Ours(_lock) => tell(plan, services, &folder, &redactor, &mut record).await?,
+        Hold::Ours(_lock) => tell(plan, services, &mut begun).await?,
         Hold::Refused(verdict) => unstarted(verdict),
     };
-    let now = services.clock.now();
-    close(&mut record, plan, &story, now);
-    mask(&mut record, &redactor);
-    tell_by_outbox(&mut record, announce, services.layout, folder.run(), now)?;
-    tracing::info!(outcome = %record.outcome, error = record.error, "run ended");
-    folder.finish(&record)?;
-    Ok(record)
+    begun.end(plan, services, &story)
+}
+
+/// Records that a plan is not started, and why.
+///
+/// # Errors
+/// When no record could be made or finished.
+pub fn refuse(
+    plan: &RunPlan,
+    refusal: Refusal,
+    services: &Services<'_>,
+) -> Result<Record, StoreError> {
+    Begun::new(plan, services)?.end(plan, services, &refused(refusal))
+}
+
+/// A run that has a directory and no end.
+struct Begun {
+    folder: RunFolder,
+    redactor: Redactor,
+    record: Record,
+}
+
+impl Begun {
+    fn new(plan: &RunPlan, services: &Services<'_>) -> Result<Self, StoreError> {
+        let start = services.clock.now();
+        let folder = RunFolder::create(services.layout, &plan.task.name, &plan.agent, start)?;
+        (services.begun)(&folder);
+        tracing::info!(run = %folder.run(), "run begins");
+        let mut record = opening(plan, folder.run(), start);
+        if plan.task.notify && services.announce.is_some() {
+            // Whoever finds the run without its runner knows from this that it is to be told.
+            record.notification.state = NotificationState::Pending;
+        }
+        Ok(Self {
+            folder,
+            redactor: Redactor::new(plan.secrets.iter().map(String::as_str)),
+            record,
+        })
+    }
+
+    fn end(
+        self,
+        plan: &RunPlan,
+        services: &Services<'_>,
+        story: &Story,
+    ) -> Result<Record, StoreError> {
+        let Self {
+            folder,
+            redactor,
+            mut record,
+        } = self;
+        let now = services.clock.now();
+        close(&mut record, plan, story, now);
+        mask(&mut record, &redactor);
+        if record.outcome == Outcome::RateLimited && record.was_started() {
+            admission::park(plan, services.layout, &mut record, now);
+        }
+        if record.notification.state == NotificationState::Pending
+            && let Some(refusal) = &story.refusal
+            && !refusal.first_told(services.layout)?
+        {
+            record.notification.state = NotificationState::Disabled;
+        }
+        let (announce, layout) = (services.announce, services.layout);
+        tell_by_outbox(&mut record, announce, layout, folder.run(), now)?;
+        tracing::info!(outcome = %record.outcome, error = record.error, "run ended");
+        folder.finish(&record)?;
+        Ok(record)
+    }
 }
 
 /// Puts the notification where it survives, before the record is final: of a run that is to be
@@ -131,15 +185,21 @@ struct Story {
     verdict: Verdict,
     dropped_bytes: u64,
     notes: Vec<Evidence>,
+    /// What kept it from starting.
+    refusal: Option<Refusal>,
 }
 
 async fn tell(
     plan: &RunPlan,
     services: &mut Services<'_>,
-    folder: &RunFolder,
-    redactor: &Redactor,
-    record: &mut Record,
+    begun: &mut Begun,
 ) -> Result<Story, StoreError> {
+    let Begun {
+        folder,
+        redactor,
+        record,
+    } = begun;
+    let (folder, redactor) = (&*folder, &*redactor);
     let git = Git::new(&plan.inherited, &plan.repository).ignoring(services.layout.root());
     let mark = folder.run().to_string();
     let start = record.start_time.unwrap_or_default();
@@ -165,10 +225,15 @@ async fn tell(
         Err(reason) => return Ok(not_started(plan, reason)),
     };
     let before = before.ok().flatten();
+    let turn = match admission::admit(plan, services.layout, services.clock.now())? {
+        Admission::Granted(turn) => turn,
+        Admission::Refused(refusal) => return Ok(refused(refusal)),
+    };
     describe_start(record, &prepared, before.as_ref());
     folder.write_prompt(&redactor.text(&prepared.prompt))?;
     folder.create_private_directory()?;
     folder.begin(record)?;
+    drop(turn);
     if let Err(reason) = planner::write_private_files(&prepared.invocation) {
         return Ok(not_started(plan, reason));
     }
@@ -211,6 +276,7 @@ async fn tell(
         verdict,
         dropped_bytes,
         notes,
+        refusal: None,
     })
 }
 
@@ -246,6 +312,14 @@ fn unstarted(verdict: Verdict) -> Story {
         verdict,
         dropped_bytes: 0,
         notes: Vec::new(),
+        refusal: None,
+    }
+}
+
+fn refused(refusal: Refusal) -> Story {
+    Story {
+        refusal: Some(refusal.clone()),
+        ..unstarted(refusal.verdict)
     }
 }
 
@@ -391,6 +465,7 @@ fn close(record: &mut Record, plan: &RunPlan, story: &Story, now: DateTime<Utc>)
         verdict,
         dropped_bytes,
         notes,
+        refusal: _,
     } = story;
     record.end_time = Some(now);
     let since = record

@@ -8,7 +8,8 @@ use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+use serde_json::json;
 
 use crate::model::ids::AgentName;
 use crate::model::parking::Parking;
@@ -49,8 +50,15 @@ pub fn park(layout: &Layout, agent: &AgentName, parking: Parking) -> Result<Park
         Some(before) if before.holds(parking.since) => before.extended_by(parking),
         Some(_) | None => parking,
     };
-    let text = serde_json::to_string_pretty(&ParkingForm::from(&parking))
-        .expect("text and times are JSON");
+    let text = format!(
+        "{:#}\n",
+        json!({
+            "since": parking.since.to_rfc3339(),
+            "until": parking.until.to_rfc3339(),
+            "run": parking.run,
+            "reason": parking.reason,
+        })
+    );
     atomic::write(&file(layout, agent), text.as_bytes())?;
     Ok(parking)
 }
@@ -91,23 +99,12 @@ fn file(layout: &Layout, agent: &AgentName) -> PathBuf {
 }
 
 /// A parking as it lies on disk.
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize)]
 struct ParkingForm {
     since: String,
     until: String,
     run: String,
     reason: String,
-}
-
-impl From<&Parking> for ParkingForm {
-    fn from(parking: &Parking) -> Self {
-        Self {
-            since: parking.since.to_rfc3339(),
-            until: parking.until.to_rfc3339(),
-            run: parking.run.clone(),
-            reason: parking.reason.clone(),
-        }
-    }
 }
 
 impl ParkingForm {

@@ -11,12 +11,15 @@
 
 mod support;
 
+mod caps;
 mod commits;
 mod layers;
 mod overlap;
+mod parking;
 mod processes;
 mod records;
 mod recovery;
+mod retries;
 mod runs;
 mod secrets;
 mod usage;
