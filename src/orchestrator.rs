@@ -23,6 +23,7 @@ use crate::model::message::Message;
 use crate::model::process_end::{ProcessEnd, Stream};
 use crate::model::record::{CommitRecord, Evidence, EvidenceSource, NotificationState, Record};
 use crate::model::report::{AgentError, AgentReport, ErrorClass};
+use crate::model::task::Overlap;
 use crate::model::verdict::{self, Check, Verdict};
 use crate::occupancy::{self, Hold};
 use crate::planner::{self, Place, Prepared, RunPlan};
@@ -87,6 +88,10 @@ pub async fn run(plan: &RunPlan, services: &mut Services<'_>) -> Result<Record, 
     if announce.is_some() {
         // Whoever finds the run without its runner knows from this that it is to be told.
         record.notification.state = NotificationState::Pending;
+    }
+    if plan.task.overlap == Overlap::Wait {
+        // It may wait long, and a run that has begun has a record.
+        folder.begin(&record)?;
     }
     let story = match occupancy::hold(plan, services.shutdown).await {
         Hold::Ours(_lock) => tell(plan, services, &folder, &redactor, &mut record).await?,
