@@ -14,6 +14,7 @@ mod support;
 mod commits;
 mod layers;
 mod processes;
+mod real;
 mod records;
 mod runs;
 mod usage;
