@@ -1,7 +1,7 @@
 //! The least of HTTP that a test needs to look at a local server.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::time::Duration;
 
 /// An answer of a server.
@@ -32,4 +32,10 @@ pub fn get(server: &str, path: &str, headers: &[String]) -> io::Result<Answer> {
         status: status.unwrap(),
         body: body.to_owned(),
     })
+}
+
+/// A port of this machine that was free a moment ago.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    listener.local_addr().unwrap().port()
 }

@@ -7,3 +7,5 @@ mod agents;
 mod components;
 mod http;
 mod model_server;
+mod ntfy;
+mod ntfy_server;
