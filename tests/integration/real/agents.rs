@@ -17,6 +17,8 @@ use crate::support::{Done, TestEnv, processes_of};
 #[derive(Debug)]
 struct RealAgent {
     name: &'static str,
+    /// What must be installed for it.
+    component: &'static str,
     /// Its npm package, which pins its version.
     package: &'static str,
     /// Stands before a model's name.
@@ -41,6 +43,7 @@ enum Cost {
 
 const CODEX: RealAgent = RealAgent {
     name: "codex",
+    component: "codex",
     package: "@openai/codex",
     model_prefix: "",
     cost: Cost::Untold,
@@ -51,6 +54,7 @@ const CODEX: RealAgent = RealAgent {
 
 const CLAUDE: RealAgent = RealAgent {
     name: "claude",
+    component: "claude",
     package: "@anthropic-ai/claude-code",
     cost: Cost::Estimated,
     tells_turns: true,
@@ -59,6 +63,7 @@ const CLAUDE: RealAgent = RealAgent {
 
 const GEMINI: RealAgent = RealAgent {
     name: "gemini",
+    component: "gemini",
     package: "@google/gemini-cli",
     prepare: |home| copy("gemini.json", &home.join(".gemini/settings.json")),
     ..CODEX
@@ -66,6 +71,7 @@ const GEMINI: RealAgent = RealAgent {
 
 const OPENCODE: RealAgent = RealAgent {
     name: "opencode",
+    component: "opencode",
     package: "opencode-ai",
     model_prefix: "local/",
     cost: Cost::Priced,
@@ -76,6 +82,7 @@ const OPENCODE: RealAgent = RealAgent {
 
 const KILO: RealAgent = RealAgent {
     name: "kilo",
+    component: "kilo",
     package: "@kilocode/cli",
     stall_timeout: "40s",
     prepare: |home| plugins_present(&home.join(".config/kilo")),
@@ -84,9 +91,16 @@ const KILO: RealAgent = RealAgent {
 
 const QWEN: RealAgent = RealAgent {
     name: "qwen",
+    component: "qwen",
     package: "@qwen-code/qwen-code",
     tells_turns: true,
     ..CODEX
+};
+
+/// `ollama launch claude`: a stand-in for ollama that starts the real claude.
+const OLLAMA: RealAgent = RealAgent {
+    name: "ollama",
+    ..CLAUDE
 };
 
 /// Each agent has each test: `real_codex::says_hello`.
@@ -145,6 +159,7 @@ real_agents! {
     real_opencode: OPENCODE,
     real_kilo: KILO,
     real_qwen: QWEN,
+    real_ollama: OLLAMA,
 }
 
 #[test]
@@ -293,7 +308,7 @@ fn run_on(
     server: Option<ModelServer>,
     task: impl FnOnce(TestEnv) -> TestEnv,
 ) -> Option<Ran> {
-    components::agent(agent.name)?;
+    components::agent(agent.component)?;
     let server = server?;
     let env = task(environment(&server));
     (agent.prepare)(&env.root().join("agent-home"));

@@ -9,3 +9,4 @@ mod http;
 mod model_server;
 mod ntfy;
 mod ntfy_server;
+mod ollama_chat;
