@@ -22,7 +22,7 @@ pub fn path(name: &str) -> Option<PathBuf> {
 #[track_caller]
 pub fn agent(name: &str) -> Option<PathBuf> {
     if is("AGENT_RUNNER_SKIP_REAL", "1") {
-        say(&format!("{name} is left out (AGENT_RUNNER_SKIP_REAL=1)"));
+        skipped(&format!("{name} is left out (AGENT_RUNNER_SKIP_REAL=1)"));
         return None;
     }
     path(name)
@@ -32,16 +32,17 @@ pub fn agent(name: &str) -> Option<PathBuf> {
 #[track_caller]
 pub fn missing(what: &str) {
     assert!(!is("CI", "true"), "{what}");
-    say(what);
+    skipped(what);
+}
+
+/// Says why a test proves nothing here, which no installation would change.
+#[expect(clippy::print_stderr, reason = "a test that proves nothing says so")]
+pub fn skipped(why: &str) {
+    eprintln!("SKIPPED: {why}");
 }
 
 fn is(variable: &str, value: &str) -> bool {
     std::env::var_os(variable).is_some_and(|set| set == value)
-}
-
-#[expect(clippy::print_stderr, reason = "a test that proves nothing says so")]
-fn say(why: &str) {
-    eprintln!("SKIPPED: {why}");
 }
 
 /// The directory with one name per component.

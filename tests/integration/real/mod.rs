@@ -5,6 +5,7 @@
 
 mod agents;
 mod components;
+mod cron;
 mod http;
 mod model_server;
 mod ntfy;
