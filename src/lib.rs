@@ -32,12 +32,15 @@
 //! | 1 | [`notify`] | the wording of notifications, and ntfy |
 //! | 2 | [`planner`] | settings become a plan; a plan becomes one start |
 //! | 2 | [`checks`] | a task's own checks after the agent |
+//! | 2 | [`occupancy`] | one run at a time in a repository |
 //! | 2 | [`orchestrator`] | the story of one run |
+//! | 2 | [`recovery`] | ends the runs whose runner died |
 //! | 2 | [`deliver`] | where the outbox and a notifier meet |
 //! | 3 | [`cli`] | arguments, verbs, wiring, the only mouth |
 //!
 //! A room names only rooms on lower floors. On floor 1 the one arrow is `git -> process`; on floor
-//! 2 they are `checks -> planner` and `orchestrator -> planner, checks`. A test holds this table as
+//! 2 they are `checks, occupancy -> planner` and
+//! `orchestrator -> planner, checks, occupancy` and `recovery -> orchestrator`. A test holds this table as
 //! data (`tests/integration/layers.rs`).
 //!
 //! # Invariants, mostly absences
@@ -69,7 +72,9 @@ pub mod store;
 
 pub mod checks;
 pub mod deliver;
+pub mod occupancy;
 pub mod orchestrator;
 pub mod planner;
+pub mod recovery;
 
 pub mod cli;

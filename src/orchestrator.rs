@@ -24,6 +24,7 @@ use crate::model::process_end::{ProcessEnd, Stream};
 use crate::model::record::{CommitRecord, Evidence, EvidenceSource, NotificationState, Record};
 use crate::model::report::{AgentError, AgentReport, ErrorClass};
 use crate::model::verdict::{self, Check, Verdict};
+use crate::occupancy::{self, Hold};
 use crate::planner::{self, Place, Prepared, RunPlan};
 use crate::process::containment::SUBREAPER;
 use crate::process::identity;
@@ -80,30 +81,41 @@ pub async fn run(plan: &RunPlan, services: &mut Services<'_>) -> Result<Record, 
     (services.begun)(&folder);
     tracing::info!(run = %folder.run(), "run begins");
     let mut record = opening(plan, folder.run(), start);
-    let story = tell(plan, services, &folder, &mut record).await?;
+    let announce = services.announce.filter(|_| plan.task.notify);
+    if announce.is_some() {
+        // Whoever finds the run without its runner knows from this that it is to be told.
+        record.notification.state = NotificationState::Pending;
+    }
+    let story = match occupancy::hold(plan, services.shutdown).await {
+        Hold::Ours(_lock) => tell(plan, services, &folder, &mut record).await?,
+        Hold::Refused(verdict) => unstarted(verdict),
+    };
     let now = services.clock.now();
     close(&mut record, plan, &story, now);
-    if let Some(announce) = services.announce.filter(|_| plan.task.notify) {
-        put_in_outbox(&mut record, announce, services.layout, folder.run(), now)?;
-    }
+    tell_by_outbox(&mut record, announce, services.layout, folder.run(), now)?;
     tracing::info!(outcome = %record.outcome, error = record.error, "run ended");
     folder.finish(&record)?;
     Ok(record)
 }
 
-/// Puts the notification where it survives, before the record is final.
-fn put_in_outbox(
+/// Puts the notification where it survives, before the record is final: of a run that is to be
+/// told, as its record says, when there is somebody to tell.
+pub(crate) fn tell_by_outbox(
     record: &mut Record,
-    announce: &Announce<'_>,
+    announce: Option<&Announce<'_>>,
     layout: &Layout,
     run: &RunPath,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    let Some(message) = announce(record) else {
+    let wanted = record.notification.state == NotificationState::Pending;
+    let message = announce
+        .filter(|_| wanted)
+        .and_then(|announce| announce(record));
+    let Some(message) = message else {
+        record.notification.state = NotificationState::Disabled;
         return Ok(());
     };
     let entry = Entry::of_run(run, record.outcome, message, now);
-    record.notification.state = NotificationState::Pending;
     record.notification.id = Some(entry.id().to_owned());
     Outbox::new(layout).put(&entry)
 }
@@ -166,7 +178,7 @@ async fn tell(
         environment: &prepared.environment,
         stdin: &prepared.invocation.stdin,
         stop_signal: prepared.invocation.stop_signal,
-        marker: &marker(folder.run()),
+        marker: &marker(folder.run(), std::process::id()),
     };
     let mut end = supervise(&process, plan.limits, &mut listener, services.shutdown).await;
     let result_file = prepared
@@ -216,7 +228,13 @@ fn snapshot(git: &Git, plan: &RunPlan, start: DateTime<Utc>) -> Result<Option<Sn
 fn not_started(plan: &RunPlan, reason: String) -> Story {
     let end = ProcessEnd::not_started(reason);
     let report = AgentReport::default();
-    let verdict = verdict::conclude(&end, &report, None, &[], plan.policy());
+    unstarted(verdict::conclude(&end, &report, None, &[], plan.policy()))
+}
+
+/// The story of a run whose agent was never started.
+fn unstarted(verdict: Verdict) -> Story {
+    let end = ProcessEnd::not_started("");
+    let report = AgentReport::default();
     Story {
         end,
         report,
@@ -227,9 +245,10 @@ fn not_started(plan: &RunPlan, reason: String) -> Story {
     }
 }
 
-/// A text that only processes of this run carry in their environment.
-fn marker(run: &RunPath) -> String {
-    format!("{run}@{}", std::process::id())
+/// A text that only processes of this run carry in their environment; `runner` is the number of
+/// the process that supervises it.
+pub(crate) fn marker(run: &RunPath, runner: u32) -> String {
+    format!("{run}@{runner}")
 }
 
 fn opening(plan: &RunPlan, run: &RunPath, start: DateTime<Utc>) -> Record {
@@ -329,7 +348,7 @@ async fn carry_out_checks(
     services: &mut Services<'_>,
     end: &mut ProcessEnd,
 ) -> Vec<Check> {
-    let marker = marker(folder.run());
+    let marker = marker(folder.run(), std::process::id());
     let (checks, stopped) = checks::carry_out(
         plan,
         &marker,

@@ -80,7 +80,10 @@ impl RunPlan {
             .inherited
             .get(OsStr::new("PATH"))
             .map_or(OsStr::new(""), OsString::as_os_str);
-        find_program(&self.binary, path).map_err(|error| error.to_string())
+        let variable = self.agent.as_str().to_ascii_uppercase().replace('-', "_");
+        find_program(&self.binary, path).map_err(|error| {
+            format!("{error}; AGENT_RUNNER_{variable}_BIN or `binary` in config.toml can name it")
+        })
     }
 }
 

@@ -40,7 +40,7 @@ pub enum Command {
     Demo(DemoArguments),
     /// Publish a notification to the configured ntfy topic
     Notify(NotifyArguments),
-    /// Append a line to logs/heartbeat/task.log and deliver waiting notifications
+    /// Leave a sign of life, end runs whose runner died, and deliver waiting notifications
     Heartbeat,
     /// List runs, the newest first
     Runs(RunsArguments),
@@ -82,12 +82,24 @@ pub struct RunArguments {
     /// The repository to work in [default: the configured one, else the current directory]
     #[arg(long, value_name = "DIR")]
     pub repo: Option<PathBuf>,
+    /// What to do while another run holds the repository [default: the task's, else `skip`]
+    #[arg(long, value_name = "POLICY")]
+    pub overlap: Option<OverlapPolicy>,
     /// Copy the agent's output to standard error while it works
     #[arg(long)]
     pub follow: bool,
     /// Print the record as JSON instead of the summary
     #[arg(long)]
     pub json: bool,
+}
+
+/// What to do while another run holds the repository.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum OverlapPolicy {
+    /// End at once as `skipped`, with exit code 0.
+    Skip,
+    /// Wait, at most for the task's time limit.
+    Wait,
 }
 
 /// The built-in prompts for trying an agent.

@@ -1,6 +1,6 @@
 //! The runner's own log: JSON lines in the run's `runner.log` and in a log rolled by day.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,23 +13,19 @@ use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 /// Days for which the rolled log is kept.
 const KEPT_DAYS: usize = 14;
 
-/// Turns on the log: rolled files in `directory`, and the file of the run at hand.
+/// Turns on the log: rolled files in `directory`, which must exist, and the file of the run at hand.
 ///
-/// A directory that cannot be written leaves the rolled log away: a missing log about the runner
-/// must not keep it from running, and the run's own directory is checked by itself.
+/// A rolled log that cannot be written is left away: a missing log about the runner must not keep
+/// it from running.
 pub fn begin(directory: &Path) -> RunLog {
     let run_log = RunLog::default();
-    // The appender would complain aloud about a directory that it has not made yet.
-    let directory = fs::create_dir_all(directory).ok().map(|()| directory);
-    let rolled = directory.and_then(|directory| {
-        RollingFileAppender::builder()
-            .rotation(Rotation::DAILY)
-            .filename_prefix("runner")
-            .filename_suffix("log")
-            .max_log_files(KEPT_DAYS)
-            .build(directory)
-            .ok()
-    });
+    let rolled = RollingFileAppender::builder()
+        .rotation(Rotation::DAILY)
+        .filename_prefix("runner")
+        .filename_suffix("log")
+        .max_log_files(KEPT_DAYS)
+        .build(directory)
+        .ok();
     let json = tracing_subscriber::fmt::layer()
         .json()
         .with_target(false)

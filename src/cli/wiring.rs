@@ -21,10 +21,15 @@ use crate::config::{self, Overrides};
 use crate::deliver::{self, Delivered};
 use crate::git::Identity;
 use crate::model::clock::Clock;
+use crate::model::message::Message;
+use crate::model::record::Record;
 use crate::model::text;
 use crate::notify::ntfy::{Credentials, Ntfy};
+use crate::notify::wording;
+use crate::orchestrator::Announce;
 use crate::planner::{RunPlan, chain};
 use crate::process::watchdog::Limits;
+use crate::recovery;
 use crate::store::capped_log::LogCaps;
 use crate::store::layout::Layout;
 use crate::store::reader::{self, Run};
@@ -232,6 +237,29 @@ pub(crate) fn runtime() -> Result<Runtime, CliError> {
         .enable_all()
         .build()
         .map_err(|error| CliError::failure("the runtime cannot be started").because(error))
+}
+
+/// Ends the runs whose runner died, at the head of every command that changes anything.
+pub(crate) fn recover(
+    ui: &Ui,
+    layout: &Layout,
+    announce: Option<&Announce<'_>>,
+) -> Result<(), CliError> {
+    let recovered = recovery::recover(layout, announce, &SystemClock)
+        .map_err(|error| CliError::failure("runs that crashed cannot be ended").because(error))?;
+    for record in recovered {
+        ui.talk(&format!(
+            "warning: {} crashed: its runner died",
+            record.path()
+        ));
+    }
+    Ok(())
+}
+
+/// Words what is told of a finished run.
+pub(crate) fn announcement(layout: &Layout) -> impl Fn(&Record) -> Option<Message> {
+    let root = layout.root().to_owned();
+    move |record| wording::of_run(record, &root.join(record.path()))
 }
 
 /// The longest time that a command spends on delivering notifications.

@@ -17,6 +17,7 @@ use crate::config::value::{
 };
 use crate::model::ids::{AgentName, TaskName};
 use crate::model::invocation::StopSignal;
+use crate::model::task::Overlap;
 
 /// A whole file.
 #[derive(Default, Deserialize)]
@@ -66,6 +67,9 @@ pub(crate) struct RunnerTable {
     pub(crate) limit_patience: Setting<Duration>,
     /// The longest time for one command of `verify`, for tasks that name none.
     pub(crate) verify_timeout: Setting<Limit>,
+    /// What a run does while another one holds its repository: `skip` ends it at once as `skipped`,
+    /// `wait` waits at most for the task's time limit. For tasks that name none.
+    pub(crate) overlap: Setting<Overlap>,
     /// How much of the beginning of an agent's output is kept.
     pub(crate) log_head_bytes: Setting<Size>,
     /// How much of the end of an agent's output is kept when it is longer than that.
@@ -165,6 +169,8 @@ pub(crate) struct TaskTable {
     pub(crate) schedule: Setting<Schedule>,
     /// The time zone of `schedule`. Default: the machine's.
     pub(crate) timezone: Setting<Zone>,
+    /// What to do while another run holds the repository. Default: `runner.overlap`.
+    pub(crate) overlap: Setting<Overlap>,
     /// The least inserted and deleted lines for a commit to count. Default: `1`.
     pub(crate) min_changes: Setting<NonZeroU64>,
     /// Globs of the paths, relative to the repository, that a commit may touch. Default: all.

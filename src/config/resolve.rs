@@ -131,6 +131,7 @@ impl Resolver<'_> {
             grace_period: tables.value(|runner| &runner.grace_period),
             limit_patience: tables.value(|runner| &runner.limit_patience),
             verify_timeout: tables.value(|runner| &runner.verify_timeout),
+            overlap: tables.value(|runner| &runner.overlap),
             log_head_bytes: tables.value(|runner| &runner.log_head_bytes),
             log_tail_bytes: tables.value(|runner| &runner.log_tail_bytes),
             auto_order: tables.value(|runner| &runner.auto_order),
@@ -260,6 +261,9 @@ impl Resolver<'_> {
         let stall_timeout = tables
             .find(|task| &task.stall_timeout)
             .unwrap_or_else(|| runner.stall_timeout.clone());
+        let overlap = tables
+            .find(|task| &task.overlap)
+            .unwrap_or_else(|| runner.overlap.clone());
         let verify_timeout = tables
             .find(|task| &task.verify_timeout)
             .unwrap_or_else(|| runner.verify_timeout.clone());
@@ -278,6 +282,7 @@ impl Resolver<'_> {
             verify_timeout: origins.value("verify_timeout", verify_timeout),
             schedule: origins.keep("schedule", tables.find(|task| &task.schedule)),
             timezone: origins.keep("timezone", tables.find(|task| &task.timezone)),
+            overlap: origins.value("overlap", overlap),
             min_changes: origins
                 .keep("min_changes", tables.find(|task| &task.min_changes))
                 .unwrap_or(1),

@@ -15,7 +15,7 @@ use crate::config::settings::{CommandSettings, NtfyCredentials, PromptChannel, S
 use crate::config::{Overrides, load};
 use crate::model::ids::{AgentName, TaskName};
 use crate::model::invocation::StopSignal;
-use crate::model::task::{PromptSource, Task};
+use crate::model::task::{Overlap, PromptSource, Task};
 
 /// A directory with a `config.toml`, in which the program is called.
 struct Call {
@@ -224,6 +224,7 @@ fn the_defaults_are_those_of_the_contract() {
     );
     for name in tasks {
         let expected = Task {
+            overlap: Overlap::Skip,
             name: name.parse().unwrap(),
             prompt: PromptSource::File(format!("{name}.md")),
             requires_commit: name != "debug_hello_simple",

@@ -18,6 +18,7 @@ use crate::config::settings::{OllamaMode, PromptChannel, Secret};
 use crate::model::duration;
 use crate::model::ids::{AgentName, TaskName};
 use crate::model::invocation::StopSignal;
+use crate::model::task::Overlap;
 use crate::model::text;
 
 /// One key of a file: unset, or a value with its place.
@@ -376,6 +377,14 @@ impl Text for StopSignal {
             ("SIGHUP", Self::Hangup),
         ];
         choose(text, &choices)
+    }
+}
+
+impl Text for Overlap {
+    const EXPECTED: &'static str = "`skip` or `wait`";
+
+    fn read(text: &str) -> Result<Self, String> {
+        choose(text, &[("skip", Self::Skip), ("wait", Self::Wait)])
     }
 }
 

@@ -98,11 +98,14 @@ pub(super) fn for_agent(
     let mut environment = fixed
         .map(|(name, value)| (name.into(), value.into()))
         .to_vec();
-    // Without reflogs the marks would be lost.
-    environment.extend(appended_settings(
-        inherited,
-        &[("core.logAllRefUpdates", "true")],
-    ));
+    let settings = [
+        // Without reflogs the marks would be lost.
+        ("core.logAllRefUpdates", "true"),
+        // A clean-up of the repository in the background would be killed with the run.
+        ("gc.autoDetach", "false"),
+        ("maintenance.autoDetach", "false"),
+    ];
+    environment.extend(appended_settings(inherited, &settings));
     environment
 }
 

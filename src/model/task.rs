@@ -31,10 +31,32 @@ pub struct Task {
     pub schedule: Option<String>,
     /// The zone of `schedule`; `None` is the machine's.
     pub timezone: Option<String>,
+    /// What to do while another run holds the repository.
+    pub overlap: Overlap,
     /// The least inserted and deleted lines for a commit to count.
     pub min_changes: u64,
     /// Globs of the paths that a commit may touch; empty allows all.
     pub paths: Vec<String>,
+}
+
+/// What a run does while another one holds its repository.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Overlap {
+    /// It ends at once as `skipped`.
+    #[default]
+    Skip,
+    /// It waits, at most for the task's time limit.
+    Wait,
+}
+
+impl Overlap {
+    /// The policy's name on the command line and in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Skip => "skip",
+            Self::Wait => "wait",
+        }
+    }
 }
 
 /// Where a prompt's text comes from.

@@ -73,7 +73,9 @@ pub fn conclude(
         evidence: Vec::new(),
     };
     case.hear_process(end);
-    case.hear_agent(report);
+    if !matches!(end.exit, ProcessExit::NotStarted(_)) {
+        case.hear_agent(report);
+    }
     if let Some(change) = change {
         case.hear_repository(change, policy);
     }

@@ -44,7 +44,7 @@ pub struct Sweep {
 }
 
 /// Kills every descendant of this process but `leader`, and every process that carries the marker
-/// and is not older than the leader; repeats until none is left, at most [`KILL_LIMIT`].
+/// and is not older than the leader; repeats until none is left, at most 2 s.
 ///
 /// Blocks for as long as the kernel needs to end them, usually under a millisecond.
 pub fn kill_rest(leader: Option<&ProcessStat>, marker: &str) -> Sweep {

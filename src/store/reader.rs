@@ -7,14 +7,17 @@
 use std::cmp::Reverse;
 use std::fs::{self, TryLockError};
 use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::path::{self, Path};
 
 use chrono::{DateTime, Utc};
+use serde_json::Value;
 use thiserror::Error;
 
 use crate::model::ids::{AgentName, RunId, RunPath, TaskName};
 use crate::model::outcome::Outcome;
 use crate::model::record::{Evidence, EvidenceSource, Record};
+use crate::model::text;
 use crate::store::StoreError;
 use crate::store::format;
 use crate::store::layout::{Layout, RunDirectory};
@@ -173,7 +176,9 @@ pub(crate) fn crashed(mut record: Record, directory: &RunDirectory) -> Record {
         .end_time
         .zip(record.start_time)
         .and_then(|(end, start)| (end - start).to_std().ok());
-    let fact = "the run has begun and not ended, and its runner is gone";
+    let phase = last_event(directory).unwrap_or_else(|| "no event of the agent".to_owned());
+    let fact =
+        format!("the run has begun and not ended, and its runner is gone; last seen: {phase}");
     record
         .evidence
         .push(Evidence::new(EvidenceSource::Runner, fact));
@@ -192,6 +197,39 @@ fn last_sign_of_life(directory: &RunDirectory) -> Option<DateTime<Utc>> {
     .filter_map(|file| fs::symlink_metadata(file).ok()?.modified().ok())
     .max()
     .map(DateTime::from)
+}
+
+/// What the run's events end with, in a few words: `started (process 7) at 2026-…`.
+fn last_event(directory: &RunDirectory) -> Option<String> {
+    /// Longer than any line but a rare message, of which the line before serves as well.
+    const TAIL_BYTES: u64 = 8 * 1024;
+    let (file, size) = open_read(&directory.events()).ok()?;
+    let mut tail = vec![0; usize::try_from(size.min(TAIL_BYTES)).ok()?];
+    file.read_exact_at(&mut tail, size.saturating_sub(TAIL_BYTES))
+        .ok()?;
+    let last = tail
+        .split(|byte| *byte == b'\n')
+        .rev()
+        .find_map(|line| serde_json::from_slice::<Value>(line).ok())?;
+    let field = |name: &str| last[name].as_str().unwrap_or_default();
+    let what = if field("type") == "lifecycle" {
+        field("phase")
+    } else {
+        field("type")
+    };
+    let detail = [
+        field("detail"),
+        field("name"),
+        field("text"),
+        field("message"),
+    ];
+    let detail = detail.into_iter().find(|detail| !detail.is_empty());
+    let detail = detail.map(|detail| format!(" ({})", text::first_line(detail, 80)));
+    Some(format!(
+        "{what}{} at {}",
+        detail.unwrap_or_default(),
+        field("time")
+    ))
 }
 
 /// Whether no living runner holds the run. Where that cannot be told, somebody may.

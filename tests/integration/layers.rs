@@ -16,7 +16,9 @@ const ROOMS: &[(&str, u32, &[&str])] = &[
     ("notify", 1, &[]),
     ("planner", 2, &[]),
     ("checks", 2, &["planner"]),
-    ("orchestrator", 2, &["planner", "checks"]),
+    ("occupancy", 2, &["planner"]),
+    ("orchestrator", 2, &["planner", "checks", "occupancy"]),
+    ("recovery", 2, &["orchestrator"]),
     ("deliver", 2, &[]),
     ("cli", 3, &[]),
 ];

@@ -13,8 +13,10 @@ mod support;
 
 mod commits;
 mod layers;
+mod overlap;
 mod processes;
 mod real;
 mod records;
+mod recovery;
 mod runs;
 mod usage;

@@ -4,12 +4,7 @@ use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::support::{TestEnv, eventually, processes_with};
-
-/// A number that no other process sleeps for, so that survivors can be told.
-fn unique_sleep(tag: u32) -> String {
-    format!("{}{tag}", 900_000_000 + u64::from(std::process::id()) * 10)
-}
+use crate::support::{TestEnv, eventually, processes_with, unique_sleep};
 
 fn env(timeout: &str, script: &str) -> TestEnv {
     TestEnv::new()

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::Write as _;
 use std::time::Duration;
 
-use crate::cli::args::{DebugPrompt, RunArguments};
+use crate::cli::args::{DebugPrompt, OverlapPolicy, RunArguments};
 use crate::cli::error::CliError;
 use crate::cli::logging;
 use crate::cli::ui::{LiveLine, Ui};
@@ -13,11 +13,10 @@ use crate::config::Overrides;
 use crate::config::settings::{AgentSettings, Settings, UnknownName};
 use crate::model::event::{AgentEvent, Count};
 use crate::model::ids::AgentName;
-use crate::model::message::Message;
 use crate::model::outcome::{EXIT_FAILURE, Outcome};
 use crate::model::record::{Evidence, EvidenceSource, Record};
 use crate::model::report::Usage;
-use crate::notify::wording;
+use crate::model::task::Overlap;
 use crate::orchestrator::{self, Announce, Services, Spectator};
 use crate::planner::{self, RunPlan};
 use crate::process::shutdown::Shutdown;
@@ -84,6 +83,11 @@ fn plans(
     for agent in agents.map_err(unknown)? {
         let mut plan = wiring::plan(world, settings, agent, task)?;
         plan.debug_prompt = debug.map(DebugPrompt::as_str);
+        plan.task.overlap = match arguments.overlap {
+            None => plan.task.overlap,
+            Some(OverlapPolicy::Skip) => Overlap::Skip,
+            Some(OverlapPolicy::Wait) => Overlap::Wait,
+        };
         planner::check_variables(&plan).map_err(|error| {
             CliError::usage(format!("the prompt of `{}` is wrong", task.task.name)).because(error)
         })?;
@@ -105,13 +109,14 @@ pub(super) fn carry_out(
             .because(error)
             .hint("the log root must be a directory that can be written; see AGENT_RUNNER_LOG_ROOT")
     };
-    layout.create().map_err(not_recorded)?;
+    layout
+        .create_state(&layout.runner_logs())
+        .map_err(not_recorded)?;
     let log = logging::begin(&layout.runner_logs());
     let notifier = wiring::notifier(settings);
-    let announce = |record: &Record| -> Option<Message> {
-        let directory = layout.root().join(record.path());
-        wording::of_run(record, &directory)
-    };
+    let announce = wiring::announcement(&layout);
+    let announce = notifier.as_ref().map(|_| &announce as &Announce<'_>);
+    wiring::recover(&world.ui, &layout, announce)?;
     wiring::runtime()?.block_on(async {
         let mut shutdown = Shutdown::listen()
             .map_err(|error| CliError::failure("signals cannot be taken").because(error))?;
@@ -123,7 +128,7 @@ pub(super) fn carry_out(
                 clock: &SystemClock,
                 layout: &layout,
                 caps: wiring::log_caps(settings),
-                announce: notifier.as_ref().map(|_| &announce as &Announce<'_>),
+                announce,
                 begun: &|folder| {
                     log.follow(folder.runner_log().ok());
                 },

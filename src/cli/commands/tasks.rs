@@ -74,6 +74,7 @@ fn describe(settings: &TaskSettings) -> Value {
         "verify_timeout_seconds": sourced("verify_timeout", seconds(task.verify_timeout)),
         "schedule": sourced("schedule", json!(task.schedule)),
         "timezone": sourced("timezone", json!(task.timezone)),
+        "overlap": sourced("overlap", json!(task.overlap.as_str())),
         "min_changes": sourced("min_changes", json!(task.min_changes)),
         "paths": sourced("paths", json!(task.paths)),
     })

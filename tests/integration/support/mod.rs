@@ -256,6 +256,14 @@ pub fn eventually(limit: Duration, mut is_so: impl FnMut() -> bool) -> bool {
     is_so()
 }
 
+/// A number of seconds that no other process sleeps for, so that survivors can be told.
+pub fn unique_sleep(tag: u32) -> String {
+    format!(
+        "{}{tag:02}",
+        900_000_000 + u64::from(std::process::id()) * 10
+    )
+}
+
 /// Numbers of the living processes whose command line holds a text.
 pub fn processes_with(text: &str) -> Vec<u32> {
     processes(&["cmdline"], text)

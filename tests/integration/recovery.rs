@@ -1,0 +1,100 @@
+//! A runner that died leaves a run that the next command ends: recorded, swept up, told once.
+
+use std::fs;
+use std::time::Duration;
+
+use crate::support::{TestEnv, eventually, evidence, processes_with, unique_sleep};
+
+/// Starts a run whose agent has a helper in a session of its own, and kills the runner.
+fn killed_run(env: &TestEnv, sleep: &str) {
+    let mut runner = env.spawn(&["run", "--agent", "fake", "--task", "work"]);
+    assert!(eventually(Duration::from_secs(10), || processes_with(
+        sleep
+    )
+    .len()
+        >= 2));
+    runner.kill().unwrap();
+    runner.wait().unwrap();
+}
+
+fn env(sleep: &str) -> TestEnv {
+    let script = format!("echo begun; setsid sleep {sleep} & sleep {sleep}");
+    TestEnv::new()
+        .script("fake", "text", &script)
+        .task("work", "")
+}
+
+#[test]
+fn the_next_command_records_a_killed_run_as_crashed_and_kills_what_it_left() {
+    let sleep = unique_sleep(20);
+    let env = env(&sleep);
+    killed_run(&env, &sleep);
+    let done = env.agent_runner(&["heartbeat"]);
+    assert_eq!(done.code, Some(0));
+    assert!(done.stderr.contains("crashed"), "{}", done.stderr);
+    assert!(processes_with(&sleep).is_empty());
+    let record = env.record("work", "fake");
+    assert_eq!(record["outcome"], "crashed");
+    assert!(record["exit_code"].is_null());
+    assert!(record["end_time"].is_string());
+    assert!(record["survivors_killed"].as_u64().unwrap() >= 1);
+    assert!(
+        evidence(&record).contains("last seen: started (process"),
+        "{}",
+        evidence(&record)
+    );
+    let summary = env.run_directory("work", "fake").join("summary.txt");
+    assert!(
+        fs::read_to_string(summary)
+            .unwrap()
+            .contains("outcome=crashed")
+    );
+    let again = env.agent_runner(&["heartbeat"]);
+    assert_eq!((again.code, again.stderr.as_str()), (Some(0), ""), "once");
+}
+
+#[test]
+fn a_crashed_run_is_told_once() {
+    let sleep = unique_sleep(21);
+    let env = env(&sleep)
+        .variable("AGENT_RUNNER_NTFY_TOPIC", "runs")
+        .variable("AGENT_RUNNER_NTFY_SERVER", "http://127.0.0.1:1");
+    killed_run(&env, &sleep);
+    let waiting = || {
+        let entries = fs::read_dir(env.logs().join(".state/outbox")).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names
+            .filter(|name| name.contains(".crashed"))
+            .collect::<Vec<_>>()
+    };
+    for _ in 0..2 {
+        assert_eq!(env.agent_runner(&["heartbeat"]).code, Some(0));
+        assert_eq!(waiting().len(), 1, "{:?}", waiting());
+    }
+    assert_eq!(
+        env.record("work", "fake")["notification"]["state"],
+        "pending"
+    );
+}
+
+#[test]
+fn a_run_that_still_works_is_left_alone() {
+    let sleep = unique_sleep(22);
+    let env = env(&sleep);
+    let mut runner = env.spawn(&["run", "--agent", "fake", "--task", "work"]);
+    assert!(eventually(Duration::from_secs(10), || processes_with(
+        &sleep
+    )
+    .len()
+        >= 2));
+    let done = env.agent_runner(&["heartbeat"]);
+    assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""));
+    assert_eq!(env.record("work", "fake")["outcome"], "running");
+    assert!(!processes_with(&sleep).is_empty());
+    let pid = runner.id().to_string();
+    std::process::Command::new("kill")
+        .args(["-TERM", &pid])
+        .status()
+        .unwrap();
+    assert_eq!(runner.wait().unwrap().code(), Some(143));
+}
