@@ -5,13 +5,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::real::components;
 use crate::real::model_server::ModelServer;
-use crate::support::{Done, TestEnv, processes_of};
+use crate::support::{Done, TestEnv, eventually, processes_of, processes_with};
 
 /// What is known of an agent's CLI beyond its table in `tests/real/agents/config.toml`.
 #[derive(Debug)]
@@ -25,8 +26,8 @@ struct RealAgent {
     model_prefix: &'static str,
     cost: Cost,
     tells_turns: bool,
-    /// A silence that is longer than its start, also on a busy machine.
-    stall_timeout: &'static str,
+    /// A limit that its start keeps to, also on a busy machine.
+    limit: &'static str,
     /// Prepares its home directory, and what it finds there.
     prepare: fn(&Path),
 }
@@ -48,7 +49,7 @@ const CODEX: RealAgent = RealAgent {
     model_prefix: "",
     cost: Cost::Untold,
     tells_turns: false,
-    stall_timeout: "10s",
+    limit: "10s",
     prepare: |_home| {},
 };
 
@@ -76,7 +77,7 @@ const OPENCODE: RealAgent = RealAgent {
     model_prefix: "local/",
     cost: Cost::Priced,
     tells_turns: true,
-    stall_timeout: "20s",
+    limit: "20s",
     prepare: |home| plugins_present(&home.join(".config/opencode")),
 };
 
@@ -84,7 +85,7 @@ const KILO: RealAgent = RealAgent {
     name: "kilo",
     component: "kilo",
     package: "@kilocode/cli",
-    stall_timeout: "40s",
+    limit: "40s",
     prepare: |home| plugins_present(&home.join(".config/kilo")),
     ..OPENCODE
 };
@@ -142,6 +143,11 @@ macro_rules! real_agents {
             #[test]
             fn is_stalled_by_a_server_that_never_answers() {
                 super::is_stalled_by_a_server_that_never_answers(&AGENT);
+            }
+
+            #[test]
+            fn is_ended_with_its_tool_at_the_time_limit() {
+                super::is_ended_with_its_tool_at_the_time_limit(&AGENT);
             }
 
             #[test]
@@ -251,10 +257,8 @@ fn fails_with(agent: &'static RealAgent, scenario: &str, class: &str) {
 }
 
 fn is_stalled_by_a_server_that_never_answers(agent: &'static RealAgent) {
-    let keys = format!(
-        "requires_commit = false\nstall_timeout = \"{}\"",
-        agent.stall_timeout
-    );
+    let limit = agent.limit;
+    let keys = format!("requires_commit = false\nstall_timeout = \"{limit}\"");
     let Some(ran) = run(agent, "hang", &keys) else {
         return;
     };
@@ -262,6 +266,28 @@ fn is_stalled_by_a_server_that_never_answers(agent: &'static RealAgent) {
     assert_eq!(ran.record["classified_error"], "timeout");
     let elapsed = ran.record["elapsed_seconds"].as_f64().unwrap();
     assert!(elapsed < 70.0, "{elapsed} s");
+    ran.left_the_repository_alone();
+}
+
+/// Several CLIs leave a running tool behind when they are told to stop; claude even ends with 0 and
+/// an event of success.
+fn is_ended_with_its_tool_at_the_time_limit(agent: &'static RealAgent) {
+    let limit = agent.limit;
+    let keys = format!("requires_commit = false\ntimeout = \"{limit}\"");
+    let task = |env: TestEnv| env.task("work", &keys);
+    let Some(running) = start(agent, "busy", ModelServer::start(), task) else {
+        return;
+    };
+    let place = running.env.root();
+    let tool = || -> Vec<u32> {
+        let tools = processes_with("tail\0-f\0/dev/null");
+        let own = processes_of(place);
+        tools.into_iter().filter(|pid| own.contains(pid)).collect()
+    };
+    let began = eventually(Duration::from_secs(60), || !tool().is_empty());
+    let ran = running.end();
+    ran.ended(11, "timeout", None);
+    assert!(began, "no tool was started");
     ran.left_the_repository_alone();
 }
 
@@ -276,18 +302,16 @@ fn passes_on_200_kib_that_begin_like_an_option(agent: &'static RealAgent) {
 /// The model gets a prompt byte by byte.
 fn passes_on(agent: &'static RealAgent, prompt: &str) {
     let answer = "It arrived byte by byte.";
-    let Some(ran) = run_on(
-        agent,
-        "hello",
-        ModelServer::start_for(prompt, answer),
-        |env| {
-            fs::create_dir(env.root().join("prompts")).unwrap();
-            fs::write(env.root().join("prompts/given.md"), prompt).unwrap();
-            env.config("[tasks.work]\nprompt = \"given.md\"\nrequires_commit = false")
-        },
-    ) else {
+    let server = ModelServer::start_for(prompt, answer);
+    let task = |env: TestEnv| {
+        fs::create_dir(env.root().join("prompts")).unwrap();
+        fs::write(env.root().join("prompts/given.md"), prompt).unwrap();
+        env.config("[tasks.work]\nprompt = \"given.md\"\nrequires_commit = false")
+    };
+    let Some(running) = start(agent, "hello", server, task) else {
         return;
     };
+    let ran = running.end();
     ran.ended(0, "success", None);
     assert_eq!(ran.record["last_message"], answer);
     let kept = fs::read_to_string(ran.directory.join("prompt.md")).unwrap();
@@ -298,16 +322,16 @@ fn passes_on(agent: &'static RealAgent, prompt: &str) {
 #[track_caller]
 fn run(agent: &'static RealAgent, scenario: &str, keys: &str) -> Option<Ran> {
     let task = |env: TestEnv| env.task("work", keys);
-    run_on(agent, scenario, ModelServer::start(), task)
+    Some(start(agent, scenario, ModelServer::start(), task)?.end())
 }
 
 #[track_caller]
-fn run_on(
+fn start(
     agent: &'static RealAgent,
     scenario: &str,
     server: Option<ModelServer>,
     task: impl FnOnce(TestEnv) -> TestEnv,
-) -> Option<Ran> {
+) -> Option<Running> {
     components::agent(agent.component)?;
     let server = server?;
     let env = task(environment(&server));
@@ -316,17 +340,44 @@ fn run_on(
     let arguments = [
         "run", "--agent", agent.name, "--task", "work", "--model", &model,
     ];
-    let done = Done::from(in_own_name(env.command(&arguments)).output().unwrap());
-    let record = env.record("work", agent.name);
-    Some(Ran {
+    let child = in_own_name(env.command(&arguments))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    Some(Running {
+        child: child.unwrap(),
         agent,
         model,
-        directory: env.run_directory("work", agent.name),
         env,
         server,
-        done,
-        record,
     })
+}
+
+/// A run that has been started.
+#[derive(Debug)]
+struct Running {
+    child: Child,
+    agent: &'static RealAgent,
+    model: String,
+    env: TestEnv,
+    server: ModelServer,
+}
+
+impl Running {
+    #[track_caller]
+    fn end(self) -> Ran {
+        let done = Done::from(self.child.wait_with_output().unwrap());
+        let (env, name) = (self.env, self.agent.name);
+        Ran {
+            agent: self.agent,
+            model: self.model,
+            directory: env.run_directory("work", name),
+            record: env.record("work", name),
+            env,
+            server: self.server,
+            done,
+        }
+    }
 }
 
 /// A place with the agents' tables of `tests/real/agents/config.toml` and a repository that names
