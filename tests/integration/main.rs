@@ -15,6 +15,7 @@ mod commits;
 mod layers;
 mod overlap;
 mod processes;
+mod real;
 mod records;
 mod recovery;
 mod runs;
