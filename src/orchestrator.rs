@@ -473,7 +473,6 @@ struct Listener<'a> {
     redactor: &'a Redactor,
     /// Standard output and standard error on their way through the redactor.
     masked: [Masked; 2],
-    clean: Vec<u8>,
     transcript: CappedLog,
     stdout: CappedLog,
     event_log: EventLog,
@@ -504,7 +503,6 @@ impl<'a> Listener<'a> {
         Ok(Self {
             redactor,
             masked: [Masked::default(), Masked::default()],
-            clean: Vec::new(),
             transcript: folder.transcript(caps)?,
             stdout: folder.stdout(caps)?,
             event_log: folder.events(caps.head)?,
@@ -559,8 +557,7 @@ impl<'a> Listener<'a> {
         result_file: Option<&str>,
     ) -> (AgentReport, u64, Vec<Evidence>) {
         for (masked, stream) in [(0, Stream::Stdout), (1, Stream::Stderr)] {
-            let mut rest = Vec::new();
-            self.masked[masked].finish(self.redactor, &mut rest);
+            let rest = self.masked[masked].finish(self.redactor);
             self.take(stream, &rest, end.elapsed);
         }
         let report = self.parser.finish(&AgentExit {
@@ -590,12 +587,8 @@ impl Observer for Listener<'_> {
             Stream::Stdout => 0,
             Stream::Stderr => 1,
         };
-        let mut clean = std::mem::take(&mut self.clean);
-        clean.clear();
-        self.masked[masked].push(self.redactor, bytes, &mut clean);
-        let activity = self.take(stream, &clean, elapsed);
-        self.clean = clean;
-        activity
+        let clean = self.masked[masked].push(self.redactor, bytes);
+        self.take(stream, &clean, elapsed)
     }
 
     fn acted(&mut self, act: Act, elapsed: Duration) {
