@@ -146,8 +146,7 @@ impl<'a> Tail<'a> {
 
     /// The end of what was printed.
     fn finish(mut self) -> String {
-        let mut rest = Vec::new();
-        self.masked.finish(self.redactor, &mut rest);
+        let rest = self.masked.finish(self.redactor);
         self.keep(&rest);
         text::sanitize(&String::from_utf8_lossy(&self.bytes))
     }
@@ -155,8 +154,7 @@ impl<'a> Tail<'a> {
 
 impl Observer for Tail<'_> {
     fn printed(&mut self, _stream: Stream, bytes: &[u8], _elapsed: Duration) -> Activity {
-        let mut clean = Vec::with_capacity(bytes.len());
-        self.masked.push(self.redactor, bytes, &mut clean);
+        let clean = self.masked.push(self.redactor, bytes);
         self.keep(&clean);
         Activity::Output
     }

@@ -25,6 +25,7 @@ use crate::model::outcome::Outcome;
 use crate::model::process_end::{ProcessEnd, Stream};
 use crate::model::record::{CommitRecord, Evidence, EvidenceSource, NotificationState, Record};
 use crate::model::report::{AgentError, AgentReport, ErrorClass};
+use crate::model::task::Overlap;
 use crate::model::verdict::{self, Check, Verdict};
 use crate::occupancy::{self, Hold};
 use crate::planner::{self, Place, Prepared, RunPlan};
@@ -80,6 +81,10 @@ pub trait Spectator: fmt::Debug {
 /// written: the run is over, and its record still says `running`.
 pub async fn run(plan: &RunPlan, services: &mut Services<'_>) -> Result<Record, StoreError> {
     let mut begun = Begun::new(plan, services)?;
+    if plan.task.overlap == Overlap::Wait {
+        // It may wait long, and a run that has begun has a record.
+        begun.folder.begin(&begun.record)?;
+    }
     let story = match occupancy::hold(plan, services.shutdown).await {
         Hold::Ours(_lock) => tell(plan, services, &mut begun).await?,
         Hold::Refused(verdict) => unstarted(verdict),
@@ -543,7 +548,6 @@ struct Listener<'a> {
     redactor: &'a Redactor,
     /// Standard output and standard error on their way through the redactor.
     masked: [Masked; 2],
-    clean: Vec<u8>,
     transcript: CappedLog,
     stdout: CappedLog,
     event_log: EventLog,
@@ -574,7 +578,6 @@ impl<'a> Listener<'a> {
         Ok(Self {
             redactor,
             masked: [Masked::default(), Masked::default()],
-            clean: Vec::new(),
             transcript: folder.transcript(caps)?,
             stdout: folder.stdout(caps)?,
             event_log: folder.events(caps.head)?,
@@ -629,8 +632,7 @@ impl<'a> Listener<'a> {
         result_file: Option<&str>,
     ) -> (AgentReport, u64, Vec<Evidence>) {
         for (masked, stream) in [(0, Stream::Stdout), (1, Stream::Stderr)] {
-            let mut rest = Vec::new();
-            self.masked[masked].finish(self.redactor, &mut rest);
+            let rest = self.masked[masked].finish(self.redactor);
             self.take(stream, &rest, end.elapsed);
         }
         let report = self.parser.finish(&AgentExit {
@@ -660,12 +662,8 @@ impl Observer for Listener<'_> {
             Stream::Stdout => 0,
             Stream::Stderr => 1,
         };
-        let mut clean = std::mem::take(&mut self.clean);
-        clean.clear();
-        self.masked[masked].push(self.redactor, bytes, &mut clean);
-        let activity = self.take(stream, &clean, elapsed);
-        self.clean = clean;
-        activity
+        let clean = self.masked[masked].push(self.redactor, bytes);
+        self.take(stream, &clean, elapsed)
     }
 
     fn acted(&mut self, act: Act, elapsed: Duration) {

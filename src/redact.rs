@@ -4,6 +4,8 @@
 //! well-known shapes. A secret is found however the stream is split; bytes are held back only while
 //! they could be the beginning of one.
 
+use std::borrow::Cow;
+
 use aho_corasick::{AhoCorasick, MatchKind};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
@@ -105,9 +107,8 @@ impl Redactor {
     /// A whole text with its secrets masked.
     pub fn text(&self, text: &str) -> String {
         let mut stream = Masked::default();
-        let mut clean = Vec::with_capacity(text.len());
-        stream.push(self, text.as_bytes(), &mut clean);
-        stream.finish(self, &mut clean);
+        let mut clean = stream.push(self, text.as_bytes()).into_owned();
+        clean.extend(stream.finish(self));
         String::from_utf8_lossy(&clean).into_owned()
     }
 }
@@ -171,24 +172,30 @@ pub struct Masked {
 }
 
 impl Masked {
-    /// Takes the next bytes and adds to `clean` what can be let go.
-    pub fn push(&mut self, redactor: &Redactor, bytes: &[u8], clean: &mut Vec<u8>) {
-        if self.held.is_empty() {
-            let rest = self.mask(redactor, bytes, false, clean);
-            self.held = bytes[rest..].to_vec();
-        } else {
-            let mut buffer = std::mem::take(&mut self.held);
-            buffer.extend_from_slice(bytes);
-            let rest = self.mask(redactor, &buffer, false, clean);
-            buffer.drain(..rest);
-            self.held = buffer;
+    /// Takes the next bytes and gives those that can be let go. Copies only where something was
+    /// held back or is masked.
+    pub fn push<'a>(&mut self, redactor: &Redactor, bytes: &'a [u8]) -> Cow<'a, [u8]> {
+        if self.held.is_empty() && !self.in_token && redactor.needles.find(bytes).is_none() {
+            let (clean, held) = bytes.split_at(first_open(redactor, bytes, 0));
+            self.held = held.to_vec();
+            self.before = clean.last().copied().or(self.before);
+            return Cow::Borrowed(clean);
         }
+        let mut buffer = std::mem::take(&mut self.held);
+        buffer.extend_from_slice(bytes);
+        let mut clean = Vec::with_capacity(buffer.len());
+        let rest = self.mask(redactor, &buffer, false, &mut clean);
+        buffer.drain(..rest);
+        self.held = buffer;
+        Cow::Owned(clean)
     }
 
     /// Lets go of what was held back.
-    pub fn finish(&mut self, redactor: &Redactor, clean: &mut Vec<u8>) {
+    pub fn finish(&mut self, redactor: &Redactor) -> Vec<u8> {
         let buffer = std::mem::take(&mut self.held);
-        self.mask(redactor, &buffer, true, clean);
+        let mut clean = Vec::new();
+        self.mask(redactor, &buffer, true, &mut clean);
+        clean
     }
 
     /// Masks `buffer` and tells from where on it must be seen again with more bytes behind it.
@@ -312,10 +319,10 @@ mod tests {
         let redactor = redactor();
         let (mut stream, mut clean, mut from) = (Masked::default(), Vec::new(), 0);
         for to in at.iter().copied().chain([text.len()]) {
-            stream.push(&redactor, &text.as_bytes()[from..to], &mut clean);
+            clean.extend_from_slice(&stream.push(&redactor, &text.as_bytes()[from..to]));
             from = to;
         }
-        stream.finish(&redactor, &mut clean);
+        clean.extend(stream.finish(&redactor));
         String::from_utf8(clean).unwrap()
     }
 
@@ -377,11 +384,11 @@ mod tests {
     fn only_what_could_begin_a_secret_is_held_back() {
         let redactor = redactor();
         let (mut stream, mut clean) = (Masked::default(), Vec::new());
-        stream.push(&redactor, b"a line that ends\n", &mut clean);
+        clean.extend_from_slice(&stream.push(&redactor, b"a line that ends\n"));
         assert_eq!(clean, b"a line that ends\n");
-        stream.push(&redactor, b"another-sec", &mut clean);
+        clean.extend_from_slice(&stream.push(&redactor, b"another-sec"));
         assert_eq!(clean, b"a line that ends\n");
-        stream.push(&redactor, b"ond", &mut clean);
+        clean.extend_from_slice(&stream.push(&redactor, b"ond"));
         assert!(clean.ends_with(b"another-second"));
     }
 
@@ -389,13 +396,13 @@ mod tests {
     fn a_token_without_end_is_masked_in_bounded_memory() {
         let redactor = redactor();
         let (mut stream, mut clean) = (Masked::default(), Vec::new());
-        stream.push(&redactor, b"ghp_", &mut clean);
+        clean.extend_from_slice(&stream.push(&redactor, b"ghp_"));
         for _ in 0..10_000 {
-            stream.push(&redactor, b"a1a1a1a1a1", &mut clean);
+            clean.extend_from_slice(&stream.push(&redactor, b"a1a1a1a1a1"));
             assert!(stream.held.len() <= 2 * MAX_TOKEN_BYTES);
         }
-        stream.push(&redactor, b" end", &mut clean);
-        stream.finish(&redactor, &mut clean);
+        clean.extend_from_slice(&stream.push(&redactor, b" end"));
+        clean.extend(stream.finish(&redactor));
         assert_eq!(String::from_utf8(clean).unwrap(), "[redacted] end");
     }
 }

@@ -164,6 +164,16 @@ pub(crate) fn plan(
     task: &TaskSettings,
 ) -> Result<RunPlan, CliError> {
     let runner = &settings.runner;
+    let takes_no_model = agent
+        .command
+        .as_ref()
+        .is_some_and(|own| own.model_flag.is_none());
+    if takes_no_model && agent.model.is_some() {
+        return Err(
+            CliError::usage(format!("the agent `{}` takes no model", agent.name))
+                .hint("name the flag for it as `model_flag` in its table of config.toml"),
+        );
+    }
     let exposed = |(name, value): (&String, &config::settings::Secret)| {
         (name.clone(), value.expose().to_owned())
     };

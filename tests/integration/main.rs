@@ -17,6 +17,7 @@ mod layers;
 mod overlap;
 mod parking;
 mod processes;
+mod real;
 mod records;
 mod recovery;
 mod retries;

@@ -110,12 +110,12 @@ fn eight_runs_that_meet_the_limit_at_once_park_the_agent_until_the_latest_of_the
     let resets = now() + TimeDelta::hours(2);
     let script = "n=$(basename $PWD | tail -c 2); sleep 0.3; \
                   echo '{\"type\":\"system\",\"subtype\":\"init\",\"session_id\":\"s\"}'; \
-                  echo '{\"type\":\"rate_limit_event\",\"rate_limit_info\":{\"status\":\"rejected\",\"resetsAt\":'$((BASE + n * 60))'}}'; \
+                  echo '{\"type\":\"rate_limit_event\",\"rate_limit_info\":{\"status\":\"rejected\",\"resetsAt\":'$((BASE + (8 - n) * 60))'}}'; \
                   echo '{\"type\":\"result\",\"subtype\":\"success\",\"is_error\":true,\"api_error_status\":429,\"result\":\"limit\"}'; exit 1";
     let env = env_with(&script.replace("BASE", &resets.timestamp().to_string()));
     assert_eq!(env.run_at_once(8, "fake", "work"), [Some(10); 8]);
     let until = parked_until(&env, "fake").unwrap();
-    assert_eq!(until.timestamp(), resets.timestamp() + 7 * 60);
+    assert_eq!(until.timestamp(), resets.timestamp() + 8 * 60);
 }
 
 #[test]

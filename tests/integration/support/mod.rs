@@ -318,12 +318,23 @@ pub fn unique_sleep(tag: u32) -> String {
 
 /// Numbers of the living processes whose command line holds a text.
 pub fn processes_with(text: &str) -> Vec<u32> {
+    processes(&["cmdline"], text)
+}
+
+/// Numbers of the living processes that name a place in their command line or environment.
+pub fn processes_of(place: &Path) -> Vec<u32> {
+    processes(&["cmdline", "environ"], &place.display().to_string())
+}
+
+fn processes(files: &[&str], text: &str) -> Vec<u32> {
     let entries = fs::read_dir("/proc").unwrap();
     let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
     pids.filter(|pid| *pid != std::process::id())
         .filter(|pid| {
-            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            String::from_utf8_lossy(&line).contains(text)
+            files.iter().any(|file| {
+                let told = fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+                String::from_utf8_lossy(&told).contains(text)
+            })
         })
         .collect()
 }
