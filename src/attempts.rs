@@ -136,7 +136,7 @@ impl<'a> Attempts<'a> {
         self.notes.push(Evidence::new(EvidenceSource::Runner, fact));
     }
 
-    /// The same once more, when that may help.
+    /// The same once more, when that may help and there is more time left for it than it waits.
     fn again(&mut self, last: &Record) -> Option<Attempt> {
         let current = self.current.as_mut()?;
         let most = current.plan.task.retries;
@@ -147,6 +147,9 @@ impl<'a> Attempts<'a> {
         let pause = pause_before(current.plan.retry_pause, current.retries, random);
         let used = current.began.elapsed().saturating_add(pause);
         let left = current.plan.limits.timeout.checked_sub(used)?;
+        if left <= pause {
+            return None;
+        }
         current.retries += 1;
         let mut plan = current.plan.clone();
         plan.limits.timeout = left;

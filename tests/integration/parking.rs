@@ -128,6 +128,15 @@ fn a_list_passes_over_who_is_parked_without_a_record_and_names_it() {
         assert_eq!(done.code, Some(0), "{}", done.stderr);
     }
     assert_eq!(starts(&env), 1);
+    let dry = |agent| env.agent_runner(&["run", "--agent", agent, "--task", "work", "--dry-run"]);
+    assert!(dry("auto").stdout.contains("agent            able"));
+    let refused = dry("fake");
+    assert_eq!(refused.code, Some(1));
+    assert!(
+        refused
+            .stdout
+            .contains("would not start  `fake` is parked until")
+    );
     assert_eq!(env.records("work", "fake").len(), 1);
     let records = env.records("work", "able");
     assert_eq!(records.len(), 3);

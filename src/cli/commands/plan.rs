@@ -6,6 +6,7 @@ use std::path::Path;
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
+use crate::admission;
 use crate::cli::error::CliError;
 use crate::cli::wiring::{SystemClock, World};
 use crate::git::Git;
@@ -14,14 +15,28 @@ use crate::model::duration;
 use crate::model::ids::{RunId, RunPath};
 use crate::model::outcome::{EXIT_FAILURE, EXIT_SUCCESS};
 use crate::planner::{self, Place, Prepared, RunPlan};
+use crate::store::layout::Layout;
 
 /// Shows the plan of the first candidate that could start; exits 1 when none could.
-pub(super) fn show(world: &World, plans: &[RunPlan], as_json: bool) -> Result<u8, CliError> {
-    let able = plans.iter().find(|plan| plan.find_program().is_ok());
+pub(super) fn show(
+    world: &World,
+    layout: &Layout,
+    plans: &[RunPlan],
+    as_json: bool,
+) -> Result<u8, CliError> {
+    let now = SystemClock.now();
+    let refusal = |plan: &RunPlan| match admission::refusal(plan, layout, now) {
+        Ok(refusal) => refusal.map(|refusal| refusal.reason().to_owned()),
+        Err(error) => Some(planner::chain(&error)),
+    };
+    let able = (plans.iter()).find(|plan| plan.find_program().is_ok() && refusal(plan).is_none());
     let Some(plan) = able.or(plans.first()) else {
         return Err(CliError::usage("no agent was named"));
     };
-    let prepared = prepare(plan, SystemClock.now());
+    let prepared = match refusal(plan) {
+        None => prepare(plan, now),
+        Some(reason) => Err(reason),
+    };
     let code = if prepared.is_ok() {
         EXIT_SUCCESS
     } else {

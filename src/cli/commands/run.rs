@@ -36,7 +36,8 @@ pub(crate) fn run(world: &World, arguments: &RunArguments) -> Result<u8, CliErro
     })?;
     let plans = plans(world, &settings, arguments)?;
     if arguments.dry_run {
-        return super::plan::show(world, &plans, arguments.json);
+        let layout = wiring::layout(&settings);
+        return super::plan::show(world, &layout, &plans, arguments.json);
     }
     let record = carry_out(world, &settings, plans, arguments.follow)?;
     let text = if arguments.json {
