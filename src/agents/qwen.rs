@@ -23,14 +23,12 @@ use crate::agents::lines::{
 use crate::agents::plain::{PlainText, last_words};
 use crate::agents::{
     AgentExit, AgentInterface, AgentRequest, InvocationError, TranscriptParser, variables,
+    without_command,
 };
 use crate::model::event::{AgentEvent, Count, MessagePart};
-use crate::model::invocation::{Invocation, StopSignal};
+use crate::model::invocation::Invocation;
 use crate::model::report::{AgentError, AgentReport, ErrorClass, Usage};
 use crate::model::reset::ResetHint;
-
-/// Stands before a prompt that begins with `/`, which qwen would take as a command of its own.
-const SLASH_GUARD: &str = "The task:\n";
 
 /// How qwen begins a failure of the model's provider.
 const API_ERROR: &str = "[API Error: ";
@@ -64,19 +62,9 @@ impl AgentInterface for Qwen {
             ("QWEN_CODE_SUPPRESS_YOLO_WARNING", "1"),
             ("QWEN_USAGE_STATISTICS_ENABLED", "false"),
         ];
-        let guard = if request.prompt.trim_start().starts_with('/') {
-            SLASH_GUARD
-        } else {
-            ""
-        };
         Ok(Invocation {
-            program: request.program.to_owned(),
-            arguments: arguments.into_iter().map(str::to_owned).collect(),
             environment: variables(&environment),
-            stdin: [guard, request.prompt].concat().into_bytes(),
-            private_files: Vec::new(),
-            result_file: None,
-            stop_signal: StopSignal::Terminate,
+            ..Invocation::new(request.program, arguments, without_command(request.prompt))
         })
     }
 
