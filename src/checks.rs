@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
 use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use crate::planner::{self, RunPlan};
 use crate::process::shutdown::Shutdown;
 use crate::process::supervise::{Act, Observer, Process, supervise};
 use crate::process::watchdog::{Activity, Limits};
+use crate::redact::{Masked, Redactor};
 
 /// How much of a failing check's last output becomes evidence.
 const TAIL_BYTES: usize = 2000;
@@ -27,6 +29,7 @@ pub async fn carry_out(
     plan: &RunPlan,
     marker: &str,
     log: &Path,
+    redactor: &Redactor,
     shutdown: &mut Shutdown,
 ) -> (Vec<Check>, Option<StopReason>) {
     let environment = environment(plan);
@@ -38,7 +41,7 @@ pub async fn carry_out(
     };
     let mut checks = Vec::new();
     for command in &plan.task.verify {
-        let mut tail = Tail::new(log, command);
+        let mut tail = Tail::new(log, command, redactor);
         let process = Process {
             program: Path::new("/bin/sh"),
             arguments: &["-c".to_owned(), command.clone()],
@@ -49,7 +52,7 @@ pub async fn carry_out(
             marker,
         };
         let end = supervise(&process, limits, &mut tail, shutdown).await;
-        let failure = failure(&end, &tail.text());
+        let failure = failure(&end, &tail.finish());
         let failed = failure.is_some();
         checks.push(Check {
             command: command.clone(),
@@ -91,12 +94,14 @@ fn failure(end: &ProcessEnd, output: &str) -> Option<String> {
 }
 
 /// Keeps the end of what a check prints, and all of it in the log.
-struct Tail {
+struct Tail<'a> {
+    redactor: &'a Redactor,
+    masked: Masked,
     bytes: Vec<u8>,
     log: Option<File>,
 }
 
-impl fmt::Debug for Tail {
+impl fmt::Debug for Tail<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Tail")
@@ -105,18 +110,25 @@ impl fmt::Debug for Tail {
     }
 }
 
-impl Tail {
-    fn new(log: &Path, command: &str) -> Self {
-        let log = File::options().append(true).create(true).open(log);
+impl<'a> Tail<'a> {
+    fn new(log: &Path, command: &str, redactor: &'a Redactor) -> Self {
+        let log = File::options()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(log);
+        let masked = Masked::default();
         let mut tail = Self {
+            redactor,
+            masked,
             bytes: Vec::new(),
             log: log.ok(),
         };
-        tail.keep(format!("$ {command}\n").as_bytes());
+        tail.write(redactor.text(&format!("$ {command}\n")).as_bytes());
         tail
     }
 
-    fn keep(&mut self, bytes: &[u8]) {
+    fn write(&mut self, bytes: &[u8]) {
         // The log is for reading along; the check's result does not depend on it.
         if let Some(Err(error)) = self.log.as_mut().map(|log| log.write_all(bytes)) {
             tracing::warn!(%error, "cannot write the checks' log");
@@ -124,18 +136,28 @@ impl Tail {
         }
     }
 
-    fn text(&self) -> String {
+    fn keep(&mut self, clean: &[u8]) {
+        self.write(clean);
+        self.bytes
+            .extend_from_slice(&clean[clean.len().saturating_sub(TAIL_BYTES)..]);
+        let excess = self.bytes.len().saturating_sub(TAIL_BYTES);
+        self.bytes.drain(..excess);
+    }
+
+    /// The end of what was printed.
+    fn finish(mut self) -> String {
+        let mut rest = Vec::new();
+        self.masked.finish(self.redactor, &mut rest);
+        self.keep(&rest);
         text::sanitize(&String::from_utf8_lossy(&self.bytes))
     }
 }
 
-impl Observer for Tail {
+impl Observer for Tail<'_> {
     fn printed(&mut self, _stream: Stream, bytes: &[u8], _elapsed: Duration) -> Activity {
-        self.keep(bytes);
-        self.bytes
-            .extend_from_slice(&bytes[bytes.len().saturating_sub(TAIL_BYTES)..]);
-        let excess = self.bytes.len().saturating_sub(TAIL_BYTES);
-        self.bytes.drain(..excess);
+        let mut clean = Vec::with_capacity(bytes.len());
+        self.masked.push(self.redactor, bytes, &mut clean);
+        self.keep(&clean);
         Activity::Output
     }
 

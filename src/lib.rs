@@ -28,6 +28,7 @@
 //! | 1 | [`agents`] | the backends: a request becomes an invocation, bytes become a report |
 //! | 1 | [`process`] | one process tree under limits; the only room that spawns |
 //! | 1 | [`git`] | the git commands we use; whose commit it is |
+//! | 1 | [`redact`] | secrets out of byte streams |
 //! | 1 | [`store`] | what runs leave on disk: records, logs, the outbox |
 //! | 1 | [`notify`] | the wording of notifications, and ntfy |
 //! | 2 | [`planner`] | settings become a plan; a plan becomes one start |
@@ -68,6 +69,7 @@ pub mod git;
 pub mod notify;
 pub mod process;
 pub mod prompt;
+pub mod redact;
 pub mod store;
 
 pub mod checks;

@@ -23,6 +23,7 @@ use crate::model::message::Message;
 use crate::model::process_end::{ProcessEnd, Stream};
 use crate::model::record::{CommitRecord, Evidence, EvidenceSource, NotificationState, Record};
 use crate::model::report::{AgentError, AgentReport, ErrorClass};
+use crate::model::task::Overlap;
 use crate::model::verdict::{self, Check, Verdict};
 use crate::occupancy::{self, Hold};
 use crate::planner::{self, Place, Prepared, RunPlan};
@@ -31,6 +32,7 @@ use crate::process::identity;
 use crate::process::shutdown::Shutdown;
 use crate::process::supervise::{Act, Observer, Process, supervise};
 use crate::process::watchdog::Activity;
+use crate::redact::{Masked, Redactor};
 use crate::store::StoreError;
 use crate::store::capped_log::{CappedLog, LogCaps, LogEnd};
 use crate::store::event_log::EventLog;
@@ -80,18 +82,24 @@ pub async fn run(plan: &RunPlan, services: &mut Services<'_>) -> Result<Record, 
     let folder = RunFolder::create(services.layout, &plan.task.name, &plan.agent, start)?;
     (services.begun)(&folder);
     tracing::info!(run = %folder.run(), "run begins");
+    let redactor = Redactor::new(plan.secrets.iter().map(String::as_str));
     let mut record = opening(plan, folder.run(), start);
     let announce = services.announce.filter(|_| plan.task.notify);
     if announce.is_some() {
         // Whoever finds the run without its runner knows from this that it is to be told.
         record.notification.state = NotificationState::Pending;
     }
+    if plan.task.overlap == Overlap::Wait {
+        // It may wait long, and a run that has begun has a record.
+        folder.begin(&record)?;
+    }
     let story = match occupancy::hold(plan, services.shutdown).await {
-        Hold::Ours(_lock) => tell(plan, services, &folder, &mut record).await?,
+        Hold::Ours(_lock) => tell(plan, services, &folder, &redactor, &mut record).await?,
         Hold::Refused(verdict) => unstarted(verdict),
     };
     let now = services.clock.now();
     close(&mut record, plan, &story, now);
+    mask(&mut record, &redactor);
     tell_by_outbox(&mut record, announce, services.layout, folder.run(), now)?;
     tracing::info!(outcome = %record.outcome, error = record.error, "run ended");
     folder.finish(&record)?;
@@ -134,6 +142,7 @@ async fn tell(
     plan: &RunPlan,
     services: &mut Services<'_>,
     folder: &RunFolder,
+    redactor: &Redactor,
     record: &mut Record,
 ) -> Result<Story, StoreError> {
     let git = Git::new(&plan.inherited, &plan.repository).ignoring(services.layout.root());
@@ -162,7 +171,7 @@ async fn tell(
     };
     let before = before.ok().flatten();
     describe_start(record, &prepared, before.as_ref());
-    folder.write_prompt(&prepared.prompt)?;
+    folder.write_prompt(&redactor.text(&prepared.prompt))?;
     folder.create_private_directory()?;
     folder.begin(record)?;
     if let Err(reason) = planner::write_private_files(&prepared.invocation) {
@@ -170,7 +179,7 @@ async fn tell(
     }
 
     let (now, caps) = (services.clock.now(), services.caps);
-    let mut listener = Listener::new(plan, folder, caps, now, services.spectator)?;
+    let mut listener = Listener::new(plan, folder, caps, now, services.spectator, redactor)?;
     let process = Process {
         program: &prepared.invocation.program,
         arguments: &prepared.invocation.arguments,
@@ -197,7 +206,7 @@ async fn tell(
     let change = compare(&git, before.as_ref(), &mark, plan, &mut notes);
     let mut checks = Vec::new();
     if verdict::wants_checks(&end, &report, change.as_ref(), plan.policy()) {
-        checks = carry_out_checks(plan, folder, services, &mut end).await;
+        checks = carry_out_checks(plan, folder, services, redactor, &mut end).await;
     }
     let verdict = verdict::conclude(&end, &report, change.as_ref(), &checks, plan.policy());
     Ok(Story {
@@ -346,6 +355,7 @@ async fn carry_out_checks(
     plan: &RunPlan,
     folder: &RunFolder,
     services: &mut Services<'_>,
+    redactor: &Redactor,
     end: &mut ProcessEnd,
 ) -> Vec<Check> {
     let marker = marker(folder.run(), std::process::id());
@@ -353,11 +363,28 @@ async fn carry_out_checks(
         plan,
         &marker,
         &folder.directory().checks(),
+        redactor,
         services.shutdown,
     )
     .await;
     end.stopped = end.stopped.or(stopped);
     checks
+}
+
+/// Takes secrets out of the texts of a record that did not come through the agent's output.
+fn mask(record: &mut Record, redactor: &Redactor) {
+    let facts = record
+        .evidence
+        .iter_mut()
+        .map(|evidence| &mut evidence.fact);
+    let subjects = record.commits.iter_mut().map(|commit| &mut commit.subject);
+    for text in facts
+        .chain(subjects)
+        .chain(&mut record.error)
+        .chain(&mut record.last_message)
+    {
+        *text = redactor.text(text);
+    }
 }
 
 /// Completes the record from the whole story.
@@ -443,6 +470,10 @@ fn commit_record(commit: &Commit) -> CommitRecord {
 
 /// Hears the agent: keeps every byte, reads the events, and tells the watchdog what they mean.
 struct Listener<'a> {
+    redactor: &'a Redactor,
+    /// Standard output and standard error on their way through the redactor.
+    masked: [Masked; 2],
+    clean: Vec<u8>,
     transcript: CappedLog,
     stdout: CappedLog,
     event_log: EventLog,
@@ -468,8 +499,12 @@ impl<'a> Listener<'a> {
         caps: LogCaps,
         start: DateTime<Utc>,
         spectator: &'a mut dyn Spectator,
+        redactor: &'a Redactor,
     ) -> Result<Self, StoreError> {
         Ok(Self {
+            redactor,
+            masked: [Masked::default(), Masked::default()],
+            clean: Vec::new(),
             transcript: folder.transcript(caps)?,
             stdout: folder.stdout(caps)?,
             event_log: folder.events(caps.head)?,
@@ -497,11 +532,37 @@ impl<'a> Listener<'a> {
         }
     }
 
+    /// Takes bytes without secrets: keeps them, shows them, reads them.
+    fn take(&mut self, stream: Stream, bytes: &[u8], elapsed: Duration) -> Activity {
+        self.transcript.write(bytes);
+        if stream == Stream::Stdout {
+            self.stdout.write(bytes);
+        }
+        self.spectator.printed(bytes);
+        self.events.clear();
+        self.parser.feed(stream, bytes, &mut self.events);
+        let time = self.at(elapsed);
+        for event in &self.events {
+            self.event_log.event(time, event);
+        }
+        self.event_log.flush();
+        self.spectator.happened(&self.events, elapsed);
+        match self.events.last() {
+            None => Activity::Output,
+            Some(event) => self.waiting_until(event, elapsed),
+        }
+    }
+
     fn finish(
-        self,
+        mut self,
         end: &ProcessEnd,
         result_file: Option<&str>,
     ) -> (AgentReport, u64, Vec<Evidence>) {
+        for (masked, stream) in [(0, Stream::Stdout), (1, Stream::Stderr)] {
+            let mut rest = Vec::new();
+            self.masked[masked].finish(self.redactor, &mut rest);
+            self.take(stream, &rest, end.elapsed);
+        }
         let report = self.parser.finish(&AgentExit {
             code: end.exit_code(),
             result_file,
@@ -525,23 +586,16 @@ impl<'a> Listener<'a> {
 
 impl Observer for Listener<'_> {
     fn printed(&mut self, stream: Stream, bytes: &[u8], elapsed: Duration) -> Activity {
-        self.transcript.write(bytes);
-        if stream == Stream::Stdout {
-            self.stdout.write(bytes);
-        }
-        self.spectator.printed(bytes);
-        self.events.clear();
-        self.parser.feed(stream, bytes, &mut self.events);
-        let time = self.at(elapsed);
-        for event in &self.events {
-            self.event_log.event(time, event);
-        }
-        self.event_log.flush();
-        self.spectator.happened(&self.events, elapsed);
-        match self.events.last() {
-            None => Activity::Output,
-            Some(event) => self.waiting_until(event, elapsed),
-        }
+        let masked = match stream {
+            Stream::Stdout => 0,
+            Stream::Stderr => 1,
+        };
+        let mut clean = std::mem::take(&mut self.clean);
+        clean.clear();
+        self.masked[masked].push(self.redactor, bytes, &mut clean);
+        let activity = self.take(stream, &clean, elapsed);
+        self.clean = clean;
+        activity
     }
 
     fn acted(&mut self, act: Act, elapsed: Duration) {

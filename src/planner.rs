@@ -57,6 +57,8 @@ pub struct RunPlan {
     pub limits: Limits,
     /// Who commits, where the repository does not say.
     pub identity: Identity,
+    /// What must not be written anywhere; see [`secrets`].
+    pub secrets: Vec<String>,
     /// The run that this one repeats or continues.
     pub previous_run: Option<String>,
     /// What happened before this run was chosen, for its record.
@@ -234,14 +236,8 @@ fn environment(
 /// Endings of the names of variables that hold secrets.
 const SECRET_ENDINGS: [&str; 4] = ["_TOKEN", "_KEY", "_SECRET", "_PASSWORD"];
 
-/// Variables of the runner itself that hold secrets or would mislead an agent.
-const WITHHELD: [&str; 5] = [
-    "GITHUB_TOKEN",
-    "GH_TOKEN",
-    "DATABASE_URL",
-    "OLDPWD",
-    "CLAUDECODE",
-];
+/// Further variables that would mislead an agent, or hold secrets in part.
+const WITHHELD: [&str; 3] = ["DATABASE_URL", "OLDPWD", "CLAUDECODE"];
 
 /// The part of the runner's environment that an agent, or a check of a task, may see.
 pub fn inheritable(
@@ -261,7 +257,36 @@ pub fn inheritable(
         .collect()
 }
 
+/// The values that must not be written anywhere: those of inherited and configured variables whose
+/// names or contents are secret, and `others`.
+pub fn secrets(
+    inherited: &BTreeMap<OsString, OsString>,
+    set: &BTreeMap<String, String>,
+    others: impl IntoIterator<Item = String>,
+) -> Vec<String> {
+    let set = set
+        .iter()
+        .map(|(name, value)| (OsStr::new(name), OsStr::new(value)));
+    let inherited = inherited
+        .iter()
+        .map(|(name, value)| (name.as_os_str(), value.as_os_str()));
+    inherited
+        .chain(set)
+        .filter(|(name, value)| is_secret(name, value))
+        .filter_map(|(_, value)| value.to_str().map(str::to_owned))
+        .chain(others)
+        .collect()
+}
+
 fn is_withheld(name: &OsStr, value: &OsStr) -> bool {
+    let upper = name.to_ascii_uppercase();
+    let upper = upper.as_bytes();
+    is_secret(name, value)
+        || WITHHELD.iter().any(|withheld| upper == withheld.as_bytes())
+        || upper.starts_with(b"AGENT_RUNNER_")
+}
+
+fn is_secret(name: &OsStr, value: &OsStr) -> bool {
     let upper = name.to_ascii_uppercase();
     let upper = upper.as_bytes();
     let database = |scheme: &str| {
@@ -271,8 +296,6 @@ fn is_withheld(name: &OsStr, value: &OsStr) -> bool {
     SECRET_ENDINGS
         .iter()
         .any(|ending| upper.ends_with(ending.as_bytes()))
-        || WITHHELD.iter().any(|withheld| upper == withheld.as_bytes())
-        || upper.starts_with(b"AGENT_RUNNER_")
         || database("postgres://")
         || database("postgresql://")
         || database("mysql://")

@@ -27,7 +27,7 @@ use crate::model::text;
 use crate::notify::ntfy::{Credentials, Ntfy};
 use crate::notify::wording;
 use crate::orchestrator::Announce;
-use crate::planner::{RunPlan, chain};
+use crate::planner::{self, RunPlan, chain};
 use crate::process::watchdog::Limits;
 use crate::recovery;
 use crate::store::capped_log::LogCaps;
@@ -163,9 +163,32 @@ pub(crate) fn plan(
     task: &TaskSettings,
 ) -> Result<RunPlan, CliError> {
     let runner = &settings.runner;
+    let takes_no_model = agent
+        .command
+        .as_ref()
+        .is_some_and(|own| own.model_flag.is_none());
+    if takes_no_model && agent.model.is_some() {
+        return Err(
+            CliError::usage(format!("the agent `{}` takes no model", agent.name))
+                .hint("name the flag for it as `model_flag` in its table of config.toml"),
+        );
+    }
     let exposed = |(name, value): (&String, &config::settings::Secret)| {
         (name.clone(), value.expose().to_owned())
     };
+    let inherited = inherited(&world.environment, settings);
+    let set_environment = agent.environment.value.iter().map(exposed).collect();
+    let ntfy = settings
+        .ntfy
+        .credentials
+        .iter()
+        .map(|known| match &known.value {
+            NtfyCredentials::Token(secret)
+            | NtfyCredentials::User {
+                password: secret, ..
+            } => secret.expose().to_owned(),
+        });
+    let secrets = planner::secrets(&inherited, &set_environment, ntfy);
     Ok(RunPlan {
         task: task.task.clone(),
         agent: agent.name.clone(),
@@ -174,9 +197,9 @@ pub(crate) fn plan(
         model: agent.model.as_ref().map(|model| model.value.clone()),
         effort: agent.effort.as_ref().map(|effort| effort.value.clone()),
         arguments: agent.arguments.value.clone(),
-        set_environment: agent.environment.value.iter().map(exposed).collect(),
+        set_environment,
         pass_environment: agent.pass_environment.value.clone(),
-        inherited: inherited(&world.environment, settings),
+        inherited,
         repository: runner.repo_root.value.clone(),
         prompts_directory: runner.prompts_dir.value.clone(),
         debug_prompt: None,
@@ -190,6 +213,7 @@ pub(crate) fn plan(
             name: settings.git.name.value.clone(),
             email: settings.git.email.value.clone(),
         },
+        secrets,
         previous_run: None,
         notes: Vec::new(),
     })

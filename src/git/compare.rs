@@ -8,7 +8,7 @@ use chrono::DateTime;
 use glob::{MatchOptions, Pattern};
 
 use crate::git::history::{Facts, Numbers};
-use crate::git::reflog::{Entry, Log};
+use crate::git::reflog::{Entry, Log, Run};
 use crate::git::snapshot::{Snapshot, Status};
 use crate::git::standing::{Case, replaced};
 use crate::git::{Git, GitError};
@@ -42,8 +42,12 @@ impl Git {
     ) -> Result<RepositoryChange, GitError> {
         let allowed = parse_paths(paths)?;
         let after = self.status(&before.place)?;
-        let entries = self.entries_since(&before.place, &before.logs, before.start)?;
-        let (appeared, attribution) = self.appeared(before, &after, &entries, run_mark)?;
+        let run = Run {
+            mark: run_mark,
+            start: before.start,
+        };
+        let entries = self.entries(&before.place, run)?;
+        let (appeared, attribution) = self.appeared(before, &after, &entries, run)?;
 
         let ids: Vec<&str> = appeared
             .iter()
@@ -80,9 +84,9 @@ impl Git {
         before: &Snapshot,
         after: &Status,
         entries: &[Entry],
-        run_mark: &str,
+        run: Run<'_>,
     ) -> Result<(Vec<(Facts, Standing)>, Attribution), GitError> {
-        let mut candidates = candidates(entries, run_mark);
+        let mut candidates = candidates(entries, run);
         let stayed = before.status.branch == after.branch;
         if stayed && before.status.head == after.head && candidates.is_empty() {
             return Ok((Vec::new(), Attribution::Reflog));
@@ -99,7 +103,7 @@ impl Git {
         };
 
         let fetch_heads = fetch_heads(&before.place.directory);
-        let mut case = Case::new(run_mark, before.start, entries, &on_branch, &fetch_heads);
+        let mut case = Case::new(run, entries, &on_branch, &fetch_heads);
         let mut attribution = Attribution::Reflog;
         if !case.explains_the_tip() {
             attribution = Attribution::Range;
@@ -110,11 +114,11 @@ impl Git {
         }
         let standings = on_branch.iter().map(|facts| case.standing(facts));
         let mut appeared: Vec<_> = on_branch.iter().cloned().zip(standings).collect();
-        if appeared
-            .iter()
-            .any(|(_, standing)| *standing == Standing::Own)
+        let is_own = |(_, standing): &(Facts, Standing)| *standing == Standing::Own;
+        if let Some(tip) = &tip
+            && appeared.iter().any(is_own)
         {
-            let gone = self.gone(before, tip.as_deref(), entries, &case)?;
+            let gone = self.gone(before, tip, entries, &case)?;
             tell_amended(&mut appeared, &gone);
         }
         bound_foreign(&mut appeared);
@@ -131,25 +135,34 @@ impl Git {
     fn gone(
         &self,
         before: &Snapshot,
-        tip: Option<&str>,
+        tip: &str,
         entries: &[Entry],
         case: &Case<'_>,
     ) -> Result<Vec<Facts>, GitError> {
-        let mut gone = match (&before.status.head, tip) {
-            (Some(head), Some(tip)) if !case.continues(head) => {
-                self.walk(&[head, &format!("^{tip}")], MAX_LISTED_FOREIGN)?
-            }
-            _ => Vec::new(),
-        };
+        let head = before.status.head.as_deref();
+        let left_behind = head.filter(|head| !case.continues(head));
+        let mut gone = self.not_reached(left_behind.as_slice(), tip)?;
+
         let log = before.status.branch.clone().map_or(Log::Head, Log::Branch);
-        let put: Vec<&str> = entries
+        let put_there: Vec<&str> = entries
             .iter()
-            .filter(|entry| entry.log == log && !case.is_on_branch(&entry.new))
+            .filter(|entry| entry.log == log)
             .map(|entry| entry.new.as_str())
+            .filter(|id| Some(*id) != head && !case.is_on_branch(id))
             .collect();
-        let put = self.look_up(&put)?;
-        gone.extend(put.into_iter().filter(|facts| case.others_made(facts)));
+        let mut put_there = self.not_reached(&put_there, tip)?;
+        put_there.retain(|facts| case.others_made(facts));
+        gone.append(&mut put_there);
         Ok(gone)
+    }
+
+    /// The commits of these histories that `tip` does not have.
+    fn not_reached(&self, revisions: &[&str], tip: &str) -> Result<Vec<Facts>, GitError> {
+        if revisions.is_empty() {
+            return Ok(Vec::new());
+        }
+        let excluded = format!("^{tip}");
+        self.walk(&[revisions, &[&excluded]].concat(), MAX_LISTED_FOREIGN)
     }
 
     /// The run's own commits that are not on the branch where it began. Those that no branch has
@@ -172,11 +185,11 @@ impl Git {
 }
 
 /// The commits that entries of the run lead to, in order of time.
-fn candidates<'a>(entries: &'a [Entry], run_mark: &str) -> Vec<&'a str> {
+fn candidates<'a>(entries: &'a [Entry], run: Run<'_>) -> Vec<&'a str> {
     let mut seen = HashSet::new();
     entries
         .iter()
-        .filter(|entry| entry.run.as_deref() == Some(run_mark))
+        .filter(|entry| run.wrote(entry))
         .filter(|entry| entry.log != Log::Remote && entry.old != entry.new)
         .map(|entry| entry.new.as_str())
         .filter(|id| seen.insert(*id))

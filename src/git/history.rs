@@ -93,7 +93,6 @@ impl Git {
             "-r",
             "-c",
             "--root",
-            "--always",
             "--raw",
             "--numstat",
             "--no-renames",

@@ -2,6 +2,7 @@
 //!
 //! [`Git`] is one repository as our own commands see it: it builds their environment, and the
 //! agent's. [`Git::snapshot`] before a run and [`Git::compare`] after it tell what the run did
+//! ([`crate::model::change`]); [`Git::apply_patches`] commits diffs, all or none. Talking to remote
 //! repositories is not done here.
 //!
 //! Needs git 2.31 (`GIT_CONFIG_COUNT`, `--path-format`).

@@ -1,4 +1,4 @@
-//! What git noted of every movement of HEAD and the branches since a snapshot.
+//! What git noted of every movement of HEAD and the branches since a run began.
 //!
 //! git writes `GIT_REFLOG_ACTION` of its environment into each entry. Three entries of a run with
 //! the mark `7`, of a commit, a fast-forward and a person's commit (object names shortened, a tab
@@ -14,7 +14,7 @@
 //! line (or `Merge made by …`). That is how a commit that was made is told from one that was
 //! pulled, checked out or reset to.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -54,6 +54,8 @@ pub(super) struct Entry {
     pub run: Option<String>,
     /// What is told after the action; `None` where there is but an action.
     pub text: Option<String>,
+    /// Whether a remote repository's branch moved because it was pushed to.
+    pub is_push: bool,
 }
 
 impl Entry {
@@ -77,72 +79,65 @@ impl Entry {
             time,
             run: run.map(str::to_owned),
             text,
+            is_push: message == "update by push",
         }
     }
 
-    /// Whether git made the commit when it wrote this entry.
+    /// Whether git made the commit, which is the new one, when it wrote this entry.
     pub(super) fn made(&self, commit: &Facts) -> bool {
-        self.new == commit.id
-            && self.text.as_ref().is_some_and(|text| {
-                *text == commit.first_line
-                    || (commit.parents.len() > 1 && text.starts_with("Merge made by"))
-            })
+        self.text.as_ref().is_some_and(|text| {
+            *text == commit.first_line
+                || (commit.parents.len() > 1 && text.starts_with("Merge made by"))
+        })
     }
 
     /// Whether the entry tells that commits came from a remote repository.
     pub(super) fn is_fetch(&self) -> bool {
-        self.log == Log::Remote && self.text.as_deref() != Some("update by push")
+        self.log == Log::Remote && !self.is_push
     }
 }
 
-/// How far each log was written at a snapshot.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Positions(BTreeMap<PathBuf, Position>);
+/// Entries this much older than the run are read, too, should the clock have been set back.
+const CLOCK_SLACK_SECONDS: i64 = 60;
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-struct Position {
-    inode: u64,
-    length: u64,
+/// The run in question.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Run<'a> {
+    pub mark: &'a str,
+    /// When it began, in seconds since 1970.
+    pub start: i64,
 }
 
-/// Notes how far each log is written.
-pub(super) fn positions(place: &Place) -> Result<Positions, GitError> {
-    let mut positions = BTreeMap::new();
-    for (path, _) in log_files(place)? {
-        if let Some(position) = position(&path)? {
-            positions.insert(path, position);
-        }
+impl Run<'_> {
+    /// Whether git wrote the entry in the run's environment.
+    pub(super) fn wrote(self, entry: &Entry) -> bool {
+        entry.run.as_deref() == Some(self.mark)
     }
-    Ok(Positions(positions))
+
+    fn earliest(self) -> i64 {
+        self.start - CLOCK_SLACK_SECONDS
+    }
 }
 
 impl Git {
-    /// The entries written after `positions` were noted, in order of time.
-    ///
-    /// A log that was written anew meanwhile (`git gc` does so) gives all its entries since
-    /// `start`.
-    pub(super) fn entries_since(
-        &self,
-        place: &Place,
-        positions: &Positions,
-        start: i64,
-    ) -> Result<Vec<Entry>, GitError> {
-        let mut entries = if place.common_directory.join("reftable").is_dir() {
-            self.reftable_entries(start)?
+    /// The entries of all logs since the run began, in order of time, and all that the run wrote:
+    /// by `GIT_COMMITTER_DATE` an agent can give them any time.
+    pub(super) fn entries(&self, place: &Place, run: Run<'_>) -> Result<Vec<Entry>, GitError> {
+        let mut entries = Vec::new();
+        if place.common_directory.join("reftable").is_dir() {
+            entries = self.reftable_entries()?;
         } else {
-            let mut entries = Vec::new();
             for (path, log) in log_files(place)? {
-                let before = positions.0.get(&path).copied();
-                entries.extend(read_log(&path, &log, before, start)?);
+                entries.extend(read_log(&path, &log, run)?);
             }
-            entries
-        };
+        }
+        entries.retain(|entry| entry.time >= run.earliest() || run.wrote(entry));
         entries.sort_by_key(|entry| entry.time);
         Ok(entries)
     }
 
     /// With refs in the reftable format the logs are in there, too, and only git can read them.
-    fn reftable_entries(&self, start: i64) -> Result<Vec<Entry>, GitError> {
+    fn reftable_entries(&self) -> Result<Vec<Entry>, GitError> {
         let arguments = [
             "log",
             "-g",
@@ -177,7 +172,7 @@ impl Git {
                 continue;
             };
             let time = time.split(' ').next().and_then(|time| time.parse().ok());
-            if let Some(time) = time.filter(|time| *time >= start) {
+            if let Some(time) = time {
                 let message = lines.next().unwrap_or_default();
                 entries.push(Entry::new(log, old, new, time, message));
             }
@@ -225,16 +220,6 @@ fn list(directory: &Path) -> Result<Vec<PathBuf>, GitError> {
     read().or_else(|error| absent(directory, error))
 }
 
-fn position(path: &Path) -> Result<Option<Position>, GitError> {
-    match fs::metadata(path) {
-        Ok(metadata) => Ok(Some(Position {
-            inode: metadata.ino(),
-            length: metadata.len(),
-        })),
-        Err(error) => absent(path, error),
-    }
-}
-
 /// What is not there says nothing; what is there and cannot be read is an error.
 fn absent<T: Default>(path: &Path, error: io::Error) -> Result<T, GitError> {
     if error.kind() == io::ErrorKind::NotFound {
@@ -246,31 +231,18 @@ fn absent<T: Default>(path: &Path, error: io::Error) -> Result<T, GitError> {
     })
 }
 
-fn read_log(
-    path: &Path,
-    log: &Log,
-    before: Option<Position>,
-    start: i64,
-) -> Result<Vec<Entry>, GitError> {
-    let now = position(path)?;
-    if now.is_none() || now == before {
-        return Ok(Vec::new());
-    }
-    let bytes = fs::read(path).or_else(|error| absent(path, error))?;
-    let known = before
-        .filter(|before| now.is_some_and(|now| now.inode == before.inode))
-        .and_then(|before| usize::try_from(before.length).ok())
-        .filter(|length| *length == 0 || bytes.get(length - 1) == Some(&b'\n'));
-    let (fresh, start) = match known {
-        Some(length) => (bytes.get(length..).unwrap_or_default(), i64::MIN),
-        None => (bytes.as_slice(), start),
+fn read_log(path: &Path, log: &Log, run: Run<'_>) -> Result<Vec<Entry>, GitError> {
+    let read = || -> io::Result<Vec<u8>> {
+        // Most branches have not moved for long.
+        if fs::metadata(path)?.mtime() < run.earliest() {
+            return Ok(Vec::new());
+        }
+        fs::read(path)
     };
-    let text = String::from_utf8_lossy(fresh);
-    Ok(text
-        .split_inclusive('\n')
-        .filter_map(|line| parse_line(log, line))
-        .filter(|entry| entry.time >= start)
-        .collect())
+    let bytes = read().or_else(|error| absent(path, error))?;
+    let text = String::from_utf8_lossy(&bytes);
+    let lines = text.split_inclusive('\n');
+    Ok(lines.filter_map(|line| parse_line(log, line)).collect())
 }
 
 /// Reads `old new name <email> time zone`, a tab and a message. A line without its end is still

@@ -1,5 +1,4 @@
-//! What a repository is like at one moment: where HEAD is, what is not committed, how far the
-//! reflogs go.
+//! What a repository is like at one moment: where HEAD is, and what is not committed.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -11,7 +10,6 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, Utc};
 
 use crate::git::environment::Identity;
-use crate::git::reflog::{self, Positions};
 use crate::git::{Git, GitError};
 
 /// A repository before a run.
@@ -19,7 +17,6 @@ use crate::git::{Git, GitError};
 pub struct Snapshot {
     pub(super) place: Place,
     pub(super) status: Status,
-    pub(super) logs: Positions,
     /// When it was taken, in seconds since 1970.
     pub(super) start: i64,
     name: Option<String>,
@@ -128,7 +125,6 @@ impl Git {
         let identity = self.finish(&CONFIGURED_IDENTITY, identity)?.stdout;
         Ok(Snapshot {
             status: self.parse_status(&place, &status)?,
-            logs: reflog::positions(&place)?,
             start: start.timestamp(),
             name: setting(&identity, "user.name"),
             email: setting(&identity, "user.email"),

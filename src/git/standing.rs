@@ -8,13 +8,12 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::git::history::{Facts, Graph, reach};
-use crate::git::reflog::{Entry, Log};
+use crate::git::reflog::{Entry, Log, Run};
 use crate::model::change::Standing;
 
 /// What is known of one run's time.
 pub(super) struct Case<'a> {
-    run_mark: &'a str,
-    start: i64,
+    run: Run<'a>,
     entries: HashMap<&'a str, Vec<&'a Entry>>,
     graph: Graph<'a>,
     tip: Option<&'a Facts>,
@@ -34,8 +33,7 @@ impl<'a> Case<'a> {
     /// `on_branch` are the commits that appeared on the branch where the run began, its tip last;
     /// `fetch_heads` is what git fetched last.
     pub(super) fn new(
-        run_mark: &'a str,
-        start: i64,
+        run: Run<'a>,
         entries: &'a [Entry],
         on_branch: &'a [Facts],
         fetch_heads: &[String],
@@ -53,7 +51,7 @@ impl<'a> Case<'a> {
             .collect();
         let brought = entries
             .iter()
-            .filter(|entry| entry.log != Log::Remote && entry.run.as_deref() == Some(run_mark))
+            .filter(|entry| entry.log != Log::Remote && run.wrote(entry))
             .flat_map(|entry| {
                 let there_before = reach(&graph, &entry.old);
                 let mut brought = reach(&graph, &entry.new);
@@ -66,8 +64,7 @@ impl<'a> Case<'a> {
             by_commit.entry(&entry.new).or_default().push(entry);
         }
         Self {
-            run_mark,
-            start,
+            run,
             entries: by_commit,
             graph,
             tip: on_branch.last(),
@@ -128,7 +125,7 @@ impl<'a> Case<'a> {
             Maker::Untold if self.fetched.contains(commit.id.as_str()) => {
                 "it came by a fetch".to_owned()
             }
-            Maker::Untold if commit.committed < self.start => {
+            Maker::Untold if commit.committed < self.run.start => {
                 "it was there before the run".to_owned()
             }
             Maker::Untold if self.others_moved_to(commit) => {
@@ -149,7 +146,7 @@ impl<'a> Case<'a> {
     /// tell: `branch: Created from …` never carries a mark.)
     fn others_moved_to(&self, commit: &Facts) -> bool {
         self.entries(commit)
-            .any(|entry| entry.log == Log::Head && entry.run.as_deref() != Some(self.run_mark))
+            .any(|entry| entry.log == Log::Head && !self.run.wrote(entry))
     }
 
     fn maker(&self, commit: &Facts) -> Maker<'a> {
@@ -157,7 +154,7 @@ impl<'a> Case<'a> {
         let Some(first) = makers.clone().next() else {
             return Maker::Untold;
         };
-        if makers.any(|entry| entry.run.as_deref() == Some(self.run_mark)) {
+        if makers.any(|entry| self.run.wrote(entry)) {
             return Maker::ThisRun;
         }
         match &first.run {

@@ -363,8 +363,10 @@ struct Fields(Map<String, Value>);
 
 impl Fields {
     fn value(&mut self, key: &str) -> Option<Value> {
-        // Most that is missing is null, and an error costs more than the value.
-        self.0.remove(key).filter(|value| !value.is_null())
+        // Taken, not removed, which would rebuild the map for each field. Most that is missing is
+        // null, and an error costs more than the value.
+        let value = self.0.get_mut(key).map(Value::take);
+        value.filter(|value| !value.is_null())
     }
 
     fn take<T: DeserializeOwned>(&mut self, key: &str) -> Option<T> {

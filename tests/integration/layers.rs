@@ -12,6 +12,7 @@ const ROOMS: &[(&str, u32, &[&str])] = &[
     ("agents", 1, &[]),
     ("process", 1, &[]),
     ("git", 1, &["process"]),
+    ("redact", 1, &[]),
     ("store", 1, &[]),
     ("notify", 1, &[]),
     ("planner", 2, &[]),

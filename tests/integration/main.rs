@@ -19,4 +19,5 @@ mod real;
 mod records;
 mod recovery;
 mod runs;
+mod secrets;
 mod usage;

@@ -19,6 +19,11 @@ fn an_unknown_task_agent_or_flag_exits_2_and_starts_nothing() {
     }
     assert_snapshot!(env.run("cluade", "debug_hello_simple").stderr);
     assert_snapshot!(env.run("claude", "debug_hello_simpel").stderr);
+    let modelled = TestEnv::new()
+        .script("fake", "text", "echo hello")
+        .task("work", "");
+    let model = ["run", "--agent", "fake", "--task", "work", "--model", "x"];
+    assert_eq!(modelled.agent_runner(&model).code, Some(2));
     assert_eq!(env.agent_runner(&["run", "--agnet", "x"]).code, Some(2));
     assert_eq!(env.agent_runner(&["frobnicate"]).code, Some(2));
     assert!(!env.logs().exists());

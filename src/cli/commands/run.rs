@@ -141,7 +141,11 @@ pub(super) fn carry_out(
             last = Some(record.map_err(not_recorded)?);
         }
         let record = last.ok_or_else(|| CliError::usage("no agent was named"))?;
-        wiring::deliver(&world.ui, &layout, notifier.as_ref()).await;
+        tokio::select! {
+            () = wiring::deliver(&world.ui, &layout, notifier.as_ref()) => {}
+            // The run is over and recorded; what is not delivered waits in the outbox.
+            _ = shutdown.next() => {}
+        }
         Ok(as_on_disk(&layout, record))
     })
 }

@@ -248,13 +248,14 @@ fn a_commit_on_another_branch_is_elsewhere() {
     scene.agent(&["checkout", "-qb", "side/one"]);
     scene.agent_commits("a.txt");
     scene.agent_commits("b.txt");
+    scene.agent(&["commit", "-q", "--amend", "-m", "agent b.txt again"]);
     scene.agent(&["checkout", "-q", "main"]);
     let change = scene.change(&before);
     assert_eq!(
         told(&change),
         [
             "on side/one: agent a.txt +1/-0",
-            "on side/one: agent b.txt +1/-0"
+            "on side/one: agent b.txt again +1/-0"
         ]
     );
     assert_eq!(change.branch_after.as_deref(), Some("main"));
@@ -526,17 +527,91 @@ fn a_merge_counts_what_it_makes_different_from_both_sides() {
 
 #[test]
 fn work_of_a_linked_work_tree_is_own_even_when_tree_and_branch_are_gone() {
-    let scene = Scene::new();
+    let scene = with_remote();
     let before = scene.snapshot();
     scene.agent(&["worktree", "add", "-q", "../linked", "-b", "linked"]);
     scene.write("linked/a.txt", "a\n");
     scene.agent_in("linked", &["add", "."]);
     scene.agent_in("linked", &["commit", "-qm", "agent a.txt"]);
+    scene.agent_in("linked", &["push", "-q", "origin", "linked"]);
     assert_eq!(scene.told(&before), ["on linked: agent a.txt +1/-0"]);
     scene.agent(&["merge", "-q", "linked"]);
     scene.agent(&["worktree", "remove", "../linked"]);
-    scene.agent(&["branch", "-q", "-d", "linked"]);
+    scene.agent(&["branch", "-q", "-D", "linked"]);
     assert_eq!(scene.told(&before), ["own: agent a.txt +1/-0"]);
+}
+
+/// Makes a commit as a person without `git commit`, on top of HEAD.
+fn person_makes_commit(scene: &Scene) -> String {
+    scene.person(&[
+        "commit-tree",
+        "HEAD^{tree}",
+        "-p",
+        "HEAD",
+        "-m",
+        "by plumbing",
+    ])
+}
+
+#[test]
+fn what_the_agent_brings_is_not_its_own_when_head_had_it_before() {
+    let scene = Scene::new();
+    scene.person(&["branch", "side"]);
+    let before = scene.snapshot();
+    scene.person(&["checkout", "-q", "side"]);
+    let commit = person_makes_commit(&scene);
+    scene.person(&["update-ref", "HEAD", &commit]);
+    scene.person(&["checkout", "-q", "main"]);
+    scene.agent(&["merge", "-q", "side"]);
+    assert_eq!(
+        scene.told(&before),
+        [format!("{PERSON}: by plumbing +0/-0")]
+    );
+}
+
+#[test]
+fn what_the_agent_builds_on_is_not_its_own() {
+    let scene = Scene::new();
+    let before = scene.snapshot();
+    // No entry tells of this one.
+    let commit = person_makes_commit(&scene);
+    scene.write("work/.git/refs/heads/main", commit + "\n");
+    scene.agent_commits("a.txt");
+    assert_eq!(
+        scene.told(&before),
+        [
+            "foreign (no reflog entry tells who made it): by plumbing +0/-0",
+            "own: agent a.txt +1/-0"
+        ]
+    );
+}
+
+#[test]
+fn a_merge_into_a_branch_whose_tip_is_fresh_amends_nothing() {
+    let scene = Scene::new();
+    scene.person_commits("p.txt");
+    scene.person_commits("q.txt");
+    let before = scene.snapshot();
+    scene.agent(&["checkout", "-q", "-b", "side", "HEAD~2"]);
+    scene.agent_commits("a.txt");
+    scene.agent(&["checkout", "-q", "main"]);
+    scene.agent(&["merge", "-q", "--no-edit", "side"]);
+    assert_eq!(
+        scene.told(&before),
+        ["own: agent a.txt +1/-0", "own: Merge branch 'side' +0/-0"]
+    );
+}
+
+#[test]
+fn a_commit_dated_long_ago_is_still_the_runs() {
+    let scene = Scene::new();
+    let before = scene.snapshot();
+    scene.agent(&[
+        "-c",
+        "alias.x=!GIT_COMMITTER_DATE=2001-01-01T00:00:00Z git commit --allow-empty -qm old",
+        "x",
+    ]);
+    assert_eq!(scene.told(&before), ["own: old +0/-0"]);
 }
 
 #[test]
@@ -595,19 +670,24 @@ fn without_any_reflog_entry_the_range_counts_and_is_said() {
     scene.person(&["fetch", "-q"]);
     scene.person(&["reset", "-q", "--hard", "origin/main"]);
     scene.person_commits("x.txt");
+    let told_of = |why: &str| {
+        [
+            format!("foreign ({why}): colleague c.txt +1/-0"),
+            "own: person x.txt +1/-0".to_owned(),
+        ]
+    };
     let change = scene.change(&before);
     assert_eq!(change.attribution, Attribution::Range);
+    assert_eq!(told(&change), told_of("it came by a fetch"));
+    std::fs::remove_file(scene.path("work/.git/FETCH_HEAD")).unwrap();
     assert_eq!(
-        told(&change),
-        [
-            format!("{FETCHED}: colleague c.txt +1/-0"),
-            "own: person x.txt +1/-0".to_owned()
-        ]
+        scene.told(&before),
+        told_of("no reflog entry tells who made it")
     );
 }
 
 #[test]
-fn a_log_written_anew_during_the_run_is_read_by_time() {
+fn a_log_written_anew_during_the_run_is_read() {
     let scene = Scene::new();
     let before = scene.snapshot();
     scene.agent_commits("a.txt");

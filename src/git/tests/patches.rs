@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use crate::git::tests::support::{MARK, Scene, identity, told};
 use crate::git::{Applied, PatchError};
+use crate::model::change::Attribution;
 
 const ADD_LINE: &str = "\
 --- a/old.txt
@@ -95,7 +96,11 @@ fn later_blocks_see_what_earlier_ones_did() {
 #[test]
 fn a_diff_that_is_already_there_is_passed_over() {
     let scene = Scene::new();
-    apply(&scene, &[ADD_FILE]).unwrap();
+    let block = [ADD_FILE.to_owned()];
+    scene
+        .git()
+        .apply_patches(&block, "earlier", "an/earlier/run", &identity())
+        .unwrap();
     let before = scene.snapshot();
     let applied = apply(&scene, &[ADD_FILE]).unwrap();
     assert_eq!(applied.commit, None);
@@ -159,8 +164,12 @@ fn uncommitted_changes_in_the_way_are_kept() {
 #[test]
 fn a_file_that_was_only_touched_is_not_in_the_way() {
     let scene = Scene::new();
-    std::fs::remove_file(scene.path("work/old.txt")).unwrap();
-    scene.write("work/old.txt", "0\n1\n2\n3\n4\n5\n6\n7\n8\n9\n");
+    let file = std::fs::File::options()
+        .append(true)
+        .open(scene.path("work/old.txt"))
+        .unwrap();
+    file.set_modified(std::time::SystemTime::UNIX_EPOCH)
+        .unwrap();
     apply(&scene, &[ADD_LINE]).unwrap();
 }
 
@@ -172,6 +181,15 @@ fn a_locked_index_is_an_error_that_changes_nothing() {
     assert!(error.contains("index.lock': File exists"), "{error}");
     assert_eq!(scene.person(&["status", "-s"]), "");
     assert!(scene.path("work/.git/index.lock").exists());
+}
+
+#[test]
+fn when_the_branch_cannot_move_the_files_go_back() {
+    let scene = Scene::new();
+    scene.write("work/.git/refs/heads/main.lock", "");
+    let error = refused(&scene, &[ADD_LINE, ADD_FILE]);
+    assert!(error.starts_with("`git update-ref` failed: "), "{error}");
+    assert!(!scene.path("work/docs").exists());
 }
 
 #[test]
@@ -303,5 +321,7 @@ fn hooks_and_settings_of_the_repository_have_no_say() {
     std::fs::remove_dir_all(scene.path("work/.git/logs")).unwrap();
     let before = scene.snapshot();
     apply(&scene, &[&ADD_LINE.replace("+new", "+new  ")]).unwrap();
-    assert_eq!(scene.told(&before), ["own: apply them +1/-0"]);
+    let change = scene.change(&before);
+    assert_eq!(told(&change), ["own: apply them +1/-0"]);
+    assert_eq!(change.attribution, Attribution::Reflog);
 }

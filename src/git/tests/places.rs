@@ -68,7 +68,7 @@ fn variables_that_point_elsewhere_are_not_heeded() {
         ("GIT_INDEX_FILE", "/nowhere/index"),
         ("GIT_OBJECT_DIRECTORY", "/nowhere"),
         ("GIT_NAMESPACE", "x"),
-        ("GIT_CONFIG_PARAMETERS", "'core.bare'='true'"),
+        ("GIT_CONFIG_PARAMETERS", "'user.name'='Nobody'"),
         ("GIT_TRACE", "1"),
         ("LC_ALL", "de_DE.UTF-8"),
     ] {
@@ -77,6 +77,7 @@ fn variables_that_point_elsewhere_are_not_heeded() {
     let git = scene.git();
     scene.environment = clean;
     let before = git.snapshot(start()).unwrap();
+    assert_eq!(before.identity(&identity()).name, "Pat");
     scene.agent_commits("a.txt");
     let change = git.compare(&before, MARK, &[]).unwrap();
     assert_eq!(told(&change), ["own: agent a.txt +1/-0"]);

@@ -1,4 +1,4 @@
-//! A repository to try things in: what a person does, what an agent does, what git room tells.
+//! A repository to try things in: what a person does, what an agent does, what this room tells.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::git::{Git, Identity, Snapshot};
 use crate::model::change::{RepositoryChange, Standing};
-use crate::process::command::{self, HelperCommand};
+use crate::process::command::{self, Captured, HelperCommand};
 
 /// The mark of the run under test.
 pub(super) const MARK: &str = "hello/claude/20261121_010203";
@@ -144,11 +144,32 @@ impl Scene {
         self.person(&["commit", "-qm", &format!("person {file}")]);
     }
 
+    /// Runs git as the agent, where git stops half-way.
+    #[track_caller]
+    pub(super) fn agent_fails(&self, arguments: &[&str]) {
+        let environment = self.agent_environment(MARK);
+        let captured = self.capture(&self.path("work"), arguments, &environment);
+        assert_ne!(captured.code, Some(0), "git {arguments:?} succeeded");
+    }
+
     #[track_caller]
     fn run(&self, directory: &Path, arguments: &[&str], more: &[(OsString, OsString)]) -> String {
+        let captured = self.capture(directory, arguments, more);
+        let stdout = String::from_utf8_lossy(&captured.stdout).trim().to_owned();
+        let said = &captured.stderr;
+        assert_eq!(captured.code, Some(0), "git {arguments:?}: {stdout}{said}");
+        stdout
+    }
+
+    fn capture(
+        &self,
+        directory: &Path,
+        arguments: &[&str],
+        more: &[(OsString, OsString)],
+    ) -> Captured {
         let mut environment = self.environment.clone();
         environment.extend(more.iter().cloned());
-        let captured = command::run(&HelperCommand {
+        command::run(&HelperCommand {
             program: OsStr::new("git"),
             arguments: &arguments.iter().map(OsStr::new).collect::<Vec<_>>(),
             directory,
@@ -156,21 +177,7 @@ impl Scene {
             stdin: &[],
             limit: Duration::from_secs(60),
         })
-        .unwrap();
-        let stdout = String::from_utf8_lossy(&captured.stdout).trim().to_owned();
-        assert_eq!(
-            captured.code,
-            Some(0),
-            "git {arguments:?}: {stdout}{}",
-            captured.stderr
-        );
-        stdout
-    }
-
-    /// Runs git as the agent, where git is expected to stop half-way.
-    pub(super) fn agent_fails(&self, arguments: &[&str]) {
-        let result = std::panic::catch_unwind(|| self.agent(arguments));
-        assert!(result.is_err(), "git {arguments:?} succeeded");
+        .unwrap()
     }
 
     #[track_caller]

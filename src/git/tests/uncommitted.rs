@@ -1,6 +1,6 @@
 //! What is left uncommitted.
 
-use crate::git::tests::support::Scene;
+use crate::git::tests::support::{MARK, Scene, start};
 use crate::model::change::MAX_LISTED_PATHS;
 
 #[test]
@@ -85,11 +85,14 @@ fn only_so_many_paths_are_named() {
 fn an_ignored_directory_is_not_looked_at() {
     let scene = Scene::new();
     let git = scene.git().ignoring(&scene.path("work/logs"));
-    let before = git.snapshot(super::support::start()).unwrap();
+    let before = git.snapshot(start()).unwrap();
     scene.write("work/logs/task/run/metadata.json", "{}");
     scene.write("work/logs.txt", "x");
-    let change = git.compare(&before, super::support::MARK, &[]).unwrap();
+    let change = git.compare(&before, MARK, &[]).unwrap();
     assert_eq!(change.left_uncommitted, ["logs.txt"]);
+    // Ignoring the whole work tree would make every run look clean.
+    let git = scene.git().ignoring(&scene.path("work"));
+    assert!(git.snapshot(start()).unwrap().is_dirty());
 }
 
 #[test]
@@ -107,7 +110,8 @@ fn an_operation_left_half_done_is_named() {
 
     let meanwhile = scene.snapshot();
     assert_eq!(meanwhile.in_progress(), Some("rebase"));
-    assert!(scene.change(&meanwhile).is_untouched());
+    let change = scene.git().compare(&meanwhile, "a/later/run", &[]).unwrap();
+    assert!(change.is_untouched());
 
     scene.agent(&["rebase", "--abort"]);
     for (operation, arguments) in [

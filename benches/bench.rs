@@ -1,0 +1,575 @@
+//! What the runner costs, beside the same work without it.
+//!
+//! `cargo bench` measures everything, `cargo bench -- flood` one part: `start`, `overhead`, `flood`
+//! or `runs`. A number is the median of repetitions that alternate with those of what it is
+//! compared with, so that whatever else the machine does hits both. Nothing is asserted: a time is
+//! a fact about one machine, and a goal stands beside it.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a measurement that cannot go on must say where"
+)]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a benchmark spawns, writes and reads the clock by itself"
+)]
+#![expect(clippy::print_stdout, reason = "printing is what a benchmark is for")]
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant, SystemTime};
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use tempfile::TempDir;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_agent-runner");
+
+/// Where files lie in memory: what is measured there has no disk in it.
+const MEMORY: &str = "/dev/shm";
+
+const GIGABYTE: u64 = 1_000_000_000;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [mode, kind] = &arguments[..]
+        && mode == "--print"
+    {
+        return print_flood(kind);
+    }
+    let wanted = |part: &str| {
+        let mut named = arguments.iter().filter(|name| !name.starts_with('-'));
+        named.clone().next().is_none() || named.any(|name| name == part)
+    };
+    let disk = std::env::temp_dir();
+    let mut places = vec![disk.as_path()];
+    if Path::new(MEMORY).is_dir() {
+        places.push(Path::new(MEMORY));
+    }
+    if wanted("start") {
+        start();
+    }
+    if wanted("overhead") {
+        for place in &places {
+            overhead(place);
+        }
+    }
+    if wanted("flood") {
+        for place in &places {
+            flood(place);
+        }
+    }
+    if wanted("runs") {
+        runs(&disk);
+    }
+}
+
+/// `--version` beside a program that does nothing.
+fn start() {
+    heading("start of the program: 101 repetitions");
+    let size = fs::metadata(PROGRAM).unwrap().len();
+    let [nothing, version] = alternate(
+        101,
+        [
+            &mut || time(Command::new("/bin/true").env_clear()),
+            &mut || time(Command::new(PROGRAM).env_clear().arg("--version")),
+        ],
+    );
+    row("/bin/true", &nothing, "");
+    row("agent-runner --version", &version, "goal: under 5 ms");
+    println!("size of the program: {size} bytes (goal: at most 20 MB)");
+}
+
+/// `run` beside the bare command of the agent.
+fn overhead(base: &Path) {
+    const REPETITIONS: usize = 31;
+    let place = Place::new(base);
+    let plain = place.root.path().join("plain");
+    fs::create_dir(&plain).unwrap();
+    heading(&format!(
+        "overhead of `run` over the bare command of the agent, in {}: {REPETITIONS} repetitions",
+        base.display()
+    ));
+    let status = [
+        "status",
+        "--porcelain=v2",
+        "--branch",
+        "-z",
+        "--untracked-files=all",
+    ];
+    let mut steps = Steps::default();
+    let [sync, git, bare, without_git, run, bare_commit, commit] = alternate(
+        REPETITIONS,
+        [
+            &mut || sync_once(place.root.path()),
+            &mut || time(place.settle(Command::new("git").args(status))),
+            &mut || time(place.settle(&mut shell(SAY))),
+            &mut || time(place.run("say").arg("--repo").arg(&plain)),
+            &mut || {
+                let began = SystemTime::now();
+                let took = time(&mut place.run("say"));
+                steps.take(&place.last_run("say"), began.into(), took);
+                took
+            },
+            &mut || time(place.settle(&mut shell(COMMIT))),
+            &mut || time(&mut place.run("commit")),
+        ],
+    );
+    row("one write and its fsync", &sync, "");
+    row("one `git status`", &git, "");
+    row("the bare command, `echo`", &bare, "");
+    let plus = |whole: &Samples, part: &Samples| {
+        let more = whole.median().saturating_sub(part.median());
+        format!("overhead {}", milliseconds(more))
+    };
+    row(
+        "run, not in a repository",
+        &without_git,
+        &plus(&without_git, &bare),
+    );
+    let goal = "(goal: at most 15 ms where an fsync takes under 1 ms)";
+    row(
+        "run, in a repository",
+        &run,
+        &format!("{} {goal}", plus(&run, &bare)),
+    );
+    row("the bare command, a commit", &bare_commit, "");
+    row("run that commits", &commit, &plus(&commit, &bare_commit));
+    steps.print();
+    for task in ["say", "commit"] {
+        count_calls(&place, task);
+    }
+}
+
+/// The steps of a run, from the times in its `runner.log`.
+#[derive(Default)]
+struct Steps(Vec<[Duration; 5]>);
+
+impl Steps {
+    fn take(&mut self, run: &Path, began: DateTime<Utc>, took: Duration) {
+        let log = fs::read_to_string(run.join("runner.log")).unwrap();
+        let lines: Vec<Value> = log
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        let at = |wanted: &str| {
+            let is_wanted = |line: &&Value| {
+                let act = line["act"].as_str().unwrap_or_default();
+                line["message"] == wanted || act.starts_with(wanted)
+            };
+            let line = lines.iter().find(is_wanted).unwrap();
+            let time: DateTime<Utc> = line["timestamp"].as_str().unwrap().parse().unwrap();
+            (time - began).to_std().unwrap_or_default()
+        };
+        let ends = [
+            at("run begins"),
+            at("Started"),
+            at("Ended"),
+            at("run ended"),
+            took,
+        ];
+        let mut last = Duration::ZERO;
+        self.0.push(ends.map(|end| {
+            let step = end.saturating_sub(last);
+            last = end;
+            step
+        }));
+    }
+
+    fn print(&self) {
+        let names = [
+            "program, settings, directory of the run",
+            "snapshot of the repository, first record, spawn",
+            "agent, and the search for what it left running",
+            "comparison of the repository, verdict",
+            "final record, end of the program",
+        ];
+        println!("steps of `run, in a repository`:");
+        for (number, name) in names.into_iter().enumerate() {
+            let step = Samples(self.0.iter().map(|steps| steps[number]).collect());
+            row(&format!("  {name}"), &step, "");
+        }
+    }
+}
+
+/// Counts what a run asks of the system.
+fn count_calls(place: &Place, task: &str) {
+    let trace = place.root.path().join("trace");
+    let mut command = Command::new("strace");
+    command.args(["-f", "-y", "-e", "trace=fsync,fdatasync,execve", "-o"]);
+    command.arg(&trace).arg(PROGRAM).args(arguments(task));
+    if place.settle(&mut command).output().is_err() {
+        println!("strace is not installed: fsyncs and helper processes are not counted");
+        return;
+    }
+    let trace = fs::read_to_string(trace).unwrap();
+    let calls = |name: &str| {
+        let failed = |line: &&str| line.contains(" = -1 ");
+        let lines: Vec<&str> = trace.lines().filter(|line| line.contains(name)).collect();
+        lines
+            .into_iter()
+            .filter(|line| !failed(line))
+            .collect::<Vec<_>>()
+    };
+    let syncs: Vec<&str> = calls("sync(")
+        .into_iter()
+        .filter_map(|line| {
+            line.split_once('<')?
+                .1
+                .split('>')
+                .next()?
+                .rsplit('/')
+                .next()
+        })
+        .collect();
+    let helpers: Vec<String> = calls("execve(")
+        .into_iter()
+        .filter_map(|line| {
+            let mut words = line.split('"').skip(1).step_by(2);
+            let program = words.next()?.rsplit('/').next()?;
+            let first = words.nth(1).unwrap_or_default();
+            Some(format!("{program} {first}"))
+        })
+        .collect();
+    println!("`{task}`: {} fsyncs: {}", syncs.len(), syncs.join(", "));
+    println!(
+        "`{task}`: {} programs: {}",
+        helpers.len(),
+        helpers.join(", ")
+    );
+}
+
+/// A gigabyte of output beside `cat` into a file.
+fn flood(base: &Path) {
+    heading(&format!(
+        "1 GB of output, in {}: 5 repetitions (1 of events), speed beside `cat > file` (goal: at least 0.8, \
+         under 32 MB)",
+        base.display()
+    ));
+    let place = Place::new(base);
+    for (kind, name) in [
+        ("text", "lines of 80 bytes, read as text"),
+        ("short", "lines of 1 byte, read as text"),
+        ("endless", "one line, read as text"),
+        ("stderr", "lines of 80 bytes on standard error"),
+        ("stray", "lines of 80 bytes, where codex's events are due"),
+        ("events", "codex's events"),
+    ] {
+        let file = place.root.path().join("file");
+        let copy = format!(
+            "'{}' --print {kind} | cat > '{}'",
+            own_program(),
+            file.display()
+        );
+        let mut memory = 0;
+        let [cat, run] = alternate(
+            if kind == "events" { 1 } else { 5 },
+            [
+                &mut || {
+                    let took = time(&mut shell(&copy));
+                    fs::remove_file(&file).unwrap();
+                    took
+                },
+                &mut || {
+                    let (took, peak) = watch(&mut place.run(kind));
+                    memory = memory.max(peak);
+                    fs::remove_dir_all(place.last_run(kind)).unwrap();
+                    took
+                },
+            ],
+        );
+        println!(
+            "{name:<50} cat {:>9}  run {:>9}  speed {:.2} of cat's  peak {:.1} MB",
+            milliseconds(cat.median()),
+            milliseconds(run.median()),
+            cat.median().as_secs_f64() / run.median().as_secs_f64(),
+            megabytes(memory),
+        );
+    }
+}
+
+/// `runs` over many records beside `cat` of all of them.
+fn runs(base: &Path) {
+    heading("`runs`: 5 repetitions beside `cat` of all records (goal: 10,000 in under 0.3 s)");
+    for number in [1_000, 10_000, 20_000] {
+        let place = Place::new(base);
+        time(&mut place.run("say"));
+        plant(&place, number);
+        let list = |limit: &str| {
+            let mut command = Command::new(PROGRAM);
+            command.args(["runs", "--limit", limit]);
+            time(place.settle(&mut command))
+        };
+        let read = format!(
+            "find '{}' -name metadata.json -exec cat {{}} +",
+            place.logs().display()
+        );
+        let [cat, some, all] = alternate(
+            5,
+            [
+                &mut || time(&mut shell(&read)),
+                &mut || list("50"),
+                &mut || list("0"),
+            ],
+        );
+        println!(
+            "{number:>6} records: cat {:>9}  the newest 50 {:>9}  all {:>9}  {:.1} µs a record  \
+             {:.1} of cat's time",
+            milliseconds(cat.median()),
+            milliseconds(some.median()),
+            milliseconds(all.median()),
+            all.median().as_secs_f64() * 1e6 / f64::from(number),
+            all.median().as_secs_f64() / cat.median().as_secs_f64(),
+        );
+    }
+}
+
+/// Copies the record of the one run that there is, over tasks, agents and days.
+fn plant(place: &Place, number: u32) {
+    let record = fs::read(place.last_run("say").join("metadata.json")).unwrap();
+    let start = DateTime::<Utc>::from(SystemTime::UNIX_EPOCH + Duration::from_hours(490_000));
+    for run in 0..number - 1 {
+        let began = start + Duration::from_mins(10) * run;
+        let (task, agent) = (["nightly", "weekly", "docs"][run as usize % 3], run % 4);
+        let directory = format!("{task}/agent{agent}/{}", began.format("%Y%m%d_%H%M%S"));
+        let directory = place.logs().join(directory);
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(directory.join("metadata.json"), &record).unwrap();
+    }
+}
+
+const SAY: &str = "echo done";
+
+const COMMIT: &str = "date +%N >> file && git add file && git commit -q -m work && echo done";
+
+/// A repository, a configuration and a log root of their own.
+struct Place {
+    root: TempDir,
+}
+
+impl Place {
+    fn new(base: &Path) -> Self {
+        let root = tempfile::Builder::new()
+            .prefix("agent-runner-bench-")
+            .tempdir_in(base)
+            .unwrap();
+        let place = Self { root };
+        for directory in ["home", "repository"] {
+            fs::create_dir(place.root.path().join(directory)).unwrap();
+        }
+        let first =
+            "git init -q -b main && echo text > file && git add . && git commit -q -m first";
+        time(place.settle(&mut shell(first)));
+        fs::write(place.root.path().join("config.toml"), configuration()).unwrap();
+        place
+    }
+
+    fn logs(&self) -> PathBuf {
+        self.root.path().join("logs")
+    }
+
+    /// Gives a command this place's directory and environment.
+    fn settle<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        let root = self.root.path();
+        command
+            .current_dir(root.join("repository"))
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap())
+            .env("HOME", root.join("home"))
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .env("GIT_AUTHOR_NAME", "A Person")
+            .env("GIT_AUTHOR_EMAIL", "person@example.invalid")
+            .env("GIT_COMMITTER_NAME", "A Person")
+            .env("GIT_COMMITTER_EMAIL", "person@example.invalid")
+            .env("AGENT_RUNNER_CONFIG", root.join("config.toml"))
+            .env("AGENT_RUNNER_LOG_ROOT", self.logs())
+    }
+
+    /// The runner with the task and the agent of this name.
+    fn run(&self, name: &str) -> Command {
+        let mut command = Command::new(PROGRAM);
+        command.args(arguments(name));
+        self.settle(&mut command);
+        command
+    }
+
+    /// The directory of the last run of a task.
+    fn last_run(&self, task: &str) -> PathBuf {
+        let runs = fs::read_dir(self.logs().join(task).join(task)).unwrap();
+        let run = runs
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.is_dir())
+            .max_by_key(|path| fs::metadata(path).unwrap().created().unwrap());
+        run.unwrap()
+    }
+}
+
+fn arguments(name: &str) -> [&str; 5] {
+    ["run", "--task", name, "--agent", name]
+}
+
+/// A task and an agent of the same name for everything that is run.
+fn configuration() -> String {
+    let own = own_program();
+    let flood = |kind: &str| format!("'{own}' --print {kind}");
+    let mut text = String::new();
+    for (name, output, script) in [
+        ("say", "text", SAY.to_owned()),
+        ("commit", "text", COMMIT.to_owned()),
+        ("text", "text", flood("text")),
+        ("short", "text", flood("short")),
+        ("endless", "text", flood("endless")),
+        (
+            "stderr",
+            "text",
+            format!("{} >&2; echo done", flood("text")),
+        ),
+        ("stray", "codex", flood("text")),
+        ("events", "codex", flood("events")),
+    ] {
+        let script = Value::from(script);
+        let commit = name == "commit";
+        writeln!(
+            text,
+            "[agents.{name}]\ncommand = ['/bin/sh', '-c', {script}]\noutput = '{output}'\n\
+             [tasks.{name}]\nprompt_text = 'work'\nrequires_commit = {commit}\n"
+        )
+        .unwrap();
+    }
+    text
+}
+
+fn own_program() -> String {
+    std::env::current_exe().unwrap().display().to_string()
+}
+
+/// Prints a gigabyte and a good end: what the agents of `flood` do.
+fn print_flood(kind: &str) {
+    let piece = match kind {
+        "short" => "y\n".to_owned(),
+        "endless" => "x".repeat(80),
+        "events" => {
+            let text = "word ".repeat(30);
+            let item = format!(r#"{{"id":"1","type":"agent_message","text":"{text}"}}"#);
+            format!("{{\"type\":\"item.completed\",\"item\":{item}}}\n")
+        }
+        _ => format!("{}\n", "x".repeat(79)),
+    };
+    let block = piece.repeat(64 * 1024 / piece.len());
+    let mut stdout = std::io::stdout().lock();
+    let mut left = usize::try_from(GIGABYTE).unwrap();
+    while left > 0 {
+        let part = left.min(block.len());
+        stdout.write_all(&block.as_bytes()[..part]).unwrap();
+        left -= part;
+    }
+    let end = match kind {
+        "events" => "\n{\"type\":\"turn.completed\",\"usage\":{}}\n",
+        _ => "\ndone\n",
+    };
+    stdout.write_all(end.as_bytes()).unwrap();
+}
+
+fn shell(script: &str) -> Command {
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", script]);
+    command
+}
+
+/// How long a command takes; it must succeed.
+#[track_caller]
+fn time(command: &mut Command) -> Duration {
+    let began = Instant::now();
+    let status = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .status()
+        .unwrap();
+    let took = began.elapsed();
+    assert!(status.success(), "{command:?} ended with {status}");
+    took
+}
+
+/// How long a command takes, and the most memory of its process in bytes. Looks every 5 ms.
+#[track_caller]
+fn watch(command: &mut Command) -> (Duration, u64) {
+    let began = Instant::now();
+    let mut child = command.stdout(Stdio::null()).spawn().unwrap();
+    let mut peak = 0;
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            assert!(status.success(), "{command:?} ended with {status}");
+            return (began.elapsed(), peak);
+        }
+        let text = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
+        peak = peak.max(kilobytes.unwrap_or(0) * 1024);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// One small file written and brought to disk.
+fn sync_once(directory: &Path) -> Duration {
+    let path = directory.join("synced");
+    let began = Instant::now();
+    let mut file = File::create(&path).unwrap();
+    file.write_all(&[b'x'; 4096]).unwrap();
+    file.sync_all().unwrap();
+    let took = began.elapsed();
+    fs::remove_file(path).unwrap();
+    took
+}
+
+/// Takes the measurements in turn, so that a slow moment of the machine hits all of them.
+fn alternate<const N: usize>(
+    repetitions: usize,
+    mut measurements: [&mut dyn FnMut() -> Duration; N],
+) -> [Samples; N] {
+    let mut samples = [const { Samples(Vec::new()) }; N];
+    for _ in 0..repetitions {
+        for (samples, measure) in samples.iter_mut().zip(&mut measurements) {
+            samples.0.push(measure());
+        }
+    }
+    samples
+}
+
+#[derive(Debug)]
+struct Samples(Vec<Duration>);
+
+impl Samples {
+    fn median(&self) -> Duration {
+        self.part(2, 4)
+    }
+
+    fn part(&self, numerator: usize, denominator: usize) -> Duration {
+        let mut sorted = self.0.clone();
+        sorted.sort_unstable();
+        sorted[(sorted.len() - 1) * numerator / denominator]
+    }
+}
+
+fn heading(text: &str) {
+    println!("\n== {text}");
+}
+
+fn row(name: &str, samples: &Samples, note: &str) {
+    println!(
+        "{name:<52} {:>9}  (quartiles {} to {})  {note}",
+        milliseconds(samples.median()),
+        milliseconds(samples.part(1, 4)),
+        milliseconds(samples.part(3, 4)),
+    );
+}
+
+fn milliseconds(duration: Duration) -> String {
+    format!("{:.2} ms", duration.as_secs_f64() * 1e3)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "two digits are printed")]
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}

@@ -1,0 +1,401 @@
+//! Secrets out of byte streams, before the first write.
+//!
+//! Two kinds are masked: the secrets that the runner knows, in their usual encodings, and tokens of
+//! well-known shapes. A secret is found however the stream is split; bytes are held back only while
+//! they could be the beginning of one.
+
+use aho_corasick::{AhoCorasick, MatchKind};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+
+/// What stands in the place of a secret.
+pub const MASK: &str = "[redacted]";
+
+/// Shorter secrets are not masked: they would mask ordinary words.
+const MIN_SECRET_BYTES: usize = 8;
+
+/// The most bytes that are held back for one token; a longer one is masked as far as it is seen.
+const MAX_TOKEN_BYTES: usize = 1024;
+
+/// A well-known shape: a prefix, and at least this many token characters after it.
+struct Shape {
+    prefix: &'static str,
+    least: usize,
+}
+
+const fn shape(prefix: &'static str, least: usize) -> Shape {
+    Shape { prefix, least }
+}
+
+/// From the providers' documentation of their token formats.
+const SHAPES: &[Shape] = &[
+    shape("ghp_", 36),
+    shape("gho_", 36),
+    shape("ghu_", 36),
+    shape("ghs_", 36),
+    shape("ghr_", 36),
+    shape("github_pat_", 40),
+    shape("glpat-", 20),
+    shape("sk-", 20),
+    shape("AKIA", 16),
+    shape("ASIA", 16),
+    shape("AIza", 35),
+    shape("xoxb-", 20),
+    shape("xoxp-", 20),
+    shape("npm_", 36),
+    shape("tk_", 29),
+    shape("eyJhbGciOi", 20),
+];
+
+/// Knows what is to be masked. Shows none of it.
+pub struct Redactor {
+    needles: AhoCorasick,
+    /// How many of the needles are whole secrets; the others are the prefixes of [`SHAPES`].
+    secrets: usize,
+    texts: Vec<Vec<u8>>,
+    longest: usize,
+    /// Which bytes a needle can begin with.
+    firsts: [bool; 256],
+}
+
+impl std::fmt::Debug for Redactor {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Redactor")
+            .field("needles", &self.texts.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Redactor {
+    /// A redactor for these secrets and the well-known shapes. Secrets under 8 bytes are passed
+    /// over.
+    #[expect(
+        clippy::missing_panics_doc,
+        reason = "needles of this number and size always fit"
+    )]
+    pub fn new<'a>(secrets: impl IntoIterator<Item = &'a str>) -> Self {
+        let long = secrets
+            .into_iter()
+            .map(str::trim)
+            .filter(|s| s.len() >= MIN_SECRET_BYTES);
+        let mut texts: Vec<Vec<u8>> = long.flat_map(encodings).collect();
+        texts.sort();
+        texts.dedup();
+        let secrets = texts.len();
+        texts.extend(SHAPES.iter().map(|shape| shape.prefix.as_bytes().to_vec()));
+        let needles = AhoCorasick::builder()
+            .match_kind(MatchKind::LeftmostLongest)
+            .build(&texts)
+            .expect("so few needles fit into an automaton");
+        let mut firsts = [false; 256];
+        for text in &texts {
+            firsts[usize::from(text[0])] = true;
+        }
+        let longest = texts.iter().map(Vec::len).max().unwrap_or(0);
+        Self {
+            needles,
+            secrets,
+            texts,
+            longest,
+            firsts,
+        }
+    }
+
+    /// A whole text with its secrets masked.
+    pub fn text(&self, text: &str) -> String {
+        let mut stream = Masked::default();
+        let mut clean = Vec::with_capacity(text.len());
+        stream.push(self, text.as_bytes(), &mut clean);
+        stream.finish(self, &mut clean);
+        String::from_utf8_lossy(&clean).into_owned()
+    }
+}
+
+/// The forms in which a secret turns up.
+fn encodings(secret: &str) -> Vec<Vec<u8>> {
+    let bytes = secret.as_bytes();
+    let mut forms = vec![secret.to_owned(), hexadecimal(bytes, "0123456789abcdef")];
+    forms.push(hexadecimal(bytes, "0123456789ABCDEF"));
+    let json = serde_json::Value::from(secret).to_string();
+    forms.push(json.trim_matches('"').to_owned());
+    forms.push(url_encoded(bytes));
+    for engine in [STANDARD, URL_SAFE] {
+        for offset in 0..3 {
+            // Where the secret stands inside a longer text, its first and last base64 characters
+            // also depend on its neighbours; those are left out.
+            let mut padded = vec![0; offset];
+            padded.extend_from_slice(bytes);
+            let text = engine.encode(&padded);
+            let first = [0, 2, 3][offset];
+            let last = padded.len() * 8 / 6;
+            forms.extend(text.get(first..last).map(str::to_owned));
+        }
+    }
+    forms.into_iter().map(String::into_bytes).collect()
+}
+
+fn hexadecimal(bytes: &[u8], digits: &str) -> String {
+    let digits: Vec<char> = digits.chars().collect();
+    let pair = |byte: &u8| {
+        [
+            digits[usize::from(byte >> 4)],
+            digits[usize::from(byte & 15)],
+        ]
+    };
+    bytes.iter().flat_map(pair).collect()
+}
+
+fn url_encoded(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for byte in bytes {
+        if byte.is_ascii_alphanumeric() || b"-_.~".contains(byte) {
+            text.push(char::from(*byte));
+        } else {
+            text.push('%');
+            text.push_str(&hexadecimal(&[*byte], "0123456789ABCDEF"));
+        }
+    }
+    text
+}
+
+/// One stream on its way through a redactor.
+#[derive(Debug, Default)]
+pub struct Masked {
+    /// Bytes that could be the beginning of a secret.
+    held: Vec<u8>,
+    /// The byte before them.
+    before: Option<u8>,
+    /// A token that is longer than is held back: its further characters are dropped.
+    in_token: bool,
+}
+
+impl Masked {
+    /// Takes the next bytes and adds to `clean` what can be let go.
+    pub fn push(&mut self, redactor: &Redactor, bytes: &[u8], clean: &mut Vec<u8>) {
+        if self.held.is_empty() {
+            let rest = self.mask(redactor, bytes, false, clean);
+            self.held = bytes[rest..].to_vec();
+        } else {
+            let mut buffer = std::mem::take(&mut self.held);
+            buffer.extend_from_slice(bytes);
+            let rest = self.mask(redactor, &buffer, false, clean);
+            buffer.drain(..rest);
+            self.held = buffer;
+        }
+    }
+
+    /// Lets go of what was held back.
+    pub fn finish(&mut self, redactor: &Redactor, clean: &mut Vec<u8>) {
+        let buffer = std::mem::take(&mut self.held);
+        self.mask(redactor, &buffer, true, clean);
+    }
+
+    /// Masks `buffer` and tells from where on it must be seen again with more bytes behind it.
+    fn mask(
+        &mut self,
+        redactor: &Redactor,
+        buffer: &[u8],
+        is_last: bool,
+        clean: &mut Vec<u8>,
+    ) -> usize {
+        let mut done = 0;
+        if self.in_token {
+            done = token_end(buffer, 0);
+            if done == buffer.len() && !is_last {
+                return done;
+            }
+            self.in_token = false;
+            self.before = Some(b'x');
+        }
+        let hold = if is_last {
+            buffer.len()
+        } else {
+            first_open(redactor, buffer, done)
+        };
+        let mut from = done;
+        while let Some(found) = redactor.needles.find(&buffer[from..]) {
+            let (start, end) = (from + found.start(), from + found.end());
+            if start >= hold {
+                break;
+            }
+            let needle = found.pattern().as_usize();
+            let end = if needle < redactor.secrets {
+                end
+            } else {
+                let before = start.checked_sub(1).map(|at| buffer[at]).or(self.before);
+                let shape = &SHAPES[needle - redactor.secrets];
+                let token = token(shape, buffer, end, before);
+                let is_open = token.end == buffer.len() && !is_last;
+                if is_open && token.is_possible && token.end - start < MAX_TOKEN_BYTES {
+                    return self.let_go(buffer, done, start, clean);
+                }
+                if !token.is_whole {
+                    // An ordinary word; a secret may still begin inside its prefix.
+                    from = start + 1;
+                    continue;
+                }
+                self.in_token = is_open;
+                token.end
+            };
+            self.let_go(buffer, done, start, clean);
+            clean.extend_from_slice(MASK.as_bytes());
+            self.before = Some(b']');
+            (done, from) = (end, end);
+        }
+        self.let_go(buffer, done, hold.max(done), clean)
+    }
+
+    fn let_go(&mut self, buffer: &[u8], from: usize, to: usize, clean: &mut Vec<u8>) -> usize {
+        clean.extend_from_slice(&buffer[from..to]);
+        self.before = buffer[from..to].last().copied().or(self.before);
+        to
+    }
+}
+
+/// The first position from which on the buffer could be the beginning of a needle, or of a token
+/// whose characters are not all there yet.
+fn first_open(redactor: &Redactor, buffer: &[u8], from: usize) -> usize {
+    let begin = buffer
+        .len()
+        .saturating_sub(redactor.longest.saturating_sub(1))
+        .max(from);
+    let opens = |at: &usize| {
+        let tail = &buffer[*at..];
+        redactor.firsts[usize::from(tail[0])]
+            && redactor
+                .texts
+                .iter()
+                .any(|text| text.len() > tail.len() && text.starts_with(tail))
+    };
+    (begin..buffer.len()).find(opens).unwrap_or(buffer.len())
+}
+
+/// What follows the prefix of a shape.
+struct Token {
+    end: usize,
+    /// No word goes on into the prefix.
+    is_possible: bool,
+    /// It has all that the shape asks for.
+    is_whole: bool,
+}
+
+fn token(shape: &Shape, buffer: &[u8], from: usize, before: Option<u8>) -> Token {
+    let end = token_end(buffer, from);
+    let body = &buffer[from..end];
+    let is_possible = !before.is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let is_whole = is_possible && body.len() >= shape.least && body.iter().any(u8::is_ascii_digit);
+    Token {
+        end,
+        is_possible,
+        is_whole,
+    }
+}
+
+fn token_end(buffer: &[u8], from: usize) -> usize {
+    let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-.".contains(byte);
+    let length = buffer[from..].iter().position(|byte| !is_token(byte));
+    length.map_or(buffer.len(), |length| from + length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &str = "hunter2/\"quoted\"+long";
+
+    fn redactor() -> Redactor {
+        Redactor::new([SECRET, "short", "another-secret-value"])
+    }
+
+    fn in_pieces(text: &str, at: &[usize]) -> String {
+        let redactor = redactor();
+        let (mut stream, mut clean, mut from) = (Masked::default(), Vec::new(), 0);
+        for to in at.iter().copied().chain([text.len()]) {
+            stream.push(&redactor, &text.as_bytes()[from..to], &mut clean);
+            from = to;
+        }
+        stream.finish(&redactor, &mut clean);
+        String::from_utf8(clean).unwrap()
+    }
+
+    /// Every form of the secret, and tokens of known shapes, among ordinary words.
+    fn corpus() -> String {
+        let json = serde_json::Value::from(SECRET).to_string();
+        let shifted = [1, 2, 3].map(|n| STANDARD.encode(format!("{}{SECRET}!!", "x".repeat(n))));
+        let hex = hexadecimal(SECRET.as_bytes(), "0123456789abcdef");
+        let token = format!("ghp_{}", "aB3".repeat(12));
+        let key = format!("sk-ant-api03-{}", "Zz9_".repeat(20));
+        format!(
+            "plain {SECRET} json {json} url {} hex {hex} base64 {} {} {} {token}, \"{key}\" another-secret-value.",
+            url_encoded(SECRET.as_bytes()),
+            shifted[0],
+            shifted[1],
+            shifted[2],
+        )
+    }
+
+    #[test]
+    fn every_form_of_a_secret_and_known_tokens_are_masked() {
+        let clean = redactor().text(&corpus());
+        insta::assert_snapshot!(clean);
+        for part in [
+            "hunter2",
+            "quoted",
+            "68756e",
+            "ghp_",
+            "sk-ant",
+            "another-secret",
+        ] {
+            assert!(!clean.contains(part), "{part}: {clean}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_masked_however_the_stream_is_split() {
+        let text = corpus();
+        let whole = redactor().text(&text);
+        let bytes: Vec<usize> = (1..text.len()).collect();
+        assert_eq!(in_pieces(&text, &bytes), whole, "byte by byte");
+        for first in 0..text.len() {
+            for second in [first + 1, first + 7, first + 40] {
+                let at = [first, second.min(text.len())];
+                assert_eq!(in_pieces(&text, &at), whole, "{at:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn ordinary_words_stay() {
+        let text = "task-list, risk-averse disk-encryption-configuration-of-the-year, sk-short, \
+                    short, ghp_ and AKIA; desk-2024-09-01-inventory-with-many-words";
+        assert_eq!(redactor().text(text), text);
+        assert_eq!(Redactor::new([]).text(""), "");
+    }
+
+    #[test]
+    fn only_what_could_begin_a_secret_is_held_back() {
+        let redactor = redactor();
+        let (mut stream, mut clean) = (Masked::default(), Vec::new());
+        stream.push(&redactor, b"a line that ends\n", &mut clean);
+        assert_eq!(clean, b"a line that ends\n");
+        stream.push(&redactor, b"another-sec", &mut clean);
+        assert_eq!(clean, b"a line that ends\n");
+        stream.push(&redactor, b"ond", &mut clean);
+        assert!(clean.ends_with(b"another-second"));
+    }
+
+    #[test]
+    fn a_token_without_end_is_masked_in_bounded_memory() {
+        let redactor = redactor();
+        let (mut stream, mut clean) = (Masked::default(), Vec::new());
+        stream.push(&redactor, b"ghp_", &mut clean);
+        for _ in 0..10_000 {
+            stream.push(&redactor, b"a1a1a1a1a1", &mut clean);
+            assert!(stream.held.len() <= 2 * MAX_TOKEN_BYTES);
+        }
+        stream.push(&redactor, b" end", &mut clean);
+        stream.finish(&redactor, &mut clean);
+        assert_eq!(String::from_utf8(clean).unwrap(), "[redacted] end");
+    }
+}
