@@ -226,6 +226,7 @@ impl Translator {
         let message = match text_at(result, "/errors/0") {
             _ if !text.is_empty() => text.to_owned(),
             Some(told) => format!("{told} ({reason})"),
+            None if reason == "success" => "it ended without an answer".to_owned(),
             None => reason.to_owned(),
         };
         let class = self.class(result, &message);

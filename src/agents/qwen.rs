@@ -194,13 +194,16 @@ impl Translator {
             let tool = text_at(denial, "/tool_name").unwrap_or_default().to_owned();
             events.push(AgentEvent::PermissionDenied { tool });
         }
-        if result.get("is_error") == Some(&Value::Bool(false)) {
-            let text = text_at(result, "/result").unwrap_or_default().to_owned();
-            let part = MessagePart::Whole;
+        let text = text_at(result, "/result").unwrap_or_default();
+        let succeeded = result.get("is_error") == Some(&Value::Bool(false));
+        // Without a turn no model was asked: the answer is qwen's own, `Context cleared. …`.
+        if succeeded && number_at(result, "/num_turns") != Some(0) {
+            let (text, part) = (text.to_owned(), MessagePart::Whole);
             events.push(AgentEvent::Message { text, part });
             events.push(AgentEvent::Completed);
         } else {
-            let message = text_at(result, "/error/message").unwrap_or("error without a word");
+            let told = text_at(result, "/error/message").or((!text.is_empty()).then_some(text));
+            let message = told.unwrap_or("error without a word");
             self.failure = Some(failure(message));
             let message = message.to_owned();
             events.push(AgentEvent::Warning { message });
