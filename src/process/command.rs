@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::thread::JoinHandle;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use thiserror::Error;
@@ -78,8 +78,8 @@ pub struct RunningHelper {
     program: String,
     limit: Duration,
     child: Child,
-    stdout: JoinHandle<io::Result<Vec<u8>>>,
-    stderr: JoinHandle<io::Result<Vec<u8>>>,
+    stdout: Pieces,
+    stderr: Pieces,
 }
 
 /// Starts a helper command.
@@ -129,8 +129,8 @@ impl RunningHelper {
                 limit: self.limit,
             });
         };
-        let stdout = joined(self.stdout).map_err(lost)?;
-        let stderr = joined(self.stderr).map_err(lost)?;
+        let stdout = joined(&self.stdout).map_err(lost)?;
+        let stderr = joined(&self.stderr).map_err(lost)?;
         let stderr = String::from_utf8_lossy(&stderr).into_owned();
         Ok(Captured {
             code: status.code(),
@@ -164,18 +164,46 @@ fn builder(command: &HelperCommand<'_>) -> Command {
     builder
 }
 
-fn read_all<R: Read + Send + 'static>(pipe: Option<R>) -> JoinHandle<io::Result<Vec<u8>>> {
+/// What a pipe gives, piece by piece, until it ends.
+type Pieces = Receiver<io::Result<Vec<u8>>>;
+
+/// How long a pipe may stay silent and open after the command has ended. What it started may hold
+/// it for ever; 2 s, because giving up costs the whole output and a busy machine may be slow.
+const LEAK_WINDOW: Duration = Duration::from_secs(2);
+
+const PIECE_BYTES: usize = 64 * 1024;
+
+fn read_all<R: Read + Send + 'static>(pipe: Option<R>) -> Pieces {
+    let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        if let Some(mut pipe) = pipe {
-            pipe.read_to_end(&mut bytes)?;
+        let Some(mut pipe) = pipe else { return };
+        let mut buffer = vec![0; PIECE_BYTES];
+        loop {
+            let piece = match pipe.read(&mut buffer) {
+                Ok(0) => return,
+                Ok(number) => Ok(buffer[..number].to_vec()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => Err(error),
+            };
+            let is_last = piece.is_err();
+            if sender.send(piece).is_err() || is_last {
+                return;
+            }
         }
-        Ok(bytes)
-    })
+    });
+    receiver
 }
 
-fn joined(reader: JoinHandle<io::Result<Vec<u8>>>) -> io::Result<Vec<u8>> {
-    reader
-        .join()
-        .unwrap_or_else(|_panic| Err(io::Error::other("the reading thread panicked")))
+fn joined(pieces: &Pieces) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    loop {
+        match pieces.recv_timeout(LEAK_WINDOW) {
+            Ok(piece) => bytes.append(&mut piece?),
+            Err(RecvTimeoutError::Disconnected) => return Ok(bytes),
+            Err(RecvTimeoutError::Timeout) => {
+                let why = "something that it started holds its output open";
+                return Err(io::Error::new(io::ErrorKind::TimedOut, why));
+            }
+        }
+    }
 }
