@@ -14,6 +14,6 @@ pub(crate) fn heartbeat(world: &World) -> Result<u8, CliError> {
     recorder::beat(&layout, SystemClock.now())
         .map_err(|error| CliError::failure("the heartbeat is not recorded").because(error))?;
     let notifier = wiring::notifier(&settings);
-    wiring::runtime()?.block_on(wiring::deliver(&world.ui, &layout, notifier.as_ref()));
+    wiring::block_on(wiring::deliver(&world.ui, &layout, notifier.as_ref()))?;
     Ok(EXIT_SUCCESS)
 }

@@ -21,6 +21,7 @@ use crate::notify::wording;
 use crate::orchestrator::{self, Announce, Services, Spectator};
 use crate::planner::{self, RunPlan};
 use crate::process::shutdown::Shutdown;
+use crate::store::layout::Layout;
 use crate::store::reader;
 use crate::store::{format as record_format, summary};
 
@@ -105,14 +106,16 @@ pub(super) fn carry_out(
             .because(error)
             .hint("the log root must be a directory that can be written; see AGENT_RUNNER_LOG_ROOT")
     };
-    layout.create().map_err(not_recorded)?;
+    layout
+        .create_state(&layout.running())
+        .map_err(not_recorded)?;
     let log = logging::begin(&layout.runner_logs());
     let notifier = wiring::notifier(settings);
     let announce = |record: &Record| -> Option<Message> {
         let directory = layout.root().join(record.path());
         wording::of_run(record, &directory)
     };
-    wiring::runtime()?.block_on(async {
+    wiring::block_on(async {
         let mut shutdown = Shutdown::listen()
             .map_err(|error| CliError::failure("signals cannot be taken").because(error))?;
         let mut queue = Queue::new(plans);
@@ -137,13 +140,17 @@ pub(super) fn carry_out(
         }
         let record = last.ok_or_else(|| CliError::usage("no agent was named"))?;
         wiring::deliver(&world.ui, &layout, notifier.as_ref()).await;
-        Ok(as_on_disk(&layout, record))
-    })
+        Ok(as_told(&layout, record))
+    })?
 }
 
 /// The record with what became of its notification.
-fn as_on_disk(layout: &crate::store::layout::Layout, record: Record) -> Record {
-    reader::find(layout, &record.path()).map_or(record, |run| run.record)
+fn as_told(layout: &Layout, mut record: Record) -> Record {
+    let told = reader::find(layout, &record.path()).map(|run| run.record.notification);
+    if let Some(told) = told.ok().filter(|told| told.id == record.notification.id) {
+        record.notification = told;
+    }
+    record
 }
 
 /// The candidates of one call.
