@@ -2,8 +2,6 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::File;
-use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,6 +13,7 @@ use crate::planner::{self, RunPlan};
 use crate::process::shutdown::Shutdown;
 use crate::process::supervise::{Act, Observer, Process, supervise};
 use crate::process::watchdog::{Activity, Limits};
+use crate::store::capped_log::CappedLog;
 
 /// How much of a failing check's last output becomes evidence.
 const TAIL_BYTES: usize = 2000;
@@ -26,7 +25,7 @@ const TAIL_BYTES: usize = 2000;
 pub async fn carry_out(
     plan: &RunPlan,
     marker: &str,
-    log: &Path,
+    log: &mut Option<CappedLog>,
     shutdown: &mut Shutdown,
 ) -> (Vec<Check>, Option<StopReason>) {
     let environment = environment(plan);
@@ -91,12 +90,12 @@ fn failure(end: &ProcessEnd, output: &str) -> Option<String> {
 }
 
 /// Keeps the end of what a check prints, and all of it in the log.
-struct Tail {
+struct Tail<'a> {
     bytes: Vec<u8>,
-    log: Option<File>,
+    log: &'a mut Option<CappedLog>,
 }
 
-impl fmt::Debug for Tail {
+impl fmt::Debug for Tail<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Tail")
@@ -105,22 +104,17 @@ impl fmt::Debug for Tail {
     }
 }
 
-impl Tail {
-    fn new(log: &Path, command: &str) -> Self {
-        let log = File::options().append(true).create(true).open(log);
-        let mut tail = Self {
-            bytes: Vec::new(),
-            log: log.ok(),
-        };
+impl<'a> Tail<'a> {
+    fn new(log: &'a mut Option<CappedLog>, command: &str) -> Self {
+        let bytes = Vec::new();
+        let mut tail = Self { bytes, log };
         tail.keep(format!("$ {command}\n").as_bytes());
         tail
     }
 
     fn keep(&mut self, bytes: &[u8]) {
-        // The log is for reading along; the check's result does not depend on it.
-        if let Some(Err(error)) = self.log.as_mut().map(|log| log.write_all(bytes)) {
-            tracing::warn!(%error, "cannot write the checks' log");
-            self.log = None;
+        if let Some(log) = &mut self.log {
+            log.write(bytes);
         }
     }
 
@@ -129,7 +123,7 @@ impl Tail {
     }
 }
 
-impl Observer for Tail {
+impl Observer for Tail<'_> {
     fn printed(&mut self, _stream: Stream, bytes: &[u8], _elapsed: Duration) -> Activity {
         self.keep(bytes);
         self.bytes

@@ -23,6 +23,7 @@ use crate::model::message::Message;
 use crate::model::process_end::{ProcessEnd, Stream};
 use crate::model::record::{CommitRecord, Evidence, EvidenceSource, NotificationState, Record};
 use crate::model::report::{AgentError, AgentReport, ErrorClass};
+use crate::model::text;
 use crate::model::verdict::{self, Check, Verdict};
 use crate::planner::{self, Place, Prepared, RunPlan};
 use crate::process::containment::SUBREAPER;
@@ -80,11 +81,19 @@ pub async fn run(plan: &RunPlan, services: &mut Services<'_>) -> Result<Record, 
     (services.begun)(&folder);
     tracing::info!(run = %folder.run(), "run begins");
     let mut record = opening(plan, folder.run(), start);
-    let story = tell(plan, services, &folder, &mut record).await?;
+    let mut story = tell(plan, services, &folder, &mut record).await?;
+    if folder.make_room()? {
+        let fact = "the run's directory was gone at its end, and what it held is lost";
+        story.note(EvidenceSource::Runner, fact.to_owned());
+    }
     let now = services.clock.now();
     close(&mut record, plan, &story, now);
-    if let Some(announce) = services.announce.filter(|_| plan.task.notify) {
-        put_in_outbox(&mut record, announce, services.layout, folder.run(), now)?;
+    if let Some(announce) = services.announce.filter(|_| plan.task.notify)
+        && let Err(error) = put_in_outbox(&mut record, announce, services.layout, folder.run(), now)
+    {
+        let fact = format!("nobody is told of the run: {}", planner::chain(&error));
+        let evidence = Evidence::new(EvidenceSource::Runner, fact);
+        record.evidence.push(evidence);
     }
     tracing::info!(outcome = %record.outcome, error = record.error, "run ended");
     folder.finish(&record)?;
@@ -103,9 +112,10 @@ fn put_in_outbox(
         return Ok(());
     };
     let entry = Entry::of_run(run, record.outcome, message, now);
+    Outbox::new(layout).put(&entry)?;
     record.notification.state = NotificationState::Pending;
     record.notification.id = Some(entry.id().to_owned());
-    Outbox::new(layout).put(&entry)
+    Ok(())
 }
 
 /// What was seen of a run, from every side.
@@ -116,6 +126,12 @@ struct Story {
     verdict: Verdict,
     dropped_bytes: u64,
     notes: Vec<Evidence>,
+}
+
+impl Story {
+    fn note(&mut self, source: EvidenceSource, fact: String) {
+        self.notes.push(Evidence::new(source, fact));
+    }
 }
 
 async fn tell(
@@ -329,14 +345,22 @@ async fn carry_out_checks(
     services: &mut Services<'_>,
     end: &mut ProcessEnd,
 ) -> Vec<Check> {
+    if plan.task.verify.is_empty() {
+        return Vec::new();
+    }
     let marker = marker(folder.run());
-    let (checks, stopped) = checks::carry_out(
-        plan,
-        &marker,
-        &folder.directory().checks(),
-        services.shutdown,
-    )
-    .await;
+    // The log is for reading along; the result does not depend on it.
+    let mut log = match folder.checks(services.caps) {
+        Ok(log) => Some(log),
+        Err(error) => {
+            tracing::warn!(error = planner::chain(&error), "the checks have no log");
+            None
+        }
+    };
+    let (checks, stopped) = checks::carry_out(plan, &marker, &mut log, services.shutdown).await;
+    if let Some(error) = log.and_then(|log| log.finish().error) {
+        tracing::warn!(%error, "the checks' log is not complete");
+    }
     end.stopped = end.stopped.or(stopped);
     checks
 }
@@ -410,11 +434,14 @@ fn close_repository(record: &mut Record, change: &RepositoryChange, plan: &RunPl
     record.deletions = counted.iter().map(|commit| commit.deletions).sum();
 }
 
+/// The longest subject and author that are kept of a commit; git knows the whole.
+const MAX_COMMIT_TEXT_BYTES: usize = 1000;
+
 fn commit_record(commit: &Commit) -> CommitRecord {
     CommitRecord {
         commit: commit.id.clone(),
-        subject: commit.subject.clone(),
-        author: commit.author.clone(),
+        subject: text::cut_middle(&commit.subject, MAX_COMMIT_TEXT_BYTES),
+        author: text::cut_middle(&commit.author, MAX_COMMIT_TEXT_BYTES),
         date: commit
             .date
             .map(|date| date.to_rfc3339())
