@@ -26,7 +26,7 @@ use crate::model::report::{AgentError, AgentReport, ErrorClass};
 use crate::model::text;
 use crate::model::verdict::{self, Check, Verdict};
 use crate::planner::{self, Place, Prepared, RunPlan};
-use crate::process::containment::SUBREAPER;
+use crate::process::containment::{SUBREAPER, kill_rest};
 use crate::process::identity;
 use crate::process::shutdown::Shutdown;
 use crate::process::supervise::{Act, Observer, Process, supervise};
@@ -140,7 +140,9 @@ async fn tell(
     folder: &RunFolder,
     record: &mut Record,
 ) -> Result<Story, StoreError> {
-    let git = Git::new(&plan.inherited, &plan.repository).ignoring(services.layout.root());
+    // What the repository names as its filters is run by git, and an agent may have named it.
+    let environment = planner::inheritable(&plan.inherited, &[], &[]);
+    let git = Git::new(&environment, &plan.repository).ignoring(services.layout.root());
     let mark = folder.run().to_string();
     let start = record.start_time.unwrap_or_default();
     let before = snapshot(&git, plan, start);
@@ -203,6 +205,8 @@ async fn tell(
     if verdict::wants_checks(&end, &report, change.as_ref(), plan.policy()) {
         checks = carry_out_checks(plan, folder, services, &mut end).await;
     }
+    // What git or a check was made to start.
+    end.survivors_killed += kill_rest(None, &marker(folder.run())).killed;
     let verdict = verdict::conclude(&end, &report, change.as_ref(), &checks, plan.policy());
     Ok(Story {
         end,

@@ -5,7 +5,7 @@ use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::support::{TestEnv, evidence};
+use crate::support::{TestEnv, evidence, processes_with};
 
 /// A place whose agent does `script` with `$RUN` as the directory of its run and `$LOGS` as the
 /// log root, and whose task has a check.
@@ -98,6 +98,47 @@ fn a_commit_with_a_giant_subject_has_a_record_that_can_be_read() {
     succeeds(&env);
     let metadata = env.run_directory("work", "fake").join("metadata.json");
     assert!(fs::metadata(metadata).unwrap().len() < 20_000);
+}
+
+/// A filter that git runs when somebody looks at the tree, as an agent can plant it.
+fn with_filter(filter: &str) -> TestEnv {
+    let script = format!(
+        "printf '#!/bin/sh\\n{filter}\\ncat\\n' > ../filter; chmod +x ../filter; \
+         git config filter.f.clean \"$PWD/../filter\"; \
+         echo '* filter=f' > .git/info/attributes; touch -d 2001-01-01 README.md; echo hello"
+    );
+    TestEnv::new()
+        .script("fake", "text", &script)
+        .task("work", "")
+}
+
+#[test]
+fn a_program_that_the_repository_names_sees_no_secret_of_the_runner() {
+    let env = with_filter("env > $0.seen")
+        .variable("GITHUB_TOKEN", "ghp_canary")
+        .variable("AGENT_RUNNER_NTFY_TOKEN", "tk_canary");
+    assert_eq!(env.run("fake", "work").code, Some(0));
+    // That it runs at all is git's doing; the day it does not, this test has nothing to see.
+    if let Ok(seen) = fs::read_to_string(env.root().join("filter.seen")) {
+        assert!(!seen.contains("canary"), "{seen}");
+    }
+}
+
+#[test]
+fn a_program_that_the_repository_names_cannot_hold_up_the_run_or_outlive_it() {
+    let sleep = format!("{}", 910_000_000 + u64::from(std::process::id()));
+    let env = with_filter(&format!("setsid sleep {sleep} >/dev/null &"));
+    let began = Instant::now();
+    let mut command = Command::new("timeout");
+    env.settle(&mut command);
+    let run = env!("CARGO_BIN_EXE_agent-runner");
+    let arguments = [
+        "-k", "1", "30", run, "run", "--agent", "fake", "--task", "work",
+    ];
+    let output = command.args(arguments).output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert!(began.elapsed() < Duration::from_secs(20));
+    assert!(processes_with(&sleep).is_empty());
 }
 
 #[test]
