@@ -12,6 +12,7 @@
 mod support;
 
 mod commits;
+mod hostile;
 mod layers;
 mod overlap;
 mod processes;
