@@ -16,6 +16,7 @@ mod hostile;
 mod layers;
 mod overlap;
 mod processes;
+mod promises;
 mod real;
 mod records;
 mod recovery;
