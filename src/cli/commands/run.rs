@@ -195,8 +195,8 @@ impl Queue {
                     plan.notes.clone_from(&self.notes);
                     return Some(plan);
                 }
-                Err(reason) => {
-                    let fact = format!("`{}` was passed over: {reason}", plan.agent);
+                Err(error) => {
+                    let fact = format!("`{}` was passed over: {}", plan.agent, error.brief());
                     self.notes.push(Evidence::new(EvidenceSource::Runner, fact));
                 }
             }
