@@ -106,12 +106,16 @@ impl Refusal {
             .min_by_key(|refusal| (parked(refusal), refusal.until()))
     }
 
-    /// Whether a person is to be told now, for the first time. Asking is telling.
-    pub fn first_told(&self, layout: &Layout) -> Result<bool, StoreError> {
-        match &self.occasion {
-            None => Ok(true),
-            Some(Occasion { subject, name }) => parked::first_told(layout, subject, name),
-        }
+    /// Whether a person is to be told now, for the first time. Asking is telling; where it cannot
+    /// be noted that somebody was told, they are told again.
+    pub fn first_told(&self, layout: &Layout) -> bool {
+        let Some(Occasion { subject, name }) = &self.occasion else {
+            return true;
+        };
+        parked::first_told(layout, subject, name).unwrap_or_else(|error| {
+            tracing::warn!(error = planner::chain(&error), "it may be told again");
+            true
+        })
     }
 }
 

@@ -118,8 +118,8 @@ impl<'a> Attempts<'a> {
     fn is_passed_over(&mut self, plan: &RunPlan) -> Result<bool, StoreError> {
         let refusal = match plan.find_program() {
             Ok(_) => admission::refusal(plan, self.layout, self.clock.now())?,
-            Err(reason) => {
-                self.note(plan, &reason);
+            Err(error) => {
+                self.note(plan, &error.brief());
                 return Ok(true);
             }
         };

@@ -2,9 +2,6 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::File;
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -17,6 +14,7 @@ use crate::process::shutdown::Shutdown;
 use crate::process::supervise::{Act, Observer, Process, supervise};
 use crate::process::watchdog::{Activity, Limits};
 use crate::redact::{Masked, Redactor};
+use crate::store::capped_log::CappedLog;
 
 /// How much of a failing check's last output becomes evidence.
 const TAIL_BYTES: usize = 2000;
@@ -28,7 +26,7 @@ const TAIL_BYTES: usize = 2000;
 pub async fn carry_out(
     plan: &RunPlan,
     marker: &str,
-    log: &Path,
+    log: &mut Option<CappedLog>,
     redactor: &Redactor,
     shutdown: &mut Shutdown,
 ) -> (Vec<Check>, Option<StopReason>) {
@@ -98,7 +96,7 @@ struct Tail<'a> {
     redactor: &'a Redactor,
     masked: Masked,
     bytes: Vec<u8>,
-    log: Option<File>,
+    log: &'a mut Option<CappedLog>,
 }
 
 impl fmt::Debug for Tail<'_> {
@@ -111,28 +109,21 @@ impl fmt::Debug for Tail<'_> {
 }
 
 impl<'a> Tail<'a> {
-    fn new(log: &Path, command: &str, redactor: &'a Redactor) -> Self {
-        let log = File::options()
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(log);
+    fn new(log: &'a mut Option<CappedLog>, command: &str, redactor: &'a Redactor) -> Self {
         let masked = Masked::default();
         let mut tail = Self {
             redactor,
             masked,
             bytes: Vec::new(),
-            log: log.ok(),
+            log,
         };
         tail.write(redactor.text(&format!("$ {command}\n")).as_bytes());
         tail
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        // The log is for reading along; the check's result does not depend on it.
-        if let Some(Err(error)) = self.log.as_mut().map(|log| log.write_all(bytes)) {
-            tracing::warn!(%error, "cannot write the checks' log");
-            self.log = None;
+        if let Some(log) = &mut self.log {
+            log.write(bytes);
         }
     }
 

@@ -26,10 +26,11 @@ use crate::model::process_end::{ProcessEnd, Stream};
 use crate::model::record::{CommitRecord, Evidence, EvidenceSource, NotificationState, Record};
 use crate::model::report::{AgentError, AgentReport, ErrorClass};
 use crate::model::task::Overlap;
+use crate::model::text;
 use crate::model::verdict::{self, Check, Verdict};
 use crate::occupancy::{self, Hold};
 use crate::planner::{self, Place, Prepared, RunPlan};
-use crate::process::containment::SUBREAPER;
+use crate::process::containment::{SUBREAPER, kill_rest};
 use crate::process::identity;
 use crate::process::shutdown::Shutdown;
 use crate::process::supervise::{Act, Observer, Process, supervise};
@@ -89,7 +90,7 @@ pub async fn run(plan: &RunPlan, services: &mut Services<'_>) -> Result<Record, 
         Hold::Ours(_lock) => tell(plan, services, &mut begun).await?,
         Hold::Refused(verdict) => unstarted(verdict),
     };
-    begun.end(plan, services, &story)
+    begun.end(plan, services, story)
 }
 
 /// Records that a plan is not started, and why.
@@ -101,7 +102,7 @@ pub fn refuse(
     refusal: Refusal,
     services: &Services<'_>,
 ) -> Result<Record, StoreError> {
-    Begun::new(plan, services)?.end(plan, services, &refused(refusal))
+    Begun::new(plan, services)?.end(plan, services, refused(refusal))
 }
 
 /// A run that has a directory and no end.
@@ -133,27 +134,35 @@ impl Begun {
         self,
         plan: &RunPlan,
         services: &Services<'_>,
-        story: &Story,
+        mut story: Story,
     ) -> Result<Record, StoreError> {
         let Self {
             folder,
             redactor,
             mut record,
         } = self;
+        if folder.make_room()? {
+            let fact = "the run's directory was gone at its end, and what it held is lost";
+            story.note(EvidenceSource::Runner, fact.to_owned());
+        }
         let now = services.clock.now();
-        close(&mut record, plan, story, now);
+        close(&mut record, plan, &story, now);
         mask(&mut record, &redactor);
         if record.outcome == Outcome::RateLimited && record.was_started() {
             admission::park(plan, services.layout, &mut record, now);
         }
         if record.notification.state == NotificationState::Pending
             && let Some(refusal) = &story.refusal
-            && !refusal.first_told(services.layout)?
+            && !refusal.first_told(services.layout)
         {
             record.notification.state = NotificationState::Disabled;
         }
         let (announce, layout) = (services.announce, services.layout);
-        tell_by_outbox(&mut record, announce, layout, folder.run(), now)?;
+        if let Err(error) = tell_by_outbox(&mut record, announce, layout, folder.run(), now) {
+            let fact = format!("nobody is told of the run: {}", planner::chain(&error));
+            let evidence = Evidence::new(EvidenceSource::Runner, fact);
+            record.evidence.push(evidence);
+        }
         tracing::info!(outcome = %record.outcome, error = record.error, "run ended");
         folder.finish(&record)?;
         Ok(record)
@@ -178,8 +187,11 @@ pub(crate) fn tell_by_outbox(
         return Ok(());
     };
     let entry = Entry::of_run(run, record.outcome, message, now);
+    Outbox::new(layout)
+        .put(&entry)
+        .inspect_err(|_| record.notification.state = NotificationState::Disabled)?;
     record.notification.id = Some(entry.id().to_owned());
-    Outbox::new(layout).put(&entry)
+    Ok(())
 }
 
 /// What was seen of a run, from every side.
@@ -194,6 +206,12 @@ struct Story {
     refusal: Option<Refusal>,
 }
 
+impl Story {
+    fn note(&mut self, source: EvidenceSource, fact: String) {
+        self.notes.push(Evidence::new(source, fact));
+    }
+}
+
 async fn tell(
     plan: &RunPlan,
     services: &mut Services<'_>,
@@ -205,7 +223,9 @@ async fn tell(
         record,
     } = begun;
     let (folder, redactor) = (&*folder, &*redactor);
-    let git = Git::new(&plan.inherited, &plan.repository).ignoring(services.layout.root());
+    // What the repository names as its filters is run by git, and an agent may have named it.
+    let environment = planner::inheritable(&plan.inherited, &[], &[]);
+    let git = Git::new(&environment, &plan.repository).ignoring(services.layout.root());
     let mark = folder.run().to_string();
     let start = record.start_time.unwrap_or_default();
     let before = snapshot(&git, plan, start);
@@ -273,6 +293,8 @@ async fn tell(
     if verdict::wants_checks(&end, &report, change.as_ref(), plan.policy()) {
         checks = carry_out_checks(plan, folder, services, redactor, &mut end).await;
     }
+    // What git or a check was made to start.
+    end.survivors_killed += kill_rest(None, &marker(folder.run(), std::process::id())).killed;
     let verdict = verdict::conclude(&end, &report, change.as_ref(), &checks, plan.policy());
     Ok(Story {
         end,
@@ -432,15 +454,23 @@ async fn carry_out_checks(
     redactor: &Redactor,
     end: &mut ProcessEnd,
 ) -> Vec<Check> {
+    if plan.task.verify.is_empty() {
+        return Vec::new();
+    }
     let marker = marker(folder.run(), std::process::id());
-    let (checks, stopped) = checks::carry_out(
-        plan,
-        &marker,
-        &folder.directory().checks(),
-        redactor,
-        services.shutdown,
-    )
-    .await;
+    // The log is for reading along; the result does not depend on it.
+    let mut log = match folder.checks(services.caps) {
+        Ok(log) => Some(log),
+        Err(error) => {
+            tracing::warn!(error = planner::chain(&error), "the checks have no log");
+            None
+        }
+    };
+    let (checks, stopped) =
+        checks::carry_out(plan, &marker, &mut log, redactor, services.shutdown).await;
+    if let Some(error) = log.and_then(|log| log.finish().error) {
+        tracing::warn!(%error, "the checks' log is not complete");
+    }
     end.stopped = end.stopped.or(stopped);
     checks
 }
@@ -531,11 +561,14 @@ fn close_repository(record: &mut Record, change: &RepositoryChange, plan: &RunPl
     record.deletions = counted.iter().map(|commit| commit.deletions).sum();
 }
 
+/// The longest subject and author that are kept of a commit; git knows the whole.
+const MAX_COMMIT_TEXT_BYTES: usize = 1000;
+
 fn commit_record(commit: &Commit) -> CommitRecord {
     CommitRecord {
         commit: commit.id.clone(),
-        subject: commit.subject.clone(),
-        author: commit.author.clone(),
+        subject: text::cut_middle(&commit.subject, MAX_COMMIT_TEXT_BYTES),
+        author: text::cut_middle(&commit.author, MAX_COMMIT_TEXT_BYTES),
         date: commit
             .date
             .map(|date| date.to_rfc3339())

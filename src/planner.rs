@@ -22,7 +22,7 @@ use crate::model::record::Evidence;
 use crate::model::task::{PromptSource, Task};
 use crate::model::verdict::Policy;
 use crate::process::identity::is_root;
-use crate::process::program::{find_program, packaged_version};
+use crate::process::program::{ProgramError, find_program, packaged_version};
 use crate::process::watchdog::Limits;
 use crate::prompt::{self, PromptError};
 
@@ -86,16 +86,13 @@ impl RunPlan {
         }
     }
 
-    /// Whether the agent's program is there.
-    pub fn find_program(&self) -> Result<PathBuf, String> {
-        let path = self
-            .inherited
-            .get(OsStr::new("PATH"))
-            .map_or(OsStr::new(""), OsString::as_os_str);
-        let variable = self.agent.as_str().to_ascii_uppercase().replace('-', "_");
-        find_program(&self.binary, path).map_err(|error| {
-            format!("{error}; AGENT_RUNNER_{variable}_BIN or `binary` in config.toml can name it")
-        })
+    /// The agent's program, when it is there.
+    pub fn find_program(&self) -> Result<PathBuf, ProgramError> {
+        let path = self.inherited.get(OsStr::new("PATH"));
+        find_program(
+            &self.binary,
+            path.map_or(OsStr::new(""), OsString::as_os_str),
+        )
     }
 }
 
@@ -139,7 +136,10 @@ pub fn prepare(plan: &RunPlan, place: Place<'_>) -> Result<Prepared, String> {
         ));
     }
     let prompt = prompt_text(plan, place)?;
-    let program = plan.find_program()?;
+    let program = plan.find_program().map_err(|error| {
+        let variable = plan.agent.as_str().to_ascii_uppercase().replace('-', "_");
+        format!("{error}; AGENT_RUNNER_{variable}_BIN or `binary` in config.toml can name it")
+    })?;
     let request = AgentRequest {
         program: &program,
         repository: &plan.repository,

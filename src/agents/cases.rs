@@ -217,6 +217,18 @@ fn a_success_of_gemini_without_an_answer_has_no_final_message() {
 }
 
 #[test]
+fn a_command_of_claudes_own_is_told_as_no_answer() {
+    let result =
+        r#"{"type":"result","subtype":"success","is_error":false,"num_turns":0,"result":""}"#;
+    let exit = AgentExit {
+        code: Some(0),
+        result_file: None,
+    };
+    let (_, report) = read("claude", &[result], exit);
+    assert_eq!(report.error.unwrap().message, "it ended without an answer");
+}
+
+#[test]
 fn only_a_prompt_that_begins_with_a_slash_gets_a_line_before_it() {
     let stdin =
         |prompt| String::from_utf8(invocation("claude", prompt, false).unwrap().stdin).unwrap();

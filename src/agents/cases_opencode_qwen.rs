@@ -206,6 +206,14 @@ fn an_empty_answer_of_qwen_is_no_final_message() {
 }
 
 #[test]
+fn an_answer_of_qwens_own_is_no_success() {
+    let own = success("Context cleared.").replace(r#""num_turns":1"#, r#""num_turns":0"#);
+    let report = report("qwen", &[&own], 0);
+    assert_eq!(report.error.unwrap().message, "Context cleared.");
+    assert_eq!(report.ending, Ending::Missing);
+}
+
+#[test]
 fn qwens_failures_are_told_apart_by_how_they_begin() {
     let class = |message: &str| {
         let message = serde_json::Value::from(message);

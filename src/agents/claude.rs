@@ -18,17 +18,17 @@ use serde_json::Value;
 
 use crate::agents::lines::{LineParser, LineTranslator, number_at, text_at, tool_detail};
 use crate::agents::plain::{PlainText, last_words};
-use crate::agents::{AgentExit, AgentInterface, AgentRequest, InvocationError, TranscriptParser};
+use crate::agents::{
+    AgentExit, AgentInterface, AgentRequest, InvocationError, TranscriptParser, check_size,
+    without_command,
+};
 use crate::model::event::{AgentEvent, Count, MessagePart};
-use crate::model::invocation::{Invocation, StopSignal};
+use crate::model::invocation::Invocation;
 use crate::model::report::{AgentError, AgentReport, ErrorClass, Usage};
 use crate::model::reset::{self, ResetHint};
 
 /// What claude reads from standard input at most ("piped stdin input exceeds 10MB").
 const MAX_PROMPT_BYTES: usize = 10_000_000;
-
-/// Stands before a prompt that begins with `/`, which claude would take as a command of its own.
-const SLASH_GUARD: &str = "The task:\n";
 
 /// Claude Code of Anthropic.
 #[derive(Debug)]
@@ -48,14 +48,10 @@ impl AgentInterface for Claude {
     }
 
     fn invocation(&self, request: &AgentRequest<'_>) -> Result<Invocation, InvocationError> {
+        let stdin = stdin(self.name(), request.prompt)?;
         Ok(Invocation {
-            program: request.program.to_owned(),
-            arguments: arguments(request),
             environment: environment(request),
-            stdin: stdin(self.name(), request.prompt)?,
-            private_files: Vec::new(),
-            result_file: None,
-            stop_signal: StopSignal::Terminate,
+            ..Invocation::new(request.program, arguments(request), stdin)
         })
     }
 
@@ -91,17 +87,9 @@ pub(crate) fn environment(request: &AgentRequest<'_>) -> BTreeMap<String, String
 /// # Errors
 /// When it is larger than what claude reads.
 pub(crate) fn stdin(agent: &str, prompt: &str) -> Result<Vec<u8>, InvocationError> {
-    let is_command = prompt.trim_start().starts_with('/');
-    let guard = if is_command { SLASH_GUARD } else { "" };
-    let limit = MAX_PROMPT_BYTES - guard.len();
-    if prompt.len() > limit {
-        return Err(InvocationError::PromptTooLarge {
-            agent: agent.to_owned(),
-            size: prompt.len(),
-            limit,
-        });
-    }
-    Ok([guard, prompt].concat().into_bytes())
+    let stdin = without_command(prompt);
+    check_size(agent, stdin.len(), MAX_PROMPT_BYTES)?;
+    Ok(stdin.into_bytes())
 }
 
 /// Reads claude's events; also those of an `ollama launch claude`.
@@ -238,6 +226,7 @@ impl Translator {
         let message = match text_at(result, "/errors/0") {
             _ if !text.is_empty() => text.to_owned(),
             Some(told) => format!("{told} ({reason})"),
+            None if reason == "success" => "it ended without an answer".to_owned(),
             None => reason.to_owned(),
         };
         let class = self.class(result, &message);

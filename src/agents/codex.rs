@@ -11,13 +11,15 @@
 //! can be told from how its message begins. Codex names neither its model, its version nor a
 //! price, and shows nothing of commands that its sandbox refused.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde_json::Value;
 
 use crate::agents::lines::{LineParser, LineTranslator, number_at, text_at, tool_detail};
 use crate::agents::plain::{PlainText, last_words};
-use crate::agents::{AgentExit, AgentInterface, AgentRequest, InvocationError, TranscriptParser};
+use crate::agents::{
+    AgentExit, AgentInterface, AgentRequest, InvocationError, TranscriptParser, check_size,
+};
 use crate::model::event::{AgentEvent, Count, MessagePart};
 use crate::model::invocation::{Invocation, StopSignal};
 use crate::model::report::{AgentError, AgentReport, ErrorClass, MAX_MESSAGE_BYTES, Usage};
@@ -41,13 +43,11 @@ impl AgentInterface for Codex {
     }
 
     fn invocation(&self, request: &AgentRequest<'_>) -> Result<Invocation, InvocationError> {
-        if request.prompt.chars().count() > MAX_PROMPT_CHARS {
-            return Err(InvocationError::PromptTooLarge {
-                agent: self.name().to_owned(),
-                size: request.prompt.len(),
-                limit: MAX_PROMPT_CHARS,
-            });
-        }
+        check_size(
+            self.name(),
+            request.prompt.chars().count(),
+            MAX_PROMPT_CHARS,
+        )?;
         let last_message = request.private_directory.join("last_message.txt");
         let output = last_message.display().to_string();
         let repository = request.repository.display().to_string();
@@ -73,13 +73,9 @@ impl AgentInterface for Codex {
         arguments.extend(request.arguments.iter().map(String::as_str));
         arguments.push("-");
         Ok(Invocation {
-            program: request.program.to_owned(),
-            arguments: arguments.into_iter().map(str::to_owned).collect(),
-            environment: BTreeMap::new(),
-            stdin: request.prompt.as_bytes().to_owned(),
-            private_files: Vec::new(),
-            result_file: Some(last_message),
+            result_file: Some(last_message.clone()),
             stop_signal: StopSignal::Interrupt,
+            ..Invocation::new(request.program, arguments, request.prompt)
         })
     }
 

@@ -11,11 +11,11 @@
 //! path; without the placeholder it is the last argument. Its output is text, or that of a
 //! built-in agent.
 
-use std::collections::BTreeMap;
-
 use crate::agents::lines::LineParser;
 use crate::agents::plain::PlainText;
-use crate::agents::{AgentInterface, AgentRequest, InvocationError, TranscriptParser, find};
+use crate::agents::{
+    AgentInterface, AgentRequest, InvocationError, TranscriptParser, check_size, find,
+};
 use crate::model::ids::AgentName;
 use crate::model::invocation::{Invocation, PrivateFile, StopSignal};
 
@@ -95,13 +95,8 @@ impl AgentInterface for ConfiguredAgent {
         arguments.splice(at..at, options.map(str::to_owned));
 
         let mut invocation = Invocation {
-            program: request.program.to_owned(),
-            arguments: Vec::new(),
-            environment: BTreeMap::new(),
-            stdin: Vec::new(),
-            private_files: Vec::new(),
-            result_file: None,
             stop_signal: self.stop_signal,
+            ..Invocation::new(request.program, [""; 0], [])
         };
         match self.prompt {
             PromptDelivery::Stdin => invocation.stdin = request.prompt.into(),
@@ -150,13 +145,7 @@ impl ConfiguredAgent {
             }
             let beside = argument.len() - placeholder.len();
             let limit = MAX_ARGUMENT_BYTES.saturating_sub(beside);
-            if value.len() > limit {
-                return Err(InvocationError::PromptTooLarge {
-                    agent: agent(),
-                    size: value.len(),
-                    limit,
-                });
-            }
+            check_size(self.name(), value.len(), limit)?;
             if may_be_option && argument.starts_with(placeholder) && value.starts_with('-') {
                 return Err(InvocationError::PromptIsOption { agent: agent() });
             }

@@ -24,10 +24,11 @@ use serde_json::{Deserializer, Value};
 use crate::agents::lines::{LineParser, LineTranslator, number_at, text_at, tool_detail};
 use crate::agents::plain::{PlainText, last_words};
 use crate::agents::{
-    AgentExit, AgentInterface, AgentRequest, InvocationError, TranscriptParser, variables,
+    AgentExit, AgentInterface, AgentRequest, InvocationError, TranscriptParser, check_size,
+    variables,
 };
 use crate::model::event::{AgentEvent, Count, MessagePart};
-use crate::model::invocation::{Invocation, PrivateFile, StopSignal};
+use crate::model::invocation::{Invocation, PrivateFile};
 use crate::model::report::{AgentError, AgentReport, Ending, ErrorClass, MAX_MESSAGE_BYTES, Usage};
 use crate::model::reset;
 use crate::model::text;
@@ -64,13 +65,7 @@ impl AgentInterface for Gemini {
     }
 
     fn invocation(&self, request: &AgentRequest<'_>) -> Result<Invocation, InvocationError> {
-        if request.prompt.len() > MAX_PROMPT_BYTES {
-            return Err(InvocationError::PromptTooLarge {
-                agent: self.name().to_owned(),
-                size: request.prompt.len(),
-                limit: MAX_PROMPT_BYTES,
-            });
-        }
+        check_size(self.name(), request.prompt.len(), MAX_PROMPT_BYTES)?;
         let mut arguments = vec!["-o", "stream-json", "--approval-mode", "yolo"];
         arguments.extend(request.model.iter().flat_map(|model| ["-m", model]));
         arguments.extend(request.arguments.iter().map(String::as_str));
@@ -91,13 +86,9 @@ impl AgentInterface for Gemini {
             });
         }
         Ok(Invocation {
-            program: request.program.to_owned(),
-            arguments: arguments.into_iter().map(str::to_owned).collect(),
             environment,
-            stdin: request.prompt.as_bytes().to_owned(),
             private_files,
-            result_file: None,
-            stop_signal: StopSignal::Terminate,
+            ..Invocation::new(request.program, arguments, request.prompt)
         })
     }
 

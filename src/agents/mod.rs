@@ -123,13 +123,13 @@ pub struct AgentRequest<'a> {
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
 pub enum InvocationError {
     /// The CLI takes no prompt of this size.
-    #[error("the prompt has {size} bytes, and {agent} takes at most {limit}")]
+    #[error("the prompt has a length of {size}, and {agent} takes at most {limit}")]
     PromptTooLarge {
         /// The agent's name.
         agent: String,
-        /// The prompt's size in bytes.
+        /// The prompt's length in the CLI's own unit, bytes or characters.
         size: usize,
-        /// The most it takes, in bytes.
+        /// The most it takes, in the same unit.
         limit: usize,
     },
     /// The prompt has a NUL character, which no program can be given in an argument.
@@ -150,6 +150,29 @@ pub enum InvocationError {
         /// The agent's name.
         agent: String,
     },
+}
+
+/// Refuses a prompt that is larger than a CLI takes.
+fn check_size(agent: &str, size: usize, limit: usize) -> Result<(), InvocationError> {
+    if size <= limit {
+        return Ok(());
+    }
+    Err(InvocationError::PromptTooLarge {
+        agent: agent.to_owned(),
+        size,
+        limit,
+    })
+}
+
+/// The prompt for a CLI that takes a leading `/` as a command of its own: such a prompt gets one
+/// line before it.
+fn without_command(prompt: &str) -> String {
+    let guard = if prompt.trim_start().starts_with('/') {
+        "The task:\n"
+    } else {
+        ""
+    };
+    [guard, prompt].concat()
 }
 
 /// Environment variables as an invocation holds them.

@@ -12,14 +12,12 @@
 //! A model that is not there is pulled first, whatever its size. Without a login a model in the
 //! cloud is answered by a notice on standard output, with exit 0.
 
-use std::collections::BTreeMap;
-
 use crate::agents::claude;
 use crate::agents::lines::{LineParser, LineTranslator, class_of_status};
 use crate::agents::plain::last_words;
 use crate::agents::{AgentExit, AgentInterface, AgentRequest, InvocationError, TranscriptParser};
 use crate::model::event::{AgentEvent, Count};
-use crate::model::invocation::{Invocation, StopSignal};
+use crate::model::invocation::Invocation;
 use crate::model::patch::patch_blocks;
 use crate::model::report::{AgentError, AgentReport, Ending, ErrorClass, MAX_MESSAGE_BYTES, Usage};
 use crate::model::text;
@@ -60,18 +58,11 @@ impl AgentInterface for Ollama {
             model: None,
             ..*request
         });
+        let arguments = launch.map(str::to_owned).into_iter().chain(claude);
+        let stdin = claude::stdin(self.name(), request.prompt)?;
         Ok(Invocation {
-            program: request.program.to_owned(),
-            arguments: launch
-                .map(str::to_owned)
-                .into_iter()
-                .chain(claude)
-                .collect(),
             environment: claude::environment(request),
-            stdin: claude::stdin(self.name(), request.prompt)?,
-            private_files: Vec::new(),
-            result_file: None,
-            stop_signal: StopSignal::Terminate,
+            ..Invocation::new(request.program, arguments, stdin)
         })
     }
 
@@ -96,15 +87,7 @@ impl AgentInterface for OllamaChat {
         arguments.extend(request.effort.map(|effort| format!("--think={effort}")));
         arguments.push(model(self, request)?.to_owned());
         arguments.extend(request.arguments.iter().cloned());
-        Ok(Invocation {
-            program: request.program.to_owned(),
-            arguments,
-            environment: BTreeMap::new(),
-            stdin: request.prompt.as_bytes().to_vec(),
-            private_files: Vec::new(),
-            result_file: None,
-            stop_signal: StopSignal::Terminate,
-        })
+        Ok(Invocation::new(request.program, arguments, request.prompt))
     }
 
     fn parser(&self) -> Box<dyn TranscriptParser> {

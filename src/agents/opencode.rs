@@ -14,7 +14,7 @@
 use crate::agents::lines::LineParser;
 use crate::agents::opencode_events::Translator;
 use crate::agents::{AgentInterface, AgentRequest, InvocationError, TranscriptParser, variables};
-use crate::model::invocation::{Invocation, StopSignal};
+use crate::model::invocation::Invocation;
 
 /// opencode of SST.
 #[derive(Debug)]
@@ -75,12 +75,7 @@ pub(crate) fn invocation(
     arguments.extend(request.effort.iter().flat_map(|e| ["--variant", e]));
     arguments.extend(request.arguments.iter().map(String::as_str));
     Ok(Invocation {
-        program: request.program.to_owned(),
-        arguments: arguments.into_iter().map(str::to_owned).collect(),
         environment: variables(switches),
-        stdin: request.prompt.as_bytes().to_vec(),
-        private_files: Vec::new(),
-        result_file: None,
-        stop_signal: StopSignal::Terminate,
+        ..Invocation::new(request.program, arguments, request.prompt)
     })
 }

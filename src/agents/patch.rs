@@ -9,15 +9,13 @@
 //! It is a process like any other agent, so that it is supervised and recorded like any other; the
 //! verb that does the work prints what [`line()`] writes.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use crate::agents::lines::{LineParser, LineTranslator, json_object, text_at};
 use crate::agents::plain::last_words;
 use crate::agents::{AgentExit, AgentInterface, AgentRequest, InvocationError, TranscriptParser};
 use crate::model::event::{AgentEvent, MessagePart};
-use crate::model::invocation::{Invocation, StopSignal};
+use crate::model::invocation::Invocation;
 use crate::model::report::{AgentError, AgentReport, ErrorClass, Usage};
 
 /// The hidden verb of the runner that applies the patches in its standard input.
@@ -64,15 +62,7 @@ impl AgentInterface for Patch {
     }
 
     fn invocation(&self, request: &AgentRequest<'_>) -> Result<Invocation, InvocationError> {
-        Ok(Invocation {
-            program: request.program.to_owned(),
-            arguments: vec![VERB.to_owned()],
-            environment: BTreeMap::new(),
-            stdin: request.prompt.as_bytes().to_vec(),
-            private_files: Vec::new(),
-            result_file: None,
-            stop_signal: StopSignal::Terminate,
-        })
+        Ok(Invocation::new(request.program, [VERB], request.prompt))
     }
 
     fn parser(&self) -> Box<dyn TranscriptParser> {

@@ -23,14 +23,12 @@ use crate::agents::lines::{
 use crate::agents::plain::{PlainText, last_words};
 use crate::agents::{
     AgentExit, AgentInterface, AgentRequest, InvocationError, TranscriptParser, variables,
+    without_command,
 };
 use crate::model::event::{AgentEvent, Count, MessagePart};
-use crate::model::invocation::{Invocation, StopSignal};
+use crate::model::invocation::Invocation;
 use crate::model::report::{AgentError, AgentReport, ErrorClass, Usage};
 use crate::model::reset::ResetHint;
-
-/// Stands before a prompt that begins with `/`, which qwen would take as a command of its own.
-const SLASH_GUARD: &str = "The task:\n";
 
 /// How qwen begins a failure of the model's provider.
 const API_ERROR: &str = "[API Error: ";
@@ -64,19 +62,9 @@ impl AgentInterface for Qwen {
             ("QWEN_CODE_SUPPRESS_YOLO_WARNING", "1"),
             ("QWEN_USAGE_STATISTICS_ENABLED", "false"),
         ];
-        let guard = if request.prompt.trim_start().starts_with('/') {
-            SLASH_GUARD
-        } else {
-            ""
-        };
         Ok(Invocation {
-            program: request.program.to_owned(),
-            arguments: arguments.into_iter().map(str::to_owned).collect(),
             environment: variables(&environment),
-            stdin: [guard, request.prompt].concat().into_bytes(),
-            private_files: Vec::new(),
-            result_file: None,
-            stop_signal: StopSignal::Terminate,
+            ..Invocation::new(request.program, arguments, without_command(request.prompt))
         })
     }
 
@@ -206,13 +194,16 @@ impl Translator {
             let tool = text_at(denial, "/tool_name").unwrap_or_default().to_owned();
             events.push(AgentEvent::PermissionDenied { tool });
         }
-        if result.get("is_error") == Some(&Value::Bool(false)) {
-            let text = text_at(result, "/result").unwrap_or_default().to_owned();
-            let part = MessagePart::Whole;
+        let text = text_at(result, "/result").unwrap_or_default();
+        let succeeded = result.get("is_error") == Some(&Value::Bool(false));
+        // Without a turn no model was asked: the answer is qwen's own, `Context cleared. …`.
+        if succeeded && number_at(result, "/num_turns") != Some(0) {
+            let (text, part) = (text.to_owned(), MessagePart::Whole);
             events.push(AgentEvent::Message { text, part });
             events.push(AgentEvent::Completed);
         } else {
-            let message = text_at(result, "/error/message").unwrap_or("error without a word");
+            let told = text_at(result, "/error/message").or((!text.is_empty()).then_some(text));
+            let message = told.unwrap_or("error without a word");
             self.failure = Some(failure(message));
             let message = message.to_owned();
             events.push(AgentEvent::Warning { message });

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use tokio::runtime::Runtime;
 
 use crate::agents::configured::{ConfiguredAgent, OutputFormat, PromptDelivery};
 use crate::agents::{self, AgentInterface};
@@ -263,12 +262,16 @@ fn backend(agent: &AgentSettings) -> Result<Arc<dyn AgentInterface>, CliError> {
     }))
 }
 
-/// A runtime for one command: everything on this thread, which agents must be spawned from.
-pub(crate) fn runtime() -> Result<Runtime, CliError> {
-    tokio::runtime::Builder::new_current_thread()
+/// Runs a command's future: everything on this thread, which agents must be spawned from.
+pub(crate) fn block_on<F: Future>(future: F) -> Result<F::Output, CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| CliError::failure("the runtime cannot be started").because(error))
+        .map_err(|error| CliError::failure("the runtime cannot be started").because(error))?;
+    let output = runtime.block_on(future);
+    // Dropping it would wait for a name server that does not answer.
+    runtime.shutdown_background();
+    Ok(output)
 }
 
 /// Ends the runs whose runner died, at the head of every command that changes anything.
@@ -330,4 +333,22 @@ pub(crate) fn find_run(layout: &Layout, name: &str) -> Result<Run, CliError> {
             .because(error)
             .hint("`agent-runner runs` lists them")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn what_hangs_in_the_background_holds_up_no_command() {
+        let (sender, receiver) = mpsc::channel::<()>();
+        let began = Instant::now();
+        let waits = move || receiver.recv_timeout(Duration::from_secs(10)).is_err();
+        block_on(async { drop(tokio::task::spawn_blocking(waits)) }).unwrap();
+        assert!(began.elapsed() < Duration::from_secs(5));
+        drop(sender);
+    }
 }

@@ -1,7 +1,7 @@
 //! What is spawned for one run, as a value: an agent describes it, the process room carries it out.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The signal that asks a program to end in good order.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -32,6 +32,25 @@ pub struct Invocation {
     pub result_file: Option<PathBuf>,
     /// How to ask it to end.
     pub stop_signal: StopSignal,
+}
+
+impl Invocation {
+    /// A command with these arguments and this standard input, and nothing else special.
+    pub fn new<Argument: Into<String>>(
+        program: &Path,
+        arguments: impl IntoIterator<Item = Argument>,
+        stdin: impl Into<Vec<u8>>,
+    ) -> Self {
+        Self {
+            program: program.to_owned(),
+            arguments: arguments.into_iter().map(Into::into).collect(),
+            environment: BTreeMap::new(),
+            stdin: stdin.into(),
+            private_files: Vec::new(),
+            result_file: None,
+            stop_signal: StopSignal::Terminate,
+        }
+    }
 }
 
 /// A file that only this invocation needs.

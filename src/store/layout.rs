@@ -165,6 +165,11 @@ impl RunDirectory {
         self.path.join("checks.log")
     }
 
+    /// Space kept for the end of the run; gone when the run has ended.
+    pub(crate) fn reserve(&self) -> PathBuf {
+        self.path.join("reserve")
+    }
+
     /// Files for the agent's process alone; gone when the run has ended.
     pub fn private_directory(&self) -> PathBuf {
         self.path.join("private")

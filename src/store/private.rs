@@ -46,12 +46,7 @@ pub(crate) fn create_file(path: &Path) -> Result<File, StoreError> {
 
 /// Opens a file for appending and creates it where there is none.
 pub(crate) fn open_append(path: &Path) -> Result<File, StoreError> {
-    OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW)
-        .open(path)
+    open_regular(OpenOptions::new().append(true).create(true), path)
         .map_err(|source| StoreError::new("open", path, source))
 }
 
@@ -70,15 +65,12 @@ pub(crate) fn open_update(path: &Path) -> Result<File, StoreError> {
 
 /// Writes a text file, over one that exists. Costs no sync: it may be torn by a crash.
 pub(crate) fn overwrite(path: &Path, text: &str) -> Result<(), StoreError> {
-    OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW)
-        .open(path)
-        .and_then(|mut file| file.write_all(text.as_bytes()))
-        .map_err(|source| StoreError::new("write", path, source))
+    open_regular(
+        OpenOptions::new().write(true).create(true).truncate(true),
+        path,
+    )
+    .and_then(|mut file| file.write_all(text.as_bytes()))
+    .map_err(|source| StoreError::new("write", path, source))
 }
 
 /// Appends a text in one write, so that blocks of several writers do not mix.
@@ -91,13 +83,20 @@ pub(crate) fn append(path: &Path, text: &str) -> Result<(), StoreError> {
 /// Opens a regular file for reading and tells its size; a pipe, a device or a link is an error and
 /// never waited for.
 pub(crate) fn open_read(path: &Path) -> io::Result<(File, u64)> {
-    let file = OpenOptions::new()
-        .read(true)
+    let file = open_regular(OpenOptions::new().read(true), path)?;
+    let size = file.metadata()?.len();
+    Ok((file, size))
+}
+
+/// Opens what is a regular file or will be one; a link, and a pipe that nobody reads, is an error
+/// and never waited for.
+fn open_regular(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    let file = options
+        .mode(0o600)
         .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
         .open(path)?;
-    let metadata = file.metadata()?;
-    if metadata.is_file() {
-        Ok((file, metadata.len()))
+    if file.metadata()?.is_file() {
+        Ok(file)
     } else {
         Err(io::Error::new(io::ErrorKind::InvalidInput, "not a file"))
     }

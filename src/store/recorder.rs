@@ -10,6 +10,9 @@ use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
 
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
+
 use crate::model::clock::utc;
 use crate::model::ids::{AgentName, RunId, RunPath, TaskName};
 use crate::model::record::{NotificationRecord, Record};
@@ -20,8 +23,8 @@ use crate::store::event_log::EventLog;
 use crate::store::format;
 use crate::store::layout::{Layout, RunDirectory};
 use crate::store::private::{
-    append, create_directory, create_file, create_new_directory, open_append, overwrite, remove,
-    sync_directory,
+    append, create_directory, create_file, create_new_directory, is_directory, open_append,
+    overwrite, remove, sync_directory,
 };
 use crate::store::reader::read_metadata;
 use crate::store::summary;
@@ -35,6 +38,10 @@ pub struct RunFolder {
     run: RunPath,
     runner_log: File,
 }
+
+/// Space that is kept for the end of a run, so that an agent that fills the disk with its output
+/// does not cost the run its record: a full-sized message in record, notification and summary.
+const RESERVE_BYTES: u64 = 128 * 1024;
 
 impl RunFolder {
     /// Creates the directory of a run that starts at `now`, and takes its lock.
@@ -79,7 +86,18 @@ impl RunFolder {
         };
         layout.create_state(&layout.running())?;
         create_file(&folder.mark())?;
+        folder.reserve()?;
         Ok(folder)
+    }
+
+    fn reserve(&self) -> Result<(), StoreError> {
+        let path = self.directory().reserve();
+        let file = create_file(&path)?;
+        match fallocate(&file, FallocateFlags::empty(), 0, RESERVE_BYTES) {
+            // A file system that cannot keep space is no reason not to run.
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+            Err(errno) => Err(StoreError::new("reserve space in", &path, errno.into())),
+        }
     }
 
     /// Takes over the directory of a run whose runner died; `None` while somebody has its lock.
@@ -136,6 +154,11 @@ impl RunFolder {
         CappedLog::create(&self.directory().stdout(), caps)
     }
 
+    /// Creates the log of what the task's checks print.
+    pub fn checks(&self, caps: LogCaps) -> Result<CappedLog, StoreError> {
+        CappedLog::create(&self.directory().checks(), caps)
+    }
+
     /// Creates the log of events, of which about `cap` bytes are kept.
     pub fn events(&self, cap: u64) -> Result<EventLog, StoreError> {
         EventLog::create(&self.directory().events(), cap)
@@ -149,15 +172,34 @@ impl RunFolder {
         sync_directory(&self.layout.agent(&self.run.task, &self.run.agent))
     }
 
+    /// Makes room for the end of the run: frees the space that was kept for it, and creates the
+    /// directory anew where the agent removed it. Tells whether it had to.
+    pub fn make_room(&self) -> Result<bool, StoreError> {
+        remove(&self.directory().reserve())?;
+        let directory = self.directory();
+        if is_directory(directory.path()) {
+            return Ok(false);
+        }
+        let RunPath { task, agent, .. } = &self.run;
+        self.layout.create()?;
+        create_directory(&self.layout.task(task))?;
+        create_directory(&self.layout.agent(task, agent))?;
+        remove(directory.path())?;
+        create_directory(directory.path())?;
+        Ok(true)
+    }
+
     /// Writes the final record and the summaries, and frees the lock.
     ///
+    /// The record decides: a summary that cannot be written is a line in the runner's log.
+    ///
     /// # Errors
-    /// The first failure. Without its record the run is not finished and will count as crashed;
-    /// a summary that cannot be written keeps nothing else from being.
+    /// When the record cannot be written. The run is not finished and will count as crashed.
     pub fn finish(self, record: &Record) -> Result<(), StoreError> {
         let text = summary::summary(record);
         let block = summary::block(record, &text);
         let RunPath { task, agent, .. } = &self.run;
+        remove(&self.directory().reserve())?;
         let summary = overwrite(&self.directory().summary(), &text);
         self.write_record(record)?;
         let rest = [
@@ -166,7 +208,10 @@ impl RunFolder {
             append(&self.layout.task_log(task), &block),
             append(&self.layout.agent_log(task, agent), &block),
         ];
-        rest.into_iter().collect()
+        for error in rest.into_iter().filter_map(Result::err) {
+            tracing::warn!(cause = %error.source, "{error}");
+        }
+        Ok(())
     }
 
     /// Removes the mark of a run that has begun and not ended.
@@ -339,8 +384,26 @@ mod tests {
         }
         symlink(&target, layout.task_log(&task)).unwrap();
         folder.begin(&begun(folder.run())).unwrap();
-        folder.finish(&full_record()).unwrap_err();
+        folder.finish(&full_record()).unwrap();
         assert!(!target.exists());
+    }
+
+    #[test]
+    fn what_is_planted_for_a_summary_holds_up_no_record() {
+        let (_root, layout) = log_root();
+        let folder = folder(&layout);
+        let run = folder.run().clone();
+        folder.begin(&begun(&run)).unwrap();
+        let pipes = [
+            folder.directory().summary(),
+            layout.agent_log(&run.task, &run.agent),
+        ];
+        for pipe in pipes {
+            rustix::fs::mkfifoat(rustix::fs::CWD, pipe, rustix::fs::Mode::RUSR).unwrap();
+        }
+        fs::create_dir(layout.task_log(&run.task)).unwrap();
+        folder.finish(&full_record()).unwrap();
+        assert_eq!(read_run(&layout, run).record, full_record());
     }
 
     #[test]

@@ -13,10 +13,12 @@ mod support;
 
 mod caps;
 mod commits;
+mod hostile;
 mod layers;
 mod overlap;
 mod parking;
 mod processes;
+mod promises;
 mod real;
 mod records;
 mod recovery;

@@ -139,3 +139,22 @@ fn agents_and_tasks_show_what_is_in_force_and_where_it_comes_from() {
     });
     assert_eq!(env.agent_runner(&["agents"]).code, Some(0));
 }
+
+#[test]
+fn what_lies_in_the_log_root_is_for_its_owner_alone_whatever_the_umask() {
+    let env = TestEnv::new()
+        .script("fake", "text", "echo hello")
+        .task("work", "verify = [\"true\"]");
+    // The log root itself was made by somebody else.
+    fs::create_dir(env.logs()).unwrap();
+    let mut shell = std::process::Command::new("sh");
+    env.settle(&mut shell);
+    let run = env!("CARGO_BIN_EXE_agent-runner");
+    let line = format!(
+        "umask 000; {run} run --agent fake --task work >&2 && \
+         find logs/* logs/.state -path 'logs/.state/*' -prune -o -perm /077 -print"
+    );
+    let output = shell.args(["-c", &line]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "");
+}

@@ -19,6 +19,6 @@ pub(crate) fn heartbeat(world: &World) -> Result<u8, CliError> {
     let announce = wiring::announcement(&layout);
     let announce = notifier.as_ref().map(|_| &announce as &Announce<'_>);
     wiring::recover(&world.ui, &layout, announce)?;
-    wiring::runtime()?.block_on(wiring::deliver(&world.ui, &layout, notifier.as_ref()));
+    wiring::block_on(wiring::deliver(&world.ui, &layout, notifier.as_ref()))?;
     Ok(EXIT_SUCCESS)
 }

@@ -15,7 +15,7 @@ const CRONTAB: &str = include_str!("../../../crontab.example");
 
 /// Writes `config.toml`, `prompts/` and `crontab.example`.
 pub(crate) fn init(world: &World, arguments: &InitArguments) -> Result<u8, CliError> {
-    let directory = arguments.directory.as_deref().unwrap_or(Path::new("."));
+    let directory = arguments.directory.as_deref().unwrap_or(Path::new(""));
     let directory = world.current_directory.join(directory);
     let config = commented(config::SHIPPED);
     let mut files = vec![("config.toml".to_owned(), config.as_str())];

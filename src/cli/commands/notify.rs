@@ -30,8 +30,7 @@ pub(crate) fn notify(world: &World, arguments: &NotifyArguments) -> Result<u8, C
         tags: arguments.tags.clone(),
     };
     let server = &settings.ntfy.server.value;
-    wiring::runtime()?
-        .block_on(notifier.publish(&message))
+    wiring::block_on(notifier.publish(&message))?
         .map_err(|error| CliError::failure(format!("not published to {server}")).because(error))?;
     world.ui.talk(&format!("published to {server}"));
     Ok(EXIT_SUCCESS)

@@ -23,6 +23,7 @@ use crate::model::text;
 use crate::orchestrator::{self, Announce, Services, Spectator};
 use crate::planner::{self, RunPlan};
 use crate::process::shutdown::Shutdown;
+use crate::store::layout::Layout;
 use crate::store::reader;
 use crate::store::{format as record_format, summary};
 
@@ -121,7 +122,7 @@ pub(super) fn carry_out(
     let announce = wiring::announcement(&layout);
     let announce = notifier.as_ref().map(|_| &announce as &Announce<'_>);
     wiring::recover(&world.ui, &layout, announce)?;
-    wiring::runtime()?.block_on(async {
+    wiring::block_on(async {
         let mut shutdown = Shutdown::listen()
             .map_err(|error| CliError::failure("signals cannot be taken").because(error))?;
         let mut attempts = Attempts::new(plans, &layout, &SystemClock);
@@ -170,13 +171,17 @@ pub(super) fn carry_out(
             // The run is over and recorded; what is not delivered waits in the outbox.
             _ = shutdown.next() => {}
         }
-        Ok(as_on_disk(&layout, record))
-    })
+        Ok(as_told(&layout, record))
+    })?
 }
 
 /// The record with what became of its notification.
-fn as_on_disk(layout: &crate::store::layout::Layout, record: Record) -> Record {
-    reader::find(layout, &record.path()).map_or(record, |run| run.record)
+fn as_told(layout: &Layout, mut record: Record) -> Record {
+    let told = reader::find(layout, &record.path()).map(|run| run.record.notification);
+    if let Some(told) = told.ok().filter(|told| told.id == record.notification.id) {
+        record.notification = told;
+    }
+    record
 }
 
 /// Shows a run on the terminal while it works.

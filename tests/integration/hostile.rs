@@ -1,0 +1,174 @@
+//! Agents that attack the runner: what they plant in the log root or the repository costs them
+//! their own run at most, never the runner's record, its word or its time.
+
+use std::fs;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::support::{TestEnv, evidence, processes_with};
+
+/// A place whose agent does `script` with `$RUN` as the directory of its run and `$LOGS` as the
+/// log root, and whose task has a check.
+fn env(script: &str) -> TestEnv {
+    let env = TestEnv::new();
+    let logs = env.logs().display().to_string();
+    let head = format!("LOGS={logs}; RUN=$LOGS/work/fake/$AGENT_RUNNER_RUN_ID");
+    env.script("fake", "text", &format!("{head}\n{script}\necho hello"))
+        .task("work", "verify = [\"echo checked\"]")
+}
+
+/// Runs the agent, which must succeed in both the exit code and the record.
+#[track_caller]
+fn succeeds(env: &TestEnv) -> String {
+    let began = Instant::now();
+    let mut command = Command::new("timeout");
+    env.settle(&mut command);
+    let run = env!("CARGO_BIN_EXE_agent-runner");
+    let arguments = [
+        "-k", "1", "30", run, "run", "--agent", "fake", "--task", "work",
+    ];
+    let output = command.args(arguments).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    assert!(began.elapsed() < Duration::from_secs(20));
+    let record = env.record("work", "fake");
+    assert_eq!(record["outcome"], "success");
+    assert_eq!(record["exit_code"], 0);
+    evidence(&record)
+}
+
+#[test]
+fn pipes_planted_where_the_runner_will_write_hold_up_nothing() {
+    for file in ["$RUN/checks.log", "$RUN/summary.txt", "$LOGS/work/task.log"] {
+        succeeds(&env(&format!("mkfifo {file}")));
+    }
+}
+
+#[test]
+fn links_planted_where_the_runner_will_write_are_not_followed() {
+    for file in ["$RUN/checks.log", "$RUN/summary.txt"] {
+        let env = env(&format!("ln -s $LOGS/../target {file}"));
+        succeeds(&env);
+        assert!(!env.root().join("target").exists(), "{file}");
+    }
+}
+
+#[test]
+fn a_summary_that_cannot_be_written_leaves_exit_code_and_record_agreed() {
+    succeeds(&env("mkdir $LOGS/work/task.log"));
+}
+
+#[test]
+fn a_broken_outbox_changes_no_outcome() {
+    let env = env("rm -rf $LOGS/.state/outbox; touch $LOGS/.state/outbox")
+        .config("[ntfy]\nserver = \"http://127.0.0.1:9\"\ntopic = \"t\"");
+    let facts = succeeds(&env);
+    assert!(facts.contains("nobody is told"), "{facts}");
+    assert_eq!(
+        env.record("work", "fake")["notification"]["state"],
+        "disabled"
+    );
+}
+
+#[test]
+fn a_run_whose_directory_was_removed_has_its_record_all_the_same() {
+    for gone in ["$RUN", "$LOGS/work", "$LOGS"] {
+        let facts = succeeds(&env(&format!("rm -rf {gone}")));
+        assert!(facts.contains("directory was gone"), "{gone}: {facts}");
+    }
+}
+
+#[test]
+fn a_run_directory_that_became_a_link_is_a_directory_again() {
+    let env = env("mv $RUN $LOGS/../moved; ln -s $LOGS/../moved $RUN");
+    succeeds(&env);
+    assert!(!env.run_directory("work", "fake").is_symlink());
+}
+
+#[test]
+fn a_commit_with_a_giant_subject_has_a_record_that_can_be_read() {
+    let env = TestEnv::new()
+        .script(
+            "fake",
+            "text",
+            "head -c 2000000 /dev/zero | tr '\\0' s > ../m; echo x > a; git add a; \
+             git commit -qF ../m; echo hello",
+        )
+        .task("work", "requires_commit = true");
+    succeeds(&env);
+    let metadata = env.run_directory("work", "fake").join("metadata.json");
+    assert!(fs::metadata(metadata).unwrap().len() < 20_000);
+}
+
+/// A filter that git runs when somebody looks at the tree, as an agent can plant it.
+fn with_filter(filter: &str) -> TestEnv {
+    let script = format!(
+        "printf '#!/bin/sh\\n{filter}\\ncat\\n' > ../filter; chmod +x ../filter; \
+         git config filter.f.clean \"$PWD/../filter\"; \
+         echo '* filter=f' > .git/info/attributes; touch -d 2001-01-01 README.md; echo hello"
+    );
+    TestEnv::new()
+        .script("fake", "text", &script)
+        .task("work", "")
+}
+
+#[test]
+fn a_program_that_the_repository_names_sees_no_secret_of_the_runner() {
+    let env = with_filter("env > $0.seen")
+        .variable("GITHUB_TOKEN", "ghp_canary")
+        .variable("AGENT_RUNNER_NTFY_TOKEN", "tk_canary");
+    assert_eq!(env.run("fake", "work").code, Some(0));
+    // That it runs at all is git's doing; the day it does not, this test has nothing to see.
+    if let Ok(seen) = fs::read_to_string(env.root().join("filter.seen")) {
+        assert!(!seen.contains("canary"), "{seen}");
+    }
+}
+
+#[test]
+fn a_program_that_the_repository_names_cannot_hold_up_the_run_or_outlive_it() {
+    let sleep = format!("{}", 910_000_000 + u64::from(std::process::id()));
+    let env = with_filter(&format!("setsid sleep {sleep} >/dev/null &"));
+    let began = Instant::now();
+    let mut command = Command::new("timeout");
+    env.settle(&mut command);
+    let run = env!("CARGO_BIN_EXE_agent-runner");
+    let arguments = [
+        "-k", "1", "30", run, "run", "--agent", "fake", "--task", "work",
+    ];
+    let output = command.args(arguments).output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert!(began.elapsed() < Duration::from_secs(20));
+    assert!(processes_with(&sleep).is_empty());
+}
+
+#[test]
+fn an_agent_that_fills_the_disk_with_its_output_costs_no_record() {
+    // A file system of its own for the log root needs a mount namespace of its own.
+    let unshare = ["--user", "--map-root-user", "--mount"];
+    let able = Command::new("unshare")
+        .args(unshare)
+        .args(["sh", "-c", "mount -t tmpfs x /mnt"])
+        .output()
+        .is_ok_and(|output| output.status.success());
+    if !able {
+        return;
+    }
+    let flood = "head -c 5000000 /dev/zero | tr '\\0' x; echo; echo hello";
+    let env = TestEnv::new()
+        .script("fake", "text", flood)
+        .task("work", "");
+    fs::create_dir(env.logs()).unwrap();
+    let mut command = Command::new("unshare");
+    env.settle(&mut command);
+    let run = env!("CARGO_BIN_EXE_agent-runner");
+    let line = format!(
+        "mount -t tmpfs -o size=1m x logs && {run} run --agent fake --task work --json; \
+         echo exit $?; cat logs/work/fake/*/metadata.json"
+    );
+    let output = command.args(unshare).args(["sh", "-c", &line]).output();
+    let told = String::from_utf8(output.unwrap().stdout).unwrap();
+    let (printed, kept) = told.split_once("exit 0\n").unwrap_or_default();
+    assert_eq!(printed, kept, "{told}");
+    assert!(kept.contains("\"outcome\": \"success\""), "{told}");
+    assert!(kept.contains("the logs are not complete"), "{told}");
+}
