@@ -34,15 +34,17 @@
 //! | 2 | [`planner`] | settings become a plan; a plan becomes one start |
 //! | 2 | [`checks`] | a task's own checks after the agent |
 //! | 2 | [`occupancy`] | one run at a time in a repository |
+//! | 2 | [`admission`] | whether a run may start: parked agents, caps of the day |
+//! | 2 | [`attempts`] | which run comes next: a list's next agent, or the same once more |
 //! | 2 | [`orchestrator`] | the story of one run |
 //! | 2 | [`recovery`] | ends the runs whose runner died |
 //! | 2 | [`deliver`] | where the outbox and a notifier meet |
 //! | 3 | [`cli`] | arguments, verbs, wiring, the only mouth |
 //!
 //! A room names only rooms on lower floors. On floor 1 the one arrow is `git -> process`; on floor
-//! 2 they are `checks, occupancy -> planner` and
-//! `orchestrator -> planner, checks, occupancy` and `recovery -> orchestrator`. A test holds this table as
-//! data (`tests/integration/layers.rs`).
+//! 2 they are `checks, occupancy, admission -> planner`, `attempts -> planner, admission`,
+//! `orchestrator -> planner, checks, occupancy, admission` and `recovery -> orchestrator`. A test
+//! holds this table as data (`tests/integration/layers.rs`).
 //!
 //! # Invariants, mostly absences
 //!
@@ -60,6 +62,10 @@
 //! A record that says `running` is durable before the agent is spawned, under a lock that dies with
 //! the runner. The notification lies in the outbox before the record is final. `metadata.json` is
 //! absent, the old or the new version, never torn.
+//!
+//! A parked agent is a file below the log root, replaced whole; what a day has used up is counted
+//! from the day's records. No database is opened for either: on one machine files and locks hold
+//! all that runs share, and looking for a file that is not there costs a start nothing.
 
 pub mod model;
 
@@ -72,6 +78,8 @@ pub mod prompt;
 pub mod redact;
 pub mod store;
 
+pub mod admission;
+pub mod attempts;
 pub mod checks;
 pub mod deliver;
 pub mod occupancy;

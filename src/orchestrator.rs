@@ -12,6 +12,7 @@ use std::time::Duration;
 use chrono::{DateTime, Local, TimeDelta, Utc};
 use sha2::{Digest as _, Sha256};
 
+use crate::admission::{self, Admission, Refusal};
 use crate::agents::{AgentExit, TranscriptParser};
 use crate::checks;
 use crate::git::{Git, GitError, Snapshot};
@@ -20,6 +21,7 @@ use crate::model::clock::Clock;
 use crate::model::event::AgentEvent;
 use crate::model::ids::RunPath;
 use crate::model::message::Message;
+use crate::model::outcome::Outcome;
 use crate::model::process_end::{ProcessEnd, Stream};
 use crate::model::record::{CommitRecord, Evidence, EvidenceSource, NotificationState, Record};
 use crate::model::report::{AgentError, AgentReport, ErrorClass};
@@ -79,41 +81,94 @@ pub trait Spectator: fmt::Debug {
 /// When no record could be made: nothing was started. Or when the final record could not be
 /// written: the run is over, and its record still says `running`.
 pub async fn run(plan: &RunPlan, services: &mut Services<'_>) -> Result<Record, StoreError> {
-    let start = services.clock.now();
-    let folder = RunFolder::create(services.layout, &plan.task.name, &plan.agent, start)?;
-    (services.begun)(&folder);
-    tracing::info!(run = %folder.run(), "run begins");
-    let redactor = Redactor::new(plan.secrets.iter().map(String::as_str));
-    let mut record = opening(plan, folder.run(), start);
-    let announce = services.announce.filter(|_| plan.task.notify);
-    if announce.is_some() {
-        // Whoever finds the run without its runner knows from this that it is to be told.
-        record.notification.state = NotificationState::Pending;
-    }
+    let mut begun = Begun::new(plan, services)?;
     if plan.task.overlap == Overlap::Wait {
         // It may wait long, and a run that has begun has a record.
-        folder.begin(&record)?;
+        begun.folder.begin(&begun.record)?;
     }
-    let mut story = match occupancy::hold(plan, services.shutdown).await {
-        Hold::Ours(_lock) => tell(plan, services, &folder, &redactor, &mut record).await?,
+    let story = match occupancy::hold(plan, services.shutdown).await {
+        Hold::Ours(_lock) => tell(plan, services, &mut begun).await?,
         Hold::Refused(verdict) => unstarted(verdict),
     };
-    if folder.make_room()? {
-        let fact = "the run's directory was gone at its end, and what it held is lost";
-        story.note(EvidenceSource::Runner, fact.to_owned());
+    begun.end(plan, services, story)
+}
+
+/// Records that a plan is not started, and why.
+///
+/// # Errors
+/// When no record could be made or finished.
+pub fn refuse(
+    plan: &RunPlan,
+    refusal: Refusal,
+    services: &Services<'_>,
+) -> Result<Record, StoreError> {
+    Begun::new(plan, services)?.end(plan, services, refused(refusal))
+}
+
+/// A run that has a directory and no end.
+struct Begun {
+    folder: RunFolder,
+    redactor: Redactor,
+    record: Record,
+}
+
+impl Begun {
+    fn new(plan: &RunPlan, services: &Services<'_>) -> Result<Self, StoreError> {
+        let start = services.clock.now();
+        let folder = RunFolder::create(services.layout, &plan.task.name, &plan.agent, start)?;
+        (services.begun)(&folder);
+        tracing::info!(run = %folder.run(), "run begins");
+        let mut record = opening(plan, folder.run(), start);
+        if plan.task.notify && services.announce.is_some() {
+            // Whoever finds the run without its runner knows from this that it is to be told.
+            record.notification.state = NotificationState::Pending;
+        }
+        Ok(Self {
+            folder,
+            redactor: Redactor::new(plan.secrets.iter().map(String::as_str)),
+            record,
+        })
     }
-    let now = services.clock.now();
-    close(&mut record, plan, &story, now);
-    mask(&mut record, &redactor);
-    let told = tell_by_outbox(&mut record, announce, services.layout, folder.run(), now);
-    if let Err(error) = told {
-        let fact = format!("nobody is told of the run: {}", planner::chain(&error));
-        let evidence = Evidence::new(EvidenceSource::Runner, fact);
-        record.evidence.push(evidence);
+
+    fn end(
+        self,
+        plan: &RunPlan,
+        services: &Services<'_>,
+        mut story: Story,
+    ) -> Result<Record, StoreError> {
+        let Self {
+            folder,
+            redactor,
+            mut record,
+        } = self;
+        if folder.make_room()? {
+            let fact = "the run's directory was gone at its end, and what it held is lost";
+            story.note(EvidenceSource::Runner, fact.to_owned());
+        }
+        let now = services.clock.now();
+        close(&mut record, plan, &story, now);
+        mask(&mut record, &redactor);
+        if record.outcome == Outcome::RateLimited && record.was_started() {
+            admission::park(plan, services.layout, &mut record, now);
+        }
+        if record.notification.state == NotificationState::Pending
+            && let Some(refusal) = &story.refusal
+            && !refusal.first_told(services.layout)?
+        {
+            record.notification.state = NotificationState::Disabled;
+        }
+        let (announce, layout) = (services.announce, services.layout);
+        let told = tell_by_outbox(&mut record, announce, layout, folder.run(), now);
+        if let Err(error) = told {
+            let fact = format!("nobody is told of the run: {}", planner::chain(&error));
+            record
+                .evidence
+                .push(Evidence::new(EvidenceSource::Runner, fact));
+        }
+        tracing::info!(outcome = %record.outcome, error = record.error, "run ended");
+        folder.finish(&record)?;
+        Ok(record)
     }
-    tracing::info!(outcome = %record.outcome, error = record.error, "run ended");
-    folder.finish(&record)?;
-    Ok(record)
 }
 
 /// Puts the notification where it survives, before the record is final: of a run that is to be
@@ -149,6 +204,8 @@ struct Story {
     verdict: Verdict,
     dropped_bytes: u64,
     notes: Vec<Evidence>,
+    /// What kept it from starting.
+    refusal: Option<Refusal>,
 }
 
 impl Story {
@@ -160,10 +217,14 @@ impl Story {
 async fn tell(
     plan: &RunPlan,
     services: &mut Services<'_>,
-    folder: &RunFolder,
-    redactor: &Redactor,
-    record: &mut Record,
+    begun: &mut Begun,
 ) -> Result<Story, StoreError> {
+    let Begun {
+        folder,
+        redactor,
+        record,
+    } = begun;
+    let (folder, redactor) = (&*folder, &*redactor);
     // What the repository names as its filters is run by git, and an agent may have named it.
     let environment = planner::inheritable(&plan.inherited, &[], &[]);
     let git = Git::new(&environment, &plan.repository).ignoring(services.layout.root());
@@ -191,10 +252,15 @@ async fn tell(
         Err(reason) => return Ok(not_started(plan, reason)),
     };
     let before = before.ok().flatten();
+    let turn = match admission::admit(plan, services.layout, services.clock.now())? {
+        Admission::Granted(turn) => turn,
+        Admission::Refused(refusal) => return Ok(refused(refusal)),
+    };
     describe_start(record, &prepared, before.as_ref());
     folder.write_prompt(&redactor.text(&prepared.prompt))?;
     folder.create_private_directory()?;
     folder.begin(record)?;
+    drop(turn);
     if let Err(reason) = planner::write_private_files(&prepared.invocation) {
         return Ok(not_started(plan, reason));
     }
@@ -239,6 +305,7 @@ async fn tell(
         verdict,
         dropped_bytes,
         notes,
+        refusal: None,
     })
 }
 
@@ -274,6 +341,14 @@ fn unstarted(verdict: Verdict) -> Story {
         verdict,
         dropped_bytes: 0,
         notes: Vec::new(),
+        refusal: None,
+    }
+}
+
+fn refused(refusal: Refusal) -> Story {
+    Story {
+        refusal: Some(refusal.clone()),
+        ..unstarted(refusal.verdict)
     }
 }
 
@@ -427,6 +502,7 @@ fn close(record: &mut Record, plan: &RunPlan, story: &Story, now: DateTime<Utc>)
         verdict,
         dropped_bytes,
         notes,
+        refusal: _,
     } = story;
     record.end_time = Some(now);
     let since = record

@@ -9,11 +9,13 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
 use crate::agents::{AgentInterface, AgentRequest};
 use crate::git::{Identity, REPOSITORY_VARIABLES};
+use crate::model::caps::{Caps, WorstCase};
 use crate::model::ids::{AgentName, RunPath};
 use crate::model::invocation::Invocation;
 use crate::model::record::Evidence;
@@ -57,6 +59,14 @@ pub struct RunPlan {
     pub limits: Limits,
     /// Who commits, where the repository does not say.
     pub identity: Identity,
+    /// The most that the agent's runs may use up on one day.
+    pub caps: Caps,
+    /// What a run of unknown use counts as.
+    pub worst_case: WorstCase,
+    /// How long the agent is parked by a limit whose end is not known.
+    pub park_default: Duration,
+    /// The pause before a failure that passes by itself is tried again for the first time.
+    pub retry_pause: Duration,
     /// What must not be written anywhere; see [`secrets`].
     pub secrets: Vec<String>,
     /// The run that this one repeats or continues.

@@ -16,7 +16,7 @@ use crate::agents::plain::last_words;
 use crate::agents::{AgentExit, AgentInterface, AgentRequest, InvocationError, TranscriptParser};
 use crate::model::event::{AgentEvent, MessagePart};
 use crate::model::invocation::Invocation;
-use crate::model::report::{AgentError, AgentReport, ErrorClass};
+use crate::model::report::{AgentError, AgentReport, ErrorClass, Usage};
 
 /// The hidden verb of the runner that applies the patches in its standard input.
 pub const VERB: &str = "apply-patches";
@@ -96,6 +96,13 @@ impl LineTranslator for Translator {
         if report.error.is_none() {
             report.error = last_words(exit, stderr_tail, &[]);
         }
+        // There is no model: this is known, and not merely untold.
+        report.cost_usd = Some(0.0);
+        report.usage = Usage {
+            input_tokens: Some(0),
+            output_tokens: Some(0),
+            ..Usage::default()
+        };
     }
 }
 

@@ -32,8 +32,8 @@ Try it: agent-runner demo";
 pub enum Command {
     /// Run one agent on one task, and record what happened
     Run(RunArguments),
-    /// Show the agents: installed or not, binary, model, and where each setting comes from
-    Agents(ListArguments),
+    /// Show the agents: installed, parked, binary, model, and where each setting comes from
+    Agents(AgentsArguments),
     /// Show the tasks and their settings
     Tasks(ListArguments),
     /// See the whole job on a scratch repository: no agent, key or network needed
@@ -121,7 +121,30 @@ impl DebugPrompt {
     }
 }
 
-/// `agents`, `tasks`
+/// `agents`
+#[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct AgentsArguments {
+    /// What to do with them, instead of showing them
+    #[command(subcommand)]
+    pub action: Option<AgentsAction>,
+    /// Print JSON, every value with its origin
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What can be done with agents.
+#[derive(Debug, Subcommand)]
+pub enum AgentsAction {
+    /// Let a parked agent be started again before its limit is over
+    Unpark {
+        /// The agent
+        #[arg(value_name = "AGENT")]
+        agent: String,
+    },
+}
+
+/// `tasks`
 #[derive(Args, Debug)]
 pub struct ListArguments {
     /// Print JSON, every value with its origin

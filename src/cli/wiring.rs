@@ -19,6 +19,7 @@ use crate::config::settings::{
 use crate::config::{self, Overrides};
 use crate::deliver::{self, Delivered};
 use crate::git::Identity;
+use crate::model::caps::WorstCase;
 use crate::model::clock::Clock;
 use crate::model::message::Message;
 use crate::model::record::Record;
@@ -212,6 +213,13 @@ pub(crate) fn plan(
             name: settings.git.name.value.clone(),
             email: settings.git.email.value.clone(),
         },
+        caps: agent.caps,
+        worst_case: WorstCase {
+            tokens: runner.worst_case_tokens.value,
+            usd: runner.worst_case_usd.value,
+        },
+        park_default: runner.park_default.value,
+        retry_pause: runner.retry_pause.value,
         secrets,
         previous_run: None,
         notes: Vec::new(),

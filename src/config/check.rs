@@ -9,7 +9,17 @@ use crate::config::value::Setting;
 use crate::model::ids::{AgentName, TaskName};
 use crate::model::text;
 
-const BUILT_IN_KEYS: &[&str] = &["binary", "model", "effort", "args", "env", "pass_env"];
+const BUILT_IN_KEYS: &[&str] = &[
+    "binary",
+    "model",
+    "effort",
+    "args",
+    "env",
+    "pass_env",
+    "max_runs_per_day",
+    "max_tokens_per_day",
+    "max_usd_per_day",
+];
 const OWN_KEYS: &[&str] = &[
     "command",
     "prompt",
@@ -19,6 +29,9 @@ const OWN_KEYS: &[&str] = &[
     "env",
     "pass_env",
     "stop_signal",
+    "max_runs_per_day",
+    "max_tokens_per_day",
+    "max_usd_per_day",
 ];
 
 /// Checks a user's file against itself and the shipped configuration.

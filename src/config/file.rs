@@ -12,8 +12,8 @@ use serde::{Deserialize, Deserializer};
 
 use crate::config::settings::{OllamaMode, PromptChannel, Secret};
 use crate::config::value::{
-    Argument, Glob, Limit, PromptFile, Schedule, Server, Setting, Size, Stall, Taken, Text, Topic,
-    VariableName, Zone,
+    Argument, Dollars, Glob, Limit, PromptFile, Retries, Schedule, Server, Setting, Size, Stall,
+    Taken, Text, Topic, VariableName, Zone,
 };
 use crate::model::ids::{AgentName, TaskName};
 use crate::model::invocation::StopSignal;
@@ -30,8 +30,8 @@ pub(crate) struct Form {
     pub(crate) git: GitTable,
     /// Where finished runs are told. Without a topic notifications are off.
     pub(crate) ntfy: NtfyTable,
-    /// One table for each agent. A built-in one takes `binary`, `model`, `effort`, `args`, `env`
-    /// and `pass_env` (and ollama `mode`); a new name makes an agent of your own, which needs
+    /// One table for each agent. A built-in one takes `binary`, `model`, `effort`, `args`, `env`,
+    /// `pass_env` and the caps (and ollama `mode`); a new name makes an agent of your own, which needs
     /// `command`.
     #[serde(deserialize_with = "by_name")]
     #[cfg_attr(test, schemars(with = "BTreeMap<String, AgentTable>"))]
@@ -76,6 +76,18 @@ pub(crate) struct RunnerTable {
     pub(crate) log_tail_bytes: Setting<Size>,
     /// The agents that `--agent auto` tries, in this order.
     pub(crate) auto_order: Setting<Vec<AgentName>>,
+    /// How long an agent is not started after a limit whose reset time it did not tell; `0` lets it
+    /// be started at once.
+    pub(crate) park_default: Setting<Duration>,
+    /// How often a run is tried again that an overloaded provider or the network ended, for tasks
+    /// that name no number. All tries together stay within the task's time limit.
+    pub(crate) retries: Setting<Retries>,
+    /// The pause before the first of these tries; each further one is twice as long.
+    pub(crate) retry_pause: Setting<Duration>,
+    /// What a run of unknown cost counts as where dollars a day are capped.
+    pub(crate) worst_case_usd: Setting<Dollars>,
+    /// What a run of unknown use counts as where tokens a day are capped.
+    pub(crate) worst_case_tokens: Setting<u64>,
 }
 
 #[derive(Default, Deserialize)]
@@ -137,6 +149,14 @@ pub(crate) struct AgentTable {
     /// ollama: `launch` lets it start claude with the model, `chat` talks to the model itself and
     /// applies the patches in its answer. Default: `launch`.
     pub(crate) mode: Setting<OllamaMode>,
+    /// The most runs of the agent that are started on one day of the machine's zone. Default: any
+    /// number.
+    pub(crate) max_runs_per_day: Setting<NonZeroU64>,
+    /// The most tokens that they use on one day; when they are used up, none is started. Default:
+    /// any number.
+    pub(crate) max_tokens_per_day: Setting<NonZeroU64>,
+    /// The most US dollars that they cost on one day. Default: any amount.
+    pub(crate) max_usd_per_day: Setting<Dollars>,
 }
 
 #[derive(Default, Deserialize)]
@@ -175,6 +195,17 @@ pub(crate) struct TaskTable {
     pub(crate) min_changes: Setting<NonZeroU64>,
     /// Globs of the paths, relative to the repository, that a commit may touch. Default: all.
     pub(crate) paths: Setting<Vec<Glob>>,
+    /// How often a run is tried again that an overloaded provider or the network ended. Default:
+    /// `runner.retries`.
+    pub(crate) retries: Setting<Retries>,
+    /// The most runs of the task that are started on one day of the machine's zone. Default: any
+    /// number.
+    pub(crate) max_runs_per_day: Setting<NonZeroU64>,
+    /// The most tokens that they use on one day; when they are used up, none is started. Default:
+    /// any number.
+    pub(crate) max_tokens_per_day: Setting<NonZeroU64>,
+    /// The most US dollars that they cost on one day. Default: any amount.
+    pub(crate) max_usd_per_day: Setting<Dollars>,
 }
 
 fn by_name<'de, D, Name, Table>(deserializer: D) -> Result<BTreeMap<Name, Table>, D::Error>

@@ -140,6 +140,8 @@ fn problem(root: &DeTable<'_>, span: &Range<usize>, message: &str) -> String {
         }
         Some((_, "a sequence")) => format!("`{path}` must be a list, not {}", kind(value)),
         Some((_, "a map")) => format!("`{path}` must be a table, not {}", kind(value)),
+        Some((_, "u64")) => format!("`{path}` must be a whole number"),
+        Some((_, "f64")) => format!("`{path}` must be a number, not {}", kind(value)),
         Some((_, "a nonzero u64")) => format!("`{path}` must be a whole number from 1"),
         Some((_, expected)) => format!("`{path}` must be {expected}, not {}", kind(value)),
         None => format!("`{path}`: {message}"),

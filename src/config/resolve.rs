@@ -16,6 +16,7 @@ use crate::config::settings::{
     RunnerSettings, Secret, Settings, TaskSettings,
 };
 use crate::config::value::{Argument, Limit, Server, Setting, Text, Topic, VariableName};
+use crate::model::caps::Caps;
 use crate::model::ids::{AgentName, TaskName};
 use crate::model::task::{PromptSource, Task};
 
@@ -60,6 +61,13 @@ impl<T> Tables<'_, T> {
         let list = self.find::<Vec<V>, Vec<V>>(get);
         list.unwrap_or_else(|| Sourced::default(Vec::new()))
             .map(|list| list.into_iter().map(Into::into).collect())
+    }
+
+    fn or_none<V, U>(&self, get: impl Fn(&T) -> &Setting<V>) -> Option<U>
+    where
+        V: Clone + Into<U>,
+    {
+        self.find(get).map(|sourced| sourced.value)
     }
 
     fn or_default<V: Clone + Default>(&self, get: impl Fn(&T) -> &Setting<V>) -> V {
@@ -135,6 +143,11 @@ impl Resolver<'_> {
             log_head_bytes: tables.value(|runner| &runner.log_head_bytes),
             log_tail_bytes: tables.value(|runner| &runner.log_tail_bytes),
             auto_order: tables.value(|runner| &runner.auto_order),
+            park_default: tables.value(|runner| &runner.park_default),
+            retries: tables.value(|runner| &runner.retries),
+            retry_pause: tables.value(|runner| &runner.retry_pause),
+            worst_case_usd: tables.value(|runner| &runner.worst_case_usd),
+            worst_case_tokens: tables.value(|runner| &runner.worst_case_tokens),
         })
     }
 
@@ -231,6 +244,11 @@ impl Resolver<'_> {
                     pairs.map(|(name, value)| (name.into(), value)).collect()
                 }),
             pass_environment: tables.list(|agent| &agent.pass_env),
+            caps: Caps {
+                runs: tables.or_none(|agent| &agent.max_runs_per_day),
+                tokens: tables.or_none(|agent| &agent.max_tokens_per_day),
+                usd: tables.or_none(|agent| &agent.max_usd_per_day),
+            },
         })
     }
 
@@ -264,6 +282,9 @@ impl Resolver<'_> {
         let overlap = tables
             .find(|task| &task.overlap)
             .unwrap_or_else(|| runner.overlap.clone());
+        let retries = tables
+            .find(|task| &task.retries)
+            .unwrap_or_else(|| runner.retries.clone());
         let verify_timeout = tables
             .find(|task| &task.verify_timeout)
             .unwrap_or_else(|| runner.verify_timeout.clone());
@@ -287,6 +308,18 @@ impl Resolver<'_> {
                 .keep("min_changes", tables.find(|task| &task.min_changes))
                 .unwrap_or(1),
             paths: origins.value("paths", tables.list(|task| &task.paths)),
+            retries: origins.value("retries", retries),
+            caps: Caps {
+                runs: origins.keep(
+                    "max_runs_per_day",
+                    tables.find(|task| &task.max_runs_per_day),
+                ),
+                tokens: origins.keep(
+                    "max_tokens_per_day",
+                    tables.find(|task| &task.max_tokens_per_day),
+                ),
+                usd: origins.keep("max_usd_per_day", tables.find(|task| &task.max_usd_per_day)),
+            },
         };
         TaskSettings {
             task,

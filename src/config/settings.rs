@@ -8,6 +8,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::config::origin::{Origin, Sourced};
+use crate::model::caps::Caps;
 use crate::model::ids::{AgentName, TaskName};
 use crate::model::invocation::StopSignal;
 use crate::model::task::{Overlap, Task};
@@ -98,6 +99,16 @@ pub struct RunnerSettings {
     pub log_tail_bytes: Sourced<u64>,
     /// The agents that `auto` tries, in this order.
     pub auto_order: Sourced<Vec<AgentName>>,
+    /// How long an agent is parked whose limit has no known end.
+    pub park_default: Sourced<Duration>,
+    /// How often a failure that passes by itself is tried again, for tasks that name no number.
+    pub retries: Sourced<u32>,
+    /// The pause before the first of these tries.
+    pub retry_pause: Sourced<Duration>,
+    /// The US dollars that a run of unknown cost counts as.
+    pub worst_case_usd: Sourced<f64>,
+    /// The tokens that a run of unknown use counts as.
+    pub worst_case_tokens: Sourced<u64>,
 }
 
 /// The identity of commits where the repository has none.
@@ -156,6 +167,8 @@ pub struct AgentSettings {
     pub environment: Sourced<BTreeMap<String, Secret>>,
     /// Variables to inherit although their names look secret.
     pub pass_environment: Sourced<Vec<String>>,
+    /// The most that its runs may use up on one day.
+    pub caps: Caps,
 }
 
 /// How a configured agent is called.

@@ -13,6 +13,7 @@ use crate::config::error::ConfigError;
 use crate::config::origin::Origin;
 use crate::config::settings::{CommandSettings, NtfyCredentials, PromptChannel, Settings};
 use crate::config::{Overrides, load};
+use crate::model::caps::Caps;
 use crate::model::ids::{AgentName, TaskName};
 use crate::model::invocation::StopSignal;
 use crate::model::task::{Overlap, PromptSource, Task};
@@ -125,6 +126,12 @@ fn a_wrong_file_is_told_with_its_place_and_what_would_be_right() {
         "[runner]\nauto_order = \"codex\"",
         "[runner]\nauto_order = [\"codex\",\n  7]",
         "[runner]\nauto_order = [\"codex\", \"cloude\"]",
+        "[runner]\nretries = -1",
+        "[runner]\nretries = 11",
+        "[runner]\nretries = \"two\"",
+        "[runner]\nworst_case_usd = -1.0",
+        "[runner]\nworst_case_usd = nan",
+        "[runner]\nworst_case_usd = \"1\"",
         "[git]\nname = \" \"",
         "[ntfy]\nserver = \"ntfy.sh\"",
         "[ntfy]\ntopic = \"my topic\"",
@@ -155,6 +162,7 @@ fn a_wrong_file_is_told_with_its_place_and_what_would_be_right() {
         "[tasks.mine]\nprompt = \"../a.md\"",
         "[tasks.mine]\nprompt_text = \"\"",
         "[tasks.document_coverage]\nagents = [\"gemeni\"]",
+        "[tasks.document_coverage]\nmax_runs_per_day = 0",
         "[tasks.document_coverage]\nmin_changes = 0",
         "[tasks.document_coverage]\nmin_changes = \"many\"",
         "[tasks.document_coverage]\npaths = [\"docs/***\"]",
@@ -239,6 +247,8 @@ fn the_defaults_are_those_of_the_contract() {
             timezone: None,
             min_changes: 1,
             paths: Vec::new(),
+            retries: 2,
+            caps: Caps::default(),
         };
         assert_eq!(task(&settings, name), expected);
         let origin = settings.task(name).unwrap().origin("timeout");
@@ -253,6 +263,8 @@ fn the_defaults_are_those_of_the_contract() {
     assert!(runner.path_prefix.value.is_empty());
     assert_eq!(runner.grace_period.value, Duration::from_secs(5));
     assert_eq!(runner.limit_patience.value, minutes(1));
+    assert_eq!(runner.park_default.value, minutes(30));
+    assert_eq!(runner.retry_pause.value, Duration::from_secs(10));
     assert_eq!(runner.log_head_bytes.value, 64 << 20);
     assert_eq!(runner.log_tail_bytes.value, 16 << 20);
     assert_eq!(settings.git.name.value, "agent-runner");
@@ -335,6 +347,27 @@ fn a_tasks_own_limit_beats_the_runner_wide_one_but_not_the_flag() {
     assert_eq!(task(&settings, "document_coverage").timeout, minutes(2));
     call.overrides.timeout = Some(Duration::ZERO);
     insta::assert_snapshot!(call.error(), @"--timeout: zero would end a run before it starts");
+}
+
+#[test]
+fn caps_are_an_agents_and_a_tasks_own_and_retries_have_a_runner_wide_value() {
+    let text = "[runner]\nretries = 0\nworst_case_usd = 3\n\
+                [agents.claude]\nmax_runs_per_day = 4\nmax_usd_per_day = 2.5\n\
+                [tasks.document_coverage]\nretries = 5\nmax_tokens_per_day = 9\n";
+    let settings = Call::new(text).settings();
+    assert_eq!(settings.runner.worst_case_usd.value.to_string(), "3");
+    let claude = settings.agent("claude").unwrap();
+    let caps = Caps {
+        runs: Some(4),
+        tokens: None,
+        usd: Some(2.5),
+    };
+    assert_eq!(claude.caps, caps);
+    assert!(settings.agent("codex").unwrap().caps.is_empty());
+    let coverage = task(&settings, "document_coverage");
+    assert_eq!((coverage.retries, coverage.caps.tokens), (5, Some(9)));
+    let other = task(&settings, "agent_management");
+    assert_eq!((other.retries, other.caps), (0, Caps::default()));
 }
 
 #[test]

@@ -148,6 +148,70 @@ impl Value for NonZeroU64 {
     }
 }
 
+impl Value for u64 {
+    fn take<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::deserialize(deserializer)
+    }
+
+    #[cfg(test)]
+    fn words() -> String {
+        "a whole number".to_owned()
+    }
+}
+
+/// How often something is tried again.
+#[derive(Clone, Copy)]
+pub(crate) struct Retries(u32);
+
+impl From<Retries> for u32 {
+    fn from(retries: Retries) -> Self {
+        retries.0
+    }
+}
+
+impl Value for Retries {
+    fn take<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // The pause doubles each time: the tenth is already hours long.
+        const MOST: u64 = 10;
+        let number = u64::deserialize(deserializer)?;
+        u32::try_from(number)
+            .ok()
+            .filter(|_| number <= MOST)
+            .map(Self)
+            .ok_or_else(|| D::Error::custom(format!("more than {MOST} retries make no sense")))
+    }
+
+    #[cfg(test)]
+    fn words() -> String {
+        "a whole number up to 10".to_owned()
+    }
+}
+
+/// An amount of US dollars.
+#[derive(Clone, Copy)]
+pub(crate) struct Dollars(f64);
+
+impl From<Dollars> for f64 {
+    fn from(dollars: Dollars) -> Self {
+        dollars.0
+    }
+}
+
+impl Value for Dollars {
+    fn take<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let amount = f64::deserialize(deserializer)?;
+        if amount.is_finite() && amount >= 0.0 {
+            return Ok(Self(amount));
+        }
+        Err(D::Error::custom("it is no amount of money"))
+    }
+
+    #[cfg(test)]
+    fn words() -> String {
+        "US dollars such as `2.50`".to_owned()
+    }
+}
+
 impl<T: Text> Value for Vec<T> {
     fn take<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let elements = Vec::<Taken<T>>::deserialize(deserializer)?;

@@ -3,6 +3,7 @@
 //! A value of a type in this room is always valid; text from outside is parsed where it enters
 //! ([`ids`], [`duration`]) and trusted afterwards.
 
+pub mod caps;
 pub mod change;
 pub mod clock;
 pub mod duration;
@@ -11,6 +12,7 @@ pub mod ids;
 pub mod invocation;
 pub mod message;
 pub mod outcome;
+pub mod parking;
 pub mod patch;
 pub mod process_end;
 pub mod record;

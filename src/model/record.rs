@@ -192,6 +192,12 @@ impl Record {
         self.usage.total().or(self.token_count)
     }
 
+    /// Whether the agent was started, so that it may have cost something: the record was begun with
+    /// its prompt, and the start did not fail.
+    pub fn was_started(&self) -> bool {
+        self.prompt_sha256.is_some() && self.outcome != Outcome::StartFailed
+    }
+
     /// The failure in the words of the original records: `usage_limit`, `timeout`,
     /// `connectivity`, or nothing.
     pub fn classified_error(&self) -> Option<&'static str> {
@@ -211,6 +217,12 @@ impl Record {
         }
         let transient = self.error_class.is_some_and(ErrorClass::is_transient);
         Some(transient || self.outcome == Outcome::RateLimited)
+    }
+
+    /// Whether a failure of the network or the provider ended it, which passes by itself in a
+    /// short time. A limit does not.
+    pub fn failed_in_passing(&self) -> bool {
+        self.outcome == Outcome::AgentError && self.retryable() == Some(true)
     }
 }
 

@@ -30,7 +30,7 @@ impl ResetHint {
     /// The moment it means for somebody who hears it at `now` in the zone `local`.
     ///
     /// A time that the zone's clock skips is taken as the first moment after the gap, one that it
-    /// shows twice as the earlier. `None` when the moment lies more than [`FURTHEST_RESET`] ahead
+    /// shows twice as the first that is still to come. `None` when the moment lies more than [`FURTHEST_RESET`] ahead
     /// and so cannot be meant.
     pub fn resolve<Z: TimeZone>(&self, now: DateTime<Utc>, local: &Z) -> Option<DateTime<Utc>> {
         let moment = match self {
@@ -62,21 +62,33 @@ fn wall<Z: TimeZone>(
         return moment(zone, date.and_time(time));
     }
     let today = now.with_timezone(zone).date_naive();
-    let at = |days| {
-        moment(
-            zone,
-            today.checked_add_days(Days::new(days))?.and_time(time),
-        )
-    };
-    at(0).filter(|moment| *moment > now).or_else(|| at(1))
+    (0..=1)
+        .filter_map(|days| today.checked_add_days(Days::new(days)))
+        .filter_map(|day| moments(zone, day.and_time(time)))
+        .flatten()
+        .find(|moment| *moment > now)
+}
+
+/// When the day of `now` began on the clock of a zone.
+pub fn day_began<Z: TimeZone>(now: DateTime<Utc>, zone: &Z) -> DateTime<Utc> {
+    let today = now.with_timezone(zone).date_naive();
+    moment(zone, today.and_time(NaiveTime::MIN)).map_or(now, |began| began.min(now))
 }
 
 fn moment<Z: TimeZone>(zone: &Z, wall: NaiveDateTime) -> Option<DateTime<Utc>> {
+    moments(zone, wall).map(|[first, _second]| first)
+}
+
+/// When a zone's clock shows a time: at two moments, where it is set back between them.
+fn moments<Z: TimeZone>(zone: &Z, wall: NaiveDateTime) -> Option<[DateTime<Utc>; 2]> {
     // A gap is at most a day long (Samoa skipped one); steps of a quarter hour find its end.
     (0..=96)
         .filter_map(|quarters| wall.checked_add_signed(TimeDelta::minutes(15 * quarters)))
-        .find_map(|wall| zone.from_local_datetime(&wall).earliest())
-        .map(|moment| moment.with_timezone(&Utc))
+        .find_map(|wall| {
+            let found = zone.from_local_datetime(&wall);
+            Some([found.clone().earliest()?, found.latest()?])
+        })
+        .map(|found| found.map(|moment| moment.with_timezone(&Utc)))
 }
 
 /// Reads a clock time and what may stand round it: `2:33 AM`, `7pm (UTC)`, `2:51am
@@ -218,6 +230,55 @@ mod tests {
             resolve("2:30am", now, chrono_tz::Europe::Berlin).unwrap(),
             "2027-03-28 01:00"
         );
+    }
+
+    #[test]
+    fn a_time_that_the_clock_shows_twice_is_the_next_of_both() {
+        // In Berlin 02:30 came at 00:30 UTC and again at 01:30 on 2026-10-25.
+        let berlin = chrono_tz::Europe::Berlin;
+        for (now, expected) in [
+            ("2026-10-25T00:00:00Z", "2026-10-25 00:30"),
+            ("2026-10-25T01:00:00Z", "2026-10-25 01:30"),
+            ("2026-10-25T02:00:00Z", "2026-10-26 01:30"),
+        ] {
+            assert_eq!(resolve("2:30am", now, berlin).unwrap(), expected, "{now}");
+        }
+    }
+
+    #[test]
+    fn a_day_begins_at_midnight_of_the_zone_or_where_the_clock_skips_it_behind_the_gap() {
+        for (zone, now, began) in [
+            (
+                chrono_tz::Europe::Berlin,
+                "2026-02-19T22:59:59Z",
+                "2026-02-18 23:00",
+            ),
+            (
+                chrono_tz::Europe::Berlin,
+                "2026-02-19T23:00:00Z",
+                "2026-02-19 23:00",
+            ),
+            // The days on which the clock was set forward and back.
+            (
+                chrono_tz::Europe::Berlin,
+                "2026-03-29T20:00:00Z",
+                "2026-03-28 23:00",
+            ),
+            (
+                chrono_tz::Europe::Berlin,
+                "2026-10-25T20:00:00Z",
+                "2026-10-24 22:00",
+            ),
+            // There was no midnight.
+            (
+                chrono_tz::America::Sao_Paulo,
+                "2018-11-04T12:00:00Z",
+                "2018-11-04 03:00",
+            ),
+        ] {
+            let found = day_began(at(now), &zone).format("%F %R").to_string();
+            assert_eq!(found, began, "{now}");
+        }
     }
 
     #[test]

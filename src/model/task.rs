@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use crate::model::caps::Caps;
 use crate::model::ids::{AgentName, TaskName};
 
 /// A task with every setting resolved.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Task {
     /// Its name.
     pub name: TaskName,
@@ -37,6 +38,10 @@ pub struct Task {
     pub min_changes: u64,
     /// Globs of the paths that a commit may touch; empty allows all.
     pub paths: Vec<String>,
+    /// How often a failure that passes by itself is tried again.
+    pub retries: u32,
+    /// The most that its runs may use up on one day.
+    pub caps: Caps,
 }
 
 /// What a run does while another one holds its repository.

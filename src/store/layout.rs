@@ -90,6 +90,16 @@ impl Layout {
         self.state().join("outbox")
     }
 
+    /// Agents that are not started before their limit is over.
+    pub fn parked(&self) -> PathBuf {
+        self.state().join("parked")
+    }
+
+    /// Of what a person was told once and is not told again.
+    pub fn told(&self) -> PathBuf {
+        self.state().join("told")
+    }
+
     /// The directory of the runner's own rolling log.
     pub fn runner_logs(&self) -> PathBuf {
         self.state().join("log")

@@ -2,7 +2,8 @@
 //!
 //! [`layout`] alone knows file names, [`mod@format`] alone the form of a record. [`recorder`] writes a
 //! run's directory, [`reader`] finds runs and reads them, [`recovery`] finds those whose runner
-//! died, [`outbox`] keeps notifications until somebody has them. Not for deciding anything: an
+//! died, [`outbox`] keeps notifications until somebody has them, [`parked`] the agents
+//! whose limit is not over. Not for deciding anything: an
 //! outcome comes from `model::verdict`.
 
 use std::io;
@@ -16,6 +17,7 @@ pub mod event_log;
 pub mod format;
 pub mod layout;
 pub mod outbox;
+pub mod parked;
 mod private;
 pub mod reader;
 pub mod recorder;

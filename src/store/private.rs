@@ -50,6 +50,19 @@ pub(crate) fn open_append(path: &Path) -> Result<File, StoreError> {
         .map_err(|source| StoreError::new("open", path, source))
 }
 
+/// Opens a file for reading and writing and creates it where there is none.
+pub(crate) fn open_update(path: &Path) -> Result<File, StoreError> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)
+        .map_err(|source| StoreError::new("open", path, source))
+}
+
 /// Writes a text file, over one that exists. Costs no sync: it may be torn by a crash.
 pub(crate) fn overwrite(path: &Path, text: &str) -> Result<(), StoreError> {
     open_regular(

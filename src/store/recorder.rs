@@ -229,6 +229,15 @@ impl RunFolder {
     }
 }
 
+/// Waits for one's turn to begin a run, which lasts until the file is dropped. Nobody needs a turn;
+/// it is for those who must not begin at once.
+pub fn turn(layout: &Layout) -> Result<File, StoreError> {
+    let running = layout.running();
+    layout.create_state(&running)?;
+    let turn = File::open(&running).and_then(|file| file.lock().map(|()| file));
+    turn.map_err(|source| StoreError::new("lock", &running, source))
+}
+
 /// The name of a run's mark: its path with `.` for `/`, which no name contains.
 pub(crate) fn mark_name(run: &RunPath) -> String {
     run.to_string().replace('/', ".")

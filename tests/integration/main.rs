@@ -11,15 +11,18 @@
 
 mod support;
 
+mod caps;
 mod commits;
 mod hostile;
 mod layers;
 mod overlap;
+mod parking;
 mod processes;
 mod promises;
 mod real;
 mod records;
 mod recovery;
+mod retries;
 mod runs;
 mod secrets;
 mod usage;

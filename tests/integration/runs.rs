@@ -5,25 +5,7 @@ use std::fs;
 use insta::{assert_snapshot, with_settings};
 use serde_json::{Value, json};
 
-use crate::support::{TestEnv, evidence, filters};
-
-/// A script that prints lines of claude's stream and exits.
-fn claude_stream(lines: &[Value], exit: i32) -> String {
-    let lines: Vec<String> = lines.iter().map(Value::to_string).collect();
-    format!("cat <<'EOF'\n{}\nEOF\nexit {exit}", lines.join("\n"))
-}
-
-fn init() -> Value {
-    json!({"type": "system", "subtype": "init", "session_id": "s-1", "model": "claude-sonnet-4-5",
-           "claude_code_version": "2.1.197"})
-}
-
-fn result(text: &str, is_error: bool) -> Value {
-    json!({"type": "result", "subtype": "success", "is_error": is_error, "result": text,
-           "num_turns": 1, "session_id": "s-1", "total_cost_usd": 0.25,
-           "modelUsage": {"claude-sonnet-4-5": {"inputTokens": 100, "outputTokens": 20,
-                          "cacheReadInputTokens": 50, "cacheCreationInputTokens": 10}}})
-}
+use crate::support::{TestEnv, claude, evidence, filters};
 
 #[test]
 fn a_run_leaves_every_file_of_the_contract() {
@@ -108,9 +90,9 @@ fn a_prompt_of_200_kib_with_a_leading_dash_arrives_byte_exact() {
 
 #[test]
 fn exit_0_with_an_error_inside_is_an_error() {
-    let lines = [init(), result("API Error: 500", true)];
+    let lines = [claude::init(), claude::result("API Error: 500", true)];
     let env = TestEnv::new()
-        .script("fake", "claude", &claude_stream(&lines, 0))
+        .script("fake", "claude", &claude::stream(&lines, 0))
         .task("work", "");
     assert_eq!(env.run("fake", "work").code, Some(1));
     assert_eq!(env.record("work", "fake")["outcome"], "agent_error");
@@ -119,9 +101,9 @@ fn exit_0_with_an_error_inside_is_an_error() {
 #[test]
 fn a_success_whose_text_says_rate_limit_is_a_success() {
     let text = "I handled 429 Too Many Requests: rate limit exceeded, usage limit, quota";
-    let lines = [init(), result(text, false)];
+    let lines = [claude::init(), claude::result(text, false)];
     let env = TestEnv::new()
-        .script("fake", "claude", &claude_stream(&lines, 0))
+        .script("fake", "claude", &claude::stream(&lines, 0))
         .task("work", "");
     let done = env.run("fake", "work");
     assert_eq!(done.code, Some(0), "{}", done.stdout);
@@ -139,26 +121,16 @@ fn a_success_whose_text_says_rate_limit_is_a_success() {
 #[test]
 fn output_that_ends_without_its_closing_event_is_no_success() {
     let env = TestEnv::new()
-        .script("fake", "claude", &claude_stream(&[init()], 0))
+        .script("fake", "claude", &claude::stream(&[claude::init()], 0))
         .task("work", "");
     assert_eq!(env.run("fake", "work").code, Some(1));
     assert_eq!(env.record("work", "fake")["error_class"], "unknown");
 }
 
-fn limited(resets_at: i64) -> [Value; 3] {
-    [
-        init(),
-        json!({"type": "rate_limit_event", "rate_limit_info":
-               {"status": "rejected", "resetsAt": resets_at, "rateLimitType": "five_hour"}}),
-        json!({"type": "result", "subtype": "success", "is_error": true, "api_error_status": 429,
-               "result": "You've hit your session limit", "num_turns": 1, "session_id": "s-1"}),
-    ]
-}
-
 #[test]
 fn a_usage_limit_exits_10_with_its_reset_time() {
     let resets = (chrono::Utc::now() + chrono::TimeDelta::hours(3)).timestamp();
-    let script = claude_stream(&limited(resets), 1);
+    let script = claude::stream(&claude::limited(resets), 1);
     let env = TestEnv::new()
         .script("fake", "claude", &script)
         .task("work", "");
@@ -176,7 +148,7 @@ fn a_usage_limit_exits_10_with_its_reset_time() {
 fn an_agent_that_waits_beyond_the_deadline_for_a_limit_is_ended_as_rate_limited() {
     let retry = json!({"type": "system", "subtype": "api_retry", "attempt": 1, "max_retries": 10,
                        "retry_delay_ms": 3_600_000, "error_status": 429, "error": "rate_limit"});
-    let script = format!("echo '{}'; echo '{retry}'; sleep 600", init());
+    let script = format!("echo '{}'; echo '{retry}'; sleep 600", claude::init());
     let env = TestEnv::new()
         .config("[runner]\nlimit_patience = \"1s\"\ngrace_period = \"1s\"")
         .script("fake", "claude", &script)
@@ -190,7 +162,11 @@ fn a_list_goes_on_to_the_next_agent_and_names_who_was_passed_over() {
     let resets = (chrono::Utc::now() + chrono::TimeDelta::hours(3)).timestamp();
     let env = TestEnv::new()
         .config("[agents.absent]\ncommand = [\"no-such-program\"]")
-        .script("limited", "claude", &claude_stream(&limited(resets), 1))
+        .script(
+            "limited",
+            "claude",
+            &claude::stream(&claude::limited(resets), 1),
+        )
         .script("able", "text", "echo hello")
         .task("work", "");
     let done = env.run("absent,limited,able", "work");

@@ -1,38 +1,70 @@
-//! `agents`: which agents there are, and whether they could start.
+//! `agents`: which agents there are, and whether they could start; `agents unpark` lets one.
 
+use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
-use crate::cli::args::ListArguments;
+use crate::cli::args::{AgentsAction, AgentsArguments};
 use crate::cli::error::CliError;
-use crate::cli::wiring::{self, World};
+use crate::cli::wiring::{self, SystemClock, World};
 use crate::config::Overrides;
 use crate::config::origin::Sourced;
 use crate::config::settings::{AgentSettings, Settings};
+use crate::model::clock::Clock as _;
 use crate::model::outcome::EXIT_SUCCESS;
+use crate::model::parking::Parking;
+use crate::model::text;
 use crate::process::program::{find_program, packaged_version};
+use crate::store::parked;
 
-/// Lists the agents.
-pub(crate) fn agents(world: &World, arguments: &ListArguments) -> Result<u8, CliError> {
+/// Lists the agents, or does something with one.
+pub(crate) fn agents(world: &World, arguments: &AgentsArguments) -> Result<u8, CliError> {
     let settings = world.settings(Overrides::default())?;
-    let path =
-        wiring::inherited(&world.environment, &settings).remove(std::ffi::OsStr::new("PATH"));
+    match &arguments.action {
+        None => list(world, &settings, arguments.json),
+        Some(AgentsAction::Unpark { agent }) => unpark(world, &settings, agent)?,
+    }
+    Ok(EXIT_SUCCESS)
+}
+
+fn unpark(world: &World, settings: &Settings, name: &str) -> Result<(), CliError> {
+    let agent = settings
+        .agent(name)
+        .map_err(|error| CliError::usage(error.to_string()))?;
+    let (layout, now) = (wiring::layout(settings), SystemClock.now());
+    let parking = parked::parked(&layout, &agent.name).filter(|parking| parking.holds(now));
+    parked::unpark(&layout, &agent.name)
+        .map_err(|error| CliError::failure("the agent stays parked").because(error))?;
+    world.ui.talk(&match parking {
+        Some(parking) => format!("`{name}` may start again; it was {}", parking.words(now)),
+        None => format!("`{name}` is not parked"),
+    });
+    Ok(())
+}
+
+fn list(world: &World, settings: &Settings, as_json: bool) {
+    let path = wiring::inherited(&world.environment, settings).remove(std::ffi::OsStr::new("PATH"));
     let path = path.unwrap_or_default();
     let found = |agent: &AgentSettings| match &agent.binary {
         None => Ok(None),
         Some(binary) => find_program(&binary.value, &path).map(Some),
     };
-    if arguments.json {
+    let (layout, now) = (wiring::layout(settings), SystemClock.now());
+    let parking = |agent: &AgentSettings| {
+        parked::parked(&layout, &agent.name).filter(|parking| parking.holds(now))
+    };
+    if as_json {
         let list: Vec<Value> = settings
             .agents
             .values()
-            .map(|agent| describe(agent, &settings, &found(agent)))
+            .map(|agent| describe(agent, settings, &found(agent), parking(agent)))
             .collect();
         world.ui.data(&format!("{:#}", Value::Array(list)));
-        return Ok(EXIT_SUCCESS);
+        return;
     }
     let mut table = world
         .ui
         .table(&["AGENT", "STATE", "VERSION", "MODEL", "FROM", "PROGRAM"]);
+    let mut notes = String::new();
     for agent in settings.agents.values() {
         let (state, version, program) = match found(agent) {
             Ok(None) => (
@@ -46,6 +78,13 @@ pub(crate) fn agents(world: &World, arguments: &ListArguments) -> Result<u8, Cli
                 program.display().to_string(),
             ),
             Err(error) => ("missing", String::new(), error.brief()),
+        };
+        let state = match parking(agent) {
+            Some(parking) => {
+                notes.push_str(&note(agent, &parking, now));
+                "parked"
+            }
+            None => state,
         };
         let model = agent.model.as_ref();
         table.row([
@@ -67,16 +106,22 @@ pub(crate) fn agents(world: &World, arguments: &ListArguments) -> Result<u8, Cli
         .iter()
         .map(ToString::to_string)
         .collect();
-    world
-        .ui
-        .data(&format!("\nauto tries: {}", order.join(", ")));
-    Ok(EXIT_SUCCESS)
+    let order = order.join(", ");
+    world.ui.data(&format!("\nauto tries: {order}{notes}"));
+}
+
+/// The line below the table for an agent that is parked.
+fn note(agent: &AgentSettings, parking: &Parking, now: DateTime<Utc>) -> String {
+    let words = parking.words(now);
+    let reason = text::first_line(&parking.reason, 200);
+    format!("\n{} is {words} by {}: {reason}", agent.name, parking.run)
 }
 
 fn describe(
     agent: &AgentSettings,
     settings: &Settings,
     found: &Result<Option<std::path::PathBuf>, crate::process::program::ProgramError>,
+    parking: Option<Parking>,
 ) -> Value {
     let program = found.as_ref().ok().and_then(Option::as_ref);
     json!({
@@ -84,6 +129,12 @@ fn describe(
         "installed": found.is_ok(),
         "problem": found.as_ref().err().map(ToString::to_string),
         "program": program,
+        "parked": parking.map(|parking| json!({
+            "since": parking.since.to_rfc3339(),
+            "until": parking.until.to_rfc3339(),
+            "run": parking.run,
+            "reason": parking.reason,
+        })),
         "version": program.and_then(|program| packaged_version(program)),
         "interface": agent.interface,
         "auto": settings.runner.auto_order.value.contains(&agent.name),
@@ -93,6 +144,9 @@ fn describe(
         "args": sourced(&agent.arguments),
         "env": agent.environment.value.keys().collect::<Vec<_>>(),
         "pass_env": sourced(&agent.pass_environment),
+        "max_runs_per_day": agent.caps.runs,
+        "max_tokens_per_day": agent.caps.tokens,
+        "max_usd_per_day": agent.caps.usd,
     })
 }
 

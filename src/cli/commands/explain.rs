@@ -86,7 +86,9 @@ fn meaning(outcome: Outcome) -> &'static str {
         Outcome::StartFailed => "the agent could not be started",
         Outcome::CommitMissing => "the task requires a commit, and none of the run's own counts",
         Outcome::VerifyFailed => "the work was done, and a check of the task failed on it",
-        Outcome::PolicyBlocked => "the work breaks a rule of the task or the configuration",
+        Outcome::PolicyBlocked => {
+            "a rule of the task or the configuration forbids the work, or its start"
+        }
         Outcome::RateLimited => "a rate limit or a usage limit ended it, or kept it from starting",
         Outcome::Timeout => "it reached its time limit",
         Outcome::Stalled => "it was silent for longer than its stall timeout",

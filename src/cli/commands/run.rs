@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::Write as _;
 use std::time::Duration;
 
+use crate::attempts::{self, Attempt, Attempts};
 use crate::cli::args::{DebugPrompt, OverlapPolicy, RunArguments};
 use crate::cli::error::CliError;
 use crate::cli::logging;
@@ -11,12 +12,14 @@ use crate::cli::ui::{LiveLine, Ui};
 use crate::cli::wiring::{self, SystemClock, World};
 use crate::config::Overrides;
 use crate::config::settings::{AgentSettings, Settings, UnknownName};
+use crate::model::duration;
 use crate::model::event::{AgentEvent, Count};
 use crate::model::ids::AgentName;
 use crate::model::outcome::{EXIT_FAILURE, Outcome};
-use crate::model::record::{Evidence, EvidenceSource, Record};
+use crate::model::record::Record;
 use crate::model::report::Usage;
 use crate::model::task::Overlap;
+use crate::model::text;
 use crate::orchestrator::{self, Announce, Services, Spectator};
 use crate::planner::{self, RunPlan};
 use crate::process::shutdown::Shutdown;
@@ -121,9 +124,21 @@ pub(super) fn carry_out(
     wiring::block_on(async {
         let mut shutdown = Shutdown::listen()
             .map_err(|error| CliError::failure("signals cannot be taken").because(error))?;
-        let mut queue = Queue::new(plans);
-        let mut last = None;
-        while let Some(plan) = queue.next(last.as_ref()) {
+        let mut attempts = Attempts::new(plans, &layout, &SystemClock);
+        let mut last: Option<Record> = None;
+        while let Some(attempt) = attempts.next(last.as_ref()).map_err(not_recorded)? {
+            let Attempt {
+                plan,
+                pause,
+                mut refusal,
+            } = attempt;
+            if let Some(last) = last.as_ref().filter(|_| !pause.is_zero()) {
+                let error = text::first_line(last.error.as_deref().unwrap_or_default(), 200);
+                let wait = duration::words(pause);
+                let run = last.path();
+                (world.ui).talk(&format!("warning: {run}: {error}; once more in {wait}"));
+            }
+            refusal = attempts::pause(pause, &mut shutdown).await.or(refusal);
             let mut spectator = Watcher::new(&world.ui, &plan, follow);
             let mut services = Services {
                 clock: &SystemClock,
@@ -136,10 +151,18 @@ pub(super) fn carry_out(
                 spectator: &mut spectator,
                 shutdown: &mut shutdown,
             };
-            let record = orchestrator::run(&plan, &mut services).await;
+            let record = match refusal {
+                None => orchestrator::run(&plan, &mut services).await,
+                Some(refusal) => orchestrator::refuse(&plan, refusal, &services),
+            };
             spectator.clear();
             log.follow(None);
-            last = Some(record.map_err(not_recorded)?);
+            let record = record.map_err(not_recorded)?;
+            if record.outcome == Outcome::Skipped && last.is_some() {
+                // That another run was in the way does not undo what came before it.
+                break;
+            }
+            last = Some(record);
         }
         let record = last.ok_or_else(|| CliError::usage("no agent was named"))?;
         tokio::select! {
@@ -158,54 +181,6 @@ fn as_told(layout: &Layout, mut record: Record) -> Record {
         record.notification = told;
     }
     record
-}
-
-/// The candidates of one call.
-struct Queue {
-    plans: std::vec::IntoIter<RunPlan>,
-    /// The first candidate, for the one record when none can start.
-    first: Option<RunPlan>,
-    notes: Vec<Evidence>,
-}
-
-impl Queue {
-    fn new(plans: Vec<RunPlan>) -> Self {
-        let first = plans.first().filter(|_| plans.len() > 1).cloned();
-        Self {
-            plans: plans.into_iter(),
-            first,
-            notes: Vec::new(),
-        }
-    }
-
-    /// The next plan, given the record of the last; `None` when there is nothing more to try.
-    fn next(&mut self, last: Option<&Record>) -> Option<RunPlan> {
-        let again = |outcome| matches!(outcome, Outcome::RateLimited | Outcome::StartFailed);
-        if last.is_some_and(|record| !again(record.outcome)) {
-            return None;
-        }
-        let Some(first) = &self.first else {
-            // A single agent is not passed over: what keeps it from starting is recorded.
-            return self.plans.next();
-        };
-        for mut plan in self.plans.by_ref() {
-            match plan.find_program() {
-                Ok(_) => {
-                    plan.previous_run = last.map(Record::path);
-                    plan.notes.clone_from(&self.notes);
-                    return Some(plan);
-                }
-                Err(error) => {
-                    let fact = format!("`{}` was passed over: {}", plan.agent, error.brief());
-                    self.notes.push(Evidence::new(EvidenceSource::Runner, fact));
-                }
-            }
-        }
-        let mut first = first.clone();
-        self.first = None;
-        first.notes.clone_from(&self.notes);
-        last.is_none().then_some(first)
-    }
 }
 
 /// Shows a run on the terminal while it works.

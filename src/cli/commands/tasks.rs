@@ -77,5 +77,9 @@ fn describe(settings: &TaskSettings) -> Value {
         "overlap": sourced("overlap", json!(task.overlap.as_str())),
         "min_changes": sourced("min_changes", json!(task.min_changes)),
         "paths": sourced("paths", json!(task.paths)),
+        "retries": sourced("retries", json!(task.retries)),
+        "max_runs_per_day": sourced("max_runs_per_day", json!(task.caps.runs)),
+        "max_tokens_per_day": sourced("max_tokens_per_day", json!(task.caps.tokens)),
+        "max_usd_per_day": sourced("max_usd_per_day", json!(task.caps.usd)),
     })
 }

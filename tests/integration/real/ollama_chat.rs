@@ -42,7 +42,7 @@ fn chat(answer: &str, stderr: &str, exit: i32) -> (TestEnv, Done, Value) {
             "[agents.ollama]\nbinary = \"{}\"\nmode = \"chat\"\nmodel = \"small:1b\"",
             program.display()
         ))
-        .task("work", "requires_commit = true");
+        .task("work", "requires_commit = true\nretries = 0");
     let command = env.command(&["run", "--agent", "ollama", "--task", "work"]);
     let done = Done::from(in_own_name(command).output().unwrap());
     let record = env.record("work", "ollama");

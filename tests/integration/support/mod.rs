@@ -1,5 +1,7 @@
 //! A place of its own for every test: home, repository, configuration, logs.
 
+pub mod claude;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -178,6 +180,56 @@ impl TestEnv {
         let runs = self.run_directories(task, agent);
         assert_eq!(runs.len(), 1, "{runs:?}");
         runs.into_iter().next().unwrap()
+    }
+
+    /// The records of all runs of a task by an agent, the oldest first.
+    pub fn records(&self, task: &str, agent: &str) -> Vec<Value> {
+        let read = |path: &PathBuf| {
+            let text = fs::read(path.join("metadata.json")).unwrap();
+            serde_json::from_slice(&text).unwrap()
+        };
+        let directories = self.run_directories(task, agent);
+        directories.iter().map(read).collect()
+    }
+
+    /// Configures a notification server that nobody can reach: what is to be told stays in the
+    /// outbox.
+    pub fn unreachable_server(self) -> Self {
+        self.variable("AGENT_RUNNER_NTFY_TOPIC", "runs")
+            .variable("AGENT_RUNNER_NTFY_SERVER", "http://127.0.0.1:1")
+    }
+
+    /// What waits in the outbox, the oldest first.
+    pub fn outbox(&self) -> Vec<Value> {
+        let Ok(entries) = fs::read_dir(self.logs().join(".state/outbox")) else {
+            return Vec::new();
+        };
+        let mut files: Vec<_> = entries
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| {
+                path.extension()
+                    .is_some_and(|extension| extension == "json")
+            })
+            .collect();
+        files.sort();
+        let read = |path| serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+        files.iter().map(read).collect()
+    }
+
+    /// Starts runs of an agent on a task at once, each in a directory of its own, and gives their
+    /// exit codes.
+    pub fn run_at_once(&self, number: usize, agent: &str, task: &str) -> Vec<Option<i32>> {
+        let start = |number: usize| {
+            let directory = self.root.path().join(format!("place-{number}"));
+            fs::create_dir_all(&directory).unwrap();
+            let directory = directory.to_str().unwrap();
+            self.spawn(&["run", "--agent", agent, "--task", task, "--repo", directory])
+        };
+        let children: Vec<_> = (0..number).map(start).collect();
+        children
+            .into_iter()
+            .map(|mut child| child.wait().unwrap().code())
+            .collect()
     }
 
     /// The record of the only run of a task by an agent.

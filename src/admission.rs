@@ -1,0 +1,235 @@
+//! Whether a run may start: its agent is not parked, and no cap of the day is reached.
+//!
+//! What is used up is counted from the records of the day, which are the truth and lie on disk
+//! anyway; there is no second book to keep in step. The memory of parked agents is one small file
+//! each. A database is needed for neither on one machine, and opening one would cost every start
+//! more than all of this; it comes with the queue that several machines share.
+
+use std::fs::File;
+
+use chrono::{DateTime, Local, Utc};
+
+use crate::model::caps::{Caps, Spent};
+use crate::model::outcome::Outcome;
+use crate::model::parking::Parking;
+use crate::model::record::{Evidence, EvidenceSource, Record};
+use crate::model::report::ErrorClass;
+use crate::model::reset::{ResetHint, day_began};
+use crate::model::text;
+use crate::model::verdict::Verdict;
+use crate::planner::{self, RunPlan};
+use crate::store::StoreError;
+use crate::store::layout::Layout;
+use crate::store::parked;
+use crate::store::reader::{self, Filter};
+use crate::store::recorder;
+
+/// Why a run is not started.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refusal {
+    /// What its record says.
+    pub verdict: Verdict,
+    occasion: Option<Occasion>,
+}
+
+/// What a person is told of once, however many starts it refuses.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Occasion {
+    subject: String,
+    name: String,
+}
+
+impl Refusal {
+    /// The runner was told to stop before the start.
+    pub fn stopped(signal: i32, meanwhile: &str) -> Self {
+        let outcome = Outcome::Interrupted { signal };
+        let error = format!("the runner was stopped by signal {signal} {meanwhile}");
+        Self::new(outcome, error, EvidenceSource::Runner, None)
+    }
+
+    fn parked(plan: &RunPlan, parking: &Parking, now: DateTime<Utc>) -> Self {
+        let reason = text::first_line(&parking.reason, 200);
+        let error = format!("`{}` is {}: {reason}", plan.agent, parking.words(now));
+        let occasion = Occasion {
+            subject: format!("parked.{}", plan.agent),
+            name: parking.since.to_rfc3339(),
+        };
+        let mut refusal = Self::new(
+            Outcome::RateLimited,
+            error,
+            EvidenceSource::Runner,
+            Some(occasion),
+        );
+        let met = format!("{} met the limit", parking.run);
+        let met = Evidence::new(EvidenceSource::Runner, met);
+        refusal.verdict.evidence.push(met);
+        refusal.verdict.error_class = Some(ErrorClass::RateLimit);
+        refusal.verdict.resets = Some(ResetHint::At(parking.until));
+        refusal
+    }
+
+    fn new(
+        outcome: Outcome,
+        error: String,
+        source: EvidenceSource,
+        occasion: Option<Occasion>,
+    ) -> Self {
+        let verdict = Verdict {
+            outcome,
+            error_class: None,
+            error: Some(error.clone()),
+            resets: None,
+            evidence: vec![Evidence::new(source, error)],
+        };
+        Self { verdict, occasion }
+    }
+
+    /// Why, in one sentence.
+    pub fn reason(&self) -> &str {
+        self.verdict.error.as_deref().unwrap_or_default()
+    }
+
+    /// When waiting would help; `None` where nobody knows.
+    fn until(&self) -> Option<DateTime<Utc>> {
+        match self.verdict.resets {
+            Some(ResetHint::At(until)) => Some(until),
+            Some(ResetHint::After(_) | ResetHint::WallClock { .. }) | None => None,
+        }
+    }
+
+    /// The refusal to record when these kept every agent of a list from starting: a cap, else the
+    /// parking that ends first.
+    pub fn of_all(refusals: Vec<Self>) -> Option<Self> {
+        let parked = |refusal: &Self| refusal.until().is_some();
+        refusals
+            .into_iter()
+            .min_by_key(|refusal| (parked(refusal), refusal.until()))
+    }
+
+    /// Whether a person is to be told now, for the first time. Asking is telling.
+    pub fn first_told(&self, layout: &Layout) -> Result<bool, StoreError> {
+        match &self.occasion {
+            None => Ok(true),
+            Some(Occasion { subject, name }) => parked::first_told(layout, subject, name),
+        }
+    }
+}
+
+/// What keeps a run from starting at `now`; `None` when nothing does.
+///
+/// Writes nothing. Costs a look for one file, and with caps the reading of the day's records.
+///
+/// # Errors
+/// When the records cannot be listed, and so cannot be counted.
+pub fn refusal(
+    plan: &RunPlan,
+    layout: &Layout,
+    now: DateTime<Utc>,
+) -> Result<Option<Refusal>, StoreError> {
+    let parking = parked::parked(layout, &plan.agent).filter(|parking| parking.holds(now));
+    if let Some(parking) = parking {
+        return Ok(Some(Refusal::parked(plan, &parking, now)));
+    }
+    let of_agent = Filter {
+        agent: Some(plan.agent.clone()),
+        ..Filter::default()
+    };
+    let of_task = Filter {
+        task: Some(plan.task.name.clone()),
+        ..Filter::default()
+    };
+    let agent = capped(plan, layout, now, &plan.caps, of_agent, || {
+        ("agent", plan.agent.to_string())
+    })?;
+    if agent.is_some() {
+        return Ok(agent);
+    }
+    capped(plan, layout, now, &plan.task.caps, of_task, || {
+        ("task", plan.task.name.to_string())
+    })
+}
+
+fn capped(
+    plan: &RunPlan,
+    layout: &Layout,
+    now: DateTime<Utc>,
+    caps: &Caps,
+    runs: Filter,
+    subject: impl Fn() -> (&'static str, String),
+) -> Result<Option<Refusal>, StoreError> {
+    if caps.is_empty() {
+        return Ok(None);
+    }
+    let since = Some(day_began(now, &Local));
+    let mut spent = Spent::default();
+    for run in reader::runs(layout, &Filter { since, ..runs })? {
+        spent.count(&run.record, plan.worst_case);
+    }
+    let Some(reached) = caps.reached(&spent) else {
+        return Ok(None);
+    };
+    let (noun, name) = subject();
+    let error = format!(
+        "the {noun} `{name}` has reached its `{}` today: {}",
+        reached.key, reached.fact
+    );
+    let occasion = Occasion {
+        subject: format!("{noun}.{name}.{}", reached.key),
+        name: now.with_timezone(&Local).date_naive().to_string(),
+    };
+    let source = EvidenceSource::Policy;
+    Ok(Some(Refusal::new(
+        Outcome::PolicyBlocked,
+        error,
+        source,
+        Some(occasion),
+    )))
+}
+
+/// Whether a run is let in.
+#[derive(Debug)]
+pub enum Admission {
+    /// It is. Where something is capped nobody else is let in before this is dropped, which the
+    /// run does once its record tells that it has begun.
+    Granted(Option<File>),
+    /// It is not.
+    Refused(Refusal),
+}
+
+/// Lets a run in, or refuses it; many processes may ask at once.
+///
+/// Waits for others only with caps, and only as long as they count and begin their record.
+pub fn admit(plan: &RunPlan, layout: &Layout, now: DateTime<Utc>) -> Result<Admission, StoreError> {
+    let capped = !plan.caps.is_empty() || !plan.task.caps.is_empty();
+    let turn = capped.then(|| recorder::turn(layout)).transpose()?;
+    Ok(match refusal(plan, layout, now)? {
+        Some(refusal) => Admission::Refused(refusal),
+        None => Admission::Granted(turn),
+    })
+}
+
+/// Parks the agent of a run that met a limit, and says so in its record.
+pub fn park(plan: &RunPlan, layout: &Layout, record: &mut Record, now: DateTime<Utc>) {
+    let parking = Parking::new(
+        now,
+        record.resets_at,
+        plan.park_default,
+        record.path(),
+        record.error.clone().unwrap_or_default(),
+    );
+    let fact = match parked::park(layout, &plan.agent, parking) {
+        Ok(parking) if parking.holds(now) => {
+            format!("`{}` is {}", plan.agent, parking.words(now))
+        }
+        Ok(_) => return,
+        Err(error) => format!(
+            "`{}` could not be parked: {}",
+            plan.agent,
+            planner::chain(&error)
+        ),
+    };
+    tracing::info!(fact);
+    record
+        .evidence
+        .push(Evidence::new(EvidenceSource::Runner, fact));
+}

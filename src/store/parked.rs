@@ -1,0 +1,195 @@
+//! Agents that are not started before their limit is over, and what was told of it.
+//!
+//! One small file an agent, `.state/parked/<agent>.json`, replaced whole under the lock of the
+//! directory; no file, and nobody is parked, which is what a start pays for. One file a subject,
+//! `.state/told/<subject>`, names the last occasion of which a person was told.
+
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::model::ids::AgentName;
+use crate::model::parking::Parking;
+use crate::store::StoreError;
+use crate::store::atomic;
+use crate::store::layout::Layout;
+use crate::store::private::{open_update, read, remove};
+
+/// The parking of an agent, whether it still holds or not.
+///
+/// A file that is none of ours parks nobody: a start that is refused by mistake would be refused
+/// for ever.
+pub fn parked(layout: &Layout, agent: &AgentName) -> Option<Parking> {
+    let path = file(layout, agent);
+    let form: io::Result<ParkingForm> =
+        read(&path, MAX_BYTES).and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
+    match form.and_then(ParkingForm::parking) {
+        Ok(parking) => Some(parking),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => {
+            tracing::warn!(%error, path = %path.display(), "this parks nobody");
+            None
+        }
+    }
+}
+
+/// Parks an agent, or keeps it parked for longer; gives the parking in force.
+///
+/// It survives a loss of power from here on. However many processes park the agent at once, the
+/// longest parking stays.
+pub fn park(layout: &Layout, agent: &AgentName, parking: Parking) -> Result<Parking, StoreError> {
+    let directory = layout.parked();
+    layout.create_state(&directory)?;
+    let _lock = File::open(&directory)
+        .and_then(|directory| directory.lock().map(|()| directory))
+        .map_err(|source| StoreError::new("lock", &directory, source))?;
+    let parking = match parked(layout, agent) {
+        Some(before) if before.holds(parking.since) => before.extended_by(parking),
+        Some(_) | None => parking,
+    };
+    let text = format!(
+        "{:#}\n",
+        json!({
+            "since": parking.since.to_rfc3339(),
+            "until": parking.until.to_rfc3339(),
+            "run": parking.run,
+            "reason": parking.reason,
+        })
+    );
+    atomic::write(&file(layout, agent), text.as_bytes())?;
+    Ok(parking)
+}
+
+/// Ends the parking of an agent; one that is not parked stays so.
+pub fn unpark(layout: &Layout, agent: &AgentName) -> Result<(), StoreError> {
+    remove(&file(layout, agent))
+}
+
+/// Whether this is the first time that a person is to be told of an occasion. It is for one caller
+/// alone, in whatever process, until another occasion of the subject comes.
+///
+/// `subject` becomes the name of a file.
+pub fn first_told(layout: &Layout, subject: &str, occasion: &str) -> Result<bool, StoreError> {
+    let directory = layout.told();
+    layout.create_state(&directory)?;
+    let path = directory.join(subject);
+    let first = |mut file: File| {
+        file.lock()?;
+        let mut last = String::new();
+        (&file).take(MAX_BYTES).read_to_string(&mut last)?;
+        if last == occasion {
+            return Ok(false);
+        }
+        file.set_len(0)?;
+        io::Seek::rewind(&mut file)?;
+        file.write_all(occasion.as_bytes())?;
+        Ok(true)
+    };
+    first(open_update(&path)?).map_err(|source| StoreError::new("update", &path, source))
+}
+
+/// A larger file is none of ours.
+const MAX_BYTES: u64 = 1 << 20;
+
+fn file(layout: &Layout, agent: &AgentName) -> PathBuf {
+    layout.parked().join(format!("{agent}.json"))
+}
+
+/// A parking as it lies on disk.
+#[derive(Deserialize)]
+struct ParkingForm {
+    since: String,
+    until: String,
+    run: String,
+    reason: String,
+}
+
+impl ParkingForm {
+    fn parking(self) -> io::Result<Parking> {
+        Ok(Parking {
+            since: self.since.parse().map_err(io::Error::other)?,
+            until: self.until.parse().map_err(io::Error::other)?,
+            run: self.run,
+            reason: self.reason,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use chrono::TimeDelta;
+
+    use super::*;
+    use crate::store::testing::{log_root, plant, start};
+
+    fn agent() -> AgentName {
+        "claude".parse().unwrap()
+    }
+
+    fn minutes(since: i64, until: i64) -> Parking {
+        let at = |minutes| start() + TimeDelta::minutes(minutes);
+        let (run, reason) = ("t/claude/r".to_owned(), "limit — ✓".to_owned());
+        Parking::new(at(since), Some(at(until)), Duration::ZERO, run, reason)
+    }
+
+    #[test]
+    fn a_parking_is_read_as_it_was_put_and_can_be_ended() {
+        let (_root, layout) = log_root();
+        assert_eq!(parked(&layout, &agent()), None);
+        assert!(!layout.root().exists(), "looking creates nothing");
+        park(&layout, &agent(), minutes(0, 60)).unwrap();
+        assert_eq!(parked(&layout, &agent()), Some(minutes(0, 60)));
+        assert_eq!(parked(&layout, &"codex".parse().unwrap()), None);
+        for _ in 0..2 {
+            unpark(&layout, &agent()).unwrap();
+            assert_eq!(parked(&layout, &agent()), None);
+        }
+    }
+
+    #[test]
+    fn the_longest_parking_stays_until_it_is_over() {
+        let (_root, layout) = log_root();
+        park(&layout, &agent(), minutes(0, 60)).unwrap();
+        let shorter = park(&layout, &agent(), minutes(1, 30)).unwrap();
+        assert_eq!(shorter, minutes(0, 60));
+        let longer = park(&layout, &agent(), minutes(2, 90)).unwrap();
+        assert_eq!(
+            (longer.since, longer.until),
+            (start(), minutes(2, 90).until)
+        );
+        let next = park(&layout, &agent(), minutes(100, 101)).unwrap();
+        assert_eq!(next, minutes(100, 101));
+    }
+
+    #[test]
+    fn a_file_that_is_none_of_ours_parks_nobody_and_is_replaced() {
+        let (_root, layout) = log_root();
+        for bytes in [
+            &b""[..],
+            b"{\"since\":",
+            b"{\"since\":\"now\",\"until\":\"x\",\"run\":\"\",\"reason\":\"\"}",
+        ] {
+            plant(&file(&layout, &agent()), bytes);
+            assert_eq!(parked(&layout, &agent()), None);
+        }
+        park(&layout, &agent(), minutes(0, 60)).unwrap();
+        assert_eq!(parked(&layout, &agent()), Some(minutes(0, 60)));
+    }
+
+    #[test]
+    fn an_occasion_is_told_once() {
+        let (_root, layout) = log_root();
+        let told = |subject, occasion| first_told(&layout, subject, occasion).unwrap();
+        assert!(told("parked.a", "one"));
+        assert!(!told("parked.a", "one"));
+        assert!(told("parked.b", "one"));
+        assert!(told("parked.a", "a longer one"));
+        assert!(!told("parked.a", "a longer one"));
+        assert!(told("parked.a", "two"));
+    }
+}

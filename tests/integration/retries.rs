@@ -1,0 +1,110 @@
+//! Failures that pass by themselves are tried again, each try a run of its own.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::support::{TestEnv, claude, eventually, evidence};
+
+/// An agent whose first runs find the provider overloaded.
+fn env(failures: u32, runner: &str, task: &str) -> TestEnv {
+    let (bad, good) = (claude::overloaded(), claude::success());
+    let script = format!(
+        "echo x >> starts; if [ $(wc -l < starts) -le {failures} ]; then {}; fi; {}",
+        claude::stream(&bad, 1).replace("exit 1", "\nexit 1"),
+        claude::stream(&good, 0)
+    );
+    TestEnv::new()
+        .config(&format!("[runner]\n{runner}"))
+        .script("fake", "claude", &script.replace("exit 1;", "exit 1\n"))
+        .task("work", task)
+}
+
+#[test]
+fn an_overloaded_provider_is_tried_again_each_time_with_a_record_of_its_own() {
+    let env = env(2, "retry_pause = \"100ms\"", "timeout = \"1m\"");
+    let done = env.run("fake", "work");
+    assert_eq!(done.code, Some(0), "{}{}", done.stdout, done.stderr);
+    let records = env.records("work", "fake");
+    let outcomes: Vec<_> = records.iter().map(|record| &record["outcome"]).collect();
+    assert_eq!(outcomes, ["agent_error", "agent_error", "success"]);
+    assert_eq!(records[0]["error_class"], "overloaded");
+    assert_eq!(records[0]["previous_run"], Value::Null);
+    for pair in records.windows(2) {
+        let before = format!("work/fake/{}", pair[0]["run_id"].as_str().unwrap());
+        assert_eq!(pair[1]["previous_run"], before.as_str());
+        let limit = |record: &Value| record["timeout_seconds"].as_f64().unwrap();
+        assert!(limit(&pair[1]) < limit(&pair[0]), "one limit for all tries");
+    }
+    assert!(evidence(&records[2]).contains("try 3 of 3"));
+    assert!(
+        done.stderr.contains("529 Overloaded; once more in"),
+        "{}",
+        done.stderr
+    );
+}
+
+#[test]
+fn tries_are_counted_and_the_last_failure_is_the_result() {
+    let three = env(9, "retry_pause = \"0s\"", "");
+    assert_eq!(three.run("fake", "work").code, Some(1));
+    assert_eq!(three.records("work", "fake").len(), 3);
+    let task = env(9, "retry_pause = \"0s\"", "retries = 0");
+    assert_eq!(task.run("fake", "work").code, Some(1));
+    assert_eq!(task.records("work", "fake").len(), 1);
+}
+
+#[test]
+fn a_pause_that_the_time_limit_does_not_allow_is_not_made() {
+    let env = env(9, "retry_pause = \"1m\"", "timeout = \"30s\"");
+    let began = Instant::now();
+    assert_eq!(env.run("fake", "work").code, Some(1));
+    assert!(began.elapsed() < Duration::from_secs(10));
+    assert_eq!(env.records("work", "fake").len(), 1);
+}
+
+#[test]
+fn a_failure_that_does_not_pass_is_not_tried_again() {
+    let lines = [claude::init(), claude::result("no", true)];
+    let env = TestEnv::new()
+        .config("[runner]\nretry_pause = \"0s\"")
+        .script("fake", "claude", &claude::stream(&lines, 1))
+        .task("work", "");
+    assert_eq!(env.run("fake", "work").code, Some(1));
+    assert_eq!(env.records("work", "fake").len(), 1);
+}
+
+#[test]
+fn a_request_to_stop_ends_the_pause_at_once() {
+    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+        let env = env(9, "retry_pause = \"1m\"", "");
+        let mut child = env.spawn(&["run", "--agent", "fake", "--task", "work"]);
+        let waits = || {
+            let task_log = env.logs().join("work/task.log");
+            std::fs::read_to_string(task_log).is_ok_and(|log| log.contains("agent_error"))
+        };
+        assert!(eventually(Duration::from_secs(10), waits));
+        let began = Instant::now();
+        std::thread::sleep(Duration::from_millis(100));
+        let kill = format!("kill -{signal} {}", child.id());
+        std::process::Command::new("sh")
+            .args(["-c", &kill])
+            .status()
+            .unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(code));
+        assert!(began.elapsed() < Duration::from_secs(5));
+        let records = env.records("work", "fake");
+        assert_eq!(records.len(), 2);
+        assert_eq!(records[1]["outcome"], "interrupted");
+        assert_eq!(records[1]["exit_code"], code);
+        assert!(records[1]["previous_run"].is_string());
+    }
+}
+
+#[test]
+fn a_list_does_not_leave_an_agent_for_a_failure_that_passes() {
+    let env = env(1, "retry_pause = \"0s\"", "").script("other", "text", "echo hello");
+    assert_eq!(env.run("fake,other", "work").code, Some(0));
+    assert_eq!(env.records("work", "fake").len(), 2);
+    assert!(env.records("work", "other").is_empty());
+}
