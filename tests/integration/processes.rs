@@ -189,6 +189,14 @@ fn the_agent_inherits_no_ignored_signal_and_no_descriptor() {
     assert_eq!(transcript, "4\nSigIgn:\t0000000000000000\n");
 }
 
+/// The peak of a process's resident memory so far; 0 when it is gone. See proc(5), `VmHWM`.
+fn resident_kib(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok())
+        .unwrap_or(0)
+}
+
 #[test]
 fn a_run_that_only_prints_stays_small_and_keeps_head_and_tail() {
     let script = "head -c 300000000 /dev/zero | tr '\\0' 'x'; echo; echo the end";
@@ -196,15 +204,17 @@ fn a_run_that_only_prints_stays_small_and_keeps_head_and_tail() {
         .config("[runner]\nlog_head_bytes = \"1MiB\"\nlog_tail_bytes = \"1MiB\"")
         .script("fake", "text", script)
         .task("work", "");
-    let mut command = Command::new("sh");
-    env.settle(&mut command);
-    let run = env!("CARGO_BIN_EXE_agent-runner");
-    let line =
-        format!("{run} run --agent fake --task work & pid=$!; wait $pid; code=$?; exit $code");
-    assert_eq!(
-        command.args(["-c", &line]).output().unwrap().status.code(),
-        Some(0)
-    );
+    let mut runner = env.spawn(&["run", "--agent", "fake", "--task", "work"]);
+    let mut peak = 0;
+    let status = loop {
+        peak = peak.max(resident_kib(runner.id()));
+        match runner.try_wait().unwrap() {
+            Some(status) => break status,
+            None => std::thread::sleep(Duration::from_millis(5)),
+        }
+    };
+    assert_eq!(status.code(), Some(0));
+    assert!((1..64 * 1024).contains(&peak), "{peak} KiB");
     let record = env.record("work", "fake");
     assert_eq!(record["output_bytes"], 300_000_009);
     assert!(record["output_dropped_bytes"].as_u64().unwrap() > 290_000_000);
