@@ -108,6 +108,10 @@ impl LineTranslator for Translator {
         }
     }
 
+    fn stdout_text(&mut self, lines: &[u8], _events: &mut Vec<AgentEvent>) {
+        self.plain.take(lines);
+    }
+
     fn conclude(&mut self, exit: &AgentExit<'_>, stderr_tail: &str, report: &mut AgentReport) {
         self.plain.conclude_without_events(report);
         if !self.closed && report.error.is_none() && exit.code.is_some_and(|code| code != 0) {

@@ -31,6 +31,14 @@ pub trait LineTranslator: fmt::Debug {
     /// Takes one line of standard output, without its line ending, and adds its events.
     fn stdout_line(&mut self, line: &[u8], events: &mut Vec<AgentEvent>);
 
+    /// Takes whole lines of standard output that hold no `{`, and so no event, all at once: a flood
+    /// of text need not be looked at line by line.
+    fn stdout_text(&mut self, lines: &[u8], events: &mut Vec<AgentEvent>) {
+        for line in lines.split(|byte| *byte == b'\n') {
+            self.stdout_line(line, events);
+        }
+    }
+
     /// Takes one line of standard error. Most CLIs say nothing there that counts.
     fn stderr_line(&mut self, _line: &[u8], _events: &mut Vec<AgentEvent>) {}
 
@@ -75,18 +83,22 @@ impl<T: LineTranslator> TranscriptParser for LineParser<T> {
         let translator = &mut self.translator;
         match stream {
             Stream::Stdout => {
-                self.stdout.push(bytes, |line| match line {
-                    Line::Whole(line) => translator.stdout_line(line, events),
-                    Line::TooLong => events.push(AgentEvent::Other {
+                self.stdout.push(bytes, |piece| match piece {
+                    Piece::Line(line) => translator.stdout_line(line, events),
+                    Piece::Text(lines) => translator.stdout_text(lines, events),
+                    Piece::TooLong => events.push(AgentEvent::Other {
                         kind: "line too long".into(),
                     }),
                 });
             }
             Stream::Stderr => {
-                self.stderr.push(bytes, |line| {
-                    if let Line::Whole(line) = line {
-                        translator.stderr_line(line, events);
+                self.stderr.push(bytes, |piece| match piece {
+                    Piece::Line(lines) | Piece::Text(lines) => {
+                        for line in lines.split(|byte| *byte == b'\n') {
+                            translator.stderr_line(line, events);
+                        }
                     }
+                    Piece::TooLong => {}
                 });
                 self.keep_stderr_tail(bytes);
             }
@@ -189,8 +201,11 @@ pub fn tool_detail(input: &Value) -> Option<String> {
     Some(text::first_line(detail, MAX_DETAIL_CHARS))
 }
 
-enum Line<'a> {
-    Whole(&'a [u8]),
+enum Piece<'a> {
+    /// One line.
+    Line(&'a [u8]),
+    /// Lines without a `{`, the last without its line feed.
+    Text(&'a [u8]),
     TooLong,
 }
 
@@ -203,21 +218,36 @@ struct LineSplitter {
 }
 
 impl LineSplitter {
-    fn push(&mut self, mut bytes: &[u8], mut take: impl FnMut(Line<'_>)) {
-        while let Some(end) = memchr::memchr(b'\n', bytes) {
-            let (line, rest) = (&bytes[..end], &bytes[end + 1..]);
-            if self.too_long || self.partial.len() + line.len() > MAX_LINE_BYTES {
-                take(Line::TooLong);
-            } else if self.partial.is_empty() {
-                take(Line::Whole(line));
+    fn push(&mut self, bytes: &[u8], mut take: impl FnMut(Piece<'_>)) {
+        // A line within one of these cannot be too long.
+        for bytes in bytes.chunks(MAX_LINE_BYTES) {
+            self.push_chunk(bytes, &mut take);
+        }
+    }
+
+    fn push_chunk(&mut self, mut bytes: &[u8], take: &mut impl FnMut(Piece<'_>)) {
+        if (self.too_long || !self.partial.is_empty())
+            && let Some(end) = memchr::memchr(b'\n', bytes)
+        {
+            self.keep(&bytes[..end]);
+            take(if self.too_long {
+                Piece::TooLong
             } else {
-                self.partial.extend_from_slice(line);
-                take(Line::Whole(&self.partial));
-            }
+                Piece::Line(&self.partial)
+            });
             self.partial.clear();
             self.too_long = false;
-            bytes = rest;
+            bytes = &bytes[end + 1..];
         }
+        if let Some(end) = memchr::memrchr(b'\n', bytes) {
+            cut(&bytes[..end], take);
+            bytes = &bytes[end + 1..];
+        }
+        self.keep(bytes);
+    }
+
+    /// Keeps the beginning of a line, up to the limit.
+    fn keep(&mut self, bytes: &[u8]) {
         if self.too_long || self.partial.len() + bytes.len() > MAX_LINE_BYTES {
             self.too_long = true;
             self.partial = Vec::new();
@@ -232,6 +262,23 @@ impl LineSplitter {
     }
 }
 
+/// Cuts whole lines, the last without its line feed, into those with a `{` and what lies between.
+fn cut(mut lines: &[u8], take: &mut impl FnMut(Piece<'_>)) {
+    while let Some(brace) = memchr::memchr(b'{', lines) {
+        let (before, from) = lines.split_at(brace);
+        let start = memchr::memrchr(b'\n', before).map_or(0, |feed| feed + 1);
+        if start > 0 {
+            take(Piece::Text(&lines[..start - 1]));
+        }
+        let Some(length) = memchr::memchr(b'\n', from) else {
+            return take(Piece::Line(&lines[start..]));
+        };
+        take(Piece::Line(&lines[start..brace + length]));
+        lines = &from[length + 1..];
+    }
+    take(Piece::Text(lines));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -240,9 +287,12 @@ mod tests {
         let mut splitter = LineSplitter::default();
         let mut lines = Vec::new();
         for piece in pieces {
-            splitter.push(piece, |line| match line {
-                Line::Whole(line) => lines.push(String::from_utf8_lossy(line).into_owned()),
-                Line::TooLong => lines.push("too long".into()),
+            splitter.push(piece, |piece| match piece {
+                Piece::Line(text) | Piece::Text(text) => {
+                    let text = String::from_utf8_lossy(text);
+                    lines.extend(text.split('\n').map(str::to_owned));
+                }
+                Piece::TooLong => lines.push("too long".into()),
             });
         }
         lines.extend(
@@ -255,10 +305,11 @@ mod tests {
 
     #[test]
     fn lines_are_the_same_for_every_split() {
-        let text = b"one\n\ntwo\r\nthree";
+        let text = b"one\n\ntwo\r\n{\n a { b {\n\n{}\nthree";
         for at in 0..=text.len() {
             let (a, b) = text.split_at(at);
-            assert_eq!(split(&[a, b]), ["one", "", "two\r", "three"]);
+            let lines = ["one", "", "two\r", "{", " a { b {", "", "{}", "three"];
+            assert_eq!(split(&[a, b]), lines);
         }
     }
 

@@ -130,6 +130,10 @@ impl LineTranslator for Launched {
         self.0.stdout_line(line, events);
     }
 
+    fn stdout_text(&mut self, lines: &[u8], events: &mut Vec<AgentEvent>) {
+        self.0.stdout_text(lines, events);
+    }
+
     fn stderr_line(&mut self, line: &[u8], events: &mut Vec<AgentEvent>) {
         self.0.stderr_line(line, events);
     }

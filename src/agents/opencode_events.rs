@@ -55,6 +55,10 @@ impl LineTranslator for Translator {
         }
     }
 
+    fn stdout_text(&mut self, lines: &[u8], _events: &mut Vec<AgentEvent>) {
+        self.plain.take(lines);
+    }
+
     fn conclude(&mut self, exit: &AgentExit<'_>, stderr_tail: &str, report: &mut AgentReport) {
         // Text in place of events is shown and proves nothing: exit 0 does not either.
         let text = self.plain.last_paragraph();

@@ -34,22 +34,32 @@ pub struct PlainText {
 }
 
 impl PlainText {
-    /// Takes a line of text.
-    pub fn take(&mut self, line: &[u8]) {
-        let line = &line[..line.len().min(MAX_LINE_BYTES)];
-        let line = text::sanitize(String::from_utf8_lossy(line).trim_end());
-        if line.trim().is_empty() {
-            self.ended = true;
-            return;
+    /// Takes one or more lines of text. Only what can be part of the last paragraph is looked at.
+    pub fn take(&mut self, lines: &[u8]) {
+        let text = lines.trim_ascii_end();
+        let mut ended = text.is_empty() || lines[text.len()..].contains(&b'\n');
+        let mut fresh: Vec<String> = Vec::new();
+        for line in text.rsplit(|byte| *byte == b'\n') {
+            let line = &line[..line.len().min(MAX_LINE_BYTES)];
+            let line = text::sanitize(String::from_utf8_lossy(line).trim_end());
+            let is_blank = line.trim().is_empty();
+            if !is_blank {
+                fresh.push(line);
+            }
+            if fresh.is_empty() {
+                ended = true;
+            } else if is_blank || fresh.len() == MAX_LINES {
+                self.ended = true;
+                break;
+            }
         }
-        if self.ended {
+        if self.ended && !fresh.is_empty() {
             self.paragraph.clear();
-            self.ended = false;
         }
-        if self.paragraph.len() == MAX_LINES {
-            self.paragraph.pop_front();
-        }
-        self.paragraph.push_back(line);
+        self.paragraph.extend(fresh.into_iter().rev());
+        let excess = self.paragraph.len().saturating_sub(MAX_LINES);
+        self.paragraph.drain(..excess);
+        self.ended = ended;
     }
 
     /// The events in a line: a JSON object is one, and an array holds several (`--output-format
@@ -89,6 +99,10 @@ impl PlainText {
 impl LineTranslator for PlainText {
     fn stdout_line(&mut self, line: &[u8], _events: &mut Vec<AgentEvent>) {
         self.take(line);
+    }
+
+    fn stdout_text(&mut self, lines: &[u8], _events: &mut Vec<AgentEvent>) {
+        self.take(lines);
     }
 
     fn conclude(&mut self, exit: &AgentExit<'_>, stderr_tail: &str, report: &mut AgentReport) {
@@ -143,6 +157,34 @@ mod tests {
         let plain = read("Working.\n\n\u{1b}[1mDone.\u{1b}[0m \nOne commit.\n\n\n");
         assert_eq!(plain.last_paragraph().unwrap(), "Done.\nOne commit.");
         assert_eq!(read("\n \n").last_paragraph(), None);
+    }
+
+    #[test]
+    fn the_last_paragraph_is_the_same_for_every_split() {
+        let long = "line\n".repeat(MAX_LINES + 3);
+        for text in [
+            "one\ntwo\n\nthree\nfour\n\u{1b}[0m\n \n",
+            "one\n\u{1b}[1m\n\ntwo\nthree",
+            "\n\none",
+            "\n \n",
+            &format!("first\n\n{long}last"),
+        ] {
+            let mut one_by_one = PlainText::default();
+            for line in text.split('\n') {
+                one_by_one.take(line.as_bytes());
+            }
+            for (at, _) in text.match_indices('\n') {
+                let mut plain = PlainText::default();
+                plain.take(&text.as_bytes()[..at]);
+                plain.take(&text.as_bytes()[at + 1..]);
+                assert_eq!(
+                    plain.last_paragraph(),
+                    one_by_one.last_paragraph(),
+                    "{text:?}"
+                );
+                assert_eq!(plain.ended, one_by_one.ended, "{text:?}");
+            }
+        }
     }
 
     #[test]

@@ -1,14 +1,19 @@
 //! Short helper commands, such as git: run to their end under a limit, their output kept.
 
 use std::ffi::{OsStr, OsString};
-use std::io::{self, Read, Write as _};
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{Errno, ioctl_fionbio};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use thiserror::Error;
-use wait_timeout::ChildExt as _;
+
+use crate::process::program::find_program;
 
 /// A helper command.
 #[derive(Clone, Copy, Debug)]
@@ -78,71 +83,142 @@ pub struct RunningHelper {
     program: String,
     limit: Duration,
     child: Child,
-    stdout: JoinHandle<io::Result<Vec<u8>>>,
-    stderr: JoinHandle<io::Result<Vec<u8>>>,
+    input: Vec<u8>,
 }
 
-/// Starts a helper command.
+/// Starts a helper command. What it prints beyond the size of a pipe, and its input, wait until it
+/// is finished.
 pub fn start(command: &HelperCommand<'_>) -> Result<RunningHelper, HelperError> {
     let program = command.program.to_string_lossy().into_owned();
-    let lost = |source| HelperError::Lost {
-        program: program.clone(),
-        source,
-    };
-    let mut child = builder(command)
-        .spawn()
-        .map_err(|source| HelperError::NotStarted {
-            program: program.clone(),
-            source,
-        })?;
-    let stdout = read_all(child.stdout.take());
-    let stderr = read_all(child.stderr.take());
-    if let Some(mut stdin) = child.stdin.take() {
-        match stdin.write_all(command.stdin) {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(lost(error)),
-            // A helper that does not read its input says so by its exit status.
-            Ok(()) | Err(_) => {}
-        }
+    match spawn(command) {
+        Ok(child) => Ok(RunningHelper {
+            program,
+            limit: command.limit,
+            child,
+            input: command.stdin.to_owned(),
+        }),
+        Err(source) => Err(HelperError::NotStarted { program, source }),
     }
-    Ok(RunningHelper {
-        program,
-        limit: command.limit,
-        child,
-        stdout,
-        stderr,
-    })
 }
 
 impl RunningHelper {
-    /// Waits for its end, at most for its limit from now.
+    /// Waits for its end, at most for its limit from now; then it is killed. A pipe that another
+    /// process still holds is not waited for.
     pub fn finish(mut self) -> Result<Captured, HelperError> {
-        let program = self.program.clone();
-        let lost = |source| HelperError::Lost {
-            program: program.clone(),
-            source,
-        };
-        let Some(status) = self.child.wait_timeout(self.limit).map_err(lost)? else {
-            self.child.kill().map_err(lost)?;
-            self.child.wait().map_err(lost)?;
-            return Err(HelperError::TimedOut {
+        let result = self.listen(Instant::now() + self.limit);
+        if !matches!(result, Ok(Some(_)))
+            && let Err(error) = self.child.kill().and_then(|()| self.child.wait())
+        {
+            tracing::debug!(%error, program = self.program, "helper not killed");
+        }
+        let program = self.program;
+        match result {
+            Ok(Some(captured)) => Ok(captured),
+            Ok(None) => Err(HelperError::TimedOut {
                 program,
                 limit: self.limit,
-            });
+            }),
+            Err(source) => Err(HelperError::Lost { program, source }),
+        }
+    }
+
+    /// Feeds it and takes what it prints until it ends; `None` when it did not by the deadline.
+    fn listen(&mut self, deadline: Instant) -> io::Result<Option<Captured>> {
+        let exit = pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty())?;
+        let mut stdin = Pipe::new(self.child.stdin.take())?;
+        let mut stdout = Pipe::new(self.child.stdout.take())?;
+        let mut stderr = Pipe::new(self.child.stderr.take())?;
+        let mut input = &self.input[..];
+        let (mut printed, mut complained) = (Vec::new(), Vec::new());
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            let mut watched = vec![PollFd::new(&exit, PollFlags::IN)];
+            watched.extend(stdin.watch(PollFlags::OUT));
+            watched.extend(stdout.watch(PollFlags::IN));
+            watched.extend(stderr.watch(PollFlags::IN));
+            let limit = Timespec::try_from(left).map_err(io::Error::other)?;
+            match poll(&mut watched, Some(&limit)) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            let has_ended = !watched[0].revents().is_empty();
+            stdin.write(&mut input)?;
+            stdout.read(&mut printed)?;
+            stderr.read(&mut complained)?;
+            if has_ended {
+                return Ok(Some(Captured {
+                    code: self.child.wait()?.code(),
+                    stdout: printed,
+                    stderr: String::from_utf8_lossy(&complained).into_owned(),
+                }));
+            }
+        }
+    }
+}
+
+/// The most that is read at once, more than a pipe holds.
+const PIECE_BYTES: u64 = 1024 * 1024;
+
+/// Our end of a pipe, until it has ended. Nothing here waits.
+struct Pipe(Option<File>);
+
+impl Pipe {
+    fn new(end: Option<impl Into<OwnedFd>>) -> io::Result<Self> {
+        let file = end.map(|end| File::from(end.into()));
+        if let Some(file) = &file {
+            ioctl_fionbio(file, true)?;
+        }
+        Ok(Self(file))
+    }
+
+    fn watch(&self, flags: PollFlags) -> Option<PollFd<'_>> {
+        self.0.as_ref().map(|file| PollFd::new(file, flags))
+    }
+
+    fn read(&mut self, bytes: &mut Vec<u8>) -> io::Result<()> {
+        let Some(file) = &mut self.0 else {
+            return Ok(());
         };
-        let stdout = joined(self.stdout).map_err(lost)?;
-        let stderr = joined(self.stderr).map_err(lost)?;
-        let stderr = String::from_utf8_lossy(&stderr).into_owned();
-        Ok(Captured {
-            code: status.code(),
-            stdout,
-            stderr,
-        })
+        match file.take(PIECE_BYTES).read_to_end(bytes) {
+            Ok(number) if number as u64 == PIECE_BYTES => {}
+            Ok(_) => self.0 = None,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Writes what there is room for, and closes the pipe at the end. A helper that does not read
+    /// its input says so by its exit status.
+    fn write(&mut self, bytes: &mut &[u8]) -> io::Result<()> {
+        let Some(file) = &mut self.0 else {
+            return Ok(());
+        };
+        match file.write(bytes) {
+            Ok(number) => *bytes = &bytes[number..],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => *bytes = &[],
+            Err(error) => return Err(error),
+        }
+        if bytes.is_empty() {
+            self.0 = None;
+        }
+        Ok(())
     }
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the room that spawns")]
-fn builder(command: &HelperCommand<'_>) -> Command {
-    let mut builder = Command::new(command.program);
+fn spawn(command: &HelperCommand<'_>) -> io::Result<Child> {
+    let mut variables = command.environment.iter();
+    let search_path = variables.find(|(name, _)| name == "PATH");
+    let search_path = search_path.map_or(OsStr::new(""), |(_, value)| value);
+    // With a whole path the process is spawned by vfork; std forks where it searches by itself.
+    let program = find_program(Path::new(command.program), search_path)
+        .map_err(|error| io::Error::new(io::ErrorKind::NotFound, error))?;
+    let mut builder = Command::new(program);
     let stdin = if command.stdin.is_empty() {
         Stdio::null()
     } else {
@@ -160,22 +236,69 @@ fn builder(command: &HelperCommand<'_>) -> Command {
         )
         .stdin(stdin)
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    builder
+        .stderr(Stdio::piped())
+        .spawn()
 }
 
-fn read_all<R: Read + Send + 'static>(pipe: Option<R>) -> JoinHandle<io::Result<Vec<u8>>> {
-    std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        if let Some(mut pipe) = pipe {
-            pipe.read_to_end(&mut bytes)?;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sh(script: &str, stdin: &[u8], limit: Duration) -> Result<Captured, HelperError> {
+        run(&HelperCommand {
+            program: OsStr::new("sh"),
+            arguments: &[OsStr::new("-c"), OsStr::new(script)],
+            directory: Path::new("/"),
+            environment: &[("PATH".into(), "/usr/bin:/bin".into())],
+            stdin,
+            limit,
+        })
+    }
+
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn input_and_output_of_any_size_pass() {
+        let input = vec![b'x'; 3 * 1024 * 1024 + 1];
+        let captured = sh("tee /dev/stderr; exit 3", &input, LIMIT).unwrap();
+        assert_eq!(captured.code, Some(3));
+        assert_eq!(captured.stdout, input);
+        assert_eq!(captured.stderr.len(), input.len());
+        let unread = sh("echo done", &input, LIMIT).unwrap();
+        assert_eq!((unread.code, &unread.stdout[..]), (Some(0), &b"done\n"[..]));
+    }
+
+    #[test]
+    fn a_helper_beyond_its_limit_is_killed() {
+        for script in ["exec sleep 60", "exec yes", "exec sleep 60 >&- 2>&-"] {
+            let began = Instant::now();
+            let error = sh(script, b"", Duration::from_millis(100)).unwrap_err();
+            assert!(matches!(error, HelperError::TimedOut { .. }), "{error}");
+            assert!(began.elapsed() < LIMIT / 2, "{script}");
         }
-        Ok(bytes)
-    })
-}
+    }
 
-fn joined(reader: JoinHandle<io::Result<Vec<u8>>>) -> io::Result<Vec<u8>> {
-    reader
-        .join()
-        .unwrap_or_else(|_panic| Err(io::Error::other("the reading thread panicked")))
+    #[test]
+    fn a_process_that_a_helper_leaves_behind_is_not_waited_for() {
+        let began = Instant::now();
+        let captured = sh("echo done; sleep 30 &", b"", LIMIT).unwrap();
+        assert_eq!(captured.stdout, b"done\n");
+        assert!(began.elapsed() < LIMIT / 4);
+    }
+
+    #[test]
+    fn a_program_that_does_not_exist_is_not_started() {
+        let error = run(&HelperCommand {
+            program: OsStr::new("no-such-program"),
+            arguments: &[],
+            directory: Path::new("/"),
+            environment: &[("PATH".into(), "/usr/bin:/bin".into())],
+            stdin: &[],
+            limit: LIMIT,
+        });
+        let Err(HelperError::NotStarted { source, .. }) = error else {
+            panic!("{error:?}");
+        };
+        assert_eq!(source.kind(), io::ErrorKind::NotFound);
+    }
 }

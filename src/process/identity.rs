@@ -1,6 +1,7 @@
 //! Which process is meant, for longer than its number lives: pid, start time and boot.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read as _;
 
 use rustix::process::Pid;
 
@@ -19,7 +20,11 @@ pub struct ProcessStat {
 
 /// Reads `/proc/PID/stat`; `None` when there is no such process.
 pub fn stat(pid: Pid) -> Option<ProcessStat> {
-    let text = fs::read(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
+    // One read into room enough for the whole line: a machine has many processes.
+    let mut buffer = [0; 2048];
+    let mut file = File::open(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
+    let length = file.read(&mut buffer).ok()?;
+    let text = &buffer[..length];
     // The command's name stands in parentheses and may hold anything, parentheses among it.
     let end = text.iter().rposition(|byte| *byte == b')')?;
     let rest = std::str::from_utf8(text.get(end + 2..)?).ok()?;

@@ -118,9 +118,12 @@ impl RunFolder {
         overwrite(&self.directory().prompt(), prompt)
     }
 
-    /// Creates the directory for files of the agent's process alone.
+    /// Creates the directory for files of the agent's process alone. It need not survive a loss of
+    /// power: its process does not.
     pub fn create_private_directory(&self) -> Result<(), StoreError> {
-        create_directory(&self.directory().private_directory())
+        let path = self.directory().private_directory();
+        create_new_directory(&path)
+            .map_err(|source| StoreError::new("create directory", &path, source))
     }
 
     /// Creates the log of everything the agent prints.
