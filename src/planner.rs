@@ -17,8 +17,9 @@ use crate::git::{Identity, REPOSITORY_VARIABLES};
 use crate::model::ids::{AgentName, RunPath};
 use crate::model::invocation::Invocation;
 use crate::model::record::Evidence;
-use crate::model::task::{PromptSource, Task};
+use crate::model::task::{Containment, PromptSource, Task};
 use crate::model::verdict::Policy;
+use crate::process::containment;
 use crate::process::identity::is_root;
 use crate::process::program::{find_program, packaged_version};
 use crate::process::watchdog::Limits;
@@ -76,14 +77,15 @@ impl RunPlan {
         }
     }
 
+    fn search_path(&self) -> &OsStr {
+        let path = self.inherited.get(OsStr::new("PATH"));
+        path.map_or(OsStr::new(""), OsString::as_os_str)
+    }
+
     /// Whether the agent's program is there.
     pub fn find_program(&self) -> Result<PathBuf, String> {
-        let path = self
-            .inherited
-            .get(OsStr::new("PATH"))
-            .map_or(OsStr::new(""), OsString::as_os_str);
         let variable = self.agent.as_str().to_ascii_uppercase().replace('-', "_");
-        find_program(&self.binary, path).map_err(|error| {
+        find_program(&self.binary, self.search_path()).map_err(|error| {
             format!("{error}; AGENT_RUNNER_{variable}_BIN or `binary` in config.toml can name it")
         })
     }
@@ -98,6 +100,8 @@ pub struct Prepared {
     pub invocation: Invocation,
     /// The whole environment of the agent.
     pub environment: Vec<(OsString, OsString)>,
+    /// How its processes will be held together.
+    pub containment: Containment,
     /// The CLI's version, where its package tells.
     pub version: Option<String>,
 }
@@ -146,11 +150,13 @@ pub fn prepare(plan: &RunPlan, place: Place<'_>) -> Result<Prepared, String> {
         .invocation(&request)
         .map_err(|error| error.to_string())?;
     let environment = environment(plan, &invocation, place);
+    let containment = containment::choose(plan.task.containment, plan.search_path())?;
     let version = packaged_version(&program);
     Ok(Prepared {
         prompt,
         invocation,
         environment,
+        containment,
         version,
     })
 }

@@ -12,6 +12,7 @@
 mod support;
 
 mod commits;
+mod containment;
 mod layers;
 mod overlap;
 mod processes;
