@@ -46,6 +46,7 @@ pub async fn carry_out(
             directory: &plan.repository,
             environment: &environment,
             stdin: &[],
+            containment: plan.task.containment,
             stop_signal: StopSignal::Terminate,
             marker,
         };

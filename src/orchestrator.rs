@@ -30,7 +30,7 @@ use crate::model::text;
 use crate::model::verdict::{self, Check, Verdict};
 use crate::occupancy::{self, Hold};
 use crate::planner::{self, Place, Prepared, RunPlan};
-use crate::process::containment::{SUBREAPER, kill_rest};
+use crate::process::containment;
 use crate::process::identity;
 use crate::process::shutdown::Shutdown;
 use crate::process::supervise::{Act, Observer, Process, supervise};
@@ -271,6 +271,7 @@ async fn tell(
         directory: &plan.repository,
         environment: &prepared.environment,
         stdin: &prepared.invocation.stdin,
+        containment: plan.task.containment,
         stop_signal: prepared.invocation.stop_signal,
         marker: &marker(folder.run(), std::process::id()),
     };
@@ -294,7 +295,8 @@ async fn tell(
         checks = carry_out_checks(plan, folder, services, redactor, &mut end).await;
     }
     // What git or a check was made to start.
-    end.survivors_killed += kill_rest(None, &marker(folder.run(), std::process::id())).killed;
+    end.survivors_killed +=
+        containment::kill_started(&marker(folder.run(), std::process::id())).killed;
     let verdict = verdict::conclude(&end, &report, change.as_ref(), &checks, plan.policy());
     Ok(Story {
         end,
@@ -376,7 +378,7 @@ fn describe_start(record: &mut Record, prepared: &Prepared, before: Option<&Snap
     record.binary = Some(prepared.invocation.program.clone());
     record.agent_version.clone_from(&prepared.version);
     record.prompt_sha256 = Some(hexadecimal(&Sha256::digest(&prepared.prompt)));
-    record.containment = Some(SUBREAPER.to_owned());
+    record.containment = Some(prepared.containment.as_str().to_owned());
     record.head_before = before.and_then(Snapshot::head).map(str::to_owned);
     record.branch = before.and_then(Snapshot::branch).map(str::to_owned);
 }
@@ -519,6 +521,10 @@ fn close(record: &mut Record, plan: &RunPlan, story: &Story, now: DateTime<Utc>)
 
     record.agent_exit_code = end.exit_code();
     record.agent_signal = end.signal();
+    if let Some(containment) = end.containment {
+        // `auto` may have found that what it chose does not work here.
+        record.containment = Some(containment.as_str().to_owned());
+    }
     record.survivors_killed = Some(end.survivors_killed);
     record.leaked_output = Some(end.leaked_output);
     record.max_rss_bytes = end.max_rss_bytes;

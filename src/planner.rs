@@ -19,8 +19,9 @@ use crate::model::caps::{Caps, WorstCase};
 use crate::model::ids::{AgentName, RunPath};
 use crate::model::invocation::Invocation;
 use crate::model::record::Evidence;
-use crate::model::task::{PromptSource, Task};
+use crate::model::task::{Containment, PromptSource, Task};
 use crate::model::verdict::Policy;
+use crate::process::containment;
 use crate::process::identity::is_root;
 use crate::process::program::{ProgramError, find_program, packaged_version};
 use crate::process::watchdog::Limits;
@@ -86,13 +87,14 @@ impl RunPlan {
         }
     }
 
+    fn search_path(&self) -> &OsStr {
+        let path = self.inherited.get(OsStr::new("PATH"));
+        path.map_or(OsStr::new(""), OsString::as_os_str)
+    }
+
     /// The agent's program, when it is there.
     pub fn find_program(&self) -> Result<PathBuf, ProgramError> {
-        let path = self.inherited.get(OsStr::new("PATH"));
-        find_program(
-            &self.binary,
-            path.map_or(OsStr::new(""), OsString::as_os_str),
-        )
+        find_program(&self.binary, self.search_path())
     }
 }
 
@@ -105,6 +107,8 @@ pub struct Prepared {
     pub invocation: Invocation,
     /// The whole environment of the agent.
     pub environment: Vec<(OsString, OsString)>,
+    /// How its processes will be held together.
+    pub containment: Containment,
     /// The CLI's version, where its package tells.
     pub version: Option<String>,
 }
@@ -156,11 +160,13 @@ pub fn prepare(plan: &RunPlan, place: Place<'_>) -> Result<Prepared, String> {
         .invocation(&request)
         .map_err(|error| error.to_string())?;
     let environment = environment(plan, &invocation, place);
+    let containment = containment::choose(plan.task.containment, plan.search_path())?;
     let version = packaged_version(&program);
     Ok(Prepared {
         prompt,
         invocation,
         environment,
+        containment,
         version,
     })
 }

@@ -7,6 +7,7 @@
 use crate::model::clock::Clock;
 use crate::model::ids::RunPath;
 use crate::model::record::{Evidence, EvidenceSource, Record};
+use crate::model::task::Containment;
 use crate::orchestrator::{self, Announce};
 use crate::process::{containment, identity};
 use crate::store::StoreError;
@@ -30,13 +31,14 @@ pub fn recover(
     Ok(recovered)
 }
 
-/// Kills what carries the run's mark. After a reboot there is nothing to look for, and numbers of
+/// Kills what is in the run's control group or carries its mark. After a reboot there is nothing to look for, and numbers of
 /// the old boot mean other processes now.
 fn kill_survivors(run: &RunPath, record: &mut Record) {
     let Some(pid) = record.pid.filter(|_| record.boot_id == identity::boot_id()) else {
         return;
     };
-    let sweep = containment::kill_rest(None, &orchestrator::marker(run, pid));
+    let is_in_cgroup = record.containment.as_deref() == Some(Containment::Cgroup.as_str());
+    let sweep = containment::kill_abandoned(is_in_cgroup, &orchestrator::marker(run, pid));
     record.survivors_killed = Some(sweep.killed);
     let mut note = |fact: String| {
         record

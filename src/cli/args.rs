@@ -1,5 +1,6 @@
 //! What can be typed: commands and flags, as clap reads them.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::model::duration;
 use crate::model::ids::{AgentName, TaskName};
+use crate::process::containment::namespace::VERB;
 
 /// Runs coding-agent CLIs unattended and records what really happened.
 #[derive(Debug, Parser)]
@@ -53,6 +55,9 @@ pub enum Command {
     /// Apply the patches of the prompt on standard input and commit them (the `patch` agent)
     #[command(hide = true)]
     ApplyPatches,
+    /// Be the first process of a run's namespace
+    #[command(hide = true, name = VERB)]
+    NamespaceInit(NamespaceInitArguments),
 }
 
 /// `run`
@@ -229,6 +234,17 @@ pub struct RunReference {
     /// Print the record as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// `namespace-init`
+#[derive(Args, Debug)]
+pub struct NamespaceInitArguments {
+    /// The descriptor to report by
+    pub reporter: i32,
+    /// The agent's program
+    pub program: PathBuf,
+    /// The agent's arguments
+    pub arguments: Vec<OsString>,
 }
 
 /// `init`

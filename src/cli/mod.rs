@@ -35,6 +35,7 @@ pub fn main() -> ExitCode {
         Command::Show(run) => commands::show::show(&world, run),
         Command::Explain(run) => commands::explain::explain(&world, run),
         Command::Init(init) => commands::init::init(&world, init),
+        Command::NamespaceInit(init) => commands::namespace_init::namespace_init(init),
         Command::ApplyPatches => commands::apply_patches::apply_patches(&world),
     };
     match result {

@@ -12,8 +12,8 @@ use serde::{Deserialize, Deserializer};
 
 use crate::config::settings::{OllamaMode, PromptChannel, Secret};
 use crate::config::value::{
-    Argument, Dollars, Glob, Limit, PromptFile, Retries, Schedule, Server, Setting, Size, Stall,
-    Taken, Text, Topic, VariableName, Zone,
+    Argument, Containing, Dollars, Glob, Limit, PromptFile, Retries, Schedule, Server, Setting,
+    Size, Stall, Taken, Text, Topic, VariableName, Zone,
 };
 use crate::model::ids::{AgentName, TaskName};
 use crate::model::invocation::StopSignal;
@@ -70,6 +70,11 @@ pub(crate) struct RunnerTable {
     /// What a run does while another one holds its repository: `skip` ends it at once as `skipped`,
     /// `wait` waits at most for the task's time limit. For tasks that name none.
     pub(crate) overlap: Setting<Overlap>,
+    /// How the processes of a run are held together: `namespace` (bubblewrap must be installed),
+    /// `cgroup`, `subreaper`, or `auto` for `cgroup` where one can be made and `subreaper` where
+    /// not. A way that is named and does not work ends the run as `start_failed`. For tasks that
+    /// name none.
+    pub(crate) containment: Setting<Containing>,
     /// How much of the beginning of an agent's output is kept.
     pub(crate) log_head_bytes: Setting<Size>,
     /// How much of the end of an agent's output is kept when it is longer than that.
@@ -191,6 +196,8 @@ pub(crate) struct TaskTable {
     pub(crate) timezone: Setting<Zone>,
     /// What to do while another run holds the repository. Default: `runner.overlap`.
     pub(crate) overlap: Setting<Overlap>,
+    /// How its processes are held together. Default: `runner.containment`.
+    pub(crate) containment: Setting<Containing>,
     /// The least inserted and deleted lines for a commit to count. Default: `1`.
     pub(crate) min_changes: Setting<NonZeroU64>,
     /// Globs of the paths, relative to the repository, that a commit may touch. Default: all.

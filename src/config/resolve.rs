@@ -140,6 +140,7 @@ impl Resolver<'_> {
             limit_patience: tables.value(|runner| &runner.limit_patience),
             verify_timeout: tables.value(|runner| &runner.verify_timeout),
             overlap: tables.value(|runner| &runner.overlap),
+            containment: tables.value(|runner| &runner.containment),
             log_head_bytes: tables.value(|runner| &runner.log_head_bytes),
             log_tail_bytes: tables.value(|runner| &runner.log_tail_bytes),
             auto_order: tables.value(|runner| &runner.auto_order),
@@ -285,6 +286,9 @@ impl Resolver<'_> {
         let retries = tables
             .find(|task| &task.retries)
             .unwrap_or_else(|| runner.retries.clone());
+        let containment = tables
+            .find(|task| &task.containment)
+            .unwrap_or_else(|| runner.containment.clone());
         let verify_timeout = tables
             .find(|task| &task.verify_timeout)
             .unwrap_or_else(|| runner.verify_timeout.clone());
@@ -304,6 +308,7 @@ impl Resolver<'_> {
             schedule: origins.keep("schedule", tables.find(|task| &task.schedule)),
             timezone: origins.keep("timezone", tables.find(|task| &task.timezone)),
             overlap: origins.value("overlap", overlap),
+            containment: origins.value("containment", containment),
             min_changes: origins
                 .keep("min_changes", tables.find(|task| &task.min_changes))
                 .unwrap_or(1),

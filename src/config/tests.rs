@@ -233,6 +233,7 @@ fn the_defaults_are_those_of_the_contract() {
     for name in tasks {
         let expected = Task {
             overlap: Overlap::Skip,
+            containment: None,
             name: name.parse().unwrap(),
             prompt: PromptSource::File(format!("{name}.md")),
             requires_commit: name != "debug_hello_simple",

@@ -18,7 +18,7 @@ use crate::config::settings::{OllamaMode, PromptChannel, Secret};
 use crate::model::duration;
 use crate::model::ids::{AgentName, TaskName};
 use crate::model::invocation::StopSignal;
-use crate::model::task::Overlap;
+use crate::model::task::{Containment, Overlap};
 use crate::model::text;
 
 /// One key of a file: unset, or a value with its place.
@@ -384,6 +384,30 @@ impl Text for Stall {
             );
         }
         Ok(Self(Some(duration)))
+    }
+}
+
+/// A way of holding processes together, or the choice between them.
+#[derive(Clone, Copy)]
+pub(crate) struct Containing(Option<Containment>);
+
+impl From<Containing> for Option<Containment> {
+    fn from(containing: Containing) -> Self {
+        containing.0
+    }
+}
+
+impl Text for Containing {
+    const EXPECTED: &'static str = "`auto`, `namespace`, `cgroup` or `subreaper`";
+
+    fn read(text: &str) -> Result<Self, String> {
+        let known = [
+            Containment::Namespace,
+            Containment::Cgroup,
+            Containment::Subreaper,
+        ]
+        .map(|known| (known.as_str(), Some(known)));
+        choose(text, &[&[("auto", None)], &known[..]].concat()).map(Self)
     }
 }
 

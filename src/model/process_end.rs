@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::model::task::Containment;
+
 /// One of the two output streams of a process.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Stream {
@@ -52,6 +54,8 @@ pub struct ProcessEnd {
     pub cpu: Option<Duration>,
     /// Bytes read from both output streams.
     pub output_bytes: u64,
+    /// How its processes were held together; `None` when it was not started.
+    pub containment: Option<Containment>,
     /// An output pipe was still open after the process had ended.
     pub leaked_output: bool,
     /// Processes of the run that were alive after its end and were killed.
@@ -70,6 +74,7 @@ impl ProcessEnd {
             max_rss_bytes: None,
             cpu: None,
             output_bytes: 0,
+            containment: None,
             leaked_output: false,
             survivors_killed: 0,
             unkillable: Vec::new(),

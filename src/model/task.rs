@@ -34,6 +34,8 @@ pub struct Task {
     pub timezone: Option<String>,
     /// What to do while another run holds the repository.
     pub overlap: Overlap,
+    /// How its processes are held together; `None` is the strongest way that needs no program.
+    pub containment: Option<Containment>,
     /// The least inserted and deleted lines for a commit to count.
     pub min_changes: u64,
     /// Globs of the paths that a commit may touch; empty allows all.
@@ -60,6 +62,28 @@ impl Overlap {
         match self {
             Self::Skip => "skip",
             Self::Wait => "wait",
+        }
+    }
+}
+
+/// How the processes of a run are held together, the strongest first.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Containment {
+    /// In a namespace of processes that ends with the runner, made by bubblewrap.
+    Namespace,
+    /// In a control group of their own, which is killed as a whole.
+    Cgroup,
+    /// As descendants of the runner, which adopts orphans.
+    Subreaper,
+}
+
+impl Containment {
+    /// Its name in records and in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Namespace => "namespace",
+            Self::Cgroup => "cgroup",
+            Self::Subreaper => "subreaper",
         }
     }
 }

@@ -5,13 +5,13 @@
 //! still holds is a leak, noted and closed, never a hang. When [`supervise`] returns, nothing of
 //! the tree is alive.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::pin::pin;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -20,20 +20,25 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::model::invocation::StopSignal;
 use crate::model::process_end::{ProcessEnd, ProcessExit, StopReason, Stream};
-use crate::process::containment::{self, MARKER_VARIABLE};
+use crate::model::task::Containment;
+use crate::process::containment::namespace::{Namespace, Report};
+use crate::process::containment::{self, Cage, MARKER_VARIABLE};
 use crate::process::identity::{self, ProcessStat};
 use crate::process::shutdown::Shutdown;
-use crate::process::system;
+use crate::process::system::{self, SpawnError, Spawned};
 use crate::process::watchdog::{Activity, Happening, Limits, Step, Watchdog};
 
 /// How long an output pipe may stay open after the process has ended.
-const LEAK_WINDOW: Duration = Duration::from_millis(300);
+pub(super) const LEAK_WINDOW: Duration = Duration::from_millis(300);
 
 /// The size of one read. Large, because a chatty agent is read in few calls.
 const READ_BYTES: usize = 256 * 1024;
 
 /// The size asked for the output pipes, the most an unprivileged process may have.
 const PIPE_BYTES: usize = 1024 * 1024;
+
+/// How much of standard error is kept for the case that bubblewrap fails.
+const COMPLAINT_BYTES: usize = 500;
 
 /// A program that was just replaced may be busy for a moment (an agent that updates itself).
 const BUSY_RETRIES: u32 = 5;
@@ -52,6 +57,8 @@ pub struct Process<'a> {
     pub environment: &'a [(OsString, OsString)],
     /// Its standard input, closed after these bytes; `/dev/null` when empty.
     pub stdin: &'a [u8],
+    /// How its processes are to be held together; `None` for the strongest way that works here.
+    pub containment: Option<Containment>,
     /// How to ask it to end.
     pub stop_signal: StopSignal,
     /// A text that is unique to the run, put into the environment of the whole tree.
@@ -95,53 +102,96 @@ pub async fn supervise(
     if let Err(error) = containment::adopt_orphans() {
         return ProcessEnd::not_started(format!("cannot become the reaper of orphans: {error}"));
     }
-    let child = match spawn(process).await {
-        Ok(child) => child,
-        Err(error) => return ProcessEnd::not_started(spawn_failure(process, &error)),
+    let variables = &mut process.environment.iter();
+    let search_path = variables.find(|(name, _)| name == "PATH");
+    let search_path = search_path.map_or(OsStr::new(""), |(_, value)| value);
+    let mut cage = match Cage::build(process.containment, search_path, process.marker) {
+        Ok(cage) => cage,
+        Err(reason) => return ProcessEnd::not_started(reason),
+    };
+    let spawned = match spawn(process, &mut cage).await {
+        Ok(spawned) => spawned,
+        Err(reason) => {
+            cage.remove();
+            return ProcessEnd::not_started(reason);
+        }
     };
     let started = Instant::now();
-    let Some(leader) = Leader::new(&child) else {
+    let Some(leader) = identity::stat(spawned.pid) else {
         return ProcessEnd::not_started("the process vanished at its start");
     };
-    observer.acted(Act::Started(child.id()), started.elapsed());
+    observer.acted(Act::Started(number(leader.pid)), started.elapsed());
     let mut tree = Tree {
         leader,
+        cage,
         process,
         observer,
         started,
         output_bytes: 0,
+        complaint: Vec::new(),
     };
-    match tree.follow(child, limits, shutdown).await {
+    let mut end = match tree.follow(spawned, limits, shutdown).await {
         Ok(end) => end,
         Err(error) => tree.lost(&error),
+    };
+    tree.cage.remove();
+    end.containment = Some(tree.cage.containment());
+    if let Cage::Namespace(namespace) = &tree.cage {
+        tree.correct(&mut end, namespace);
     }
+    end
 }
 
-async fn spawn(process: &Process<'_>) -> io::Result<Child> {
+fn number(pid: Pid) -> u32 {
+    pid.as_raw_nonzero().get().unsigned_abs()
+}
+
+async fn spawn(process: &Process<'_>, cage: &mut Cage) -> Result<Spawned, String> {
     let mut attempt = 0;
     loop {
-        match system::spawn_leader(&mut command(process)) {
-            Err(error)
+        match system::spawn_leader(&mut command(process, cage), cage.entry()) {
+            Ok(spawned) => return Ok(spawned),
+            Err(SpawnError::Program(error))
                 if error.kind() == io::ErrorKind::ExecutableFileBusy && attempt < BUSY_RETRIES =>
             {
                 attempt += 1;
                 tokio::time::sleep(BUSY_PAUSE).await;
             }
-            result => return result,
+            Err(SpawnError::Program(error)) => return Err(spawn_failure(process, &error)),
+            Err(SpawnError::Cgroup(error)) if process.containment.is_none() => {
+                tracing::debug!(%error, "the cgroup cannot be entered");
+                cage.remove();
+                *cage = Cage::Subreaper;
+            }
+            Err(SpawnError::Cgroup(error)) => {
+                return Err(format!("the cgroup of the run cannot be entered: {error}"));
+            }
         }
     }
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the room that spawns")]
-fn command(process: &Process<'_>) -> Command {
-    let mut command = Command::new(process.program);
+fn command(process: &Process<'_>, cage: &Cage) -> Command {
+    let mut command = match cage {
+        Cage::Namespace(namespace) => {
+            let (program, arguments) =
+                namespace.wrap(process.program, process.arguments, process.directory);
+            let mut command = Command::new(program);
+            command.args(arguments);
+            command
+        }
+        Cage::Cgroup(_) | Cage::Subreaper => {
+            let mut command = Command::new(process.program);
+            command.args(process.arguments);
+            command
+        }
+    };
     let stdin = if process.stdin.is_empty() {
         Stdio::null()
     } else {
         Stdio::piped()
     };
     command
-        .args(process.arguments)
         .current_dir(process.directory)
         .env_clear()
         .envs(
@@ -172,29 +222,16 @@ fn spawn_failure(process: &Process<'_>, error: &io::Error) -> String {
     }
 }
 
-/// The process that was spawned, with the identity that outlives its number.
-struct Leader {
-    pid: Pid,
-    stat: ProcessStat,
-}
-
-impl Leader {
-    fn new(child: &Child) -> Option<Self> {
-        let pid = Pid::from_child(child);
-        Some(Self {
-            pid,
-            stat: identity::stat(pid)?,
-        })
-    }
-}
-
 /// A running tree.
 struct Tree<'a> {
-    leader: Leader,
+    leader: ProcessStat,
+    cage: Cage,
     process: &'a Process<'a>,
     observer: &'a mut dyn Observer,
     started: Instant,
     output_bytes: u64,
+    /// The beginning of its standard error, where bubblewrap says why it cannot.
+    complaint: Vec<u8>,
 }
 
 /// Where the loop is.
@@ -207,18 +244,15 @@ enum Phase {
 impl Tree<'_> {
     async fn follow(
         &mut self,
-        mut child: Child,
+        spawned: Spawned,
         limits: Limits,
         shutdown: &mut Shutdown,
     ) -> io::Result<ProcessEnd> {
         let exit = system::watch_exit(self.leader.pid)?;
         let mut orphans = signal(SignalKind::child())?;
-        let mut stdout = Output::new(Stream::Stdout, child.stdout.take().map(OwnedFd::from))?;
-        let mut stderr = Output::new(Stream::Stderr, child.stderr.take().map(OwnedFd::from))?;
-        let mut feeding = pin!(feed(
-            child.stdin.take().map(OwnedFd::from),
-            self.process.stdin
-        ));
+        let mut stdout = Output::new(Stream::Stdout, spawned.stdout)?;
+        let mut stderr = Output::new(Stream::Stderr, spawned.stderr)?;
+        let mut feeding = pin!(feed(spawned.stdin, self.process.stdin));
         let mut fed = false;
         let mut watchdog = Watchdog::new(limits);
         let mut happening = Happening::Time;
@@ -271,7 +305,7 @@ impl Tree<'_> {
             }
         }
         let leaked_output = !gave_up && (stdout.is_open() || stderr.is_open());
-        let sweep = containment::kill_rest(Some(&self.leader.stat), self.process.marker);
+        let sweep = self.cage.kill_rest(Some(&self.leader), self.process.marker);
         // The leader is still unreaped, so its group's number cannot mean another group.
         self.signal_group(Signal::KILL);
         for output in [&mut stdout, &mut stderr] {
@@ -286,14 +320,10 @@ impl Tree<'_> {
         let (exit, usage) = match reaped {
             Ok(reaped) => (reaped.exit.clone(), Some(reaped)),
             Err(error) => {
-                unkillable.push(child.id());
-                (
-                    ProcessExit::Unknown(format!(
-                        "process {} cannot be reaped: {error}",
-                        child.id()
-                    )),
-                    None,
-                )
+                let number = number(self.leader.pid);
+                unkillable.push(number);
+                let reason = format!("process {number} cannot be reaped: {error}");
+                (ProcessExit::Unknown(reason), None)
             }
         };
         Ok(ProcessEnd {
@@ -303,6 +333,7 @@ impl Tree<'_> {
             max_rss_bytes: usage.as_ref().map(|usage| usage.max_rss_bytes),
             cpu: usage.as_ref().map(|usage| usage.cpu),
             output_bytes: self.output_bytes,
+            containment: None,
             leaked_output,
             survivors_killed: sweep.killed,
             unkillable,
@@ -326,7 +357,7 @@ impl Tree<'_> {
             }
             Step::Kill => {
                 self.observer.acted(Act::Killed, elapsed);
-                self.signal_group(Signal::KILL);
+                self.signal_group(self.cage.kill_signal());
             }
             Step::GiveUp => return false,
         }
@@ -345,14 +376,51 @@ impl Tree<'_> {
             return Happening::Time;
         }
         self.output_bytes += number as u64;
+        if stream == Stream::Stderr {
+            let room = COMPLAINT_BYTES.saturating_sub(self.complaint.len());
+            self.complaint
+                .extend_from_slice(&buffer[..number.min(room)]);
+        }
         let elapsed = self.started.elapsed();
         Happening::Printed(self.observer.printed(stream, &buffer[..number], elapsed))
+    }
+
+    /// Puts what the first process of the namespace reported in the place of what bubblewrap's own
+    /// end tells.
+    fn correct(&self, end: &mut ProcessEnd, namespace: &Namespace) {
+        end.max_rss_bytes = None;
+        end.cpu = None;
+        match namespace.report() {
+            Report::Ended(reaped, killed) => {
+                end.exit = reaped.exit;
+                end.max_rss_bytes = Some(reaped.max_rss_bytes);
+                end.cpu = Some(reaped.cpu);
+                end.survivors_killed += killed;
+            }
+            Report::NotStarted(errno) => {
+                let error = io::Error::from_raw_os_error(errno);
+                end.exit = ProcessExit::NotStarted(spawn_failure(self.process, &error));
+            }
+            Report::Nothing if end.stopped.is_none() => {
+                let complaint = String::from_utf8_lossy(&self.complaint);
+                end.exit = ProcessExit::NotStarted(format!(
+                    "bubblewrap made no namespace: {}",
+                    complaint.trim()
+                ));
+            }
+            Report::Nothing => {}
+            Report::Started => {
+                end.exit = ProcessExit::Unknown(
+                    "the first process of its namespace did not tell".to_owned(),
+                );
+            }
+        }
     }
 
     /// Ends a tree that could not be followed: descriptors ran out, or the runtime failed.
     fn lost(&mut self, error: &io::Error) -> ProcessEnd {
         self.signal_group(Signal::KILL);
-        let sweep = containment::kill_rest(None, self.process.marker);
+        let sweep = self.cage.kill_rest(None, self.process.marker);
         let mut end = ProcessEnd::not_started(String::new());
         end.exit = ProcessExit::Unknown(format!("the process could not be followed: {error}"));
         end.elapsed = self.started.elapsed();

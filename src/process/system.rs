@@ -6,11 +6,12 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Command};
+use std::process::Command;
 use std::time::Duration;
 
+use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{
     Pid, PidfdFlags, Signal, getpid, getppid, pidfd_open, set_parent_process_death_signal, setsid,
 };
@@ -25,6 +26,45 @@ const LAST_SIGNAL: libc::c_int = 64;
 /// The kernel's `struct sigaction` for `SIG_DFL`: handler, flags, restorer and mask are all zero.
 static DEFAULT_ACTION: [u64; 4] = [0; 4];
 
+/// The signals that ask the first process of a namespace for something.
+const REQUESTS: [libc::c_int; 4] = [libc::SIGHUP, libc::SIGINT, libc::SIGTERM, libc::SIGQUIT];
+
+/// Where a new process is put before it executes its program.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Entry<'a> {
+    /// Where the runner is.
+    Here,
+    /// Into the cgroup of this directory.
+    Cgroup(BorrowedFd<'a>),
+    /// Where the runner is; the program makes a namespace. It inherits this descriptor, too, and
+    /// requests wait until its first process hears them by [`hear_signals`].
+    Namespace(BorrowedFd<'a>),
+}
+
+/// A process that was spawned, with our ends of its pipes.
+#[derive(Debug)]
+pub(super) struct Spawned {
+    pub(super) pid: Pid,
+    pub(super) stdin: Option<OwnedFd>,
+    pub(super) stdout: Option<OwnedFd>,
+    pub(super) stderr: Option<OwnedFd>,
+}
+
+/// Why a process was not spawned.
+#[derive(Debug)]
+pub(super) enum SpawnError {
+    /// It may not enter the cgroup, or the kernel cannot put it there.
+    Cgroup(io::Error),
+    /// Fork or exec failed.
+    Program(io::Error),
+}
+
+impl From<io::Error> for SpawnError {
+    fn from(error: io::Error) -> Self {
+        Self::Program(error)
+    }
+}
+
 /// Spawns a command as the leader of a session of its own.
 ///
 /// The new process has default signal dispositions (cron and nohup leave some ignored), inherits
@@ -32,11 +72,21 @@ static DEFAULT_ACTION: [u64; 4] = [0; 4];
 /// main thread.
 ///
 /// # Errors
-/// Those of fork and exec.
-pub(super) fn spawn_leader(command: &mut Command) -> io::Result<Child> {
+/// Those of fork and exec, and of entering the cgroup.
+pub(super) fn spawn_leader(command: &mut Command, entry: Entry<'_>) -> Result<Spawned, SpawnError> {
     let parent = getpid();
+    let (number, teller) =
+        pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).map_err(io::Error::from)?;
+    let (cgroup, inherited) = match entry {
+        Entry::Here => (None, None),
+        Entry::Cgroup(directory) => (Some((directory.as_raw_fd(), teller.as_raw_fd())), None),
+        Entry::Namespace(descriptor) => (None, Some(descriptor.as_raw_fd())),
+    };
     // Runs between fork and exec: system calls only, nothing that allocates or locks.
     let prepare = move || {
+        if let Some((directory, teller)) = cgroup {
+            go_on_in_cgroup(directory, teller)?;
+        }
         setsid()?;
         for signal in 1..=LAST_SIGNAL {
             let (new, old) = (DEFAULT_ACTION.as_ptr(), std::ptr::null::<u64>());
@@ -59,11 +109,94 @@ pub(super) fn spawn_leader(command: &mut Command) -> io::Result<Child> {
                 libc::CLOSE_RANGE_CLOEXEC,
             )
         };
+        if let Some(descriptor) = inherited {
+            // SAFETY: fcntl(2) takes plain integers here.
+            unsafe { libc::fcntl(descriptor, libc::F_SETFD, 0) };
+            mask_requests(libc::SIG_BLOCK)?;
+        }
         Ok(())
     };
     // SAFETY: the closure makes only the calls above.
     unsafe { command.pre_exec(prepare) };
-    command.spawn()
+    let spawned = command.spawn();
+    let mut told = [0; size_of::<libc::pid_t>()];
+    let told = match rustix::io::read(&number, &mut told) {
+        Ok(_) => Pid::from_raw(libc::pid_t::from_ne_bytes(told)),
+        Err(_nothing_was_written) => None,
+    };
+    let mut child = match spawned {
+        Ok(child) => child,
+        Err(error) if cgroup.is_some() && told.is_none() => return Err(SpawnError::Cgroup(error)),
+        Err(error) => return Err(SpawnError::Program(error)),
+    };
+    // Before any wait for the child, which would close its input.
+    let stdin = child.stdin.take().map(OwnedFd::from);
+    let pid = if cgroup.is_some() {
+        // The process that was forked has ended, and the one in the cgroup is our child.
+        child.wait()?;
+        told.ok_or_else(|| io::Error::other("the process in the cgroup has no number"))?
+    } else {
+        Pid::from_child(&child)
+    };
+    Ok(Spawned {
+        pid,
+        stdin,
+        stdout: child.stdout.take().map(OwnedFd::from),
+        stderr: child.stderr.take().map(OwnedFd::from),
+    })
+}
+
+/// Goes on as a new process in the cgroup, a child of the caller's parent; the caller tells its
+/// number and exits. Moving the caller instead would wait for all CPUs, some 10 ms.
+fn go_on_in_cgroup(directory: RawFd, teller: RawFd) -> io::Result<()> {
+    const CLONE_INTO_CGROUP: u64 = 1 << 33;
+    // The kernel's `struct clone_args`; see clone(2). The first field is the flags, the last the
+    // cgroup. With CLONE_PARENT its end is signalled like that of the caller.
+    let mut arguments = [0_u64; 11];
+    arguments[0] = CLONE_INTO_CGROUP | u64::from(libc::CLONE_PARENT.unsigned_abs());
+    arguments[10] = u64::from(directory.unsigned_abs());
+    // SAFETY: the pointer is to a whole `clone_args`; without a stack it is a fork.
+    let pid = unsafe {
+        libc::syscall(
+            libc::SYS_clone3,
+            arguments.as_ptr(),
+            size_of_val(&arguments),
+        )
+    };
+    match libc::pid_t::try_from(pid) {
+        Ok(0) => Ok(()),
+        Ok(pid @ 1..) => {
+            let pid = pid.to_ne_bytes();
+            // SAFETY: the pointer and the length are those of the array.
+            unsafe { libc::write(teller, pid.as_ptr().cast(), pid.len()) };
+            // SAFETY: ends this process, which shares no memory.
+            unsafe { libc::_exit(0) }
+        }
+        Ok(_) | Err(_) => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Takes the requests to the first process of a namespace, once it listens.
+///
+/// # Errors
+/// When the kernel refuses, which it does not.
+pub(super) fn hear_signals() -> io::Result<()> {
+    mask_requests(libc::SIG_UNBLOCK)
+}
+
+fn mask_requests(how: libc::c_int) -> io::Result<()> {
+    let mut signals = MaybeUninit::uninit();
+    // SAFETY: initialises the set that the pointer is to.
+    unsafe { libc::sigemptyset(signals.as_mut_ptr()) };
+    for signal in REQUESTS {
+        // SAFETY: the set was initialised above.
+        unsafe { libc::sigaddset(signals.as_mut_ptr(), signal) };
+    }
+    // SAFETY: the set is initialised; the old mask is not asked for.
+    match unsafe { libc::sigprocmask(how, signals.as_ptr(), std::ptr::null_mut()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// A handle that becomes readable when the process ends. Needs a runtime.
@@ -75,6 +208,19 @@ pub(super) fn watch_exit(pid: Pid) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` returns the same open descriptor for as long as it lives.
     let watched = unsafe { AsyncFd::register_with_interest(handle, Interest::READABLE) };
     watched.map_err(io::Error::from)
+}
+
+/// A child that has ended and waits to be reaped. See waitid(2), WNOWAIT.
+pub(super) fn ended_child() -> Option<Pid> {
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    let mut found = MaybeUninit::<libc::siginfo_t>::zeroed();
+    // SAFETY: the pointer is to live memory of the right type.
+    let result = unsafe { libc::waitid(libc::P_ALL, 0, found.as_mut_ptr(), options) };
+    // SAFETY: the memory began as zeros, which is a valid `siginfo_t`.
+    let found = unsafe { found.assume_init() };
+    // SAFETY: waitid(2) sets the number, or leaves the zero.
+    let pid = unsafe { found.si_pid() };
+    Pid::from_raw(pid).filter(|_| result == 0)
 }
 
 /// How a process ended, and what it used.

@@ -13,6 +13,7 @@ mod support;
 
 mod caps;
 mod commits;
+mod containment;
 mod hostile;
 mod layers;
 mod overlap;

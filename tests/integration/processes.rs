@@ -94,26 +94,6 @@ fn a_leaked_output_pipe_is_a_warning_and_not_a_hang() {
 }
 
 #[test]
-fn nothing_of_a_run_is_alive_after_it_whatever_session_or_environment_it_chose() {
-    let sleep = unique_sleep(2);
-    let script = format!(
-        "setsid sleep {sleep} </dev/null >/dev/null 2>&1 & \
-         env -i setsid sh -c 'sleep {sleep} & sleep {sleep}' </dev/null >/dev/null 2>&1 & \
-         sleep 0.3; echo hello"
-    );
-    let env = env("60s", &script);
-    assert_eq!(env.run("fake", "work").code, Some(0));
-    assert!(processes_with(&sleep).is_empty());
-    let record = env.record("work", "fake");
-    assert!(
-        record["survivors_killed"].as_u64().unwrap() >= 4,
-        "{}",
-        record["survivors_killed"]
-    );
-    assert_eq!(record["containment"], "subreaper");
-}
-
-#[test]
 fn ctrl_c_and_sigterm_end_the_agent_and_leave_a_final_record() {
     for (signal, code, tag) in [("INT", 130, 3), ("TERM", 143, 4), ("HUP", 129, 5)] {
         let sleep = unique_sleep(tag);

@@ -68,6 +68,7 @@ fn show_tells_everything_of_a_run_on_one_page() {
     let done = env.agent_runner(&["show"]);
     let mut filters = filters();
     filters.push((r"resources .*", "resources [RESOURCES]"));
+    filters.push((r"containment +\S+", "containment [CONTAINMENT]"));
     filters.push((r"took  +\S+", "took [TIME]"));
     filters.push((r"  [0-9a-f]{8} add", "  [ID] add"));
     with_settings!({ filters => filters }, { assert_snapshot!(done.shown(&env)); });

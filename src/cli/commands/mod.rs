@@ -6,6 +6,7 @@ pub(crate) mod demo;
 pub(crate) mod explain;
 pub(crate) mod heartbeat;
 pub(crate) mod init;
+pub(crate) mod namespace_init;
 pub(crate) mod notify;
 mod plan;
 pub(crate) mod run;

@@ -97,6 +97,7 @@ fn describe(plan: &RunPlan, prepared: Result<&Prepared, &String>) -> Value {
             value["program"] = json!(prepared.invocation.program);
             value["arguments"] = json!(prepared.invocation.arguments);
             value["environment"] = json!(names);
+            value["containment"] = json!(prepared.containment.as_str());
             value["prompt_bytes"] = json!(prepared.prompt.len());
         }
         Err(reason) => value["would_not_start"] = json!(reason),

@@ -64,6 +64,7 @@ fn page(ui: &Ui, run: &Run) -> String {
     page.field("cost", record.cost_usd.map(|usd| format!("${usd:.4}")));
     page.field("turns", record.turns.map(|turns| turns.to_string()));
     page.field("resources", resources(record));
+    page.field("containment", record.containment.clone());
     page.field("output", output(record));
     page.field("previous run", record.previous_run.clone());
     page.field("branch", record.branch.clone());

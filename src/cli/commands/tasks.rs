@@ -9,7 +9,7 @@ use crate::config::Overrides;
 use crate::config::settings::TaskSettings;
 use crate::model::duration;
 use crate::model::outcome::EXIT_SUCCESS;
-use crate::model::task::PromptSource;
+use crate::model::task::{Containment, PromptSource};
 
 /// Lists the tasks.
 pub(crate) fn tasks(world: &World, arguments: &ListArguments) -> Result<u8, CliError> {
@@ -75,6 +75,10 @@ fn describe(settings: &TaskSettings) -> Value {
         "schedule": sourced("schedule", json!(task.schedule)),
         "timezone": sourced("timezone", json!(task.timezone)),
         "overlap": sourced("overlap", json!(task.overlap.as_str())),
+        "containment": sourced(
+            "containment",
+            json!(task.containment.map_or("auto", Containment::as_str)),
+        ),
         "min_changes": sourced("min_changes", json!(task.min_changes)),
         "paths": sourced("paths", json!(task.paths)),
         "retries": sourced("retries", json!(task.retries)),

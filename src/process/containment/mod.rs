@@ -1,0 +1,347 @@
+//! How the processes of a run are held together, and how what is left of them is ended.
+//!
+//! Killing the process group is not enough: all agent CLIs start their tools in sessions of their
+//! own. There are three ways, and each has the ones below it as its nets:
+//!
+//! - [`namespace`]: the processes have a namespace of their own. It ends when its first process
+//!   ends, and that one ends with the runner, however the runner ends.
+//! - [`cgroup`]: whatever its processes do, they stay in their control group, which is killed as a
+//!   whole; after the death of the runner by the next command that recovers runs. A process of root
+//!   may leave it.
+//! - subreaper: every orphan of the run becomes a child of the runner, so that nothing escapes as
+//!   long as the runner lives.
+//!
+//! The marker in the environment is always the last net, for what was reparented elsewhere.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::time::{Duration, Instant};
+
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitOptions, getpid, kill_process, pidfd_open, pidfd_send_signal,
+    set_child_subreaper, waitpid,
+};
+
+use crate::model::task::Containment;
+use crate::process::containment::cgroup::Cgroup;
+use crate::process::containment::namespace::Namespace;
+use crate::process::identity::{ProcessStat, all_processes, stat};
+use crate::process::system::{self, Entry};
+
+pub mod cgroup;
+pub mod namespace;
+
+/// The variable that marks every process of a run; its value is unique to the run.
+pub const MARKER_VARIABLE: &str = "AGENT_RUNNER_MARKER";
+
+/// The longest time for killing what is left. A run must end within 5 s after the kill.
+const KILL_LIMIT: Duration = Duration::from_secs(2);
+
+/// Tells what will be in force; `None` wants the strongest that needs no program.
+///
+/// # Errors
+/// Why what is wanted cannot be had, as a sentence.
+pub fn choose(wanted: Option<Containment>, search_path: &OsStr) -> Result<Containment, String> {
+    match wanted {
+        Some(Containment::Namespace) => {
+            namespace::find(search_path)?;
+        }
+        Some(Containment::Cgroup) => {
+            cgroup::place().map_err(|error| cgroup_failure(&error))?;
+        }
+        Some(Containment::Subreaper) => {}
+        None if cgroup::place().is_ok() => return Ok(Containment::Cgroup),
+        None => {}
+    }
+    Ok(wanted.unwrap_or(Containment::Subreaper))
+}
+
+fn cgroup_failure(error: &io::Error) -> String {
+    format!("containment `cgroup` cannot be had here: {error}")
+}
+
+/// Makes this process adopt every orphan among its descendants.
+///
+/// # Errors
+/// When the kernel refuses, which no Linux since 3.4 does.
+pub fn adopt_orphans() -> io::Result<()> {
+    Ok(set_child_subreaper(Some(getpid()))?)
+}
+
+/// What holds one process tree. Dropping it kills nothing.
+#[derive(Debug)]
+pub(super) enum Cage {
+    Namespace(Namespace),
+    Cgroup(Cgroup),
+    Subreaper,
+}
+
+impl Cage {
+    /// Builds what is wanted; see [`choose`].
+    pub(super) fn build(
+        wanted: Option<Containment>,
+        search_path: &OsStr,
+        marker: &str,
+    ) -> Result<Self, String> {
+        match wanted {
+            Some(Containment::Namespace) => Namespace::prepare(search_path).map(Self::Namespace),
+            Some(Containment::Cgroup) => match Cgroup::create(marker) {
+                Ok(cgroup) => Ok(Self::Cgroup(cgroup)),
+                Err(error) => Err(cgroup_failure(&error)),
+            },
+            Some(Containment::Subreaper) => Ok(Self::Subreaper),
+            None => Ok(Cgroup::create(marker).map_or_else(
+                |error| {
+                    tracing::debug!(%error, "no cgroup");
+                    Self::Subreaper
+                },
+                Self::Cgroup,
+            )),
+        }
+    }
+
+    pub(super) fn containment(&self) -> Containment {
+        match self {
+            Self::Namespace(_) => Containment::Namespace,
+            Self::Cgroup(_) => Containment::Cgroup,
+            Self::Subreaper => Containment::Subreaper,
+        }
+    }
+
+    /// Where the process is put before it executes its program.
+    pub(super) fn entry(&self) -> Entry<'_> {
+        match self {
+            Self::Namespace(namespace) => namespace.entry(),
+            Self::Cgroup(cgroup) => Entry::Cgroup(cgroup.descriptor()),
+            Self::Subreaper => Entry::Here,
+        }
+    }
+
+    /// The signal that ends the leader's group at once. In a namespace its first process is asked
+    /// to do it, so that it lives to tell how the agent ended.
+    pub(super) fn kill_signal(&self) -> Signal {
+        match self {
+            Self::Namespace(_) => namespace::KILL,
+            Self::Cgroup(_) | Self::Subreaper => Signal::KILL,
+        }
+    }
+
+    /// Kills everything of the run but its leader: see [`Net::kill`].
+    pub(super) fn kill_rest(&self, leader: Option<&ProcessStat>, marker: &str) -> Sweep {
+        let cgroup = match self {
+            Self::Cgroup(cgroup) => Some(cgroup),
+            Self::Namespace(_) | Self::Subreaper => None,
+        };
+        let net = Net {
+            leader,
+            descendants: true,
+            cgroup,
+            marker,
+        };
+        net.kill()
+    }
+
+    /// Leaves nothing of the containment behind, once its processes have ended.
+    pub(super) fn remove(&self) {
+        match self {
+            Self::Cgroup(cgroup) => cgroup.remove(),
+            Self::Namespace(_) | Self::Subreaper => {}
+        }
+    }
+}
+
+/// Kills every descendant of this process and what carries the marker: what helpers of a run were
+/// made to start.
+pub fn kill_started(marker: &str) -> Sweep {
+    Cage::Subreaper.kill_rest(None, marker)
+}
+
+/// Kills what a run left whose runner died: what is in its control group, when it had one, and what
+/// carries its marker. The empty control group is removed.
+pub fn kill_abandoned(is_in_cgroup: bool, marker: &str) -> Sweep {
+    let cgroup = is_in_cgroup.then(|| Cgroup::find(marker)).flatten();
+    let net = Net {
+        leader: None,
+        descendants: false,
+        cgroup: cgroup.as_ref(),
+        marker,
+    };
+    let sweep = net.kill();
+    if let Some(cgroup) = cgroup {
+        cgroup.remove();
+    }
+    sweep
+}
+
+/// What came of killing the rest of a tree.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Sweep {
+    /// Living processes that were killed.
+    pub killed: u32,
+    /// Processes that were still there at the end of the time.
+    pub unkillable: Vec<u32>,
+}
+
+/// What is of a run.
+struct Net<'a> {
+    /// Its first process, which is left to its parent.
+    leader: Option<&'a ProcessStat>,
+    /// All descendants of this process are.
+    descendants: bool,
+    cgroup: Option<&'a Cgroup>,
+    /// What carries this marker is, if it is not older than the leader.
+    marker: &'a str,
+}
+
+impl Net<'_> {
+    /// Kills all but the leader; repeats until nothing is left, at most 2 s.
+    ///
+    /// Blocks for as long as the kernel needs to end them, usually under a millisecond.
+    fn kill(&self) -> Sweep {
+        let began = Instant::now();
+        let mut killed = HashSet::new();
+        loop {
+            if let Some(cgroup) = self.cgroup {
+                killed.extend(cgroup.members().into_iter().filter(|pid| !self.leads(*pid)));
+                cgroup.kill();
+            }
+            if self.descendants {
+                self.kill_children(&mut killed, began);
+            }
+            let alive = self.living();
+            for process in &alive {
+                kill(process);
+                killed.insert(process.pid);
+            }
+            if alive.is_empty() || began.elapsed() > KILL_LIMIT {
+                for process in &alive {
+                    killed.remove(&process.pid);
+                }
+                return Sweep {
+                    killed: u32::try_from(killed.len()).unwrap_or(u32::MAX),
+                    unkillable: alive.iter().map(|process| number(process.pid)).collect(),
+                };
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    fn leads(&self, pid: Pid) -> bool {
+        self.leader.is_some_and(|leader| leader.pid == pid)
+    }
+
+    /// Kills and reaps children of this process until none is left. The orphans of those become
+    /// children in their turn, so this is all of the tree, found faster than it can fork.
+    fn kill_children(&self, killed: &mut HashSet<Pid>, began: Instant) {
+        loop {
+            let mut children = children();
+            children.retain(|pid| !self.leads(*pid));
+            if children.is_empty() || began.elapsed() > KILL_LIMIT {
+                return;
+            }
+            for pid in children {
+                if stat(pid).is_some_and(|process| !process.is_zombie) {
+                    killed.insert(pid);
+                    // The number is safe: it is taken until the process is reaped, below.
+                    if let Err(error) = kill_process(pid, Signal::KILL) {
+                        tracing::debug!(pid = number(pid), %error, "not killed");
+                    }
+                }
+                reap(pid);
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    /// The living processes, without the leader.
+    fn living(&self) -> Vec<ProcessStat> {
+        let all = all_processes();
+        let own = getpid();
+        let mut found = HashSet::new();
+        if self.descendants {
+            let mut offspring: HashMap<u32, Vec<Pid>> = HashMap::new();
+            for process in &all {
+                offspring
+                    .entry(process.parent)
+                    .or_default()
+                    .push(process.pid);
+            }
+            let mut queue = vec![own];
+            while let Some(parent) = queue.pop() {
+                let children = offspring.get(&number(parent)).into_iter().flatten();
+                queue.extend(children.filter(|child| found.insert(**child)));
+            }
+        }
+        found.extend(self.cgroup.map(Cgroup::members).into_iter().flatten());
+        let since = self.leader.map_or(0, |leader| leader.start_ticks);
+        let mut living = all;
+        living.retain(|process| {
+            let is_candidate = !process.is_zombie && process.pid != own && !self.leads(process.pid);
+            is_candidate
+                && (found.contains(&process.pid)
+                    || (process.start_ticks >= since && carries(process.pid, self.marker)))
+        });
+        living
+    }
+}
+
+fn number(pid: Pid) -> u32 {
+    pid.as_raw_nonzero().get().unsigned_abs()
+}
+
+/// Whether the process began with the marker in its environment.
+fn carries(pid: Pid, marker: &str) -> bool {
+    let Ok(environ) = fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero())) else {
+        return false;
+    };
+    let wanted = format!("{MARKER_VARIABLE}={marker}");
+    environ
+        .split(|byte| *byte == 0)
+        .any(|variable| variable == wanted.as_bytes())
+}
+
+/// Kills a process through a handle that cannot mean another one; gone already is fine.
+fn kill(process: &ProcessStat) {
+    let Ok(handle) = pidfd_open(process.pid, PidfdFlags::empty()) else {
+        return;
+    };
+    // Between the walk and the handle the number may have passed to another process.
+    if stat(process.pid).is_some_and(|now| now.start_ticks == process.start_ticks)
+        && let Err(error) = pidfd_send_signal(&handle, Signal::KILL)
+    {
+        tracing::debug!(pid = number(process.pid), %error, "not killed");
+    }
+}
+
+/// Reaps adopted orphans that have ended, so that no zombies gather. The leader stays unreaped: as
+/// long as it is, neither its number nor its group's can pass to another process.
+pub fn reap_orphans(leader: Option<Pid>) {
+    while let Some(pid) = system::ended_child() {
+        if Some(pid) == leader {
+            // It has ended, so the end of the run is near and takes the others.
+            return;
+        }
+        reap(pid);
+    }
+}
+
+/// The children of this process, dead or alive.
+fn children() -> Vec<Pid> {
+    // The kernel hands orphans to the reaper's first thread; see proc(5), `children`.
+    let own = getpid().as_raw_nonzero();
+    let children =
+        fs::read_to_string(format!("/proc/{own}/task/{own}/children")).unwrap_or_default();
+    let children = children.split(' ');
+    children
+        .filter_map(|pid| Pid::from_raw(pid.parse().ok()?))
+        .collect()
+}
+
+/// Reaps a child if it has ended.
+fn reap(pid: Pid) {
+    if let Err(error) = waitpid(Some(pid), WaitOptions::NOHANG) {
+        tracing::debug!(pid = number(pid), %error, "not reaped");
+    }
+}

@@ -1,0 +1,442 @@
+//! Containment: whatever the agent does, nothing of a run outlives it; in each way of holding
+//! processes together that this machine has.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::support::{TestEnv, eventually, evidence, processes_with, unique_sleep};
+
+const SOON: Duration = Duration::from_secs(10);
+
+/// The ways that this machine has; the others are said loudly, and with `CI=true` root has them
+/// all but for cgroups, which a container may lack.
+#[expect(clippy::print_stderr, reason = "what is skipped is said")]
+fn containments() -> Vec<&'static str> {
+    let is_strict = std::env::var("CI").is_ok_and(|ci| ci == "true") && is_root();
+    let mut found = vec!["subreaper"];
+    if cgroups().is_some() {
+        found.push("cgroup");
+    } else {
+        eprintln!("SKIPPED: containment `cgroup`: no cgroup of version 2 can be made here");
+    }
+    if has_namespace() {
+        found.push("namespace");
+    } else {
+        assert!(!is_strict, "bubblewrap is missing or cannot do its work");
+        eprintln!("SKIPPED: containment `namespace`: bubblewrap is missing or not allowed");
+    }
+    found
+}
+
+fn has_namespace() -> bool {
+    let arguments = "--unshare-pid --dev-bind / / --proc /proc true".split(' ');
+    let bubblewrap = Command::new("bwrap")
+        .args(arguments)
+        .stderr(Stdio::null())
+        .status();
+    bubblewrap.is_ok_and(|status| status.success())
+}
+
+fn is_root() -> bool {
+    let output = Command::new("id").arg("-u").output().unwrap();
+    output.stdout == b"0\n"
+}
+
+/// Where cgroups of version 2 are mounted, when the agent-runner can make them.
+fn cgroups() -> Option<PathBuf> {
+    let env = env("cgroup", "true");
+    let done = env.agent_runner(&["run", "--agent", "fake", "--task", "work", "--dry-run"]);
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    let mount = mounts.lines().find(|line| line.contains(" cgroup2 "));
+    let mount = PathBuf::from(mount?.split(' ').nth(1)?);
+    (done.code == Some(0)).then_some(mount)
+}
+
+/// The directory of the cgroup of a run, if there is one.
+fn cgroup_of(record: &Value) -> String {
+    let Some(mount) = cgroups() else {
+        return String::new();
+    };
+    let (run_id, pid) = (record["run_id"].as_str().unwrap(), &record["pid"]);
+    let name = format!("agent-runner.*.{run_id}.{pid}");
+    let mut find = Command::new("find");
+    find.arg(mount).args(["-type", "d", "-name", &name]);
+    String::from_utf8(find.stderr(Stdio::null()).output().unwrap().stdout).unwrap()
+}
+
+/// A place with the task `work` in a containment, for an agent that is a script.
+fn env(containment: &str, script: &str) -> TestEnv {
+    TestEnv::new()
+        .config(&format!(
+            "[runner]\ngrace_period = \"1s\"\ncontainment = \"{containment}\""
+        ))
+        .script("fake", "text", script)
+        .task("work", "timeout = \"60s\"")
+        .task("short", "timeout = \"1s\"")
+}
+
+fn transcript(env: &TestEnv, task: &str) -> String {
+    let file = env.run_directory(task, "fake").join("transcript.log");
+    fs::read_to_string(file).unwrap()
+}
+
+/// Two processes that leave the agent's session, one of them without its environment.
+fn escape(sleep: &str) -> String {
+    format!(
+        "setsid sleep {sleep} </dev/null >/dev/null 2>&1 & \
+         env -i setsid sh -c 'sleep {sleep} & sleep {sleep}' </dev/null >/dev/null 2>&1 &"
+    )
+}
+
+#[test]
+fn nothing_of_a_run_is_alive_after_it_whatever_session_or_environment_it_chose() {
+    let sleep = unique_sleep(2);
+    for containment in containments() {
+        let script = format!("{} sleep 0.3; echo hello", escape(&sleep));
+        let env = env(containment, &script);
+        assert_eq!(env.run("fake", "work").code, Some(0), "{containment}");
+        assert!(processes_with(&sleep).is_empty(), "{containment}");
+        let record = env.record("work", "fake");
+        assert_eq!(record["survivors_killed"], 4, "{containment}");
+        assert_eq!(record["containment"], containment);
+        assert_eq!(transcript(&env, "work"), "hello\n");
+        assert_eq!(cgroup_of(&record), "", "{containment}");
+    }
+}
+
+#[test]
+fn the_end_of_the_agent_is_told_as_it_was() {
+    for containment in containments() {
+        for (script, code, signal) in [
+            ("exit 137", Some(137), None),
+            ("kill -9 $$", None, Some(9)),
+            ("kill -TERM $$", None, Some(15)),
+        ] {
+            let env = env(containment, script);
+            assert_eq!(env.run("fake", "work").code, Some(1), "{containment}");
+            let record = env.record("work", "fake");
+            assert_eq!(record["agent_exit_code"].as_i64(), code, "{containment}");
+            assert_eq!(record["agent_signal"].as_i64(), signal, "{containment}");
+            assert!(record["max_rss_bytes"].as_u64().unwrap() > 0);
+            assert!(record["cpu_seconds"].is_number());
+            assert_eq!(record["survivors_killed"], 0, "{containment}");
+        }
+    }
+}
+
+#[test]
+fn limits_hold_in_every_containment() {
+    let sleep = unique_sleep(7);
+    for containment in containments() {
+        for (script, signal) in [
+            (format!("sleep {sleep}"), 15),
+            (format!("trap '' TERM; while :; do sleep {sleep}; done"), 9),
+            ("kill -STOP $$; echo never".to_owned(), 15),
+        ] {
+            let env = env(containment, &script);
+            let began = Instant::now();
+            let done = env.run("fake", "short");
+            assert_eq!(done.code, Some(11), "{containment}: {script}");
+            assert!(began.elapsed() < SOON);
+            let record = env.record("short", "fake");
+            assert_eq!(record["outcome"], "timeout");
+            assert_eq!(record["agent_signal"], signal, "{containment}: {script}");
+            assert!(record["max_rss_bytes"].as_u64().unwrap() > 0);
+            assert!(processes_with(&sleep).is_empty(), "{containment}");
+        }
+    }
+}
+
+#[test]
+fn the_agent_gets_its_input_and_inherits_nothing_else_in_every_containment() {
+    for containment in containments() {
+        let env = env(
+            containment,
+            "cat; echo; ls /proc/self/fd | wc -l; grep -E 'Sig(Blk|Ign)' /proc/self/status; \
+             pwd; echo $AGENT_RUNNER_MARKER | grep -c work/fake",
+        );
+        assert_eq!(env.run("fake", "work").code, Some(0), "{containment}");
+        let repository = env.repository();
+        let expected = format!(
+            "do the work\n4\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n{}\n1\n",
+            repository.display()
+        );
+        assert_eq!(transcript(&env, "work"), expected, "{containment}");
+    }
+}
+
+#[test]
+fn processes_that_are_forked_after_the_request_to_end_are_killed() {
+    let sleep = unique_sleep(8);
+    for containment in containments() {
+        let script = format!(
+            "trap 'for i in $(seq 100); do setsid sleep {sleep} & done; exit 0' TERM; \
+             while :; do sleep 0.1; done"
+        );
+        let env = env(containment, &script);
+        assert_eq!(env.run("fake", "short").code, Some(11), "{containment}");
+        assert!(processes_with(&sleep).is_empty(), "{containment}");
+        let killed = &env.record("short", "fake")["survivors_killed"];
+        assert!(killed.as_u64().unwrap() >= 100, "{containment}: {killed}");
+    }
+}
+
+#[test]
+fn two_hundred_processes_that_replace_themselves_for_ever_are_ended() {
+    for containment in containments() {
+        let mark = format!("again{}{containment}", std::process::id());
+        // Each forks its successor and exits; the name stands in all their command lines. The first
+        // two do it as fast as they can.
+        let chain = format!("{mark}() {{ [ $1 -lt 3 ] || sleep 0.3; {mark} $1 & }}; {mark} $0");
+        let script = format!(
+            "for i in $(seq 200); do setsid sh -c '{chain}' $i </dev/null >/dev/null 2>&1 & done; \
+             sleep 0.5; echo hello"
+        );
+        let env = env(containment, &script);
+        let began = Instant::now();
+        let done = env.run("fake", "work");
+        assert_eq!(done.code, Some(0), "{containment}: {}", done.stdout);
+        assert!(processes_with(&mark).is_empty(), "{containment}");
+        assert!(began.elapsed() < 3 * SOON, "{containment}");
+        let record = env.record("work", "fake");
+        assert!(record["survivors_killed"].as_u64().unwrap() > 0);
+        assert!(!evidence(&record).contains("could not be killed"));
+    }
+}
+
+#[test]
+fn ctrl_c_ends_the_agent_in_every_containment() {
+    let sleep = unique_sleep(9);
+    for containment in containments() {
+        let env = env(
+            containment,
+            &format!("setsid sleep {sleep} & sleep {sleep}"),
+        );
+        let mut runner = env.spawn(&["run", "--agent", "fake", "--task", "work"]);
+        assert!(eventually(SOON, || processes_with(&sleep).len() >= 3));
+        let began = Instant::now();
+        let pid = runner.id().to_string();
+        let sent = Command::new("kill").args(["-INT", &pid]).status();
+        assert!(sent.unwrap().success());
+        assert_eq!(runner.wait().unwrap().code(), Some(130), "{containment}");
+        assert!(began.elapsed() < Duration::from_secs(5), "{containment}");
+        assert_eq!(env.record("work", "fake")["outcome"], "interrupted");
+        assert!(processes_with(&sleep).is_empty(), "{containment}");
+    }
+}
+
+/// Starts a run whose agent lets processes escape, and kills the runner.
+fn killed_run(containment: &str, sleep: &str) -> TestEnv {
+    let env = env(containment, &format!("{} sleep {sleep}", escape(sleep)));
+    let mut runner = env.spawn(&["run", "--agent", "fake", "--task", "work"]);
+    let all = || processes_with(&format!("sleep\0{sleep}")).len() >= 4;
+    assert!(eventually(SOON, all), "{containment}");
+    runner.kill().unwrap();
+    runner.wait().unwrap();
+    env
+}
+
+#[test]
+fn a_namespace_dies_with_its_runner() {
+    if !containments().contains(&"namespace") {
+        return;
+    }
+    let sleep = unique_sleep(23);
+    let env = killed_run("namespace", &sleep);
+    assert!(eventually(SOON, || processes_with(&sleep).is_empty()));
+    assert_eq!(env.agent_runner(&["heartbeat"]).code, Some(0));
+    assert_eq!(env.record("work", "fake")["outcome"], "crashed");
+}
+
+#[test]
+fn a_cgroup_whose_runner_died_is_killed_and_removed_by_the_next_command() {
+    if !containments().contains(&"cgroup") {
+        return;
+    }
+    let sleep = unique_sleep(24);
+    let env = killed_run("cgroup", &sleep);
+    assert!(!processes_with(&sleep).is_empty());
+    assert_eq!(env.agent_runner(&["heartbeat"]).code, Some(0));
+    assert!(processes_with(&sleep).is_empty());
+    let record = env.record("work", "fake");
+    assert_eq!(record["outcome"], "crashed");
+    assert_eq!(record["containment"], "cgroup");
+    assert!(record["survivors_killed"].as_u64().unwrap() >= 5);
+    assert_eq!(cgroup_of(&record), "");
+}
+
+#[test]
+fn without_a_cgroup_the_marker_finds_what_a_dead_runner_left() {
+    let sleep = unique_sleep(25);
+    let env = killed_run("subreaper", &sleep);
+    assert_eq!(env.agent_runner(&["heartbeat"]).code, Some(0));
+    // What threw its environment away lives on: only a cgroup or a namespace holds it.
+    let left = processes_with(&sleep);
+    assert_eq!(left.len(), 3, "{left:?}");
+    for pid in left {
+        let killed = Command::new("kill").args(["-9", &pid.to_string()]).status();
+        assert!(killed.unwrap().success());
+    }
+}
+
+#[test]
+fn an_agent_that_kills_its_parent_leaves_a_crashed_run_and_no_process() {
+    let sleep = unique_sleep(26);
+    for containment in containments() {
+        let script = format!("setsid sleep {sleep} & kill -9 $PPID; echo alive; sleep 0.2");
+        let env = env(containment, &script);
+        let done = env.run("fake", "work");
+        let is_namespace = containment == "namespace";
+        assert_eq!(done.code, is_namespace.then_some(0), "{containment}");
+        assert_eq!(env.agent_runner(&["heartbeat"]).code, Some(0));
+        assert!(processes_with(&sleep).is_empty(), "{containment}");
+        let outcome = &env.record("work", "fake")["outcome"];
+        assert_eq!(outcome, if is_namespace { "success" } else { "crashed" });
+    }
+}
+
+#[test]
+fn an_agent_that_kills_everything_kills_nothing_outside_its_namespace() {
+    if !containments().contains(&"namespace") {
+        return;
+    }
+    let sleep = unique_sleep(27);
+    // Outside a namespace this would be the end of the machine, so the script looks first.
+    let script = format!(
+        "[ $PPID = 1 ] && [ $$ -lt 10 ] || exit 3; \
+         sleep {sleep} & kill -9 -1; kill -9 0 & echo alive"
+    );
+    let env = env("namespace", &script);
+    let mut innocent = Command::new("sleep").arg(&sleep).spawn().unwrap();
+    let done = env.run("fake", "work");
+    assert!(done.code.is_some());
+    assert_eq!(processes_with(&sleep), [innocent.id()]);
+    innocent.kill().unwrap();
+    innocent.wait().unwrap();
+    let record = env.record("work", "fake");
+    assert!(record["agent_exit_code"] == 0 || record["agent_signal"] == 9);
+}
+
+#[test]
+fn an_agent_that_leaves_its_cgroup_is_caught_by_the_nets_below() {
+    let Some(mount) = cgroups().filter(|_| is_root()) else {
+        eprintln!("SKIPPED: only root can leave a cgroup");
+        return;
+    };
+    let sleep = unique_sleep(28);
+    let procs = mount.join("cgroup.procs");
+    let procs = procs.display();
+    let script = format!(
+        "env -i setsid sh -c 'echo $$ > {procs}; sleep {sleep} & exec sleep {sleep}' \
+         </dev/null >/dev/null 2>&1 & \
+         while grep -q agent-runner /proc/$!/cgroup; do sleep 0.05; done; sleep 0.2; echo hello"
+    );
+    let env = env("cgroup", &script);
+    let done = env.run("fake", "work");
+    assert_eq!(done.code, Some(0), "{}", done.stdout);
+    assert!(processes_with(&sleep).is_empty());
+    assert_eq!(env.record("work", "fake")["survivors_killed"], 2);
+}
+
+#[test]
+fn auto_goes_on_without_a_cgroup_that_cannot_be_entered() {
+    let Some(mount) = cgroups().filter(|_| is_root()) else {
+        eprintln!("SKIPPED: only root can make a cgroup that nothing can enter");
+        return;
+    };
+    // Below a threaded cgroup new ones can be made, and no process can be put there.
+    let outer = mount.join(format!("test-of-agent-runner-{}", std::process::id()));
+    let inner = outer.join("threaded");
+    fs::create_dir(&outer).unwrap();
+    fs::create_dir(&inner).unwrap();
+    fs::write(inner.join("cgroup.type"), "threaded").unwrap();
+    let run = |env: &TestEnv| {
+        let line = format!(
+            "echo $$ > {}/cgroup.procs && echo $$ > {}/cgroup.procs && \
+             exec {} run --agent fake --task work",
+            outer.display(),
+            inner.display(),
+            env!("CARGO_BIN_EXE_agent-runner")
+        );
+        let mut shell = Command::new("sh");
+        env.settle(shell.args(["-c", &line]));
+        shell.output().unwrap()
+    };
+    let sleep = unique_sleep(29);
+    let script = format!("{} cat; sleep 0.3", escape(&sleep));
+    let auto = env("auto", &script);
+    assert_eq!(run(&auto).status.code(), Some(0));
+    assert_eq!(auto.record("work", "fake")["containment"], "subreaper");
+    assert_eq!(transcript(&auto, "work"), "do the work");
+    assert!(processes_with(&sleep).is_empty());
+    let demanded = env("cgroup", &script);
+    assert_eq!(run(&demanded).status.code(), Some(1));
+    let record = demanded.record("work", "fake");
+    assert_eq!(record["outcome"], "start_failed");
+    let error = record["error"].as_str().unwrap();
+    assert!(error.contains("cannot be entered"), "{error}");
+    // A cgroup that still had something in it could not be removed.
+    fs::remove_dir(&inner).unwrap();
+    fs::remove_dir(&outer).unwrap();
+}
+
+#[test]
+fn a_namespace_without_bubblewrap_is_a_failed_start() {
+    let env = env("namespace", "touch started");
+    let programs = env.root().join("programs");
+    fs::create_dir(&programs).unwrap();
+    let path = std::env::var_os("PATH").unwrap();
+    let git = std::env::split_paths(&path).map(|directory| directory.join("git"));
+    symlink(
+        git.into_iter().find(|git| git.exists()).unwrap(),
+        programs.join("git"),
+    )
+    .unwrap();
+    let env = env.variable("PATH", programs.display().to_string());
+    assert_eq!(env.run("fake", "work").code, Some(1));
+    let record = env.record("work", "fake");
+    assert_eq!(record["outcome"], "start_failed");
+    let error = record["error"].as_str().unwrap();
+    assert!(
+        error.contains("needs bubblewrap: `bwrap` is not in PATH"),
+        "{error}"
+    );
+    assert!(!env.repository().join("started").exists());
+    let arguments = ["run", "--agent", "fake", "--task", "work", "--dry-run"];
+    let done = env.agent_runner(&arguments);
+    assert_eq!(done.code, Some(1));
+    assert!(done.stdout.contains("needs bubblewrap"), "{}", done.stdout);
+}
+
+#[test]
+fn a_bubblewrap_that_cannot_do_its_work_is_a_failed_start() {
+    let env = env("namespace", "touch started");
+    let programs = env.root().join("programs");
+    fs::create_dir(&programs).unwrap();
+    let broken = "#!/bin/sh\necho 'bwrap: No permissions to create new namespace' >&2\nexit 1\n";
+    fs::write(programs.join("bwrap"), broken).unwrap();
+    let mut chmod = Command::new("chmod");
+    assert!(
+        chmod
+            .arg("755")
+            .arg(programs.join("bwrap"))
+            .status()
+            .unwrap()
+            .success()
+    );
+    let path = std::env::var("PATH").unwrap();
+    let env = env.variable("PATH", format!("{}:{path}", programs.display()));
+    assert_eq!(env.run("fake", "work").code, Some(1));
+    let record = env.record("work", "fake");
+    assert_eq!(record["outcome"], "start_failed");
+    let error = record["error"].as_str().unwrap();
+    assert!(
+        error.contains("No permissions to create new namespace"),
+        "{error}"
+    );
+}
