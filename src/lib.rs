@@ -60,6 +60,10 @@
 //! A record that says `running` is durable before the agent is spawned, under a lock that dies with
 //! the runner. The notification lies in the outbox before the record is final. `metadata.json` is
 //! absent, the old or the new version, never torn.
+//!
+//! What a dead runner leaves alive depends on how the run was held together, which
+//! [`containment`](process::containment) tells; [`recovery`] ends what a control group or the marker
+//! in the environment still shows. It never believes the number of a process in a record.
 
 pub mod model;
 
