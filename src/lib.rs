@@ -66,6 +66,10 @@
 //! A parked agent is a file below the log root, replaced whole; what a day has used up is counted
 //! from the day's records. No database is opened for either: on one machine files and locks hold
 //! all that runs share, and looking for a file that is not there costs a start nothing.
+//!
+//! What a dead runner leaves alive depends on how the run was held together, which
+//! [`containment`](process::containment) tells; [`recovery`] ends what a control group or the marker
+//! in the environment still shows. It never believes the number of a process in a record.
 
 pub mod model;
 

@@ -1,7 +1,7 @@
 //! Processes: the only room that spawns. It knows no agent, task or repository.
 //!
 //! [`supervise`] holds one process tree under limits: a pure [`watchdog`] decides, one loop acts.
-//! [`containment`] finds and ends what is left of the tree. [`command`] runs short helpers such as
+//! [`containment`] holds the tree together and ends what is left of it. [`command`] runs short helpers such as
 //! git. [`program`] finds a program file, [`shutdown`] turns signals into values.
 
 pub mod command;

@@ -54,6 +54,44 @@ fn the_next_command_records_a_killed_run_as_crashed_and_kills_what_it_left() {
 }
 
 #[test]
+fn a_number_that_passed_to_another_process_is_not_believed() {
+    let sleep = unique_sleep(30);
+    let script = format!("exec sleep {sleep}");
+    let env = TestEnv::new()
+        .script("fake", "text", &script)
+        .task("work", "");
+    let mut runner = env.spawn(&["run", "--agent", "fake", "--task", "work"]);
+    let agent = || processes_with(&format!("sleep\0{sleep}"));
+    assert!(eventually(Duration::from_secs(10), || agent().len() == 1));
+    let record = env.record("work", "fake");
+    let run = format!("work/fake/{}", record["run_id"].as_str().unwrap());
+    // One has the number that the record will name, the other nearly the run's marker.
+    let marker = format!("{run}@{}", runner.id());
+    let mut innocents = ["", "0"].map(|more| {
+        std::process::Command::new("sleep")
+            .arg(&sleep)
+            .env("AGENT_RUNNER_MARKER", format!("{marker}{more}x"))
+            .spawn()
+            .unwrap()
+    });
+    runner.kill().unwrap();
+    runner.wait().unwrap();
+    let file = env.run_directory("work", "fake").join("metadata.json");
+    let (old, new) = (runner.id(), innocents[0].id());
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(text.contains(&format!("\"pid\": {old},")));
+    let text = text.replace(&format!("\"pid\": {old},"), &format!("\"pid\": {new},"));
+    fs::write(&file, text).unwrap();
+    assert_eq!(env.agent_runner(&["heartbeat"]).code, Some(0));
+    assert_eq!(env.record("work", "fake")["outcome"], "crashed");
+    for innocent in &mut innocents {
+        assert_eq!(innocent.try_wait().unwrap(), None, "still alive");
+        innocent.kill().unwrap();
+        innocent.wait().unwrap();
+    }
+}
+
+#[test]
 fn a_crashed_run_is_told_once() {
     let sleep = unique_sleep(21);
     let env = env(&sleep)
