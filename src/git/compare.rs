@@ -1,12 +1,12 @@
 //! What a run's time changed in a repository, against the snapshot from before.
 
 use std::collections::HashSet;
-use std::fs;
 use std::path::Path;
 
 use chrono::DateTime;
 use glob::{MatchOptions, Pattern};
 
+use crate::git::files;
 use crate::git::history::{Facts, Numbers};
 use crate::git::reflog::{Entry, Log, Run};
 use crate::git::snapshot::{Snapshot, Status};
@@ -199,8 +199,8 @@ fn candidates<'a>(entries: &'a [Entry], run: Run<'_>) -> Vec<&'a str> {
 /// What git fetched last, whenever that was: it is asked only about commits that are new.
 fn fetch_heads(directory: &Path) -> Vec<String> {
     // Each line begins with an object name. Without the file nothing was fetched.
-    fs::read_to_string(directory.join("FETCH_HEAD"))
-        .unwrap_or_default()
+    let bytes = files::read(&directory.join("FETCH_HEAD")).unwrap_or_default();
+    String::from_utf8_lossy(&bytes)
         .lines()
         .filter_map(|line| line.split('\t').next())
         .map(str::to_owned)

@@ -9,6 +9,7 @@
 
 mod compare;
 mod environment;
+mod files;
 mod history;
 mod patches;
 mod reflog;

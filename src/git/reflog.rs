@@ -20,6 +20,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::git::files;
 use crate::git::history::Facts;
 use crate::git::snapshot::Place;
 use crate::git::{Git, GitError};
@@ -237,7 +238,7 @@ fn read_log(path: &Path, log: &Log, run: Run<'_>) -> Result<Vec<Entry>, GitError
         if fs::metadata(path)?.mtime() < run.earliest() {
             return Ok(Vec::new());
         }
-        fs::read(path)
+        files::read(path)
     };
     let bytes = read().or_else(|error| absent(path, error))?;
     let text = String::from_utf8_lossy(&bytes);

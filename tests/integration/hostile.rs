@@ -5,7 +5,7 @@ use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::support::{TestEnv, evidence, processes_with};
+use crate::support::{TestEnv, eventually, evidence, processes_with};
 
 /// A place whose agent does `script` with `$RUN` as the directory of its run and `$LOGS` as the
 /// log root, and whose task has a check.
@@ -171,4 +171,26 @@ fn an_agent_that_fills_the_disk_with_its_output_costs_no_record() {
     assert_eq!(printed, kept, "{told}");
     assert!(kept.contains("\"outcome\": \"success\""), "{told}");
     assert!(kept.contains("the logs are not complete"), "{told}");
+}
+
+#[test]
+fn a_pipe_in_the_place_of_a_reflog_or_of_fetched_heads_is_never_waited_for() {
+    for planted in [
+        "rm .git/logs/HEAD; mkfifo .git/logs/HEAD",
+        "echo x > a; git add a; git commit -qm own; mkfifo .git/FETCH_HEAD",
+        "echo x > a; git add a; git commit -qm own; ln -s /dev/zero .git/FETCH_HEAD",
+    ] {
+        let env = TestEnv::new()
+            .script("fake", "text", &format!("{planted}; echo done"))
+            .task("work", "requires_commit = true");
+        let mut runner = env.spawn(&["run", "--agent", "fake", "--task", "work"]);
+        let ended = eventually(Duration::from_secs(30), || {
+            runner.try_wait().unwrap().is_some()
+        });
+        if !ended {
+            runner.kill().unwrap();
+        }
+        assert!(ended, "{planted}");
+        assert_ne!(env.record("work", "fake")["outcome"], "running");
+    }
 }
