@@ -194,3 +194,31 @@ fn a_pipe_in_the_place_of_a_reflog_or_of_fetched_heads_is_never_waited_for() {
         assert_ne!(env.record("work", "fake")["outcome"], "running");
     }
 }
+
+#[test]
+fn a_follower_that_does_not_read_does_not_stop_the_time_limit() {
+    let script = "head -c 1000000 /dev/zero | tr '\\0' x; sleep 600";
+    let env = TestEnv::new()
+        .script("fake", "text", script)
+        .task("work", "");
+    // Nobody reads the pipe of its standard error.
+    let follow = [
+        "run",
+        "--agent",
+        "fake",
+        "--task",
+        "work",
+        "--follow",
+        "--timeout",
+        "2s",
+    ];
+    let mut runner = env.spawn(&follow);
+    let ended = eventually(Duration::from_secs(30), || {
+        runner.try_wait().unwrap().is_some()
+    });
+    if !ended {
+        runner.kill().unwrap();
+    }
+    assert!(ended);
+    assert_eq!(env.record("work", "fake")["outcome"], "timeout");
+}

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io::Write as _;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 use crate::attempts::{self, Attempt, Attempts};
 use crate::cli::args::{DebugPrompt, OverlapPolicy, RunArguments};
 use crate::cli::error::CliError;
@@ -216,13 +218,26 @@ impl Watcher {
     }
 }
 
+/// Shows a piece of output on standard error; false when nobody has read there for a second: whoever
+/// pauses a pager must not pause the run's limits.
+fn follow(piece: &[u8]) -> bool {
+    let stderr = std::io::stderr();
+    let patience = Timespec {
+        tv_sec: 1,
+        tv_nsec: 0,
+    };
+    let ready = poll(&mut [PollFd::new(&stderr, PollFlags::OUT)], Some(&patience));
+    ready.is_ok_and(|number| number > 0) && stderr.lock().write_all(piece).is_ok()
+}
+
 impl Spectator for Watcher {
     fn printed(&mut self, bytes: &[u8]) {
-        if self.follow
-            && let Err(error) = std::io::stderr().write_all(bytes)
-        {
-            tracing::debug!(%error, "nobody follows");
-            self.follow = false;
+        // A pipe that is ready takes this much without blocking; see pipe(7), `PIPE_BUF`.
+        for piece in bytes.chunks(4096) {
+            if self.follow && !follow(piece) {
+                tracing::debug!("nobody follows any more");
+                self.follow = false;
+            }
         }
     }
 
