@@ -133,7 +133,7 @@ impl Cgroup {
 }
 
 /// Removes what stayed behind of runners that are gone: it could not be removed when its run ended,
-/// or nobody recovered the run. One that is not empty cannot be removed.
+/// or nobody recovered the run.
 fn tidy(place: &Path) {
     for directory in directories(place) {
         let name = directory.file_name().unwrap_or_default().to_string_lossy();
@@ -142,6 +142,8 @@ fn tidy(place: &Path) {
             .and_then(|name| name.rsplit_once('.'));
         if let Some((_, runner)) = runner
             && !Path::new("/proc").join(runner).exists()
+            && fs::read_to_string(directory.join("cgroup.events"))
+                .is_ok_and(|events| events.contains("populated 0"))
         {
             remove(&directory);
         }

@@ -6,8 +6,8 @@
 //! - [`namespace`]: the processes have a namespace of their own. It ends when its first process
 //!   ends, and that one ends with the runner, however the runner ends.
 //! - [`cgroup`]: whatever its processes do, they stay in their control group, which is killed as a
-//!   whole; after the death of the runner by the next command that recovers runs. A process of root
-//!   may leave it.
+//!   whole; after the death of the runner by the next command that recovers runs. A process with
+//!   the rights of the runner can leave it on purpose.
 //! - subreaper: every orphan of the run becomes a child of the runner, so that nothing escapes as
 //!   long as the runner lives.
 //!

@@ -13,7 +13,6 @@
 //! in the namespace is this program again: it passes signals on, reaps, and reports by a pipe.
 
 use std::ffi::{OsStr, OsString};
-use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
@@ -216,13 +215,46 @@ fn pass_on(agent: Pid, signal: Option<Signal>) {
 }
 
 fn ending(reaped: &Reaped, killed: u32) -> String {
-    let mut text = String::new();
     let (rss, cpu) = (reaped.max_rss_bytes, reaped.cpu.as_micros());
     let (how, number) = match &reaped.exit {
         ProcessExit::Code(code) => ("code", *code),
         ProcessExit::Signal(signal) => ("signal", *signal),
-        ProcessExit::NotStarted(_) | ProcessExit::Unknown(_) => return text,
+        ProcessExit::NotStarted(_) | ProcessExit::Unknown(_) => return String::new(),
     };
-    writeln!(text, "{how} {number} {rss} {cpu} {killed}").expect("writing to a string cannot fail");
-    text
+    format!("{how} {number} {rss} {cpu} {killed}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_reported_is_read_and_nothing_else() {
+        let exits = [
+            ProcessExit::Code(0),
+            ProcessExit::Code(137),
+            ProcessExit::Signal(9),
+        ];
+        for exit in exits {
+            let reaped = Reaped {
+                exit: exit.clone(),
+                max_rss_bytes: 4096,
+                cpu: Duration::from_micros(1_500_001),
+            };
+            let text = format!("started\n{}", ending(&reaped, 3));
+            let Report::Ended(read, 3) = Report::read(&text) else {
+                panic!("{text}");
+            };
+            assert_eq!(read.exit, exit);
+            assert_eq!((read.max_rss_bytes, read.cpu), (4096, reaped.cpu));
+        }
+        assert!(matches!(Report::read(""), Report::Nothing));
+        assert!(matches!(
+            Report::read("failed 13\n"),
+            Report::NotStarted(13)
+        ));
+        for torn in ["started\n", "started\ncode 1 2", "started\ncode x 1 2 3\n"] {
+            assert!(matches!(Report::read(torn), Report::Started), "{torn}");
+        }
+    }
 }
