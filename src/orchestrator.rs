@@ -15,14 +15,14 @@ use sha2::{Digest as _, Sha256};
 use crate::admission::{self, Admission, Refusal};
 use crate::agents::{AgentExit, TranscriptParser};
 use crate::checks;
-use crate::git::{Git, GitError, Snapshot};
+use crate::git::{Applied, Git, GitError, Identity, LEAST_PATIENCE, PatchError, Snapshot};
 use crate::model::change::{Commit, RepositoryChange};
 use crate::model::clock::Clock;
 use crate::model::event::AgentEvent;
 use crate::model::ids::RunPath;
 use crate::model::message::Message;
 use crate::model::outcome::Outcome;
-use crate::model::process_end::{ProcessEnd, Stream};
+use crate::model::process_end::{ProcessEnd, StopReason, Stream};
 use crate::model::record::{CommitRecord, Evidence, EvidenceSource, NotificationState, Record};
 use crate::model::report::{AgentError, AgentReport, ErrorClass};
 use crate::model::task::Overlap;
@@ -30,6 +30,7 @@ use crate::model::text;
 use crate::model::verdict::{self, Check, Verdict};
 use crate::occupancy::{self, Hold};
 use crate::planner::{self, Place, Prepared, RunPlan};
+use crate::process::budget::{self, Budget};
 use crate::process::containment;
 use crate::process::identity;
 use crate::process::shutdown::Shutdown;
@@ -198,7 +199,8 @@ pub(crate) fn tell_by_outbox(
 struct Story {
     end: ProcessEnd,
     report: AgentReport,
-    change: Option<RepositoryChange>,
+    /// `None` where there is no repository, or why nothing is known of it.
+    change: Result<Option<RepositoryChange>, String>,
     verdict: Verdict,
     dropped_bytes: u64,
     notes: Vec<Evidence>,
@@ -228,7 +230,19 @@ async fn tell(
     let git = Git::new(&environment, &plan.repository).ignoring(services.layout.root());
     let mark = folder.run().to_string();
     let start = record.start_time.unwrap_or_default();
-    let before = snapshot(&git, plan, start);
+    if let Err(error) = containment::adopt_orphans() {
+        tracing::warn!(%error, "what git is made to start may outlive the run");
+    }
+    let look = {
+        let (git, requires_commit) = (git.clone(), plan.policy().requires_commit);
+        move |budget: &Budget| snapshot(&git.within(budget), start, requires_commit)
+    };
+    let (before, signal) = budget::within(FIRST_LOOK, services.shutdown, look).await;
+    if let Some(signal) = signal {
+        containment::kill_started(&marker(folder.run(), std::process::id()));
+        let meanwhile = "while it looked at the repository";
+        return Ok(refused(Refusal::stopped(signal, meanwhile)));
+    }
     let private_directory = folder.directory().private_directory();
     let prepared = before.as_ref().map_err(Clone::clone).and_then(|before| {
         let identity = before
@@ -286,18 +300,40 @@ async fn tell(
         tracing::warn!(%error, "private files stay behind");
     }
 
-    if !report.patches.is_empty() && report.error.is_none() {
-        apply_answer(&git, &mark, plan, &mut report, &mut notes);
+    let patience = before.as_ref().map_or(LEAST_PATIENCE, Snapshot::patience);
+    let aftermath = Aftermath {
+        git,
+        before,
+        mark,
+        paths: plan.task.paths.clone(),
+        patches: if report.error.is_none() {
+            std::mem::take(&mut report.patches)
+        } else {
+            Vec::new()
+        },
+        subject: format!("Apply the answer of {} to {}", plan.agent, plan.task.name),
+        identity: plan.identity.clone(),
+    };
+    let look = move |budget: &Budget| aftermath.look(budget);
+    let ((applied, change), signal) = budget::within(patience, services.shutdown, look).await;
+    end.stopped = end.stopped.or(signal.map(StopReason::Shutdown));
+    match applied {
+        Ok(Some(applied)) => {
+            let fact = format!("the runner applied the diffs in the answer: {applied}");
+            notes.push(Evidence::new(EvidenceSource::Git, fact));
+        }
+        Ok(None) => {}
+        Err(message) => report.error = Some(AgentError::new(ErrorClass::Unknown, message)),
     }
-    let change = compare(&git, before.as_ref(), &mark, plan, &mut notes);
+    let seen = change.as_ref().map(Option::as_ref).map_err(String::as_str);
     let mut checks = Vec::new();
-    if verdict::wants_checks(&end, &report, change.as_ref(), plan.policy()) {
+    if verdict::wants_checks(&end, &report, seen, plan.policy()) {
         checks = carry_out_checks(plan, folder, services, redactor, &mut end).await;
     }
     // What git or a check was made to start.
     end.survivors_killed +=
         containment::kill_started(&marker(folder.run(), std::process::id())).killed;
-    let verdict = verdict::conclude(&end, &report, change.as_ref(), &checks, plan.policy());
+    let verdict = verdict::conclude(&end, &report, seen, &checks, plan.policy());
     Ok(Story {
         end,
         report,
@@ -309,17 +345,19 @@ async fn tell(
     })
 }
 
+/// The longest look at the repository before the run: `git status` of a work tree with a million
+/// files on a cold disk needs most of a minute.
+const FIRST_LOOK: Duration = Duration::from_mins(2);
+
 /// The repository before the run; `None` where there is none and none is needed.
-fn snapshot(git: &Git, plan: &RunPlan, start: DateTime<Utc>) -> Result<Option<Snapshot>, String> {
-    if !plan.repository.is_dir() {
-        return Err(format!(
-            "the repository `{}` does not exist",
-            plan.repository.display()
-        ));
-    }
+fn snapshot(
+    git: &Git,
+    start: DateTime<Utc>,
+    requires_commit: bool,
+) -> Result<Option<Snapshot>, String> {
     match git.snapshot(start) {
         Ok(snapshot) => Ok(Some(snapshot)),
-        Err(GitError::NotARepository { .. }) if !plan.policy().requires_commit => Ok(None),
+        Err(GitError::NotARepository { .. }) if !requires_commit => Ok(None),
         Err(error) => Err(planner::chain(&error)),
     }
 }
@@ -327,7 +365,13 @@ fn snapshot(git: &Git, plan: &RunPlan, start: DateTime<Utc>) -> Result<Option<Sn
 fn not_started(plan: &RunPlan, reason: String) -> Story {
     let end = ProcessEnd::not_started(reason);
     let report = AgentReport::default();
-    unstarted(verdict::conclude(&end, &report, None, &[], plan.policy()))
+    unstarted(verdict::conclude(
+        &end,
+        &report,
+        Ok(None),
+        &[],
+        plan.policy(),
+    ))
 }
 
 /// The story of a run whose agent was never started.
@@ -337,7 +381,7 @@ fn unstarted(verdict: Verdict) -> Story {
     Story {
         end,
         report,
-        change: None,
+        change: Ok(None),
         verdict,
         dropped_bytes: 0,
         notes: Vec::new(),
@@ -404,47 +448,48 @@ fn read_result_file(path: &Path) -> Option<String> {
     Some(String::from_utf8_lossy(&text).into_owned())
 }
 
-/// Applies the diffs in the answer of an agent that cannot write files itself.
-fn apply_answer(
-    git: &Git,
-    mark: &str,
-    plan: &RunPlan,
-    report: &mut AgentReport,
-    notes: &mut Vec<Evidence>,
-) {
-    let subject = format!("Apply the answer of {} to {}", plan.agent, plan.task.name);
-    match git.apply_patches(&report.patches, &subject, mark, &plan.identity) {
-        Ok(applied) => {
-            let fact = format!("the runner applied the diffs in the answer: {applied}");
-            notes.push(Evidence::new(EvidenceSource::Git, fact));
-        }
-        Err(error) => {
-            let message = format!(
-                "the answer's diffs do not apply: {}",
-                planner::chain(&error)
-            );
-            report.error = Some(AgentError::new(ErrorClass::Unknown, message));
-        }
-    }
+/// What is done with the repository after the agent, which may have planted there what git waits for.
+struct Aftermath {
+    git: Git,
+    before: Option<Snapshot>,
+    mark: String,
+    paths: Vec<String>,
+    /// The diffs in the answer of an agent that cannot write files itself.
+    patches: Vec<String>,
+    subject: String,
+    identity: Identity,
 }
 
-fn compare(
-    git: &Git,
-    before: Option<&Snapshot>,
-    mark: &str,
-    plan: &RunPlan,
-    notes: &mut Vec<Evidence>,
-) -> Option<RepositoryChange> {
-    match git.compare(before?, mark, &plan.task.paths) {
-        Ok(change) => Some(change),
-        Err(error) => {
-            let fact = format!(
-                "the repository could not be read: {}",
-                planner::chain(&error)
-            );
-            notes.push(Evidence::new(EvidenceSource::Git, fact));
-            None
+type Applying = Result<Option<Applied>, String>;
+type Looking = Result<Option<RepositoryChange>, String>;
+
+impl Aftermath {
+    /// Applies the answer's diffs, and tells what the run's time changed.
+    fn look(self, budget: &Budget) -> (Applying, Looking) {
+        let git = self.git.within(budget);
+        let git = match self.before.as_ref() {
+            Some(before) => git.with_programs_of(before),
+            None => Ok(git),
+        };
+        let git = match git {
+            Ok(git) => git,
+            Err(error) => return (Ok(None), Err(planner::chain(&error))),
+        };
+        let applied = self.apply(&git).map_err(|error| {
+            let cause = planner::chain(&error);
+            format!("the answer's diffs do not apply: {cause}")
+        });
+        let compare = |before| git.compare(before, &self.mark, &self.paths);
+        let change = self.before.as_ref().map(compare).transpose();
+        (applied, change.map_err(|error| planner::chain(&error)))
+    }
+
+    fn apply(&self, git: &Git) -> Result<Option<Applied>, PatchError> {
+        if self.patches.is_empty() {
+            return Ok(None);
         }
+        git.apply_patches(&self.patches, &self.subject, &self.mark, &self.identity)
+            .map(Some)
     }
 }
 
@@ -543,7 +588,7 @@ fn close(record: &mut Record, plan: &RunPlan, story: &Story, now: DateTime<Utc>)
     record.cost_usd = report.cost_usd;
     record.turns = report.turns;
 
-    if let Some(change) = change {
+    if let Ok(Some(change)) = change {
         close_repository(record, change, plan);
     }
 }

@@ -110,7 +110,7 @@ pub(super) fn for_agent(
 }
 
 /// The variables that add settings after those that `inherited` already carries.
-fn appended_settings(
+pub(super) fn appended_settings(
     inherited: &BTreeMap<OsString, OsString>,
     settings: &[(&str, &str)],
 ) -> Vec<(OsString, OsString)> {

@@ -12,6 +12,7 @@ mod environment;
 mod files;
 mod history;
 mod patches;
+mod programs;
 mod reflog;
 mod snapshot;
 mod standing;
@@ -28,12 +29,12 @@ use thiserror::Error;
 
 pub use crate::git::environment::{Identity, REPOSITORY_VARIABLES};
 pub use crate::git::patches::{Applied, PatchError};
-pub use crate::git::snapshot::Snapshot;
+pub use crate::git::snapshot::{LEAST_PATIENCE, Snapshot};
 use crate::model::text;
+use crate::process::budget::Budget;
 use crate::process::command::{self, Captured, HelperCommand, HelperError, RunningHelper};
 
-/// The longest one git command may take: `git status` of a work tree with a million files on a
-/// cold disk needs most of a minute.
+/// The longest one git command may take where nothing else bounds it.
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// A repository, and how git is called in it.
@@ -43,6 +44,7 @@ pub struct Git {
     inherited: BTreeMap<OsString, OsString>,
     environment: BTreeMap<OsString, OsString>,
     ignored: Option<PathBuf>,
+    budget: Option<Budget>,
 }
 
 /// Why a question to git has no answer.
@@ -148,6 +150,16 @@ impl Git {
             inherited: inherited.clone(),
             environment: environment::for_own_commands(inherited),
             ignored: None,
+            budget: None,
+        }
+    }
+
+    /// The same repository, with commands that share a time.
+    #[must_use]
+    pub fn within(&self, budget: &Budget) -> Self {
+        Self {
+            budget: Some(budget.clone()),
+            ..self.clone()
         }
     }
 
@@ -203,8 +215,25 @@ impl Git {
         changed
     }
 
+    /// The same repository, with settings that outrank all others.
+    fn with_settings(&self, settings: &[(&str, &str)]) -> Self {
+        let mut changed = self.clone();
+        let settings = environment::appended_settings(&self.environment, settings);
+        changed.environment.extend(settings);
+        changed
+    }
+
     /// Starts a command; several can run side by side.
     fn start(&self, arguments: &[&str], stdin: &[u8]) -> Result<RunningHelper, GitError> {
+        self.start_keeping(None, arguments, stdin)
+    }
+
+    fn start_keeping(
+        &self,
+        record_bytes: Option<usize>,
+        arguments: &[&str],
+        stdin: &[u8],
+    ) -> Result<RunningHelper, GitError> {
         let environment: Vec<_> = self.environment.clone().into_iter().collect();
         command::start(&HelperCommand {
             program: OsStr::new("git"),
@@ -213,6 +242,8 @@ impl Git {
             environment: &environment,
             stdin,
             limit: LIMIT,
+            budget: self.budget.as_ref(),
+            record_bytes,
         })
         .map_err(|error| self.not_run(arguments, error))
     }

@@ -1,0 +1,61 @@
+//! A time that several helper commands share, and that a request to stop cuts short.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::process::shutdown::Shutdown;
+
+/// A time that several helper commands share. All clones are the same time.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    /// How long it is in all.
+    pub(super) length: Duration,
+    pub(super) end: Instant,
+    cut: Arc<AtomicBool>,
+}
+
+impl Budget {
+    /// A time from now on.
+    pub fn new(length: Duration) -> Self {
+        Self {
+            length,
+            end: Instant::now() + length,
+            cut: Arc::default(),
+        }
+    }
+
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Relaxed)
+    }
+}
+
+/// Does work that waits for helper commands on a thread of its own. A request to stop cuts their
+/// time short; its signal is given beside the result.
+///
+/// Work that does not keep to the budget is waited for.
+///
+/// # Panics
+/// When the work does.
+pub async fn within<T: Send + 'static>(
+    length: Duration,
+    shutdown: &mut Shutdown,
+    work: impl FnOnce(&Budget) -> T + Send + 'static,
+) -> (T, Option<i32>) {
+    let budget = Budget::new(length);
+    let mut working = {
+        let budget = budget.clone();
+        tokio::task::spawn_blocking(move || work(&budget))
+    };
+    let (result, signal) = tokio::select! {
+        result = &mut working => (result, None),
+        signal = shutdown.next() => {
+            budget.cut.store(true, Ordering::Relaxed);
+            (working.await, Some(signal))
+        }
+    };
+    (
+        result.expect("the work does not panic, and nothing calls it off"),
+        signal,
+    )
+}
