@@ -7,6 +7,7 @@
 use std::fmt;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Local, TimeDelta, Utc};
@@ -15,7 +16,10 @@ use sha2::{Digest as _, Sha256};
 use crate::admission::{self, Admission, Refusal};
 use crate::agents::{AgentExit, TranscriptParser};
 use crate::checks;
-use crate::git::{Applied, Git, GitError, Identity, LEAST_PATIENCE, PatchError, Snapshot};
+use crate::git::{
+    Applied, Git, GitError, Homecoming, Identity, LEAST_PATIENCE, PatchError, Snapshot,
+};
+use crate::isolation::{self, Ending, Room};
 use crate::model::change::{Commit, RepositoryChange};
 use crate::model::clock::Clock;
 use crate::model::event::AgentEvent;
@@ -83,13 +87,17 @@ pub trait Spectator: fmt::Debug {
 /// written: the run is over, and its record still says `running`.
 pub async fn run(plan: &RunPlan, services: &mut Services<'_>) -> Result<Record, StoreError> {
     let mut begun = Begun::new(plan, services)?;
-    if plan.task.overlap == Overlap::Wait {
+    if plan.task.overlap == Overlap::Wait && !isolation::is_wanted(plan) {
         // It may wait long, and a run that has begun has a record.
         begun.folder.begin(&begun.record)?;
     }
-    let story = match occupancy::hold(plan, services.shutdown).await {
-        Hold::Ours(_lock) => tell(plan, services, &mut begun).await?,
-        Hold::Refused(verdict) => unstarted(verdict),
+    let story = if isolation::is_wanted(plan) {
+        tell_apart(plan, services, &mut begun).await?
+    } else {
+        match occupancy::hold(plan, services.shutdown).await {
+            Hold::Ours(_lock) => tell(plan, services, &mut begun).await?,
+            Hold::Refused(verdict) => unstarted(verdict),
+        }
     };
     begun.end(plan, services, story)
 }
@@ -201,7 +209,10 @@ struct Story {
     report: AgentReport,
     /// `None` where there is no repository, or why nothing is known of it.
     change: Result<Option<RepositoryChange>, String>,
+    checks: Vec<Check>,
     verdict: Verdict,
+    /// What git was asked after the agent, to be asked again.
+    aftermath: Option<Arc<Aftermath>>,
     dropped_bytes: u64,
     notes: Vec<Evidence>,
     /// What kept it from starting.
@@ -209,6 +220,17 @@ struct Story {
 }
 
 impl Story {
+    fn judge(&mut self, plan: &RunPlan) {
+        let seen = self.change.as_ref().map(Option::as_ref);
+        self.verdict = verdict::conclude(
+            &self.end,
+            &self.report,
+            seen.map_err(String::as_str),
+            &self.checks,
+            plan.policy(),
+        );
+    }
+
     fn note(&mut self, source: EvidenceSource, fact: String) {
         self.notes.push(Evidence::new(source, fact));
     }
@@ -314,8 +336,12 @@ async fn tell(
         subject: format!("Apply the answer of {} to {}", plan.agent, plan.task.name),
         identity: plan.identity.clone(),
     };
-    let look = move |budget: &Budget| aftermath.look(budget);
-    let ((applied, change), signal) = budget::within(patience, services.shutdown, look).await;
+    let look = move |budget: &Budget| {
+        let (applied, change) = aftermath.look(budget);
+        (aftermath, applied, change)
+    };
+    let ((aftermath, applied, change), signal) =
+        budget::within(patience, services.shutdown, look).await;
     end.stopped = end.stopped.or(signal.map(StopReason::Shutdown));
     match applied {
         Ok(Some(applied)) => {
@@ -338,11 +364,121 @@ async fn tell(
         end,
         report,
         change,
+        checks,
         verdict,
+        aftermath: Some(Arc::new(aftermath)),
         dropped_bytes,
         notes,
         refusal: None,
     })
+}
+
+/// The story of a run in a work tree of its own. The repository is held only at its end.
+async fn tell_apart(
+    plan: &RunPlan,
+    services: &mut Services<'_>,
+    begun: &mut Begun,
+) -> Result<Story, StoreError> {
+    let environment = planner::inheritable(&plan.inherited, &[], &[]);
+    let git = Git::new(&environment, &plan.repository);
+    let make = {
+        let (git, layout) = (git.clone(), services.layout.clone());
+        let run = begun.folder.run().clone();
+        move |budget: &Budget| Room::make(&git.within(budget), &layout, &run)
+    };
+    let (room, signal) = budget::within(isolation::MAKING, services.shutdown, make).await;
+    let room = match room {
+        Ok(room) => room,
+        Err(_) if let Some(signal) = signal => {
+            let meanwhile = "while it made a work tree";
+            return Ok(refused(Refusal::stopped(signal, meanwhile)));
+        }
+        Err(reason) => return Ok(not_started(plan, reason)),
+    };
+    begun.record.branch = Some(room.home().to_owned());
+    let mut story = match signal {
+        None => tell(&room.plan(plan), services, begun).await?,
+        Some(signal) => refused(Refusal::stopped(signal, "while it made a work tree")),
+    };
+    if story.verdict.outcome.is_good() {
+        bring_home(plan, services, &room, &mut story).await;
+    }
+    let was_started = begun.record.was_started();
+    let aftermath = story.aftermath.clone();
+    let put_away = move |budget: &Budget| {
+        let guarded = aftermath.map(|aftermath| aftermath.git(budget));
+        let git = guarded.unwrap_or_else(|| Ok(git.within(budget)));
+        room.put_away(git, was_started)
+    };
+    let (left, _) = budget::within(isolation::ENDING, services.shutdown, put_away).await;
+    story.notes.extend(left);
+    Ok(story)
+}
+
+/// Brings the commits of a good run to the branch where it began; where that fails, the run is
+/// judged again without them.
+async fn bring_home(plan: &RunPlan, services: &mut Services<'_>, room: &Room, story: &mut Story) {
+    let (Some(aftermath), Ok(Some(change))) = (story.aftermath.clone(), story.change.clone())
+    else {
+        return;
+    };
+    let mut patient = plan.clone();
+    patient.task.overlap = Overlap::Wait;
+    let ending = match occupancy::hold(&patient, services.shutdown).await {
+        Hold::Refused(verdict) => {
+            if let Outcome::Interrupted { signal } = verdict.outcome {
+                story.end.stopped = Some(StopReason::Shutdown(signal));
+            }
+            Err(verdict.error.unwrap_or_default())
+        }
+        Hold::Ours(_lock) => {
+            let room = room.clone();
+            let come = move |budget: &Budget| aftermath.bring_home(&room, &change, budget);
+            let (ending, signal) = budget::within(isolation::ENDING, services.shutdown, come).await;
+            let stopped = signal.map(StopReason::Shutdown);
+            story.end.stopped = story.end.stopped.or(stopped);
+            ending.map_err(|error| planner::chain(&error))
+        }
+    };
+    let (home, branch) = (room.home(), room.branch());
+    let why = match ending {
+        Ok(Ending {
+            homecoming: Homecoming::Nothing,
+            ..
+        }) => return,
+        Ok(Ending {
+            homecoming: Homecoming::Home { onto },
+            change,
+        }) => {
+            let mut fact = format!("the run's commits came to branch `{home}`");
+            if let Some(onto) = onto {
+                fact = format!("{fact}, rebased onto {}", verdict::short(&onto));
+                if !story.checks.is_empty() {
+                    fact.push_str(" after the checks");
+                }
+            }
+            if let Some(change) = change {
+                story.change = Ok(Some(change));
+            }
+            story.judge(plan);
+            story.note(EvidenceSource::Git, fact);
+            return;
+        }
+        Ok(Ending {
+            homecoming: Homecoming::Left { why },
+            ..
+        })
+        | Err(why) => why,
+    };
+    if let Ok(Some(change)) = &mut story.change {
+        isolation::strand(change, branch);
+    }
+    story.judge(plan);
+    let fact = format!("the run's commits are on `{branch}` and not on `{home}`: {why}");
+    if let Some(error) = &mut story.verdict.error {
+        *error = format!("{error}; {fact}");
+    }
+    story.note(EvidenceSource::Git, fact);
 }
 
 /// The longest look at the repository before the run: `git status` of a work tree with a million
@@ -382,7 +518,9 @@ fn unstarted(verdict: Verdict) -> Story {
         end,
         report,
         change: Ok(None),
+        checks: Vec::new(),
         verdict,
+        aftermath: None,
         dropped_bytes: 0,
         notes: Vec::new(),
         refusal: None,
@@ -424,7 +562,10 @@ fn describe_start(record: &mut Record, prepared: &Prepared, before: Option<&Snap
     record.prompt_sha256 = Some(hexadecimal(&Sha256::digest(&prepared.prompt)));
     record.containment = Some(prepared.containment.as_str().to_owned());
     record.head_before = before.and_then(Snapshot::head).map(str::to_owned);
-    record.branch = before.and_then(Snapshot::branch).map(str::to_owned);
+    // Of an isolated run it is known already: it is not the one that is checked out for it.
+    if record.branch.is_none() {
+        record.branch = before.and_then(Snapshot::branch).map(str::to_owned);
+    }
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {
@@ -465,13 +606,8 @@ type Looking = Result<Option<RepositoryChange>, String>;
 
 impl Aftermath {
     /// Applies the answer's diffs, and tells what the run's time changed.
-    fn look(self, budget: &Budget) -> (Applying, Looking) {
-        let git = self.git.within(budget);
-        let git = match self.before.as_ref() {
-            Some(before) => git.with_programs_of(before),
-            None => Ok(git),
-        };
-        let git = match git {
+    fn look(&self, budget: &Budget) -> (Applying, Looking) {
+        let git = match self.git(budget) {
             Ok(git) => git,
             Err(error) => return (Ok(None), Err(planner::chain(&error))),
         };
@@ -482,6 +618,27 @@ impl Aftermath {
         let compare = |before| git.compare(before, &self.mark, &self.paths);
         let change = self.before.as_ref().map(compare).transpose();
         (applied, change.map_err(|error| planner::chain(&error)))
+    }
+
+    /// git within a time, without the programs that the run configured.
+    fn git(&self, budget: &Budget) -> Result<Git, GitError> {
+        let git = self.git.within(budget);
+        match &self.before {
+            Some(before) => git.with_programs_of(before),
+            None => Ok(git),
+        }
+    }
+
+    fn bring_home(
+        &self,
+        room: &Room,
+        change: &RepositoryChange,
+        budget: &Budget,
+    ) -> Result<Ending, GitError> {
+        let before = self.before.as_ref().expect("a work tree is a repository");
+        let identity = before.identity(&self.identity);
+        let git = self.git(budget)?;
+        room.bring_home(&git, before, change, &identity, &self.mark, &self.paths)
     }
 
     fn apply(&self, git: &Git) -> Result<Option<Applied>, PatchError> {
@@ -544,7 +701,9 @@ fn close(record: &mut Record, plan: &RunPlan, story: &Story, now: DateTime<Utc>)
         end,
         report,
         change,
+        checks: _,
         verdict,
+        aftermath: _,
         dropped_bytes,
         notes,
         refusal: _,

@@ -18,6 +18,7 @@ mod snapshot;
 mod standing;
 #[cfg(test)]
 mod tests;
+mod work_tree;
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -30,6 +31,7 @@ use thiserror::Error;
 pub use crate::git::environment::{Identity, REPOSITORY_VARIABLES};
 pub use crate::git::patches::{Applied, PatchError};
 pub use crate::git::snapshot::{LEAST_PATIENCE, Snapshot};
+pub use crate::git::work_tree::{Home, Homecoming, WorkTree};
 use crate::model::text;
 use crate::process::budget::Budget;
 use crate::process::command::{self, Captured, HelperCommand, HelperError, RunningHelper};
@@ -117,8 +119,14 @@ pub enum GitError {
         /// What is wrong with it.
         source: glob::PatternError,
     },
-    /// A file of our own for git could not be made.
-    #[error("cannot make a temporary directory")]
+    /// Other runs make or remove work trees.
+    #[error("other runs work on the list of work trees in `{}`", path.display())]
+    Busy {
+        /// The repository's own directory.
+        path: PathBuf,
+    },
+    /// A file of our own for git could not be made or removed.
+    #[error("cannot make or remove a directory of our own")]
     Scratch(#[source] io::Error),
 }
 
@@ -136,6 +144,7 @@ impl GitError {
             | Self::Output { .. }
             | Self::Reflog { .. }
             | Self::Pattern { .. }
+            | Self::Busy { .. }
             | Self::Scratch(_) => None,
         }
     }
@@ -241,7 +250,7 @@ impl Git {
             directory: &self.repository,
             environment: &environment,
             stdin,
-            limit: LIMIT,
+            limit: self.budget.as_ref().map_or(LIMIT, Budget::length),
             budget: self.budget.as_ref(),
             record_bytes,
         })

@@ -46,6 +46,14 @@ impl Snapshot {
         !self.status.changes.is_empty()
     }
 
+    /// The same, had another commit been checked out.
+    #[must_use]
+    pub fn moved_to(&self, commit: &str) -> Self {
+        let mut moved = self.clone();
+        moved.status.head = Some(commit.to_owned());
+        moved
+    }
+
     /// An operation that is half-done: `rebase`, `merge`, `cherry-pick`, `revert`, `bisect`, `am`.
     pub fn in_progress(&self) -> Option<&str> {
         self.status.in_progress
@@ -247,7 +255,7 @@ fn stamp(path: &Path) -> Option<FileStamp> {
 }
 
 /// The files by which git itself knows what is half-done, see wt-status.c.
-fn in_progress(directory: &Path) -> Option<&'static str> {
+pub(super) fn in_progress(directory: &Path) -> Option<&'static str> {
     [
         ("rebase-merge", "rebase"),
         ("rebase-apply/applying", "am"),

@@ -9,11 +9,13 @@ use crate::process::shutdown::Shutdown;
 /// A time that several helper commands share. All clones are the same time.
 #[derive(Clone, Debug)]
 pub struct Budget {
-    /// How long it is in all.
-    pub(super) length: Duration,
+    length: Duration,
     pub(super) end: Instant,
     cut: Arc<AtomicBool>,
 }
+
+/// How often somebody who waits looks again.
+const PAUSE: Duration = Duration::from_millis(20);
 
 impl Budget {
     /// A time from now on.
@@ -23,6 +25,22 @@ impl Budget {
             end: Instant::now() + length,
             cut: Arc::default(),
         }
+    }
+
+    /// How long it is in all.
+    pub fn length(&self) -> Duration {
+        self.length
+    }
+
+    /// Waits until something is so; false when the time was over before.
+    pub fn wait_until(&self, mut is_so: impl FnMut() -> bool) -> bool {
+        while !is_so() {
+            if self.is_cut() || Instant::now() >= self.end {
+                return false;
+            }
+            std::thread::park_timeout(PAUSE);
+        }
+        true
     }
 
     pub(super) fn is_cut(&self) -> bool {

@@ -122,7 +122,7 @@ impl RunningHelper {
     pub fn finish(mut self) -> Result<Captured, HelperError> {
         let mut deadline = Instant::now() + self.limit;
         if let Some(budget) = self.budget.as_ref().filter(|budget| budget.end < deadline) {
-            (deadline, self.limit) = (budget.end, budget.length);
+            (deadline, self.limit) = (budget.end, budget.length());
         }
         let result = self.listen(deadline);
         let program = std::mem::take(&mut self.program);

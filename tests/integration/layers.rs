@@ -18,14 +18,15 @@ const ROOMS: &[(&str, u32, &[&str])] = &[
     ("planner", 2, &[]),
     ("checks", 2, &["planner"]),
     ("occupancy", 2, &["planner"]),
+    ("isolation", 2, &["planner"]),
     ("admission", 2, &["planner"]),
     ("attempts", 2, &["planner", "admission"]),
     (
         "orchestrator",
         2,
-        &["planner", "checks", "occupancy", "admission"],
+        &["planner", "checks", "occupancy", "isolation", "admission"],
     ),
-    ("recovery", 2, &["orchestrator"]),
+    ("recovery", 2, &["orchestrator", "isolation"]),
     ("deliver", 2, &[]),
     ("cli", 3, &[]),
 ];

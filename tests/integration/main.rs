@@ -15,6 +15,7 @@ mod caps;
 mod commits;
 mod containment;
 mod hostile;
+mod isolation;
 mod layers;
 mod overlap;
 mod parking;
