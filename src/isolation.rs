@@ -22,7 +22,10 @@ use crate::store::layout::Layout;
 pub const MAKING: Duration = Duration::from_mins(10);
 
 /// The longest time for bringing commits home, and again for tidying up.
-pub const ENDING: Duration = Duration::from_mins(1);
+pub const ENDING: Duration = Duration::from_mins(2);
+
+/// The longest time for tidying up after a runner that died.
+const RECOVERING: Duration = Duration::from_secs(30);
 
 /// Where an isolated run works, and where it came from.
 #[derive(Clone, Debug)]
@@ -98,7 +101,14 @@ impl Room {
         Ok(Ending { homecoming, change })
     }
 
-    /// Removes what need not stay, and tells what stays.
+    /// What stays where nothing can be known.
+    pub fn left(&self) -> Evidence {
+        let (path, branch) = (self.tree.path().display(), self.tree.branch());
+        let fact = format!("the work tree `{path}` and branch `{branch}` stay");
+        Evidence::new(EvidenceSource::Git, fact)
+    }
+
+    /// Removes what need not stay, and tells where the commits are and what stays.
     pub fn put_away(&self, git: Result<Git, GitError>, was_started: bool) -> Vec<Evidence> {
         let began = was_started.then_some(self.home.commit.as_str());
         let home = Some(self.home.branch.as_str());
@@ -128,7 +138,7 @@ pub fn recover(
 ) {
     let path = layout.work_tree(run);
     let environment = planner::inheritable(inherited, &[], &[]);
-    let git = Git::new(&environment, &path).within(&Budget::new(ENDING));
+    let git = Git::new(&environment, &path).within(&Budget::new(RECOVERING));
     let tree = git.work_tree(&path, &branch(run));
     if tree.is_there() {
         let began = record.head_before.as_deref();

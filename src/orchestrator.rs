@@ -403,6 +403,11 @@ async fn tell_apart(
     if story.verdict.outcome.is_good() {
         bring_home(plan, services, &room, &mut story).await;
     }
+    if story.change.is_err() {
+        // Tidying up would wait for what looking has waited for.
+        story.notes.push(room.left());
+        return Ok(story);
+    }
     let was_started = begun.record.was_started();
     let aftermath = story.aftermath.clone();
     let put_away = move |budget: &Budget| {
@@ -422,6 +427,9 @@ async fn bring_home(plan: &RunPlan, services: &mut Services<'_>, room: &Room, st
     else {
         return;
     };
+    if change.commits.is_empty() {
+        return;
+    }
     let mut patient = plan.clone();
     patient.task.overlap = Overlap::Wait;
     let ending = match occupancy::hold(&patient, services.shutdown).await {
@@ -450,18 +458,20 @@ async fn bring_home(plan: &RunPlan, services: &mut Services<'_>, room: &Room, st
             homecoming: Homecoming::Home { onto },
             change,
         }) => {
-            let mut fact = format!("the run's commits came to branch `{home}`");
             if let Some(onto) = onto {
-                fact = format!("{fact}, rebased onto {}", verdict::short(&onto));
-                if !story.checks.is_empty() {
-                    fact.push_str(" after the checks");
-                }
+                let after = if story.checks.is_empty() {
+                    ""
+                } else {
+                    ", after the task's checks"
+                };
+                let onto = verdict::short(&onto);
+                let fact = format!("the run's commits were rebased onto {onto}{after}");
+                story.note(EvidenceSource::Git, fact);
             }
             if let Some(change) = change {
                 story.change = Ok(Some(change));
             }
             story.judge(plan);
-            story.note(EvidenceSource::Git, fact);
             return;
         }
         Ok(Ending {

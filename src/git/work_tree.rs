@@ -224,6 +224,9 @@ impl Git {
             "--no-overwrite-ignore",
             "--no-stat",
             "--no-verify-signatures",
+            "--no-autostash",
+            "--no-squash",
+            "--commit",
             new,
         ])
     }
@@ -365,7 +368,8 @@ impl WorkTree {
     }
 
     /// Removes the work tree, and the branch where nothing is lost with it; keeps what was not
-    /// committed, and commits that `home` does not have. Ignored files go. Tells what stays.
+    /// committed, and commits that `home` does not have. Ignored files go. Tells where the commits
+    /// are and what stays.
     ///
     /// `began` is the commit where the run began; `None` where its agent was never started.
     pub fn put_away(
@@ -411,10 +415,12 @@ impl WorkTree {
                 None => Ok(false),
             };
             let home_name = home.map(|home| format!("refs/heads/{home}"));
-            if began.is_none_or(|began| began == tip)
-                || home_name.as_deref().map_or(Ok(false), has)?
-            {
+            let has_none = began.is_none_or(|began| began == tip);
+            if has_none || home_name.as_deref().map_or(Ok(false), has)? {
                 outside.read(&["update-ref", "-d", &name, &tip])?;
+                if let Some(home) = home.filter(|_| !has_none) {
+                    facts.push(format!("its commits came to branch `{home}`"));
+                }
             } else {
                 facts.push(format!(
                     "its commits stay on branch `{0}`; `git merge {0}` brings them",
@@ -432,7 +438,17 @@ impl WorkTree {
         if let Some(operation) = self.half_done(&self.path)? {
             return Ok(Some(format!("a half-done {operation} stays")));
         }
-        let status = ["status", "--porcelain", "-z", "--untracked-files=normal"];
+        let directory = self.git.read_line(&["rev-parse", "--absolute-git-dir"])?;
+        if Path::new(&directory).join("modules").is_dir() {
+            return Ok(Some("submodules that the run filled in stay".to_owned()));
+        }
+        let status = [
+            "status",
+            "--porcelain",
+            "-z",
+            "--untracked-files=normal",
+            "--ignore-submodules=none",
+        ];
         if !self.inside().read(&status)?.is_empty() {
             return Ok(Some("uncommitted work stays".to_owned()));
         }

@@ -3,11 +3,11 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::{Done, TestEnv, eventually, evidence};
+use crate::support::{Done, TestEnv, eventually, evidence, processes_with};
 
 /// An isolated task that requires a commit, for an agent that does `script`.
 fn env(script: &str) -> TestEnv {
@@ -142,6 +142,10 @@ fn a_run_is_rebased_over_a_commit_that_a_person_made_meanwhile() {
         env.git(&["rev-parse", "main"]).as_str()
     );
     assert!(facts.contains("rebased onto"), "{facts}");
+    assert!(
+        facts.contains("its commits came to branch `main`"),
+        "{facts}"
+    );
     assert_eq!(
         env.git(&["log", "-1", "--format=%an %cn"]),
         "agent-runner agent-runner"
@@ -371,6 +375,93 @@ fn a_runner_that_was_killed_loses_nothing_of_an_isolated_run() {
     runner.wait().unwrap();
     assert_eq!(env.agent_runner(&["heartbeat"]).code, Some(0));
     is_tidy(&env);
+}
+
+#[test]
+fn what_makes_git_wait_in_an_isolated_run_is_kept_and_waited_for_once() {
+    let env = env("echo agent > agent.txt; git add .; git commit -qm agent; mkfifo .gitignore");
+    let began = Instant::now();
+    assert_eq!(env.run("fake", "work").code, Some(1));
+    assert!(began.elapsed() < Duration::from_secs(20));
+    let facts = evidence(&env.record("work", "fake"));
+    assert!(
+        facts.contains("what the run changed is not known"),
+        "{facts}"
+    );
+    assert!(
+        facts.contains(&work_trees(&env)[0].display().to_string()),
+        "{facts}"
+    );
+    assert!(facts.contains(&left_branch(&env)), "{facts}");
+}
+
+#[test]
+fn an_isolated_run_without_commits_waits_for_nobody() {
+    let env = env("true");
+    let slow = format!(
+        "touch {0}/slow; while [ ! -e {0}/end ]; do sleep 0.05; done; echo done",
+        env.root().display()
+    );
+    let env = env
+        .script("slow", "text", &slow)
+        .task("plain", "isolation = \"none\"");
+    let mut holder = env.spawn(&["run", "--agent", "slow", "--task", "plain"]);
+    assert!(eventually(Duration::from_secs(20), || env
+        .root()
+        .join("slow")
+        .exists()));
+    let quick = [
+        "run",
+        "--agent",
+        "fake",
+        "--task",
+        "plain",
+        "--isolation",
+        "worktree",
+    ];
+    assert_eq!(env.agent_runner(&quick).code, Some(0));
+    assert_eq!(holder.try_wait().unwrap(), None);
+    fs::write(env.root().join("end"), "").unwrap();
+    assert_eq!(holder.wait().unwrap().code(), Some(0));
+    is_tidy(&env);
+}
+
+#[test]
+fn a_runner_that_was_killed_while_its_commits_came_home_says_where_they_are() {
+    // The rebase waits for a filter that a person configured.
+    let env = waiting(COMMIT_AND_WAIT);
+    let root = env.root().display().to_string();
+    let filter = format!("while test -e {root}/slow; do sleep 0.05; done; cat");
+    let filters = || processes_with(&format!("test -e {root}/slow"));
+    env.git(&["config", "filter.slow.smudge", &filter]);
+    let mut runner = env.spawn(&["run", "--agent", "fake", "--task", "work"]);
+    assert!(eventually(Duration::from_secs(20), || env
+        .root()
+        .join("begun")
+        .exists()));
+    fs::write(
+        env.repository().join(".gitattributes"),
+        "person.txt filter=slow\n",
+    )
+    .unwrap();
+    fs::write(env.repository().join("person.txt"), "p\n").unwrap();
+    env.git(&["add", "."]);
+    env.git(&["commit", "-qm", "person"]);
+    fs::write(env.root().join("slow"), "").unwrap();
+    fs::write(env.root().join("go"), "").unwrap();
+    assert!(eventually(Duration::from_secs(20), || !filters().is_empty()));
+    runner.kill().unwrap();
+    runner.wait().unwrap();
+    assert_eq!(env.agent_runner(&["heartbeat"]).code, Some(0));
+    let record = env.record("work", "fake");
+    assert_eq!(record["outcome"], "crashed");
+    let branch = left_branch(&env);
+    assert!(evidence(&record).contains(&branch), "{}", evidence(&record));
+    assert_eq!(env.git(&["log", "--format=%s", &branch]), "agent\nfirst");
+    assert_eq!(env.git(&["log", "--format=%s", "main"]), "person\nfirst");
+    assert_eq!(env.git(&["status", "--porcelain"]), "");
+    fs::remove_file(env.root().join("slow")).unwrap();
+    assert!(eventually(Duration::from_secs(20), || filters().is_empty()));
 }
 
 #[test]
