@@ -6,6 +6,7 @@
 pub mod caps;
 pub mod change;
 pub mod clock;
+pub mod dispatch;
 pub mod duration;
 pub mod event;
 pub mod ids;
@@ -17,6 +18,7 @@ pub mod patch;
 pub mod process_end;
 pub mod record;
 pub mod report;
+pub mod repository;
 pub mod reset;
 pub mod task;
 pub mod text;
