@@ -377,18 +377,10 @@ fn opening(plan: &RunPlan, run: &RunPath, start: DateTime<Utc>) -> Record {
 fn describe_start(record: &mut Record, prepared: &Prepared, before: Option<&Snapshot>) {
     record.binary = Some(prepared.invocation.program.clone());
     record.agent_version.clone_from(&prepared.version);
-    record.prompt_sha256 = Some(hexadecimal(&Sha256::digest(&prepared.prompt)));
+    record.prompt_sha256 = Some(text::hexadecimal(&Sha256::digest(&prepared.prompt)));
     record.containment = Some(prepared.containment.as_str().to_owned());
     record.head_before = before.and_then(Snapshot::head).map(str::to_owned);
     record.branch = before.and_then(Snapshot::branch).map(str::to_owned);
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    let digit = |value: u8| char::from_digit(u32::from(value), 16).expect("half a byte is a digit");
-    bytes
-        .iter()
-        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
-        .collect()
 }
 
 /// The largest result file that is read.

@@ -4,6 +4,8 @@ use std::fmt;
 
 use sha2::{Digest as _, Sha256};
 
+use crate::model::text;
+
 /// The identity of a piece of work: the same on every machine and after every restart, and never a
 /// text that somebody wrote into an issue.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -17,12 +19,7 @@ impl WorkKey {
             hash.update(part.len().to_le_bytes());
             hash.update(part);
         }
-        Self(
-            hash.finalize()
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect(),
-        )
+        Self(text::hexadecimal(&hash.finalize()))
     }
 
     /// Takes a key that was written down.
