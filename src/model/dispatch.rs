@@ -6,6 +6,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::model::text;
 
+/// The name of the task that does dispatched work.
+pub const DISPATCH_TASK: &str = "dispatch_issue";
+
 /// The identity of a piece of work: the same on every machine and after every restart, and never a
 /// text that somebody wrote into an issue.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
