@@ -30,6 +30,7 @@
 //! | 1 | [`git`] | the git commands we use; whose commit it is |
 //! | 1 | [`redact`] | secrets out of byte streams |
 //! | 1 | [`store`] | what runs leave on disk: records, logs, the outbox |
+//! | 1 | [`queue`] | who works on what: claims with lease and fence, SQLite or PostgreSQL |
 //! | 1 | [`notify`] | the wording of notifications, and ntfy |
 //! | 2 | [`planner`] | settings become a plan; a plan becomes one start |
 //! | 2 | [`checks`] | a task's own checks after the agent |
@@ -79,6 +80,7 @@ pub mod git;
 pub mod notify;
 pub mod process;
 pub mod prompt;
+pub mod queue;
 pub mod redact;
 pub mod store;
 

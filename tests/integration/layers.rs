@@ -14,6 +14,7 @@ const ROOMS: &[(&str, u32, &[&str])] = &[
     ("git", 1, &["process"]),
     ("redact", 1, &[]),
     ("store", 1, &[]),
+    ("queue", 1, &[]),
     ("notify", 1, &[]),
     ("planner", 2, &[]),
     ("checks", 2, &["planner"]),
