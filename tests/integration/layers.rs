@@ -17,6 +17,7 @@ const ROOMS: &[(&str, u32, &[&str])] = &[
     ("redact", 1, &[]),
     ("store", 1, &[]),
     ("queue", 1, &[]),
+    ("sources", 1, &["git", "github", "queue"]),
     ("notify", 1, &[]),
     ("planner", 2, &[]),
     ("checks", 2, &["planner"]),

@@ -10,7 +10,9 @@ use super::{MINUTE, Place, block_on, claim_any, open, work};
 
 #[test]
 fn twenty_that_open_a_new_queue_at_once_all_succeed() {
-    for place in Place::all() {
+    // With SQLite, what goes wrong here does so one time in ten.
+    let again = (0..15).map(|_| Place::sqlite());
+    for place in Place::all().into_iter().chain(again) {
         std::thread::scope(|scope| {
             for number in 0..20 {
                 let url = place.url();
