@@ -2,8 +2,9 @@
 //!
 //! [`Git`] is one repository as our own commands see it: it builds their environment, and the
 //! agent's. [`Git::snapshot`] before a run and [`Git::compare`] after it tell what the run did
-//! ([`crate::model::change`]); [`Git::apply_patches`] commits diffs, all or none. Talking to remote
-//! repositories is not done here.
+//! ([`crate::model::change`]); [`Git::apply_patches`] commits diffs, all or none;
+//! [`Git::tree_changes`] lists what commits changed, for a policy. [`Mirror`] is a repository that
+//! no agent reaches: it alone talks to remote repositories.
 //!
 //! Needs git 2.31 (`GIT_CONFIG_COUNT`, `--path-format`).
 
@@ -11,14 +12,21 @@ mod compare;
 mod environment;
 mod files;
 mod history;
+mod mirror;
 mod patches;
+mod plumbing;
 mod programs;
+mod publish;
+mod quarantine;
 mod reflog;
+mod remote;
 mod snapshot;
 mod standing;
 #[cfg(test)]
 mod tests;
+mod tree;
 mod work_tree;
+mod workspace;
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -29,9 +37,13 @@ use std::time::Duration;
 use thiserror::Error;
 
 pub use crate::git::environment::{Identity, REPOSITORY_VARIABLES};
+pub use crate::git::mirror::{Mirror, MirrorError, MirrorLimits};
 pub use crate::git::patches::{Applied, PatchError};
+pub use crate::git::publish::{PushError, Pushed};
+pub use crate::git::remote::{Remote, RemoteError, RemoteFault};
 pub use crate::git::snapshot::{LEAST_PATIENCE, Snapshot};
 pub use crate::git::work_tree::{Home, Homecoming, WorkTree};
+pub use crate::git::workspace::remove_workspace;
 use crate::model::text;
 use crate::process::budget::Budget;
 use crate::process::command::{self, Captured, HelperCommand, HelperError, RunningHelper};
@@ -47,6 +59,10 @@ pub struct Git {
     environment: BTreeMap<OsString, OsString>,
     ignored: Option<PathBuf>,
     budget: Option<Budget>,
+    /// The longest one command may take.
+    limit: Duration,
+    /// The most bytes one command may print.
+    max_output: usize,
 }
 
 /// Why a question to git has no answer.
@@ -131,6 +147,12 @@ pub enum GitError {
 }
 
 impl GitError {
+    /// Whether there was more than may be looked at.
+    pub fn is_too_much(&self) -> bool {
+        let too_much = HelperError::is_too_much_output;
+        matches!(self, Self::Run { source, .. } if too_much(source))
+    }
+
     /// What a person can do about it.
     pub fn hint(&self) -> Option<&str> {
         match self {
@@ -160,6 +182,8 @@ impl Git {
             environment: environment::for_own_commands(inherited),
             ignored: None,
             budget: None,
+            limit: LIMIT,
+            max_output: usize::MAX,
         }
     }
 
@@ -168,7 +192,21 @@ impl Git {
     pub fn within(&self, budget: &Budget) -> Self {
         Self {
             budget: Some(budget.clone()),
+            limit: budget.length(),
             ..self.clone()
+        }
+    }
+
+    /// A repository of the runner's own: git sees nothing of the machine's configuration, and
+    /// `settings` on top of what keeps it from running or following anything.
+    fn sealed(
+        inherited: &BTreeMap<OsString, OsString>,
+        directory: &Path,
+        settings: &[(&str, &str)],
+    ) -> Self {
+        Self {
+            environment: environment::sealed(inherited, settings),
+            ..Self::new(inherited, directory)
         }
     }
 
@@ -250,7 +288,7 @@ impl Git {
             directory: &self.repository,
             environment: &environment,
             stdin,
-            limit: self.budget.as_ref().map_or(LIMIT, Budget::length),
+            limit: self.limit,
             budget: self.budget.as_ref(),
             record_bytes,
         })
@@ -259,7 +297,7 @@ impl Git {
 
     fn finish(&self, arguments: &[&str], helper: RunningHelper) -> Result<Captured, GitError> {
         helper
-            .finish()
+            .finish_within(self.max_output)
             .map_err(|error| self.not_run(arguments, error))
     }
 

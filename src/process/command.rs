@@ -73,6 +73,14 @@ pub enum HelperError {
         /// The program.
         program: String,
     },
+    /// It printed too much and was killed.
+    #[error("`{program}` printed more than {limit} bytes")]
+    TooMuchOutput {
+        /// The program.
+        program: String,
+        /// The most it may print.
+        limit: usize,
+    },
     /// Its status or output could not be read.
     #[error("cannot follow `{program}`")]
     Lost {
@@ -81,6 +89,13 @@ pub enum HelperError {
         /// Why not.
         source: io::Error,
     },
+}
+
+impl HelperError {
+    /// Whether it was killed for what it printed.
+    pub fn is_too_much_output(&self) -> bool {
+        matches!(self, Self::TooMuchOutput { .. })
+    }
 }
 
 /// Runs a helper command to its end. Blocks, at most for its limit.
@@ -119,19 +134,28 @@ pub fn start(command: &HelperCommand<'_>) -> Result<RunningHelper, HelperError> 
 impl RunningHelper {
     /// Waits for its end, at most for its limit from now and within its budget; then it is killed.
     /// A pipe that another process still holds is not waited for.
-    pub fn finish(mut self) -> Result<Captured, HelperError> {
+    pub fn finish(self) -> Result<Captured, HelperError> {
+        self.finish_within(usize::MAX)
+    }
+
+    /// The same, but it is also killed when it prints more than about `max_output` bytes.
+    pub fn finish_within(mut self, max_output: usize) -> Result<Captured, HelperError> {
         let mut deadline = Instant::now() + self.limit;
         if let Some(budget) = self.budget.as_ref().filter(|budget| budget.end < deadline) {
             (deadline, self.limit) = (budget.end, budget.length());
         }
-        let result = self.listen(deadline);
+        let result = self.listen(deadline, max_output);
         let program = std::mem::take(&mut self.program);
         match result {
-            Ok(Some(captured)) => Ok(captured),
-            Ok(None) if self.is_cut() => Err(HelperError::CutShort { program }),
-            Ok(None) => Err(HelperError::TimedOut {
+            Ok(Heard::All(captured)) => Ok(captured),
+            Ok(Heard::TooLate) if self.is_cut() => Err(HelperError::CutShort { program }),
+            Ok(Heard::TooLate) => Err(HelperError::TimedOut {
                 program,
                 limit: self.limit,
+            }),
+            Ok(Heard::TooMuch) => Err(HelperError::TooMuchOutput {
+                program,
+                limit: max_output,
             }),
             Err(source) => Err(HelperError::Lost { program, source }),
         }
@@ -141,9 +165,8 @@ impl RunningHelper {
         self.budget.as_ref().is_some_and(Budget::is_cut)
     }
 
-    /// Feeds it and takes what it prints until it ends; `None` when it did not by the deadline, or
-    /// before the budget was cut short.
-    fn listen(&mut self, deadline: Instant) -> io::Result<Option<Captured>> {
+    /// Feeds it and takes what it prints until it ends.
+    fn listen(&mut self, deadline: Instant, max_output: usize) -> io::Result<Heard> {
         let exit = pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty())?;
         let mut stdin = Pipe::new(self.child.stdin.take())?;
         let mut stdout = Pipe::new(self.child.stdout.take())?;
@@ -154,7 +177,7 @@ impl RunningHelper {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() || self.is_cut() {
-                return Ok(None);
+                return Ok(Heard::TooLate);
             }
             let mut watched = vec![PollFd::new(&exit, PollFlags::IN)];
             watched.extend(stdin.watch(PollFlags::OUT));
@@ -170,8 +193,11 @@ impl RunningHelper {
             stdin.write(&mut input)?;
             stdout.read(&mut printed)?;
             stderr.read(&mut complained)?;
+            if printed.bytes.len().max(complained.bytes.len()) > max_output {
+                return Ok(Heard::TooMuch);
+            }
             if has_ended {
-                return Ok(Some(Captured {
+                return Ok(Heard::All(Captured {
                     code: self.child.wait()?.code(),
                     stdout: printed.bytes,
                     stderr: String::from_utf8_lossy(&complained.bytes).into_owned(),
@@ -231,6 +257,13 @@ impl Kept {
             };
         }
     }
+}
+
+/// How far a helper was followed.
+enum Heard {
+    All(Captured),
+    TooLate,
+    TooMuch,
 }
 
 /// The most that is read at once, more than a pipe holds.
@@ -364,6 +397,28 @@ mod tests {
             kept.take(piece);
         }
         assert_eq!(kept.bytes, b"ab\0abc\0\0xyz\0abc\0q");
+    }
+
+    #[test]
+    fn a_helper_that_prints_without_end_is_killed_in_bounded_memory() {
+        for script in ["exec yes", "exec yes >&2"] {
+            let command = ["-c", script].map(OsStr::new);
+            let helper = start(&HelperCommand {
+                program: OsStr::new("sh"),
+                arguments: &command,
+                directory: Path::new("/"),
+                environment: &[("PATH".into(), "/usr/bin:/bin".into())],
+                stdin: b"",
+                limit: LIMIT,
+                budget: None,
+                record_bytes: None,
+            });
+            let error = helper.unwrap().finish_within(1 << 20).unwrap_err();
+            assert!(
+                matches!(error, HelperError::TooMuchOutput { .. }),
+                "{error}"
+            );
+        }
     }
 
     #[test]
