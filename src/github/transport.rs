@@ -65,6 +65,14 @@ pub(super) struct Answer {
 }
 
 impl Answer {
+    /// Makes sure that it is GitHub's answer to a removal, and not a network's login page.
+    pub(super) fn json_or_nothing(self) -> Result<(), Fault> {
+        if self.status == StatusCode::NO_CONTENT {
+            return Ok(());
+        }
+        self.json().map(drop)
+    }
+
     /// The body, which is JSON for certain.
     pub(super) fn json(self) -> Result<String, Fault> {
         let text = String::from_utf8(self.body).ok();
