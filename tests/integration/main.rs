@@ -14,6 +14,7 @@ mod support;
 mod caps;
 mod commits;
 mod containment;
+mod github;
 mod hostile;
 mod layers;
 mod overlap;

@@ -2,6 +2,7 @@
 
 pub mod claude;
 pub mod postgres;
+pub mod github;
 
 use std::fmt::Write as _;
 use std::fs;
