@@ -211,8 +211,7 @@ pub(super) fn github(
     let mut client = github::Settings::new(api_url, credentials, Arc::new(SystemClock));
     client.write_interval = settings.github.write_interval.value;
     client.cache = Some(layout.state().join("github"));
-    GitHub::new(client)
-        .map_err(|error| CliError::usage("GitHub cannot be used").because(error))
+    GitHub::new(client).map_err(|error| CliError::usage("GitHub cannot be used").because(error))
 }
 
 fn issues(settings: &Settings, repository: RepositoryName) -> IssuesSettings {
@@ -238,8 +237,9 @@ fn worker(
     let layout = wiring::layout(settings);
     let announce = wiring::announcement(&layout);
     let allow = dispatch.allow.value.iter();
-    let allow: BTreeSet<Permission> =
-        allow.filter_map(|name| Permission::from_name(name)).collect();
+    let allow: BTreeSet<Permission> = allow
+        .filter_map(|name| Permission::from_name(name))
+        .collect();
     let (host, pid) = (identity::host_name(), std::process::id());
     Ok(WorkerSettings {
         holder: format!("{host}/{pid}/{}", SystemClock.now().timestamp_millis()),
@@ -306,8 +306,7 @@ fn queue_url(settings: &Settings, layout: &Layout) -> Result<QueueUrl, CliError>
     match &settings.queue.url {
         None => Ok(QueueUrl::sqlite(layout.state().join("queue.sqlite"))),
         Some(url) => url.value.expose().parse().map_err(|error| {
-            CliError::usage(format!("the queue's address ({}) is wrong", url.origin))
-                .because(error)
+            CliError::usage(format!("the queue's address ({}) is wrong", url.origin)).because(error)
         }),
     }
 }
@@ -349,7 +348,9 @@ fn talk(world: &World, redactor: &Arc<Redactor>) -> Result<Talk, CliError> {
 fn tell_no_access(layout: &Layout, reason: &str) {
     let message = Message {
         title: "[dispatch] GitHub does not let the worker in".to_owned(),
-        body: format!("{reason}\n\nIt has stopped; no issue is worked on until it is started again."),
+        body: format!(
+            "{reason}\n\nIt has stopped; no issue is worked on until it is started again."
+        ),
         priority: Priority::High,
         tags: vec!["x".to_owned()],
     };
