@@ -23,11 +23,13 @@
 //! | floor | room | what it is for |
 //! | --- | --- | --- |
 //! | 0 | [`model`] | the vocabulary; no I/O, clock, process or file format |
+//! | 0 | [`tls`] | the one TLS stack, made ready before a client is built |
 //! | 1 | [`config`] | the file, the environment and flags; the only reader of environment variables |
 //! | 1 | [`prompt`] | template and variables become the exact prompt |
 //! | 1 | [`agents`] | the backends: a request becomes an invocation, bytes become a report |
 //! | 1 | [`process`] | one process tree under limits; the only room that spawns |
 //! | 1 | [`git`] | the git commands we use; whose commit it is |
+//! | 1 | [`github`] | GitHub's REST API: one function an endpoint |
 //! | 1 | [`redact`] | secrets out of byte streams |
 //! | 1 | [`store`] | what runs leave on disk: records, logs, the outbox |
 //! | 1 | [`queue`] | who works on what: claims with lease and fence, SQLite or PostgreSQL |
@@ -74,10 +76,12 @@
 //! in the environment still shows. It never believes the number of a process in a record.
 
 pub mod model;
+pub mod tls;
 
 pub mod agents;
 pub mod config;
 pub mod git;
+pub mod github;
 pub mod notify;
 pub mod process;
 pub mod prompt;

@@ -159,9 +159,8 @@ pub fn count(number: usize, noun: &str) -> String {
 }
 
 /// Bytes as lower-case hexadecimal digits.
-///
 pub fn hexadecimal(bytes: &[u8]) -> String {
-    let digit = |value: u8| char::from_digit(u32::from(value), 16).expect("half a byte is a digit");
+    let digit = |value: u8| char::from(b"0123456789abcdef"[usize::from(value)]);
     bytes
         .iter()
         .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
