@@ -39,6 +39,7 @@ const MIGRATIONS: &[&[&str]] = &[&[
     "CREATE INDEX agent_runner_work_state ON agent_runner_work (state)",
 ]];
 
+#[expect(clippy::cast_possible_wrap, reason = "they are few")]
 const KNOWN: i64 = MIGRATIONS.len() as i64;
 
 /// How long one writer of SQLite waits for another. A write takes milliseconds; the rest is a
