@@ -135,9 +135,12 @@ impl Issues {
 
     async fn read(&self, number: u64) -> Result<Issue, SourceError> {
         let issue = self.github.issue(&self.settings.repository, number).await;
-        let issue = issue.map_err(|error| match error.is_not_found() {
-            true => SourceError::Unwanted(format!("issue #{number} is gone")),
-            false => trouble(&error),
+        let issue = issue.map_err(|error| {
+            if error.is_not_found() {
+                SourceError::Unwanted(format!("issue #{number} is gone"))
+            } else {
+                trouble(&error)
+            }
         })?;
         if issue.repository != self.settings.repository {
             let reason = format!("issue #{number} has moved to {}", issue.repository);
@@ -335,9 +338,12 @@ impl TaskSource for Issues {
         let (work, target) = self.instructed(&issue)?;
         self.check_author(&issue).await?;
         let repository = self.github.repository(&target).await;
-        let repository = repository.map_err(|error| match error.is_not_found() {
-            true => SourceError::Refused(format!("{target}: {}", reason(&error))),
-            false => trouble(&error),
+        let repository = repository.map_err(|error| {
+            if error.is_not_found() {
+                SourceError::Refused(format!("{target}: {}", reason(&error)))
+            } else {
+                trouble(&error)
+            }
         })?;
         if repository.archived {
             let reason = format!("the repository {target} is archived");
