@@ -14,6 +14,7 @@ mod support;
 mod caps;
 mod commits;
 mod containment;
+mod dispatch;
 mod github;
 mod hostile;
 mod hostile_git;
