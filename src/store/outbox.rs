@@ -7,6 +7,7 @@
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,9 @@ use crate::store::private::{create_directory, list, open_append, read, remove};
 
 /// The longest time a notification waits.
 pub const EXPIRES_AFTER: TimeDelta = TimeDelta::days(7);
+
+/// A temporary file that nobody has touched for so long is not being written.
+const LEFTOVER_AGE: Duration = Duration::from_hours(1);
 
 /// A notification that waits.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -192,6 +196,8 @@ pub struct Delivery<'a> {
 impl Delivery<'_> {
     /// The notifications that wait, in order. Files that are none are put aside.
     pub fn waiting(&self) -> Result<Vec<Waiting>, StoreError> {
+        // Another process may be writing one now.
+        atomic::remove_leftovers(&self.outbox.layout.outbox(), LEFTOVER_AGE)?;
         let mut waiting = Vec::new();
         for name in self.outbox.names()? {
             match self.outbox.read(name) {

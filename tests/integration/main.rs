@@ -14,6 +14,7 @@ mod support;
 mod caps;
 mod commits;
 mod containment;
+mod crash_sweep;
 mod hostile;
 mod layers;
 mod overlap;
