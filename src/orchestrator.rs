@@ -71,6 +71,8 @@ pub trait Spectator: fmt::Debug {
     fn printed(&mut self, bytes: &[u8]);
     /// Sees the events that it completed.
     fn happened(&mut self, events: &[AgentEvent], elapsed: Duration);
+    /// Sees what is done to the agent's process.
+    fn acted(&mut self, act: Act);
 }
 
 /// Runs a plan to its final record.
@@ -711,9 +713,12 @@ impl Observer for Listener<'_> {
             Act::Started(pid) => ("started", format!("process {pid}")),
             Act::Stopping(reason) => ("stopping", format!("{reason:?}").to_lowercase()),
             Act::Killed => ("killed", String::new()),
+            Act::Paused => ("paused", String::new()),
+            Act::Resumed => ("resumed", String::new()),
             Act::Ended => ("ended", String::new()),
         };
         self.event_log.lifecycle(self.at(elapsed), name, &detail);
         self.event_log.flush();
+        self.spectator.acted(act);
     }
 }

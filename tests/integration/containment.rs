@@ -16,7 +16,7 @@ const SOON: Duration = Duration::from_secs(10);
 /// The ways that this machine has; the others are said loudly, and with `CI=true` root has them
 /// all but for cgroups, which a container may lack.
 #[expect(clippy::print_stderr, reason = "what is skipped is said")]
-fn containments() -> Vec<&'static str> {
+pub fn containments() -> Vec<&'static str> {
     let is_strict = std::env::var("CI").is_ok_and(|ci| ci == "true") && is_root();
     let mut found = vec!["subreaper"];
     if cgroups().is_some() {

@@ -27,4 +27,5 @@ mod recovery;
 mod retries;
 mod runs;
 mod secrets;
+mod terminal;
 mod usage;

@@ -153,6 +153,45 @@ fn a_second_signal_ends_a_stubborn_agent_at_once() {
     assert!(began.elapsed() < Duration::from_secs(8));
 }
 
+fn signal(pid: u32, name: &str) {
+    let sent = Command::new("kill").args([name, &pid.to_string()]).status();
+    assert!(sent.unwrap().success());
+}
+
+#[test]
+fn what_an_agent_did_while_its_runner_could_not_run_is_seen_before_a_limit_is_applied() {
+    let cases = [
+        // It ended in time.
+        ("sleep 1; echo done", "timeout = \"2s\"", "success"),
+        // It was never silent.
+        (
+            "for i in $(seq 20); do echo $i; sleep 0.2; done",
+            "stall_timeout = \"2s\"",
+            "success",
+        ),
+        // It was late, and is so still.
+        ("sleep 600", "timeout = \"2s\"", "timeout"),
+        ("sleep 600", "stall_timeout = \"2s\"", "stalled"),
+    ];
+    let mut runs = cases.map(|(script, limit, _outcome)| {
+        let env = TestEnv::new()
+            .config("[runner]\ngrace_period = \"1s\"")
+            .script("fake", "text", &format!("touch begun; {script}"))
+            .task("work", limit);
+        let runner = env.spawn(&["run", "--agent", "fake", "--task", "work"]);
+        let begun = env.repository().join("begun");
+        assert!(eventually(Duration::from_secs(10), || begun.exists()));
+        signal(runner.id(), "-STOP");
+        (env, runner)
+    });
+    std::thread::sleep(Duration::from_secs(3));
+    for ((env, runner), (script, _limit, outcome)) in runs.iter_mut().zip(cases) {
+        signal(runner.id(), "-CONT");
+        runner.wait().unwrap();
+        assert_eq!(env.record("work", "fake")["outcome"], outcome, "{script}");
+    }
+}
+
 #[test]
 fn the_agent_inherits_no_ignored_signal_and_no_descriptor() {
     let script = "ls /proc/self/fd | wc -l; grep SigIgn /proc/self/status";
