@@ -17,6 +17,7 @@ mod containment;
 mod crash_sweep;
 mod hostile;
 mod layers;
+mod misbehaviour;
 mod overlap;
 mod parking;
 mod processes;
