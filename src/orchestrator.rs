@@ -7,7 +7,7 @@
 use std::fmt;
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Local, TimeDelta, Utc};
 use sha2::{Digest as _, Sha256};
@@ -109,6 +109,8 @@ pub fn refuse(
 
 /// A run that has a directory and no end.
 struct Begun {
+    /// Durations are not the difference of two times of day: the clock may be set meanwhile.
+    since: Instant,
     folder: RunFolder,
     redactor: Redactor,
     record: Record,
@@ -126,6 +128,7 @@ impl Begun {
             record.notification.state = NotificationState::Pending;
         }
         Ok(Self {
+            since: Instant::now(),
             folder,
             redactor: Redactor::new(plan.secrets.iter().map(String::as_str)),
             record,
@@ -139,6 +142,7 @@ impl Begun {
         mut story: Story,
     ) -> Result<Record, StoreError> {
         let Self {
+            since,
             folder,
             redactor,
             mut record,
@@ -149,6 +153,7 @@ impl Begun {
         }
         let now = services.clock.now();
         close(&mut record, plan, &story, now);
+        record.elapsed = Some(since.elapsed().max(story.end.elapsed));
         mask(&mut record, &redactor);
         if record.outcome == Outcome::RateLimited && record.was_started() {
             admission::park(plan, services.layout, &mut record, now);
@@ -223,6 +228,7 @@ async fn tell(
         folder,
         redactor,
         record,
+        since: _,
     } = begun;
     let (folder, redactor) = (&*folder, &*redactor);
     // What the repository names as its filters is run by git, and an agent may have named it.
@@ -507,10 +513,6 @@ fn close(record: &mut Record, plan: &RunPlan, story: &Story, now: DateTime<Utc>)
         refusal: _,
     } = story;
     record.end_time = Some(now);
-    let since = record
-        .start_time
-        .map(|start| (now - start).to_std().unwrap_or_default());
-    record.elapsed = Some(since.unwrap_or_default().max(end.elapsed));
     record.outcome = verdict.outcome;
     record.exit_code = verdict.outcome.exit_code().map(i32::from);
     record.error.clone_from(&verdict.error);

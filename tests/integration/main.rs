@@ -12,6 +12,7 @@
 mod support;
 
 mod caps;
+mod clock;
 mod commits;
 mod containment;
 mod crash_sweep;

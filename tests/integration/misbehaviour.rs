@@ -201,3 +201,27 @@ fn an_agent_that_tells_of_its_limit_for_ever_is_ended_as_rate_limited() {
     };
     check(72, &limited);
 }
+
+#[test]
+fn two_thousand_processes_that_fork_each_other_are_ended_whole() {
+    let sleep = unique_sleep(73);
+    // Each forks two, down to the tenth generation, and tells of itself before it sleeps.
+    let script = format!(
+        "b() {{ [ $1 = 0 ] || {{ b $(($1 - 1)) & b $(($1 - 1)) & }}; printf x >> count; \
+         exec sleep {sleep} >/dev/null 2>&1; }}; b 10 & \
+         until [ $(wc -c < count) -ge 2047 ]; do sleep 0.1; done; touch ended; echo done"
+    );
+    for containment in containments() {
+        let env = TestEnv::new()
+            .config(&format!("[runner]\ncontainment = \"{containment}\""))
+            .script("fake", "text", &script)
+            .task("work", "timeout = \"60s\"");
+        assert_eq!(env.run("fake", "work").code, Some(0), "{containment}");
+        let ended = std::fs::metadata(env.repository().join("ended")).unwrap();
+        let took = ended.modified().unwrap().elapsed().unwrap();
+        assert!(took < GRACE + LATE, "{containment}: {took:?}");
+        let record = env.record("work", "fake");
+        assert_eq!(record["survivors_killed"], 2047, "{containment}");
+        assert!(processes_with(&sleep).is_empty(), "{containment}");
+    }
+}
