@@ -705,8 +705,15 @@ impl Observer for Listener<'_> {
             Stream::Stdout => 0,
             Stream::Stderr => 1,
         };
-        let clean = self.masked[masked].push(self.redactor, bytes);
-        self.take(stream, &clean, elapsed)
+        let mut activity = Activity::Output;
+        let pieces = self.masked[masked].push(self.redactor, bytes);
+        for clean in pieces.iter().filter(|clean| !clean.is_empty()) {
+            match self.take(stream, clean, elapsed) {
+                Activity::Output => {}
+                meant => activity = meant,
+            }
+        }
+        activity
     }
 
     fn acted(&mut self, act: Act, elapsed: Duration) {
