@@ -352,7 +352,7 @@ fn many(base: &Path) {
         let children = format!("/proc/{0}/task/{0}/children", runner.id());
         let children = fs::read_to_string(children).unwrap_or_default();
         children.split_whitespace().any(|child| {
-            fs::read(format!("/proc/{child}/cmdline")).is_ok_and(|line| line == b"sleep\030\0")
+            fs::read(format!("/proc/{child}/cmdline")).is_ok_and(|line| line == b"sleep\x0030\x00")
         })
     };
     while began.elapsed() < Duration::from_secs(30) && !runners.iter().all(is_waiting) {
