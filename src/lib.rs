@@ -75,6 +75,9 @@
 //! [`containment`](process::containment) tells; [`recovery`] ends what a control group or the marker
 //! in the environment still shows. It never believes the number of a process in a record.
 
+#[cfg(not(target_os = "linux"))]
+compile_error!("agent-runner needs Linux: pidfds, the child subreaper, control groups and /proc");
+
 pub mod model;
 pub mod tls;
 
