@@ -98,5 +98,6 @@ pub mod occupancy;
 pub mod orchestrator;
 pub mod planner;
 pub mod recovery;
+pub mod worker;
 
 pub mod cli;
