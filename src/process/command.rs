@@ -4,13 +4,14 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, ioctl_fionbio};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use thiserror::Error;
 
 use crate::process::budget::Budget;
@@ -165,6 +166,13 @@ impl RunningHelper {
         self.budget.as_ref().is_some_and(Budget::is_cut)
     }
 
+    /// Kills it and the processes that it has started: one that speaks with a server would go on.
+    fn kill(&mut self) -> io::Result<()> {
+        kill_process_group(Pid::from_child(&self.child), Signal::KILL)?;
+        self.child.wait()?;
+        Ok(())
+    }
+
     /// Feeds it and takes what it prints until it ends.
     fn listen(&mut self, deadline: Instant, max_output: usize) -> io::Result<Heard> {
         let exit = pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty())?;
@@ -210,7 +218,10 @@ impl RunningHelper {
 impl Drop for RunningHelper {
     /// Nobody waits for it any more.
     fn drop(&mut self) {
-        if let Err(error) = self.child.kill().and_then(|()| self.child.wait()) {
+        // Of one that was waited for, the number may be another's now.
+        if let Ok(None) = self.child.try_wait()
+            && let Err(error) = self.kill()
+        {
             tracing::debug!(%error, "helper not killed");
         }
     }
@@ -347,6 +358,7 @@ fn spawn(command: &HelperCommand<'_>) -> io::Result<Child> {
         .stdin(stdin)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
+        .process_group(0)
         .spawn()
 }
 
@@ -397,6 +409,25 @@ mod tests {
             kept.take(piece);
         }
         assert_eq!(kept.bytes, b"ab\0abc\0\0xyz\0abc\0q");
+    }
+
+    #[test]
+    fn a_helper_beyond_its_limit_takes_its_children_with_it() {
+        let scratch = tempfile::tempdir().unwrap();
+        let file = scratch.path().join("child");
+        let script = format!("sleep 60 & echo $! > {}; wait", file.display());
+        sh(&script, b"", Duration::from_secs(1)).unwrap_err();
+        let child = std::fs::read_to_string(&file).unwrap();
+        let stat = format!("/proc/{}/stat", child.trim());
+        let is_gone = || match std::fs::read_to_string(&stat) {
+            Ok(stat) => stat.contains(") Z "),
+            Err(_) => true,
+        };
+        let began = Instant::now();
+        while !is_gone() && began.elapsed() < LIMIT / 2 {
+            std::thread::yield_now();
+        }
+        assert!(is_gone());
     }
 
     #[test]
