@@ -14,6 +14,7 @@ mod support;
 mod caps;
 mod commits;
 mod containment;
+mod contract;
 mod github;
 mod hostile;
 mod layers;

@@ -4,9 +4,9 @@
 //! Names of these tests contain `real_`: nextest runs those of the heavy CLIs one at a time.
 
 mod agents;
-mod components;
+pub mod components;
 mod cron;
-mod http;
+pub mod http;
 mod model_server;
 mod ntfy;
 mod ntfy_server;

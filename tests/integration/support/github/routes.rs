@@ -468,21 +468,26 @@ impl Call<'_> {
                     &self.shapes(state).label(&state.repositories[index], &name),
                 ))
             }
-            ("DELETE", ["git", "refs", "heads", branch @ ..]) => {
+            ("DELETE", ["git", "refs", parts @ ..]) => {
                 must_write("contents=write")?;
-                let reference = format!("refs/heads/{}", branch.join("/"));
+                // Slashes may be encoded or not.
+                let reference = format!("refs/{}", parts.join("/"));
                 let bare = state.bare(state.repositories[index].id);
-                if git::commit_of(&bare, &branch.join("/")).is_none() {
+                let branch = reference
+                    .strip_prefix("refs/heads/")
+                    .ok_or_else(not_found)?;
+                if git::commit_of(&bare, branch).is_none() {
                     return Err(problem(422, "Reference does not exist"));
                 }
                 git::run(&bare, &["update-ref", "-d", &reference]).expect("it is there");
                 state.look_at_branches(index);
                 Ok(Response::new(204, ""))
             }
-            ("GET", ["git", "ref", "heads", branch @ ..]) => {
-                let branch = branch.join("/");
+            ("GET", ["git", "ref", parts @ ..]) => {
+                let parts = parts.join("/");
+                let branch = parts.strip_prefix("heads/").ok_or_else(not_found)?;
                 let bare = state.bare(state.repositories[index].id);
-                let sha = git::commit_of(&bare, &branch).ok_or_else(not_found)?;
+                let sha = git::commit_of(&bare, branch).ok_or_else(not_found)?;
                 let url = format!(
                     "{}/repos/{}/git",
                     self.api,
