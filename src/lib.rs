@@ -32,6 +32,8 @@
 //! | 1 | [`github`] | GitHub's REST API: one function an endpoint |
 //! | 1 | [`redact`] | secrets out of byte streams |
 //! | 1 | [`store`] | what runs leave on disk: records, logs, the outbox |
+//! | 1 | [`queue`] | who works on what: claims with lease and fence, SQLite or PostgreSQL |
+//! | 1 | [`sources`] | where work comes from: dispatch issues |
 //! | 1 | [`notify`] | the wording of notifications, and ntfy |
 //! | 2 | [`planner`] | settings become a plan; a plan becomes one start |
 //! | 2 | [`checks`] | a task's own checks after the agent |
@@ -43,10 +45,10 @@
 //! | 2 | [`deliver`] | where the outbox and a notifier meet |
 //! | 3 | [`cli`] | arguments, verbs, wiring, the only mouth |
 //!
-//! A room names only rooms on lower floors. On floor 1 the one arrow is `git -> process`; on floor
-//! 2 they are `checks, occupancy, admission -> planner`, `attempts -> planner, admission`,
-//! `orchestrator -> planner, checks, occupancy, admission` and `recovery -> orchestrator`. A test
-//! holds this table as data (`tests/integration/layers.rs`).
+//! A room names only rooms on lower floors. On floor 1 the arrows are `git -> process` and
+//! `sources -> git, github, queue`; on floor 2 they are `checks, occupancy, admission -> planner`,
+//! `attempts -> planner, admission`, `orchestrator -> planner, checks, occupancy, admission` and
+//! `recovery -> orchestrator`. A test holds this table as data (`tests/integration/layers.rs`).
 //!
 //! # Invariants, mostly absences
 //!
@@ -83,7 +85,9 @@ pub mod github;
 pub mod notify;
 pub mod process;
 pub mod prompt;
+pub mod queue;
 pub mod redact;
+pub mod sources;
 pub mod store;
 
 pub mod admission;
@@ -94,5 +98,6 @@ pub mod occupancy;
 pub mod orchestrator;
 pub mod planner;
 pub mod recovery;
+pub mod worker;
 
 pub mod cli;

@@ -363,6 +363,7 @@ fn opening(plan: &RunPlan, run: &RunPath, start: DateTime<Utc>) -> Record {
     record.requires_commit = Some(plan.policy().requires_commit);
     record.debug_prompt = plan.debug_prompt.map(str::to_owned);
     record.previous_run.clone_from(&plan.previous_run);
+    record.source = plan.request.as_ref().map(|request| request.origin.clone());
     record.model.clone_from(&plan.model);
     record.timeout = Some(plan.limits.timeout);
     record.stall_timeout = plan.limits.stall_timeout;

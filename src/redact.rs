@@ -111,6 +111,15 @@ impl Redactor {
         clean.extend(stream.finish(self));
         String::from_utf8_lossy(&clean).into_owned()
     }
+
+    /// Whether a text holds a secret.
+    pub fn finds(&self, bytes: &[u8]) -> bool {
+        let mut stream = Masked::default();
+        // What is masked is replaced; what is only held back comes in the end.
+        let clean = stream.push(self, bytes).into_owned();
+        let rest = stream.finish(self);
+        clean.iter().chain(&rest).ne(bytes)
+    }
 }
 
 /// The forms in which a secret turns up.

@@ -6,6 +6,11 @@ use sha2::{Digest as _, Sha256};
 
 use crate::model::text;
 
+/// The name of the task that does dispatched work.
+pub const DISPATCH_TASK: &str = "dispatch_issue";
+/// The trailer of a commit that tells which work it is.
+pub const WORK_TRAILER: &str = "Agent-Runner-Work";
+
 /// The identity of a piece of work: the same on every machine and after every restart, and never a
 /// text that somebody wrote into an issue.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -31,6 +36,12 @@ impl WorkKey {
     /// The key as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The line that marks a commit as work with this key: a trailer, the last paragraph of its
+    /// message.
+    pub fn trailer(&self) -> String {
+        format!("{WORK_TRAILER}: {}", self.0)
     }
 
     /// The first eight digits, for names that people read.

@@ -22,6 +22,9 @@ pub mod repository;
 pub mod reset;
 pub mod task;
 pub mod text;
+pub mod tree_path;
+pub mod tree_policy;
 pub mod verdict;
 #[cfg(test)]
 mod verdict_table;
+pub mod work_name;

@@ -16,6 +16,8 @@ const ROOMS: &[(&str, u32, &[&str])] = &[
     ("github", 1, &[]),
     ("redact", 1, &[]),
     ("store", 1, &[]),
+    ("queue", 1, &[]),
+    ("sources", 1, &["git", "github", "queue"]),
     ("notify", 1, &[]),
     ("planner", 2, &[]),
     ("checks", 2, &["planner"]),
@@ -29,6 +31,7 @@ const ROOMS: &[(&str, u32, &[&str])] = &[
     ),
     ("recovery", 2, &["orchestrator"]),
     ("deliver", 2, &[]),
+    ("worker", 2, &["orchestrator"]),
     ("cli", 3, &[]),
 ];
 
