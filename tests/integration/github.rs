@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use agent_runner::github::{
     App, Credentials, Fault as ClientFault, GitHub, GitHubError, NewIssue, NewPull, Permission,
@@ -569,47 +569,41 @@ fn the_last_request_of_the_hour_is_the_last_one_sent() {
 fn writes_keep_their_distance_and_reads_do_not_wait() {
     let place = Place::new();
     let number = place.issue("an issue", None);
-    let interval = Duration::from_millis(300);
-    let client = GitHub::new(Settings {
-        write_interval: interval,
-        ..place.settings()
-    })
-    .unwrap();
     let repository = &place.repository;
-    run(async {
-        tokio::join!(
-            async {
-                client
-                    .create_comment(repository, number, "1")
-                    .await
-                    .unwrap()
-            },
-            async {
-                client
-                    .create_comment(repository, number, "2")
-                    .await
-                    .unwrap()
-            },
-            async {
-                client
-                    .create_comment(repository, number, "3")
-                    .await
-                    .unwrap()
-            },
-            async { client.login().await.unwrap() },
-        )
-    });
-    let history = place.host.history();
-    let at = |method: &str| -> Vec<Instant> {
-        let of_method = history.iter().filter(|seen| seen.method == method);
-        of_method.map(|seen| seen.at).collect()
+    let client = |write_interval: Duration| {
+        GitHub::new(Settings {
+            write_interval,
+            ..place.settings()
+        })
+        .unwrap()
     };
-    let (writes, reads) = (at("POST"), at("GET"));
+    let interval = Duration::from_millis(300);
+    let paced = client(interval);
+    let write = |text: &'static str| {
+        let client = paced.clone();
+        async move {
+            client
+                .create_comment(repository, number, text)
+                .await
+                .unwrap()
+        }
+    };
+    run(async { tokio::join!(write("1"), write("2"), write("3")) });
+    let writes = place.host.writes();
     assert_eq!(writes.len(), 3);
     for pair in writes.windows(2) {
-        assert!(pair[1] - pair[0] >= interval, "{:?}", pair[1] - pair[0]);
+        let distance = pair[1].at - pair[0].at;
+        assert!(distance >= interval, "{distance:?}");
     }
-    assert!(reads[0] < writes[2], "a read waits for no write");
+
+    let slow = client(Duration::from_secs(3600));
+    run(async {
+        slow.create_comment(repository, number, "4").await.unwrap();
+        tokio::select! {
+            _ = slow.create_comment(repository, number, "5") => panic!("an hour has not passed"),
+            login = slow.login() => assert_eq!(login.unwrap(), "alice"),
+        }
+    });
 }
 
 #[test]
