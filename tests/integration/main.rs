@@ -15,6 +15,7 @@ mod caps;
 mod clock;
 mod commits;
 mod containment;
+mod contract;
 mod crash_sweep;
 mod dispatch;
 mod github;
