@@ -104,12 +104,28 @@ impl Redactor {
         }
     }
 
+    /// Whether the bytes hold anything that is to be masked.
+    pub fn finds(&self, bytes: &[u8]) -> bool {
+        let mut stream = Masked::default();
+        let clean = stream.push(self, bytes).into_owned();
+        [clean, stream.finish(self)].concat() != bytes
+    }
+
     /// A whole text with its secrets masked.
     pub fn text(&self, text: &str) -> String {
         let mut stream = Masked::default();
         let mut clean = stream.push(self, text.as_bytes()).concat();
         clean.extend(stream.finish(self));
         String::from_utf8_lossy(&clean).into_owned()
+    }
+
+    /// Whether a text holds a secret.
+    pub fn finds(&self, bytes: &[u8]) -> bool {
+        let mut stream = Masked::default();
+        // What is masked is replaced; what is only held back comes in the end.
+        let clean = stream.push(self, bytes).into_owned();
+        let rest = stream.finish(self);
+        clean.iter().chain(&rest).ne(bytes)
     }
 }
 
@@ -417,6 +433,8 @@ mod tests {
         let text = "task-list, risk-averse disk-encryption-configuration-of-the-year, sk-short, \
                     short, ghp_ and AKIA; desk-2024-09-01-inventory-with-many-words";
         assert_eq!(redactor().text(text), text);
+        assert!(!redactor().finds(text.as_bytes()));
+        assert!(redactor().finds(b"\xff another-secret-value"));
         assert_eq!(Redactor::new([]).text(""), "");
     }
 

@@ -1,6 +1,9 @@
 //! A place of its own for every test: home, repository, configuration, logs.
 
 pub mod claude;
+pub mod git_http;
+pub mod github;
+pub mod postgres;
 pub mod publications;
 
 use std::fmt::Write as _;
