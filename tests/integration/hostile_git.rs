@@ -2,6 +2,7 @@
 //! repository names is planted there. What the runner does with it runs none of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
@@ -107,6 +108,24 @@ impl Trap {
         git(&work, &["init", "-q", "--bare", "nested"]);
         git(&work, &["add", "-A"]);
         git(&work, &["commit", "-q", "-m", "the work"]);
+        // A signature that somebody would want to verify.
+        let commit = git(&work, &["cat-file", "commit", "HEAD"]);
+        let signature = "gpgsig -----BEGIN PGP SIGNATURE-----\n \n x\n -----END PGP SIGNATURE-----";
+        let signed = self.space.path().join("signed");
+        fs::write(
+            &signed,
+            commit.replacen("\n\n", &format!("\n{signature}\n\n"), 1) + "\n",
+        )
+        .unwrap();
+        let hash = [
+            "hash-object",
+            "-w",
+            "-t",
+            "commit",
+            signed.to_str().unwrap(),
+        ];
+        let signed = git(&work, &hash);
+        git(&work, &["update-ref", "refs/heads/b", &signed]);
 
         let elsewhere = self.server.url("elsewhere");
         let hello = self.server.url("hello");
@@ -164,7 +183,7 @@ impl Trap {
                 Some((section, rest)) => format!("[{section} \"{rest}\"]"),
                 None => format!("[{section}]"),
             };
-            config.push_str(&format!("{header}\n\t{name} = \"{value}\"\n"));
+            writeln!(config, "{header}\n\t{name} = \"{value}\"").unwrap();
         }
         fs::write(work.join(".git/config"), config).unwrap();
         fs::create_dir_all(work.join(".git/info")).unwrap();

@@ -12,13 +12,17 @@
 mod support;
 
 mod caps;
+mod clock;
 mod commits;
 mod containment;
 mod contract;
+mod crash_sweep;
+mod dispatch;
 mod github;
 mod hostile;
 mod hostile_git;
 mod layers;
+mod misbehaviour;
 mod overlap;
 mod parking;
 mod processes;
@@ -31,4 +35,5 @@ mod recovery;
 mod retries;
 mod runs;
 mod secrets;
+mod terminal;
 mod usage;

@@ -75,7 +75,7 @@ fn inherited() -> BTreeMap<OsString, OsString> {
         ("GIT_SSH_COMMAND", "/bin/false"),
     ];
     let more = more.map(|(name, value)| (name.into(), value.into()));
-    BTreeMap::from_iter([("PATH".into(), path)].into_iter().chain(more))
+    [("PATH".into(), path)].into_iter().chain(more).collect()
 }
 
 fn bot() -> Identity {
@@ -400,9 +400,24 @@ fn workers_share_a_mirror_and_a_mirror_follows_its_remote() {
     mirror.fetch().unwrap();
     assert_eq!(mirror.tip("old/one").unwrap(), None);
     assert!(mirror.tip("old").unwrap().is_some());
-    // What a killed runner left half-made is made whole.
+    // What a killed runner left half-made is made whole, and what it held is let go.
+    git(&place.bare, &["update-ref", "-d", "refs/heads/old"]);
+    for lock in ["packed-refs.lock", "refs/heads/old.lock"] {
+        let lock = place.path("mirrors/octo.hello").join(lock);
+        let touch = ["-d", "1 hour ago", lock.to_str().unwrap()];
+        assert!(
+            Command::new("touch")
+                .args(touch)
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
     fs::remove_file(place.path("mirrors/octo.hello/HEAD")).unwrap();
     mirror.fetch().unwrap();
+    assert_eq!(mirror.tip("old").unwrap(), None);
+    mirror.tidy().unwrap();
+    assert!(mirror.tip("main").unwrap().is_some());
 }
 
 #[test]
@@ -430,9 +445,10 @@ fn a_tree_that_would_fill_the_disk_is_not_checked_out() {
         person(&["hash-object", "-w", "--stdin"], "boom")
     );
     for _ in 0..10 {
-        let entries: String = (0..10)
+        let entries: Vec<_> = (0..10)
             .map(|number| format!("{entry}\t{number}\n"))
             .collect();
+        let entries = entries.concat();
         entry = format!("040000 tree {}", person(&["mktree"], &entries));
     }
     let tree = entry.rsplit(' ').next().unwrap();
@@ -505,11 +521,8 @@ fn what_any_commit_changed_is_judged_and_not_the_sum_alone() {
         secrets: &secrets,
     };
     let violations = TreePolicy::default().violations(evidence);
-    let told: String = violations
-        .iter()
-        .map(|violation| format!("{violation}\n"))
-        .collect();
-    let told = told.replace(&tip[..8], "[ID]");
+    let told: Vec<_> = violations.iter().map(ToString::to_string).collect();
+    let told = told.join("\n").replace(&tip[..8], "[ID]");
     insta::assert_snapshot!(told);
 }
 

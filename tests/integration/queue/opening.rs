@@ -12,7 +12,7 @@ use crate::support::postgres::Postgres;
 #[test]
 fn twenty_that_open_a_new_queue_at_once_all_succeed() {
     // With SQLite, what goes wrong here does so one time in ten.
-    let again = (0..15).map(|_| Place::sqlite());
+    let again = (0..4).map(|_| Place::sqlite());
     for place in Place::all().into_iter().chain(again) {
         std::thread::scope(|scope| {
             for number in 0..20 {
