@@ -10,7 +10,7 @@ use crate::model::record::{NotificationRecord, NotificationState};
 use crate::notify::{Notifier, NotifyError};
 use crate::store::StoreError;
 use crate::store::layout::Layout;
-use crate::store::outbox::{Outbox, Waiting};
+use crate::store::outbox::{Age, Outbox, Waiting};
 use crate::store::reader::read_record;
 use crate::store::recorder::update_notification;
 
@@ -32,7 +32,8 @@ pub struct Delivered {
 /// Delivers the notifications that wait, in order, and notes in each run's record what became of
 /// its own.
 ///
-/// Takes about `limit` at most. Stops trying at the first failure that may pass. A notification
+/// Takes about `limit` at most. Stops trying at the first failure that may pass; what cannot be
+/// delivered and is too old expires. A notification
 /// whose run has no final record yet is left: the two might not agree. While another process
 /// delivers, nothing is done.
 pub async fn deliver(
@@ -67,20 +68,29 @@ pub async fn deliver(
             delivery.done(&waiting)?;
             continue;
         }
-        let state = if waiting.entry.is_expired(clock.now()) {
-            NotificationState::Expired
-        } else if told.error.as_ref().is_some_and(NotifyError::is_transient) {
-            told.left += 1;
-            continue;
-        } else {
+        let is_tried = !told.error.as_ref().is_some_and(NotifyError::is_transient);
+        let mut state = NotificationState::Pending;
+        if is_tried {
             waiting.entry.attempts += 1;
             let publishing = timeout_at(deadline, notifier.publish(&waiting.entry.message));
             let late = |elapsed: Elapsed| Err(NotifyError::Transient(elapsed.into()));
-            match publishing.await.unwrap_or_else(late) {
+            state = match publishing.await.unwrap_or_else(late) {
                 Ok(()) => NotificationState::Delivered,
                 Err(error) => told.fail(error),
+            };
+        }
+        if state == NotificationState::Pending {
+            let now = clock.now();
+            match waiting.entry.age(now) {
+                Age::Kept if is_tried => {}
+                Age::Kept => {
+                    told.left += 1;
+                    continue;
+                }
+                Age::Expired => state = NotificationState::Expired,
+                Age::Unbelievable => waiting.entry.created = now,
             }
-        };
+        }
         let noted = note(layout, &waiting, state, clock);
         match state {
             NotificationState::Delivered => {
@@ -349,6 +359,20 @@ mod tests {
         stage.server.script.borrow_mut().push_back(Next::Fail);
         stage.check((0, 0, 1, 1), &[]);
         assert_eq!(stage.notification(&old).state, NotificationState::Expired);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_expires_nothing() {
+        let stage = Stage::new(&[Next::Fail, Next::Fail, Next::Fail]);
+        stage.finish("one");
+        stage.finish("two");
+        let jump = |days| stage.clock.0.set(stage.clock.now() + TimeDelta::days(days));
+        for days in [3_650, -20_000, 40_000] {
+            jump(days);
+            stage.check((0, 0, 0, 2), &[]);
+        }
+        jump(8);
+        stage.check((2, 0, 0, 0), &["one", "two"]);
     }
 
     #[test]

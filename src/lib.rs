@@ -23,13 +23,17 @@
 //! | floor | room | what it is for |
 //! | --- | --- | --- |
 //! | 0 | [`model`] | the vocabulary; no I/O, clock, process or file format |
+//! | 0 | [`tls`] | the one TLS stack, made ready before a client is built |
 //! | 1 | [`config`] | the file, the environment and flags; the only reader of environment variables |
 //! | 1 | [`prompt`] | template and variables become the exact prompt |
 //! | 1 | [`agents`] | the backends: a request becomes an invocation, bytes become a report |
 //! | 1 | [`process`] | one process tree under limits; the only room that spawns |
+//! | 1 | [`github`] | GitHub's REST API: one function an endpoint |
 //! | 1 | [`git`] | the git commands we use; whose commit it is; the way of work to a remote repository |
 //! | 1 | [`redact`] | secrets out of byte streams |
 //! | 1 | [`store`] | what runs leave on disk: records, logs, the outbox |
+//! | 1 | [`queue`] | who works on what: claims with lease and fence, SQLite or PostgreSQL |
+//! | 1 | [`sources`] | where work comes from: dispatch issues |
 //! | 1 | [`notify`] | the wording of notifications, and ntfy |
 //! | 2 | [`planner`] | settings become a plan; a plan becomes one start |
 //! | 2 | [`checks`] | a task's own checks after the agent |
@@ -39,12 +43,13 @@
 //! | 2 | [`orchestrator`] | the story of one run |
 //! | 2 | [`recovery`] | ends the runs whose runner died |
 //! | 2 | [`deliver`] | where the outbox and a notifier meet |
+//! | 2 | [`worker`] | dispatched work: claim, run, publish, tell |
 //! | 3 | [`cli`] | arguments, verbs, wiring, the only mouth |
 //!
-//! A room names only rooms on lower floors. On floor 1 the one arrow is `git -> process`; on floor
-//! 2 they are `checks, occupancy, admission -> planner`, `attempts -> planner, admission`,
-//! `orchestrator -> planner, checks, occupancy, admission` and `recovery -> orchestrator`. A test
-//! holds this table as data (`tests/integration/layers.rs`).
+//! A room names only rooms on lower floors. On floor 1 the arrows are `git -> process` and
+//! `sources -> git, github, queue`; on floor 2 they are `checks, occupancy, admission -> planner`,
+//! `attempts -> planner, admission`, `orchestrator -> planner, checks, occupancy, admission` and
+//! `recovery -> orchestrator`. A test holds this table as data (`tests/integration/layers.rs`).
 //!
 //! # Invariants, mostly absences
 //!
@@ -73,15 +78,22 @@
 //! [`containment`](process::containment) tells; [`recovery`] ends what a control group or the marker
 //! in the environment still shows. It never believes the number of a process in a record.
 
+#[cfg(not(target_os = "linux"))]
+compile_error!("agent-runner needs Linux: pidfds, the child subreaper, control groups and /proc");
+
 pub mod model;
+pub mod tls;
 
 pub mod agents;
 pub mod config;
 pub mod git;
+pub mod github;
 pub mod notify;
 pub mod process;
 pub mod prompt;
+pub mod queue;
 pub mod redact;
+pub mod sources;
 pub mod store;
 
 pub mod admission;
@@ -92,5 +104,6 @@ pub mod occupancy;
 pub mod orchestrator;
 pub mod planner;
 pub mod recovery;
+pub mod worker;
 
 pub mod cli;

@@ -14,7 +14,7 @@ use crate::cli::error::CliError;
 use crate::cli::ui::Ui;
 use crate::config::env::Environment;
 use crate::config::settings::{
-    AgentSettings, NtfyCredentials, PromptChannel, Settings, TaskSettings,
+    AgentSettings, GithubCredentials, NtfyCredentials, PromptChannel, Settings, TaskSettings,
 };
 use crate::config::{self, Overrides};
 use crate::deliver::{self, Delivered};
@@ -178,17 +178,7 @@ pub(crate) fn plan(
     };
     let inherited = inherited(&world.environment, settings);
     let set_environment = agent.environment.value.iter().map(exposed).collect();
-    let ntfy = settings
-        .ntfy
-        .credentials
-        .iter()
-        .map(|known| match &known.value {
-            NtfyCredentials::Token(secret)
-            | NtfyCredentials::User {
-                password: secret, ..
-            } => secret.expose().to_owned(),
-        });
-    let secrets = planner::secrets(&inherited, &set_environment, ntfy);
+    let secrets = planner::secrets(&inherited, &set_environment, own_secrets(settings));
     Ok(RunPlan {
         task: task.task.clone(),
         agent: agent.name.clone(),
@@ -221,9 +211,32 @@ pub(crate) fn plan(
         park_default: runner.park_default.value,
         retry_pause: runner.retry_pause.value,
         secrets,
+        request: None,
         previous_run: None,
         notes: Vec::new(),
     })
+}
+
+/// The secrets that the settings name.
+pub(crate) fn own_secrets(settings: &Settings) -> impl Iterator<Item = String> {
+    let ntfy = settings
+        .ntfy
+        .credentials
+        .iter()
+        .map(|known| match &known.value {
+            NtfyCredentials::Token(secret)
+            | NtfyCredentials::User {
+                password: secret, ..
+            } => secret.expose().to_owned(),
+        });
+    let github = settings.github.credentials.iter();
+    let github = github.filter_map(|known| match &known.value {
+        GithubCredentials::Token(token) => Some(token.expose().to_owned()),
+        GithubCredentials::App { .. } => None,
+    });
+    let queue = settings.queue.url.iter();
+    let queue = queue.map(|url| url.value.expose().to_owned());
+    ntfy.chain(github).chain(queue)
 }
 
 /// The program of an agent; the runner itself for an agent that is part of it.
@@ -292,7 +305,7 @@ pub(crate) fn recover(
 }
 
 /// Words what is told of a finished run.
-pub(crate) fn announcement(layout: &Layout) -> impl Fn(&Record) -> Option<Message> {
+pub(crate) fn announcement(layout: &Layout) -> impl Fn(&Record) -> Option<Message> + use<> {
     let root = layout.root().to_owned();
     move |record| wording::of_run(record, &root.join(record.path()))
 }

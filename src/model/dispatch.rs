@@ -6,6 +6,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::model::text;
 
+/// The name of the task that does dispatched work.
+pub const DISPATCH_TASK: &str = "dispatch_issue";
 /// The trailer of a commit that tells which work it is.
 pub const WORK_TRAILER: &str = "Agent-Runner-Work";
 

@@ -2,8 +2,9 @@
 //!
 //! [`supervise`] holds one process tree under limits: a pure [`watchdog`] decides, one loop acts.
 //! [`containment`] holds the tree together and ends what is left of it. [`command`] runs short helpers such as
-//! git. [`program`] finds a program file, [`shutdown`] turns signals into values.
+//! git, [`child`] starts a program beside this one. [`program`] finds a program file, [`shutdown`] turns signals into values.
 
+pub mod child;
 pub mod command;
 pub mod containment;
 pub mod identity;

@@ -22,6 +22,7 @@ mod private;
 pub mod reader;
 pub mod recorder;
 pub mod recovery;
+pub mod request;
 pub mod summary;
 #[cfg(test)]
 mod testing;

@@ -12,20 +12,27 @@
 mod support;
 
 mod caps;
+mod clock;
 mod commits;
 mod containment;
+mod crash_sweep;
+mod dispatch;
+mod github;
 mod hostile;
 mod hostile_git;
 mod layers;
+mod misbehaviour;
 mod overlap;
 mod parking;
 mod processes;
 mod promises;
 mod publishing;
+mod queue;
 mod real;
 mod records;
 mod recovery;
 mod retries;
 mod runs;
 mod secrets;
+mod terminal;
 mod usage;

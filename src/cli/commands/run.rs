@@ -14,10 +14,12 @@ use crate::cli::ui::{LiveLine, Ui};
 use crate::cli::wiring::{self, SystemClock, World};
 use crate::config::Overrides;
 use crate::config::settings::{AgentSettings, Settings, UnknownName};
+use crate::model::dispatch::{DISPATCH_TASK, WorkRequest};
 use crate::model::duration;
 use crate::model::event::{AgentEvent, Count};
 use crate::model::ids::AgentName;
 use crate::model::outcome::{EXIT_FAILURE, Outcome};
+use crate::model::process_end::StopReason;
 use crate::model::record::Record;
 use crate::model::report::Usage;
 use crate::model::task::Overlap;
@@ -25,9 +27,10 @@ use crate::model::text;
 use crate::orchestrator::{self, Announce, Services, Spectator};
 use crate::planner::{self, RunPlan};
 use crate::process::shutdown::Shutdown;
+use crate::process::supervise::Act;
 use crate::store::layout::Layout;
-use crate::store::reader;
 use crate::store::{format as record_format, summary};
+use crate::store::{reader, request};
 
 /// Runs an agent; the exit code is the run's.
 pub(crate) fn run(world: &World, arguments: &RunArguments) -> Result<u8, CliError> {
@@ -56,6 +59,22 @@ fn exit_code(record: &Record) -> u8 {
     record.outcome.exit_code().unwrap_or(EXIT_FAILURE)
 }
 
+/// The dispatched work that is asked for, by the one task that does such work.
+fn request(arguments: &RunArguments) -> Result<Option<WorkRequest>, CliError> {
+    match (&arguments.request, arguments.task.as_str()) {
+        (None, DISPATCH_TASK) => Err(CliError::usage(format!(
+            "the task `{DISPATCH_TASK}` is started by `dispatch` alone"
+        ))),
+        (Some(_), task) if task != DISPATCH_TASK => Err(CliError::usage(format!(
+            "`--request` is for the task `{DISPATCH_TASK}`, not for `{task}`"
+        ))),
+        (None, _) => Ok(None),
+        (Some(path), _) => request::read(path)
+            .map(Some)
+            .map_err(|error| CliError::usage("the request is wrong").because(error)),
+    }
+}
+
 /// A plan for every candidate, in the order in which they are tried.
 fn plans(
     world: &World,
@@ -64,11 +83,7 @@ fn plans(
 ) -> Result<Vec<RunPlan>, CliError> {
     let unknown = |error: UnknownName| CliError::usage(error.to_string());
     let task = settings.task(&arguments.task).map_err(unknown)?;
-    if task.task.name.as_str() == "dispatch_issue" {
-        return Err(CliError::usage(
-            "the task `dispatch_issue` is started by `dispatch` alone",
-        ));
-    }
+    let request = request(arguments)?;
     let names: Vec<&str> = match arguments.agent.as_str() {
         "auto" => settings
             .runner
@@ -90,6 +105,7 @@ fn plans(
     for agent in agents.map_err(unknown)? {
         let mut plan = wiring::plan(world, settings, agent, task)?;
         plan.debug_prompt = debug.map(DebugPrompt::as_str);
+        plan.request.clone_from(&request);
         plan.task.overlap = match arguments.overlap {
             None => plan.task.overlap,
             Some(OverlapPolicy::Skip) => Overlap::Skip,
@@ -189,6 +205,7 @@ fn as_told(layout: &Layout, mut record: Record) -> Record {
 /// Shows a run on the terminal while it works.
 struct Watcher {
     line: LiveLine,
+    grace_period: Duration,
     follow: bool,
     events: u64,
     usage: Usage,
@@ -206,6 +223,7 @@ impl Watcher {
         let line = ui.live_line(&format!("[{}/{}]", plan.agent, plan.task.name), !follow);
         Self {
             line,
+            grace_period: plan.limits.grace_period,
             follow,
             events: 0,
             usage: Usage::default(),
@@ -262,5 +280,14 @@ impl Spectator for Watcher {
         }
         self.line
             .show(elapsed, self.events, self.usage.total(), &self.action);
+    }
+
+    fn acted(&mut self, act: Act) {
+        if let Act::Stopping(StopReason::Shutdown(_)) = act {
+            let grace = duration::words(self.grace_period);
+            self.line.say(&format!(
+                "stopping: the agent has {grace} to end; Ctrl-C once more ends it at once"
+            ));
+        }
     }
 }
