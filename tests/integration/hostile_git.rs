@@ -199,8 +199,9 @@ impl Trap {
         WorkKey::new("github", &[&self.base])
     }
 
-    fn take(&self) -> Result<String, MirrorError> {
-        self.mirror.take(&self.work(), &self.base, "b", &self.key())
+    fn take(&self, work: &Path) -> Result<String, MirrorError> {
+        let key = self.key();
+        self.mirror.take(work, &self.base, "b", &key)
     }
 }
 
