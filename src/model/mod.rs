@@ -18,6 +18,7 @@ pub mod process_end;
 pub mod record;
 pub mod report;
 pub mod reset;
+pub mod retention;
 pub mod task;
 pub mod text;
 pub mod verdict;

@@ -4,10 +4,11 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
-use tempfile::NamedTempFile;
-
 use crate::store::StoreError;
 use crate::store::private::sync_directory;
+
+/// What the names of files begin with that are to replace others. A killed writer leaves its own.
+pub(crate) const TEMPORARY: &str = ".tmp";
 
 /// Replaces a file and returns when that survives a loss of power. Costs two syncs.
 ///
@@ -29,7 +30,9 @@ pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
 }
 
 fn replace(directory: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = NamedTempFile::new_in(directory)?;
+    let mut file = tempfile::Builder::new()
+        .prefix(TEMPORARY)
+        .tempfile_in(directory)?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     file.persist(path)?;

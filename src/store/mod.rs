@@ -3,7 +3,7 @@
 //! [`layout`] alone knows file names, [`mod@format`] alone the form of a record. [`recorder`] writes a
 //! run's directory, [`reader`] finds runs and reads them, [`recovery`] finds those whose runner
 //! died, [`outbox`] keeps notifications until somebody has them, [`parked`] the agents
-//! whose limit is not over. Not for deciding anything: an
+//! whose limit is not over, and [`retention`] removes what is old. Not for deciding anything: an
 //! outcome comes from `model::verdict`.
 
 use std::io;
@@ -22,6 +22,7 @@ mod private;
 pub mod reader;
 pub mod recorder;
 pub mod recovery;
+pub mod retention;
 pub mod summary;
 #[cfg(test)]
 mod testing;

@@ -6,7 +6,7 @@
 
 use std::fs::{File, TryLockError};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -132,7 +132,7 @@ impl Outbox {
 
     /// The notifications that the server refused, oldest first.
     pub fn refused(&self) -> Result<Vec<Entry>, StoreError> {
-        let directory = self.refused_directory();
+        let directory = self.layout.refused();
         let names = entry_names(&directory)?;
         let entries = names
             .iter()
@@ -172,13 +172,9 @@ impl Outbox {
     }
 
     fn put_aside(&self, name: &str) -> Result<(), StoreError> {
-        let aside = self.refused_directory();
+        let aside = self.layout.refused();
         create_directory(&aside)?;
         atomic::rename(&self.layout.outbox().join(name), &aside.join(name))
-    }
-
-    fn refused_directory(&self) -> PathBuf {
-        self.layout.outbox().join("refused")
     }
 }
 

@@ -27,6 +27,7 @@ use crate::store::private::{
     overwrite, remove, sync_directory,
 };
 use crate::store::reader::read_metadata;
+use crate::store::retention::{remove_temporary_files, remove_tree};
 use crate::store::summary;
 
 /// The directory of a run that this process carries out.
@@ -57,7 +58,7 @@ impl RunFolder {
         layout.create()?;
         create_directory(&layout.task(task))?;
         create_directory(&layout.agent(task, agent))?;
-        let mut attempt = 1;
+        let (mut attempt, mut again) = (1, false);
         let run = loop {
             let run = RunPath {
                 task: task.clone(),
@@ -68,6 +69,12 @@ impl RunFolder {
             match create_new_directory(directory.path()) {
                 Ok(()) => break run,
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => attempt += 1,
+                // Empty directories are cleaned away.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && !again => {
+                    again = true;
+                    create_directory(&layout.task(task))?;
+                    create_directory(&layout.agent(task, agent))?;
+                }
                 Err(error) => {
                     return Err(StoreError::new("create directory", directory.path(), error));
                 }
@@ -212,6 +219,13 @@ impl RunFolder {
             tracing::warn!(cause = %error.source, "{error}");
         }
         Ok(())
+    }
+
+    /// Removes what only a living runner has a use for, after its death: the agent's private files
+    /// and files that never got their name.
+    pub(crate) fn tidy(&self) -> Result<(), StoreError> {
+        remove_tree(&self.directory().private_directory())?;
+        remove_temporary_files(self.directory().path())
     }
 
     /// Removes the mark of a run that has begun and not ended.

@@ -32,6 +32,9 @@ pub fn abandoned(layout: &Layout) -> Result<Vec<Abandoned>, StoreError> {
             continue;
         };
         if let Some(folder) = RunFolder::take_over(layout, &run)? {
+            if let Err(error) = folder.tidy() {
+                tracing::warn!(cause = %error.source, "{error}");
+            }
             let record = read_record(&folder.directory(), &run);
             if record.outcome == Outcome::Running {
                 let record = crashed(record, &folder.directory());

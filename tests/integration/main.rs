@@ -12,6 +12,7 @@
 mod support;
 
 mod caps;
+mod clean;
 mod commits;
 mod containment;
 mod hostile;
