@@ -64,6 +64,11 @@ impl Entry {
         &self.id
     }
 
+    /// The outcome of its run, by name.
+    pub fn outcome(&self) -> Option<&str> {
+        self.id.strip_prefix(&id_prefix(self.run.as_ref()?))
+    }
+
     /// Whether it waited longer than notifications are kept.
     pub fn is_expired(&self, now: DateTime<Utc>) -> bool {
         now - self.created > EXPIRES_AFTER
@@ -186,6 +191,10 @@ pub struct Delivery<'a> {
 }
 
 impl Delivery<'_> {
+    pub(super) fn layout(&self) -> &Layout {
+        &self.outbox.layout
+    }
+
     /// The notifications that wait, in order. Files that are none are put aside.
     pub fn waiting(&self) -> Result<Vec<Waiting>, StoreError> {
         let mut waiting = Vec::new();
