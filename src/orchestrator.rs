@@ -82,14 +82,22 @@ pub trait Spectator: fmt::Debug {
 /// written: the run is over, and its record still says `running`.
 pub async fn run(plan: &RunPlan, services: &mut Services<'_>) -> Result<Record, StoreError> {
     let mut begun = Begun::new(plan, services)?;
-    if plan.task.overlap == Overlap::Wait {
-        // It may wait long, and a run that has begun has a record.
-        begun.folder.begin(&begun.record)?;
-    }
-    let story = match occupancy::hold(plan, services.shutdown).await {
-        Hold::Ours(_lock) => tell(plan, services, &mut begun).await?,
-        Hold::Refused(verdict) => unstarted(verdict),
+    let waits = plan.task.overlap == Overlap::Wait;
+    // It may wait long, and a run that has begun has a record.
+    let announced = if waits {
+        begun.folder.begin(&begun.record)
+    } else {
+        Ok(())
     };
+    let story = match announced {
+        Ok(()) => match occupancy::hold(plan, services.shutdown).await {
+            Hold::Ours(_lock) => tell(plan, services, &mut begun).await,
+            Hold::Refused(verdict) => Ok(unstarted(verdict)),
+        },
+        Err(error) => Err(error),
+    };
+    // The agent has not been started: the space kept for the end may do for saying so.
+    let story = story.unwrap_or_else(|error| not_started(plan, planner::chain(&error)));
     begun.end(plan, services, story)
 }
 
@@ -164,7 +172,20 @@ impl Begun {
             record.evidence.push(evidence);
         }
         tracing::info!(outcome = %record.outcome, error = record.error, "run ended");
-        folder.finish(&record)?;
+        let run = folder.run().clone();
+        if let Err(unfinished) = folder.finish(&record) {
+            // Nobody is told what no record says; recovery tells what it records.
+            if let Err(error) = Outbox::new(layout).withdraw(&run) {
+                tracing::warn!(
+                    error = planner::chain(&error),
+                    "a notification is not taken back"
+                );
+            }
+            if !record.was_started() {
+                RunFolder::discard(layout, &run);
+            }
+            return Err(unfinished);
+        }
         Ok(record)
     }
 }
@@ -555,17 +576,34 @@ fn close_repository(record: &mut Record, change: &RepositoryChange, plan: &RunPl
         .own_commits()
         .filter(|commit| verdict::counts(commit, plan.policy()))
         .collect();
-    record.commits = counted.iter().map(|commit| commit_record(commit)).collect();
+    record.commits = (counted.iter().take(MAX_LISTED))
+        .map(|commit| commit_record(commit))
+        .collect();
     let mut files: Vec<String> = counted
         .iter()
         .flat_map(|commit| commit.files.clone())
         .collect();
     files.sort();
     files.dedup();
+    for (noun, number) in [("commit", counted.len()), ("changed file", files.len())] {
+        if number > MAX_LISTED {
+            let fact = format!(
+                "{}, of which {MAX_LISTED} are listed",
+                text::count(number, noun)
+            );
+            record
+                .evidence
+                .push(Evidence::new(EvidenceSource::Git, fact));
+        }
+    }
+    files.truncate(MAX_LISTED);
     record.files_changed = files;
     record.insertions = counted.iter().map(|commit| commit.insertions).sum();
     record.deletions = counted.iter().map(|commit| commit.deletions).sum();
 }
+
+/// The most commits, and the most changed files, that a record names; git knows them all.
+const MAX_LISTED: usize = 10_000;
 
 /// The longest subject and author that are kept of a commit; git knows the whole.
 const MAX_COMMIT_TEXT_BYTES: usize = 1000;

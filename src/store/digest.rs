@@ -71,7 +71,7 @@ impl Delivery<'_> {
     }
 
     /// Keeps a digest as it is now; it survives a loss of power from here on.
-    pub fn keep_digest(&self, digest: &Digest) -> Result<(), StoreError> {
+    pub(crate) fn keep_digest(&self, digest: &Digest) -> Result<(), StoreError> {
         let text = serde_json::to_string_pretty(digest).expect("text and numbers are JSON");
         atomic::write(&file(self.layout()), text.as_bytes())
     }

@@ -126,6 +126,17 @@ impl Outbox {
         Ok(())
     }
 
+    /// Takes back the notification of a run.
+    pub fn withdraw(&self, run: &RunPath) -> Result<(), StoreError> {
+        let prefix = id_prefix(run);
+        for name in self.names()? {
+            if split_name(&name).is_some_and(|(_order, id)| id.starts_with(&prefix)) {
+                remove(&self.layout.outbox().join(name))?;
+            }
+        }
+        Ok(())
+    }
+
     /// The notifications that wait, in the order in which they are to be delivered.
     pub fn pending(&self) -> Result<Vec<Waiting>, StoreError> {
         let names = self.names()?;

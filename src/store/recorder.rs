@@ -80,7 +80,13 @@ impl RunFolder {
                 }
             }
         };
-        let path = layout.run(&run).runner_log();
+        // What was refused before it began is no run that crashed.
+        Self::furnish(layout, &run).inspect_err(|_| Self::discard(layout, &run))
+    }
+
+    /// Puts into a new directory what every run has from its beginning.
+    fn furnish(layout: &Layout, run: &RunPath) -> Result<Self, StoreError> {
+        let path = layout.run(run).runner_log();
         let runner_log = create_file(&path)?;
         // Somebody who looks may hold the shared lock for a moment, so this one waits.
         runner_log
@@ -88,13 +94,25 @@ impl RunFolder {
             .map_err(|source| StoreError::new("lock", &path, source))?;
         let folder = Self {
             layout: layout.clone(),
-            run,
+            run: run.clone(),
             runner_log,
         };
         layout.create_state(&layout.running())?;
         create_file(&folder.mark())?;
         folder.reserve()?;
         Ok(folder)
+    }
+
+    /// Removes a run whose agent was not started, as if it had never begun. What cannot be removed
+    /// will count as crashed.
+    pub fn discard(layout: &Layout, run: &RunPath) {
+        let removed = [
+            remove_tree(layout.run(run).path()),
+            remove(&layout.running().join(mark_name(run))),
+        ];
+        for error in removed.into_iter().filter_map(Result::err) {
+            tracing::warn!(cause = %error.source, "{error}");
+        }
     }
 
     fn reserve(&self) -> Result<(), StoreError> {
@@ -184,6 +202,10 @@ impl RunFolder {
     pub fn make_room(&self) -> Result<bool, StoreError> {
         remove(&self.directory().reserve())?;
         let directory = self.directory();
+        if is_directory(directory.metadata().as_path()) {
+            // The agent put it there; nothing but a directory is not replaced by the record.
+            remove_tree(&directory.metadata())?;
+        }
         if is_directory(directory.path()) {
             return Ok(false);
         }
