@@ -85,6 +85,7 @@ impl Resolver<'_> {
         let forms = || self.layers().map(|layer| &layer.form);
         Ok(Settings {
             file: self.file.map(Path::to_owned),
+            warnings: Vec::new(),
             git: GitSettings {
                 name: git.value(|git| &git.name),
                 email: git.value(|git| &git.email),

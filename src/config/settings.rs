@@ -19,6 +19,8 @@ use crate::model::text;
 pub struct Settings {
     /// The configuration file that was found.
     pub file: Option<PathBuf>,
+    /// What is in force and probably not meant, for a person to read.
+    pub warnings: Vec<String>,
     /// What holds for every run.
     pub runner: RunnerSettings,
     /// Who commits where the repository names nobody.

@@ -588,12 +588,14 @@ checked_text! {
 checked_text! {
     /// An ntfy server.
     Server, "a URL such as `https://ntfy.sh`", |text| {
-        let host = text
-            .strip_prefix("https://")
-            .or_else(|| text.strip_prefix("http://"));
-        match host {
-            Some(host) if !host.is_empty() && !host.contains(char::is_whitespace) => Ok(()),
-            Some(_) | None => Err(format!("`{text}` is no URL: write `https://HOST`")),
+        let refused = |reason: &str| Err(format!("`{text}` is no URL{reason}: write `https://HOST`"));
+        // By the parser that publishing uses: what it does not take never arrives.
+        match reqwest012::Url::parse(text) {
+            Ok(url) if !matches!(url.scheme(), "http" | "https") => refused(""),
+            Ok(_) if text.contains(char::is_whitespace) => refused(""),
+            Ok(_) => Ok(()),
+            Err(error) if text.starts_with("http") => refused(&format!(" ({error})")),
+            Err(_) => refused(""),
         }
     }
 }

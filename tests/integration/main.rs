@@ -15,6 +15,7 @@ mod caps;
 mod clean;
 mod commits;
 mod containment;
+mod faults;
 mod hostile;
 mod layers;
 mod overlap;

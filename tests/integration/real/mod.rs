@@ -4,7 +4,7 @@
 //! Names of these tests contain `real_`: nextest runs those of the heavy CLIs one at a time.
 
 mod agents;
-mod components;
+pub mod components;
 mod cron;
 mod http;
 mod model_server;
