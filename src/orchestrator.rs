@@ -23,7 +23,9 @@ use crate::model::ids::RunPath;
 use crate::model::message::Message;
 use crate::model::outcome::Outcome;
 use crate::model::process_end::{ProcessEnd, Stream};
-use crate::model::record::{CommitRecord, Evidence, EvidenceSource, NotificationState, Record};
+use crate::model::record::{
+    CommitRecord, Evidence, EvidenceSource, NotificationRecord, NotificationState, Record,
+};
 use crate::model::report::{AgentError, AgentReport, ErrorClass};
 use crate::model::task::Overlap;
 use crate::model::text;
@@ -172,22 +174,33 @@ impl Begun {
             record.evidence.push(evidence);
         }
         tracing::info!(outcome = %record.outcome, error = record.error, "run ended");
-        let run = folder.run().clone();
-        if let Err(unfinished) = folder.finish(&record) {
-            // Nobody is told what no record says; recovery tells what it records.
-            if let Err(error) = Outbox::new(layout).withdraw(&run) {
-                tracing::warn!(
-                    error = planner::chain(&error),
-                    "a notification is not taken back"
-                );
-            }
-            if !record.was_started() {
-                RunFolder::discard(layout, &run);
-            }
-            return Err(unfinished);
+        if let Err(error) = folder.finish(&record) {
+            finish_untold(&folder, &mut record, layout, &error)?;
         }
         Ok(record)
     }
+}
+
+/// Tries once more to finish a run, without its notification: nobody is told what no record says,
+/// and the record may fit into the space that the notification took. Recovery tells what it records.
+fn finish_untold(
+    folder: &RunFolder,
+    record: &mut Record,
+    layout: &Layout,
+    error: &StoreError,
+) -> Result<(), StoreError> {
+    Outbox::new(layout).withdraw(folder.run())?;
+    if record.notification.state == NotificationState::Pending {
+        let fact = format!("nobody is told of the run: {}", planner::chain(error));
+        let evidence = Evidence::new(EvidenceSource::Runner, fact);
+        record.evidence.push(evidence);
+        record.notification = NotificationRecord::default();
+    }
+    folder.finish(record).inspect_err(|_| {
+        if !record.was_started() {
+            RunFolder::discard(layout, folder.run());
+        }
+    })
 }
 
 /// Puts the notification where it survives, before the record is final: of a run that is to be

@@ -218,13 +218,13 @@ impl RunFolder {
         Ok(true)
     }
 
-    /// Writes the final record and the summaries, and frees the lock.
+    /// Writes the final record and the summaries. The lock is freed with the value.
     ///
     /// The record decides: a summary that cannot be written is a line in the runner's log.
     ///
     /// # Errors
     /// When the record cannot be written. The run is not finished and will count as crashed.
-    pub fn finish(self, record: &Record) -> Result<(), StoreError> {
+    pub fn finish(&self, record: &Record) -> Result<(), StoreError> {
         let text = summary::summary(record);
         let block = summary::block(record, &text);
         let RunPath { task, agent, .. } = &self.run;

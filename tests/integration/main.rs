@@ -16,6 +16,7 @@ mod clean;
 mod commits;
 mod containment;
 mod faults;
+mod full_disk;
 mod hostile;
 mod layers;
 mod overlap;
