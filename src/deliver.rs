@@ -344,7 +344,11 @@ mod tests {
         layout: Layout,
         clock: At,
         server: Server,
+        limit: Cell<Duration>,
     }
+
+    /// Reached only by a server that hangs.
+    const SHORT: Duration = Duration::from_millis(50);
 
     impl Stage {
         fn new(script: &[Next]) -> Self {
@@ -357,6 +361,7 @@ mod tests {
                     script: RefCell::new(script.iter().copied().collect()),
                     titles: RefCell::default(),
                 },
+                limit: Cell::new(Duration::from_secs(60)),
             }
         }
 
@@ -390,7 +395,7 @@ mod tests {
         }
 
         fn deliver(&self) -> Delivered {
-            let limit = Duration::from_millis(50);
+            let limit = self.limit.get();
             tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
@@ -432,8 +437,10 @@ mod tests {
     fn a_failure_that_may_pass_keeps_everything_in_order() {
         for failure in [Next::Fail, Next::Hang] {
             let stage = Stage::new(&[Next::Accept, failure]);
+            stage.limit.set(SHORT);
             let runs = ["one", "two", "three"].map(|title| stage.finish(title));
             stage.check((1, 0, 0, 2), &["one"]);
+            stage.limit.set(Duration::from_secs(60));
             let told = stage.notification(&runs[1]);
             assert_eq!((told.state, told.attempts), (NotificationState::Pending, 1));
             stage.check((2, 0, 0, 0), &["one", "two", "three"]);
@@ -557,7 +564,9 @@ mod tests {
         let id = digest(&stage).unwrap().id;
         runs.extend(finish_many(&stage, 2));
         stage.clock.0.set(stage.clock.now() + TimeDelta::hours(1));
+        stage.limit.set(SHORT);
         stage.check((0, 0, 0, 23), &[]);
+        stage.limit.set(Duration::from_secs(60));
         stage.check((23, 0, 0, 0), &["[agent-runner] 23 notifications"]);
         assert_told_by(&stage, &runs, &id);
         assert_eq!(stage.notification(&runs[0]).attempts, 3);
@@ -593,6 +602,10 @@ mod tests {
         };
         update_notification(&stage.layout, &runs[0], &noted).unwrap();
         let new = stage.finish("new");
+        // The time is up: the noting goes on with the next delivery, and nothing overtakes it.
+        stage.limit.set(Duration::ZERO);
+        stage.check((0, 0, 0, 3), &[]);
+        stage.limit.set(Duration::from_secs(60));
         stage.check((3, 0, 0, 0), &["new"]);
         assert!(!is_digest(&stage.notification(&new).id.unwrap()));
         assert_told_by(&stage, &runs, &begun.id);

@@ -23,13 +23,17 @@
 //! | floor | room | what it is for |
 //! | --- | --- | --- |
 //! | 0 | [`model`] | the vocabulary; no I/O, clock, process or file format |
+//! | 0 | [`tls`] | the one TLS stack, made ready before a client is built |
 //! | 1 | [`config`] | the file, the environment and flags; the only reader of environment variables |
 //! | 1 | [`prompt`] | template and variables become the exact prompt |
 //! | 1 | [`agents`] | the backends: a request becomes an invocation, bytes become a report |
 //! | 1 | [`process`] | one process tree under limits; the only room that spawns |
 //! | 1 | [`git`] | the git commands we use; whose commit it is |
+//! | 1 | [`github`] | GitHub's REST API: one function an endpoint |
 //! | 1 | [`redact`] | secrets out of byte streams |
 //! | 1 | [`store`] | what runs leave on disk: records, logs, the outbox |
+//! | 1 | [`queue`] | who works on what: claims with lease and fence, SQLite or PostgreSQL |
+//! | 1 | [`sources`] | where work comes from: dispatch issues |
 //! | 1 | [`notify`] | the wording of notifications, and ntfy |
 //! | 2 | [`planner`] | settings become a plan; a plan becomes one start |
 //! | 2 | [`checks`] | a task's own checks after the agent |
@@ -41,10 +45,10 @@
 //! | 2 | [`deliver`] | where the outbox and a notifier meet |
 //! | 3 | [`cli`] | arguments, verbs, wiring, the only mouth |
 //!
-//! A room names only rooms on lower floors. On floor 1 the one arrow is `git -> process`; on floor
-//! 2 they are `checks, occupancy, admission -> planner`, `attempts -> planner, admission`,
-//! `orchestrator -> planner, checks, occupancy, admission` and `recovery -> orchestrator`. A test
-//! holds this table as data (`tests/integration/layers.rs`).
+//! A room names only rooms on lower floors. On floor 1 the arrows are `git -> process` and
+//! `sources -> git, github, queue`; on floor 2 they are `checks, occupancy, admission -> planner`,
+//! `attempts -> planner, admission`, `orchestrator -> planner, checks, occupancy, admission` and
+//! `recovery -> orchestrator`. A test holds this table as data (`tests/integration/layers.rs`).
 //!
 //! # Invariants, mostly absences
 //!
@@ -72,14 +76,18 @@
 //! in the environment still shows. It never believes the number of a process in a record.
 
 pub mod model;
+pub mod tls;
 
 pub mod agents;
 pub mod config;
 pub mod git;
+pub mod github;
 pub mod notify;
 pub mod process;
 pub mod prompt;
+pub mod queue;
 pub mod redact;
+pub mod sources;
 pub mod store;
 
 pub mod admission;

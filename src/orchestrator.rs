@@ -397,6 +397,7 @@ fn opening(plan: &RunPlan, run: &RunPath, start: DateTime<Utc>) -> Record {
     record.requires_commit = Some(plan.policy().requires_commit);
     record.debug_prompt = plan.debug_prompt.map(str::to_owned);
     record.previous_run.clone_from(&plan.previous_run);
+    record.source = plan.request.as_ref().map(|request| request.origin.clone());
     record.model.clone_from(&plan.model);
     record.timeout = Some(plan.limits.timeout);
     record.stall_timeout = plan.limits.stall_timeout;
@@ -411,18 +412,10 @@ fn opening(plan: &RunPlan, run: &RunPath, start: DateTime<Utc>) -> Record {
 fn describe_start(record: &mut Record, prepared: &Prepared, before: Option<&Snapshot>) {
     record.binary = Some(prepared.invocation.program.clone());
     record.agent_version.clone_from(&prepared.version);
-    record.prompt_sha256 = Some(hexadecimal(&Sha256::digest(&prepared.prompt)));
+    record.prompt_sha256 = Some(text::hexadecimal(&Sha256::digest(&prepared.prompt)));
     record.containment = Some(prepared.containment.as_str().to_owned());
     record.head_before = before.and_then(Snapshot::head).map(str::to_owned);
     record.branch = before.and_then(Snapshot::branch).map(str::to_owned);
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    let digit = |value: u8| char::from_digit(u32::from(value), 16).expect("half a byte is a digit");
-    bytes
-        .iter()
-        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
-        .collect()
 }
 
 /// The largest result file that is read.

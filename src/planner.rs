@@ -16,6 +16,7 @@ use chrono::{DateTime, Utc};
 use crate::agents::{AgentInterface, AgentRequest};
 use crate::git::{Identity, REPOSITORY_VARIABLES};
 use crate::model::caps::{Caps, WorstCase};
+use crate::model::dispatch::WorkRequest;
 use crate::model::ids::{AgentName, RunPath};
 use crate::model::invocation::Invocation;
 use crate::model::record::Evidence;
@@ -70,6 +71,8 @@ pub struct RunPlan {
     pub retry_pause: Duration,
     /// What must not be written anywhere; see [`secrets`].
     pub secrets: Vec<String>,
+    /// The dispatched work that is asked for, for the task `dispatch_issue`.
+    pub request: Option<WorkRequest>,
     /// The run that this one repeats or continues.
     pub previous_run: Option<String>,
     /// What happened before this run was chosen, for its record.
@@ -177,7 +180,11 @@ fn prompt_text(plan: &RunPlan, place: Place<'_>) -> Result<String, String> {
         place.start.format("%F").to_string(),
     );
     let repository = plan.repository.display().to_string();
-    let variables = [
+    let number = plan
+        .request
+        .as_ref()
+        .map(|request| request.number.to_string());
+    let mut variables = vec![
         ("task", plan.task.name.as_str()),
         ("agent", plan.agent.as_str()),
         ("run_id", &run_id),
@@ -185,6 +192,15 @@ fn prompt_text(plan: &RunPlan, place: Place<'_>) -> Result<String, String> {
         ("branch", place.branch.unwrap_or("HEAD")),
         ("date", &date),
     ];
+    if let Some(request) = &plan.request {
+        variables.extend([
+            ("instruction", request.instruction.as_str()),
+            ("title", &request.title),
+            ("issue_number", number.as_deref().unwrap_or_default()),
+            ("task_id", &request.task_id),
+            ("target_repo", &request.target),
+        ]);
+    }
     template(plan)
         .and_then(|text| prompt::render(&text, &variables))
         .map_err(|error| chain(&error))
@@ -206,8 +222,17 @@ fn template(plan: &RunPlan) -> Result<String, PromptError> {
 /// # Errors
 /// When it does: whoever wrote it must mend it before anything is started.
 pub fn check_variables(plan: &RunPlan) -> Result<(), PromptError> {
-    let names = ["task", "agent", "run_id", "repo_root", "branch", "date"];
-    let any = names.map(|name| (name, "any"));
+    let mut names = vec!["task", "agent", "run_id", "repo_root", "branch", "date"];
+    if plan.request.is_some() {
+        names.extend([
+            "instruction",
+            "title",
+            "issue_number",
+            "task_id",
+            "target_repo",
+        ]);
+    }
+    let any: Vec<_> = names.into_iter().map(|name| (name, "any")).collect();
     match template(plan).and_then(|text| prompt::render(&text, &any)) {
         Err(error @ PromptError::Variable { .. }) => Err(error),
         Ok(_) | Err(_) => Ok(()),

@@ -89,6 +89,9 @@ pub struct RunArguments {
     /// The repository to work in [default: the configured one, else the current directory]
     #[arg(long, value_name = "DIR")]
     pub repo: Option<PathBuf>,
+    /// The work that `dispatch` asks for
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub request: Option<PathBuf>,
     /// What to do while another run holds the repository [default: the task's, else `skip`]
     #[arg(long, value_name = "POLICY")]
     pub overlap: Option<OverlapPolicy>,

@@ -15,7 +15,8 @@ use crate::cli::ui::Ui;
 use crate::config::env::Environment;
 use crate::config::origin::Sourced;
 use crate::config::settings::{
-    AgentSettings, NtfyCredentials, PromptChannel, RunnerSettings, Settings, TaskSettings,
+    AgentSettings, GithubCredentials, NtfyCredentials, PromptChannel, RunnerSettings, Settings,
+    TaskSettings,
 };
 use crate::config::{self, Overrides};
 use crate::deliver::{self, Delivered};
@@ -215,7 +216,15 @@ pub(crate) fn plan(
                 password: secret, ..
             } => secret.expose().to_owned(),
         });
-    let secrets = planner::secrets(&inherited, &set_environment, ntfy);
+    let github = settings.github.credentials.iter();
+    let github = github.filter_map(|known| match &known.value {
+        GithubCredentials::Token(token) => Some(token.expose().to_owned()),
+        GithubCredentials::App { .. } => None,
+    });
+    let queue = settings.queue.url.iter();
+    let queue = queue.map(|url| url.value.expose().to_owned());
+    let others = ntfy.chain(github).chain(queue);
+    let secrets = planner::secrets(&inherited, &set_environment, others);
     Ok(RunPlan {
         task: task.task.clone(),
         agent: agent.name.clone(),
@@ -248,6 +257,7 @@ pub(crate) fn plan(
         park_default: runner.park_default.value,
         retry_pause: runner.retry_pause.value,
         secrets,
+        request: None,
         previous_run: None,
         notes: Vec::new(),
     })

@@ -48,6 +48,8 @@ pub(crate) fn own_file(layer: &Layer<'_>, shipped: &Form) -> Result<(), ConfigEr
         let problem = "`runner.auto_order` is empty".to_owned();
         return Err(layer.wrong(layer.form.runner.auto_order.span(), problem));
     }
+    checker.dispatch_agents()?;
+    checker.app()?;
     checker.credentials()
 }
 
@@ -154,6 +156,36 @@ impl Checker<'_> {
                 Err(self.layer.wrong(setting.span(), problem))
             }
         }
+    }
+
+    fn dispatch_agents(&self) -> Result<(), ConfigError> {
+        let setting = &self.layer.form.dispatch.agent;
+        let listed = setting.get().map_or("auto", String::as_str).split(',');
+        let known = names(self.shipped).chain(names(&self.layer.form));
+        let known = known.chain(["auto"]);
+        for name in listed.map(str::trim) {
+            if !known.clone().any(|known| known == name) {
+                let suggestion = text::suggest(name, known);
+                let problem = format!("`dispatch.agent`: there is no agent `{name}`; {suggestion}");
+                return Err(self.layer.wrong(setting.span(), problem));
+            }
+        }
+        Ok(())
+    }
+
+    fn app(&self) -> Result<(), ConfigError> {
+        let github = &self.layer.form.github;
+        let (id, key_file) = (github.app_id.span(), github.app_key_file.span());
+        let (span, problem) = match (id, key_file, github.token.span()) {
+            (Some(_), Some(_), None) | (None, None, _) => return Ok(()),
+            (Some(id), None, _) => (id, "`github.app_id` has no `github.app_key_file`"),
+            (None, Some(key_file), _) => (key_file, "`github.app_key_file` has no `github.app_id`"),
+            (Some(_), Some(_), Some(token)) => (
+                token,
+                "`github` has a token and an App; one of them is enough",
+            ),
+        };
+        Err(self.layer.wrong(Some(span), problem.to_owned()))
     }
 
     fn credentials(&self) -> Result<(), ConfigError> {

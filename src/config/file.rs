@@ -12,8 +12,9 @@ use serde::{Deserialize, Deserializer};
 
 use crate::config::settings::{OllamaMode, PromptChannel, Secret};
 use crate::config::value::{
-    Argument, Containing, Dollars, Glob, KeepFor, KeepSize, Limit, PromptFile, Retries, Schedule,
-    Server, Setting, Size, Stall, Taken, Text, Topic, VariableName, Zone,
+    AgentLabel, Allowance, Argument, Containing, Dollars, Glob, KeepFor, KeepSize, Limit,
+    PromptFile, QueueUrl, Repository, Retries, Schedule, Server, Setting, Size, Stall, Taken,
+    Target, Text, Topic, VariableName, Zone,
 };
 use crate::model::ids::{AgentName, TaskName};
 use crate::model::invocation::StopSignal;
@@ -30,6 +31,12 @@ pub(crate) struct Form {
     pub(crate) git: GitTable,
     /// Where finished runs are told. Without a topic notifications are off.
     pub(crate) ntfy: NtfyTable,
+    /// Where claims on dispatched work are kept.
+    pub(crate) queue: QueueTable,
+    /// How GitHub is reached, for `dispatch`, `delegate` and `smoke`.
+    pub(crate) github: GithubTable,
+    /// Work that comes from dispatch issues.
+    pub(crate) dispatch: DispatchTable,
     /// One table for each agent. A built-in one takes `binary`, `model`, `effort`, `args`, `env`,
     /// `pass_env` and the caps (and ollama `mode`); a new name makes an agent of your own, which needs
     /// `command`.
@@ -125,6 +132,80 @@ pub(crate) struct NtfyTable {
     pub(crate) username: Setting<String>,
     /// That user's password. Default: none.
     pub(crate) password: Setting<Secret>,
+}
+
+#[derive(Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+pub(crate) struct QueueTable {
+    /// A database that several machines share, as `postgres://USER:PASSWORD@HOST/NAME`, or a file as
+    /// `sqlite:PATH`. Default: an SQLite file below the log root.
+    pub(crate) url: Setting<QueueUrl>,
+}
+
+#[derive(Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+pub(crate) struct GithubTable {
+    /// The REST API; for GitHub Enterprise `https://HOST/api/v3`.
+    pub(crate) api_url: Setting<Server>,
+    /// Where repositories are cloned from and pages are shown.
+    pub(crate) server_url: Setting<Server>,
+    /// A token that may read and write issues, contents and pull requests of the repositories
+    /// concerned. Better set in the environment than in a file. Default: none.
+    pub(crate) token: Setting<Secret>,
+    /// The id of a GitHub App, instead of a token. Default: none.
+    pub(crate) app_id: Setting<NonZeroU64>,
+    /// The file with the App's private key (PEM). Default: none.
+    pub(crate) app_key_file: Setting<PathBuf>,
+    /// The App's installation. Default: the one of the dispatch repository.
+    pub(crate) app_installation: Setting<NonZeroU64>,
+    /// The least time between two changes on GitHub, which asks for one second.
+    pub(crate) write_interval: Setting<Duration>,
+}
+
+#[derive(Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+pub(crate) struct DispatchTable {
+    /// The repository whose issues are worked on, as `owner/name`. Default: none.
+    pub(crate) repo: Setting<Repository>,
+    /// The label of such issues.
+    pub(crate) label: Setting<String>,
+    /// The agents that do the work, as for `run --agent`: a name, several to try in order, or
+    /// `auto`. `patch` applies the diffs of the instruction, and needs no model.
+    pub(crate) agent: Setting<String>,
+    /// The name under which the worker speaks on issues.
+    pub(crate) agent_name: Setting<AgentLabel>,
+    /// How long to wait between two looks at the issues.
+    pub(crate) poll_interval: Setting<Limit>,
+    /// How many issues are worked on at a time.
+    pub(crate) concurrency: Setting<NonZeroU64>,
+    /// How often a failing issue is tried before it rests with the label `failed`.
+    pub(crate) attempts: Setting<NonZeroU64>,
+    /// The pause before the second try; each further one is twice as long.
+    pub(crate) retry_pause: Setting<Duration>,
+    /// How long a claim holds that its worker does not renew.
+    pub(crate) lease: Setting<Limit>,
+    /// The directory of clones. Default: `.state/workspaces` below the log root.
+    pub(crate) workspace: Setting<PathBuf>,
+    /// The longest clone or push.
+    pub(crate) git_timeout: Setting<Limit>,
+    /// Repositories that issues may ask to change, as `owner/name` or `owner/*`. Default: the
+    /// dispatch repository and those of the same owner.
+    pub(crate) targets: Setting<Vec<Target>>,
+    /// Users whose issues are worked on although they cannot write to the dispatch repository.
+    /// Default: none.
+    pub(crate) authors: Setting<Vec<String>>,
+    /// What a result may contain although it is refused otherwise: `workflows`, `agent_config`,
+    /// `git_attributes`, `submodules`, `symlinks`. Default: none.
+    pub(crate) allow: Setting<Vec<Allowance>>,
+    /// The most files that a result may change.
+    pub(crate) max_files: Setting<NonZeroU64>,
+    /// The largest single file of a result.
+    pub(crate) max_file_bytes: Setting<Size>,
+    /// The size of all changed files of a result together.
+    pub(crate) max_bytes: Setting<Size>,
 }
 
 #[derive(Default, Deserialize)]

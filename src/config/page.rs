@@ -70,6 +70,9 @@ fn page() -> String {
         ("runner", ""),
         ("git", ""),
         ("ntfy", ""),
+        ("queue", ""),
+        ("github", ""),
+        ("dispatch", ""),
         ("agents", ".NAME"),
         ("tasks", ".NAME"),
     ] {

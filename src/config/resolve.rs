@@ -2,20 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::Overrides;
 use crate::config::env::{self, Environment};
 use crate::config::error::ConfigError;
-use crate::config::file::{AgentTable, Form, NtfyTable, RunnerTable, TaskTable};
+use crate::config::file::{AgentTable, DispatchTable, Form, NtfyTable, RunnerTable, TaskTable};
 use crate::config::layer::Layer;
 use crate::config::origin::{Origin, Sourced};
 use crate::config::settings::{
-    AgentSettings, CommandSettings, GitSettings, NtfyCredentials, NtfySettings, OllamaMode,
-    RunnerSettings, Secret, Settings, TaskSettings,
+    AgentSettings, CommandSettings, DispatchSettings, GitSettings, GithubCredentials,
+    GithubSettings, NtfyCredentials, NtfySettings, OllamaMode, QueueSettings, RunnerSettings,
+    Secret, Settings, TaskSettings,
 };
-use crate::config::value::{Argument, Limit, Server, Setting, Text, Topic, VariableName};
+use crate::config::value::{
+    AgentLabel, Argument, Limit, QueueUrl, Repository, Server, Setting, Text, Topic, VariableName,
+};
 use crate::model::caps::Caps;
 use crate::model::ids::{AgentName, TaskName};
 use crate::model::task::{PromptSource, Task};
@@ -91,6 +95,9 @@ impl Resolver<'_> {
                 email: git.value(|git| &git.email),
             },
             ntfy: self.ntfy()?,
+            queue: self.queue()?,
+            github: self.github()?,
+            dispatch: self.dispatch(&runner)?,
             agents: forms()
                 .flat_map(|form| form.agents.keys())
                 .map(|name| Ok((name.clone(), self.agent(name)?)))
@@ -191,6 +198,89 @@ impl Resolver<'_> {
                 .map(|token| token.map(NtfyCredentials::Token))
                 .or(user),
         })
+    }
+
+    fn queue(&self) -> Result<QueueSettings, ConfigError> {
+        let tables = self.tables(|form| Some(&form.queue));
+        Ok(QueueSettings {
+            url: self.either::<QueueUrl, _>("queue.url", tables.find(|queue| &queue.url))?,
+        })
+    }
+
+    fn github(&self) -> Result<GithubSettings, ConfigError> {
+        let tables = self.tables(|form| Some(&form.github));
+        let token: Option<Sourced<Secret>> =
+            self.either::<Secret, _>("github.token", tables.find(|github| &github.token))?;
+        let id: Option<Sourced<NonZeroU64>> = tables.find(|github| &github.app_id);
+        let key_file: Option<Sourced<PathBuf>> = tables.find(|github| &github.app_key_file);
+        let app = id.zip(key_file).map(|(id, key_file)| {
+            let key_file = self.absolute(key_file).value;
+            id.map(|id| GithubCredentials::App {
+                id: id.get(),
+                key_file,
+                installation: tables
+                    .or_none(|github| &github.app_installation)
+                    .map(NonZeroU64::get),
+            })
+        });
+        Ok(GithubSettings {
+            api_url: self
+                .variable::<Server, _>("github.api_url")?
+                .unwrap_or_else(|| tables.value(|github| &github.api_url)),
+            server_url: self
+                .variable::<Server, _>("github.server_url")?
+                .unwrap_or_else(|| tables.value(|github| &github.server_url)),
+            // A token of the environment beats an App of the file.
+            credentials: token
+                .map(|token| token.map(GithubCredentials::Token))
+                .or(app),
+            write_interval: tables.value(|github| &github.write_interval),
+        })
+    }
+
+    fn dispatch(&self, runner: &RunnerSettings) -> Result<DispatchSettings, ConfigError> {
+        let tables = self.tables(|form| Some(&form.dispatch));
+        let repo = tables.find(|dispatch| &dispatch.repo);
+        let number = |get: fn(&DispatchTable) -> &Setting<NonZeroU64>| {
+            tables.value::<_, NonZeroU64>(get).map(NonZeroU64::get)
+        };
+        let workspace = tables.find(|dispatch| &dispatch.workspace);
+        let default = || Sourced::default(runner.log_root.value.join(".state/workspaces"));
+        Ok(DispatchSettings {
+            repo: self.either::<Repository, _>("dispatch.repo", repo)?,
+            label: tables.value(|dispatch| &dispatch.label),
+            agent: tables.value(|dispatch| &dispatch.agent),
+            agent_name: self
+                .variable::<AgentLabel, _>("dispatch.agent_name")?
+                .unwrap_or_else(|| tables.value(|dispatch| &dispatch.agent_name)),
+            poll_interval: self
+                .variable::<Limit, _>("dispatch.poll_interval")?
+                .unwrap_or_else(|| tables.value(|dispatch| &dispatch.poll_interval)),
+            concurrency: number(|dispatch| &dispatch.concurrency),
+            attempts: number(|dispatch| &dispatch.attempts),
+            retry_pause: tables.value(|dispatch| &dispatch.retry_pause),
+            lease: tables.value(|dispatch| &dispatch.lease),
+            workspace: workspace.map_or_else(default, |path| self.absolute(path)),
+            git_timeout: tables.value(|dispatch| &dispatch.git_timeout),
+            targets: tables.list(|dispatch| &dispatch.targets),
+            authors: tables.list(|dispatch| &dispatch.authors),
+            allow: tables.list(|dispatch| &dispatch.allow),
+            max_files: number(|dispatch| &dispatch.max_files),
+            max_file_bytes: tables.value(|dispatch| &dispatch.max_file_bytes),
+            max_bytes: tables.value(|dispatch| &dispatch.max_bytes),
+        })
+    }
+
+    /// The environment's value of a key, else the files'.
+    fn either<T, U>(
+        &self,
+        key: &str,
+        of_files: Option<Sourced<U>>,
+    ) -> Result<Option<Sourced<U>>, ConfigError>
+    where
+        T: Text + Into<U>,
+    {
+        Ok(self.variable::<T, U>(key)?.or(of_files))
     }
 
     fn agent(&self, name: &AgentName) -> Result<AgentSettings, ConfigError> {
@@ -351,9 +441,14 @@ impl Resolver<'_> {
 
     /// The environment variable for a key, when it is set.
     fn raw_variable(&self, key: &str) -> Option<Sourced<&OsStr>> {
-        let name = env::VARIABLES.iter().find(|known| known.key == key)?.name;
-        let value = self.environment.get(name)?;
-        Some(Sourced::new(value, Origin::Environment(name.to_owned())))
+        let mut names = env::VARIABLES.iter().filter(|known| known.key == key);
+        names.find_map(|known| {
+            let value = self.environment.get(known.name)?;
+            Some(Sourced::new(
+                value,
+                Origin::Environment(known.name.to_owned()),
+            ))
+        })
     }
 
     fn variable<T, U>(&self, key: &str) -> Result<Option<Sourced<U>>, ConfigError>

@@ -11,6 +11,7 @@ use crate::config::origin::{Origin, Sourced};
 use crate::model::caps::Caps;
 use crate::model::ids::{AgentName, TaskName};
 use crate::model::invocation::StopSignal;
+use crate::model::repository::RepositoryName;
 use crate::model::task::{Containment, Overlap, Task};
 use crate::model::text;
 
@@ -27,6 +28,12 @@ pub struct Settings {
     pub git: GitSettings,
     /// Where finished runs are told.
     pub ntfy: NtfySettings,
+    /// Where claims are kept.
+    pub queue: QueueSettings,
+    /// How GitHub is reached.
+    pub github: GithubSettings,
+    /// Work that comes from dispatch issues.
+    pub dispatch: DispatchSettings,
     /// Every agent, built in or configured.
     pub agents: BTreeMap<AgentName, AgentSettings>,
     /// Every task, built in or configured.
@@ -152,6 +159,82 @@ pub enum NtfyCredentials {
         /// The user's password.
         password: Secret,
     },
+}
+
+/// Where claims on dispatched work are kept.
+#[derive(Clone, Debug)]
+pub struct QueueSettings {
+    /// `postgres://…` or `sqlite:PATH`; `None` is a file below the log root.
+    pub url: Option<Sourced<Secret>>,
+}
+
+/// How GitHub is reached.
+#[derive(Clone, Debug)]
+pub struct GithubSettings {
+    /// The base of the REST API.
+    pub api_url: Sourced<String>,
+    /// The base of clone URLs.
+    pub server_url: Sourced<String>,
+    /// Who we are; `None` when nothing is configured.
+    pub credentials: Option<Sourced<GithubCredentials>>,
+    /// The least time between two writes.
+    pub write_interval: Sourced<Duration>,
+}
+
+/// Who we are on GitHub.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum GithubCredentials {
+    /// A user with a token.
+    Token(Secret),
+    /// A GitHub App.
+    App {
+        /// Its id.
+        id: u64,
+        /// The file of its private key.
+        key_file: PathBuf,
+        /// Its installation, when it is told.
+        installation: Option<u64>,
+    },
+}
+
+/// Work that comes from dispatch issues.
+#[derive(Clone, Debug)]
+pub struct DispatchSettings {
+    /// The repository whose issues are worked on.
+    pub repo: Option<Sourced<RepositoryName>>,
+    /// Their label.
+    pub label: Sourced<String>,
+    /// Who does the work, as for `run --agent`.
+    pub agent: Sourced<String>,
+    /// The name under which the worker speaks.
+    pub agent_name: Sourced<String>,
+    /// The pause between two looks.
+    pub poll_interval: Sourced<Duration>,
+    /// How much is worked on at a time, at least 1.
+    pub concurrency: Sourced<u64>,
+    /// How often a failing piece of work is tried, at least once.
+    pub attempts: Sourced<u64>,
+    /// The pause before the second try.
+    pub retry_pause: Sourced<Duration>,
+    /// How long a claim holds that is not renewed.
+    pub lease: Sourced<Duration>,
+    /// The directory of clones, absolute.
+    pub workspace: Sourced<PathBuf>,
+    /// The longest clone or push.
+    pub git_timeout: Sourced<Duration>,
+    /// Repositories that may be changed, as `owner/name` or `owner/*`; empty means those of the
+    /// dispatch repository's owner.
+    pub targets: Sourced<Vec<String>>,
+    /// Users who may ask although they cannot write.
+    pub authors: Sourced<Vec<String>>,
+    /// What a result may contain although it is refused otherwise.
+    pub allow: Sourced<Vec<String>>,
+    /// The most files that a result may change.
+    pub max_files: Sourced<u64>,
+    /// The largest single file of a result.
+    pub max_file_bytes: Sourced<u64>,
+    /// The size of all changed files together.
+    pub max_bytes: Sourced<u64>,
 }
 
 /// One agent.

@@ -104,7 +104,7 @@ fn a_wrong_file_is_told_with_its_place_and_what_would_be_right() {
         "[runner]\ntimeout = \"15m\"\ntimeout = \"16m\"",
         "[ntfy]\ntopik = \"x\"",
         "[runner]\nzz = 1",
-        "[dispatch]\nrepo = \"a/b\"",
+        "[triage]\nrepo = \"a/b\"",
         "ntfi = 5",
         "runner = 5",
         "agents = []",
@@ -141,6 +141,17 @@ fn a_wrong_file_is_told_with_its_place_and_what_would_be_right() {
         "[ntfy]\nusername = \"u\"",
         "[ntfy]\npassword = \"canary\"",
         "[ntfy]\ntoken = \"canary\"\nusername = \"u\"\npassword = \"p\"",
+        "[queue]\nurl = \"mysql://x\"",
+        "[github]\napi_url = \"api.github.com\"",
+        "[github]\napp_id = 7",
+        "[github]\napp_key_file = \"key.pem\"",
+        "[github]\ntoken = \"canary\"\napp_id = 7\napp_key_file = \"key.pem\"",
+        "[dispatch]\nrepo = \"https://github.com/o/r\"",
+        "[dispatch]\nagent = \"patch,cloude\"",
+        "[dispatch]\nagent_name = \"-->\"",
+        "[dispatch]\nconcurrency = 0",
+        "[dispatch]\ntargets = [\"o/*/x\"]",
+        "[dispatch]\nallow = [\"workflow\"]",
         "[agents.Codex]\nmodel = \"x\"",
         "[agents.auto]\ncommand = [\"x\"]",
         "[agents.codx]\nmodel = \"x\"",
@@ -379,7 +390,10 @@ fn every_documented_variable_sets_its_key() {
     for known in env::VARIABLES {
         let value = match known.key {
             "runner.timeout" => "77",
-            "ntfy.server" => "http://canary",
+            "dispatch.poll_interval" => "77",
+            "ntfy.server" | "github.api_url" | "github.server_url" => "http://canary",
+            "queue.url" => "sqlite:canary",
+            "dispatch.repo" => "canary/canary",
             _ => "canary",
         };
         let settings = Call::without_file().with(known.name, value).settings();

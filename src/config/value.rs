@@ -18,6 +18,7 @@ use crate::config::settings::{OllamaMode, PromptChannel, Secret};
 use crate::model::duration;
 use crate::model::ids::{AgentName, TaskName};
 use crate::model::invocation::StopSignal;
+use crate::model::repository::{RepositoryName, RepositoryNameError};
 use crate::model::task::{Containment, Overlap};
 use crate::model::text;
 
@@ -621,6 +622,83 @@ checked_text! {
         })
     }
 }
+checked_text! {
+    /// The name under which the worker speaks: it stands in comments and commits.
+    AgentLabel, "a name of letters, digits, space, `_`, `-` and `.`", |text| {
+        let allowed = |c: char| c.is_alphanumeric() || " _-.".contains(c);
+        if text.trim() != text || text.is_empty() || text.len() > 64 || !text.chars().all(allowed) {
+            return Err(format!("`{text}` is no name of at most 64 letters, digits, ` _-.`"));
+        }
+        Ok(())
+    }
+}
+checked_text! {
+    /// Repositories that may be changed.
+    Target, "a repository such as `owner/name`, or `owner/*`", |text| {
+        let repository = match text.strip_suffix("/*") {
+            Some(owner) => format!("{owner}/any"),
+            None => text.to_owned(),
+        };
+        let parsed: Result<RepositoryName, _> = repository.parse();
+        parsed.map(drop).map_err(|_source| format!("`{text}` is neither `owner/name` nor `owner/*`"))
+    }
+}
+checked_text! {
+    /// What a result may contain although it is refused otherwise.
+    Allowance, "one of `workflows`, `agent_config`, `git_attributes`, `submodules`, `symlinks`", |text| {
+        let known = ["workflows", "agent_config", "git_attributes", "submodules", "symlinks"];
+        if known.contains(&text) {
+            return Ok(());
+        }
+        Err(format!("`{text}` is nothing that can be allowed; {}", text::suggest(text, known.into_iter())))
+    }
+}
+
+/// Where claims are kept. It may hold a password.
+#[derive(Clone)]
+pub(crate) struct QueueUrl(Secret);
+
+impl From<QueueUrl> for Secret {
+    fn from(url: QueueUrl) -> Self {
+        url.0
+    }
+}
+
+impl Text for QueueUrl {
+    const EXPECTED: &'static str = "`postgres://USER:PASSWORD@HOST/NAME` or `sqlite:PATH`";
+
+    fn read(text: &str) -> Result<Self, String> {
+        let known = ["postgres://", "postgresql://", "sqlite:"];
+        if known
+            .iter()
+            .any(|scheme| text.len() > scheme.len() && text.starts_with(scheme))
+        {
+            return Secret::read(text).map(Self);
+        }
+        Err(format!("it must be {}", Self::EXPECTED))
+    }
+}
+
+/// A repository on GitHub.
+#[derive(Clone)]
+pub(crate) struct Repository(RepositoryName);
+
+impl From<Repository> for RepositoryName {
+    fn from(repository: Repository) -> Self {
+        repository.0
+    }
+}
+
+impl Text for Repository {
+    const EXPECTED: &'static str = "a repository such as `owner/name`";
+
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse()
+            .map(Self)
+            .map_err(|error: RepositoryNameError| error.to_string())
+    }
+}
+
 checked_text! {
     /// A cron expression.
     Schedule, "a cron expression such as `30 6 * * 1-5` or `@daily`", schedule::check

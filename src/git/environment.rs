@@ -109,6 +109,84 @@ pub(super) fn for_agent(
     environment
 }
 
+/// What a repository of the runner's own sees of the runner's environment: where programs are, and
+/// how the network is reached.
+const NEEDED_VARIABLES: [&str; 15] = [
+    "ALL_PROXY",
+    "GIT_EXEC_PATH",
+    "GIT_SSL_CAINFO",
+    "GIT_SSL_CAPATH",
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "NO_PROXY",
+    "PATH",
+    "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
+    "TMPDIR",
+    "all_proxy",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+];
+
+pub(super) fn sealed(
+    inherited: &BTreeMap<OsString, OsString>,
+    settings: &[(&str, &str)],
+) -> BTreeMap<OsString, OsString> {
+    let mut environment: BTreeMap<OsString, OsString> = NEEDED_VARIABLES
+        .into_iter()
+        .filter_map(|name| inherited.get_key_value(OsStr::new(name)))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    let fixed = [
+        ("LC_ALL", "C"),
+        // No directory: no `.netrc`, no `.config/git`.
+        ("HOME", "/dev/null"),
+        ("GIT_CONFIG_NOSYSTEM", "1"),
+        ("GIT_CONFIG_GLOBAL", "/dev/null"),
+        ("GIT_ATTR_NOSYSTEM", "1"),
+        ("GIT_TERMINAL_PROMPT", "0"),
+        ("GIT_ASKPASS", "/bin/false"),
+        ("GIT_ALLOW_PROTOCOL", "none"),
+        ("GIT_PROTOCOL_FROM_USER", "0"),
+        ("GIT_NO_LAZY_FETCH", "1"),
+        ("GIT_NO_REPLACE_OBJECTS", "1"),
+        ("GIT_GRAFT_FILE", "/dev/null"),
+        ("GIT_LITERAL_PATHSPECS", "1"),
+        ("GIT_LFS_SKIP_SMUDGE", "1"),
+        ("GIT_OPTIONAL_LOCKS", "0"),
+        ("GIT_PAGER", "cat"),
+    ];
+    environment.extend(fixed.map(|(name, value)| (name.into(), value.into())));
+    let always = [
+        ("core.hooksPath", "/dev/null"),
+        ("core.fsmonitor", "false"),
+        ("core.attributesFile", "/dev/null"),
+        ("core.fsync", "all"),
+        ("core.protectHFS", "true"),
+        ("core.protectNTFS", "true"),
+        // Several workers fetch into one mirror and take from it.
+        ("core.filesRefLockTimeout", "10000"),
+        ("core.packedRefsTimeout", "10000"),
+        ("credential.helper", ""),
+        ("fetch.recurseSubmodules", "false"),
+        ("gc.auto", "0"),
+        ("http.followRedirects", "false"),
+        // A connection that brings nothing for two minutes is given up.
+        ("http.lowSpeedLimit", "1"),
+        ("http.lowSpeedTime", "120"),
+        ("maintenance.auto", "false"),
+        ("protocol.version", "2"),
+        ("push.recurseSubmodules", "no"),
+        ("safe.bareRepository", "explicit"),
+        ("submodule.recurse", "false"),
+        ("transfer.fsckObjects", "true"),
+    ];
+    let settings: Vec<_> = always.iter().chain(settings).copied().collect();
+    environment.extend(appended_settings(&BTreeMap::new(), &settings));
+    environment
+}
+
 /// The variables that add settings after those that `inherited` already carries.
 fn appended_settings(
     inherited: &BTreeMap<OsString, OsString>,

@@ -2,8 +2,9 @@
 //!
 //! [`Git`] is one repository as our own commands see it: it builds their environment, and the
 //! agent's. [`Git::snapshot`] before a run and [`Git::compare`] after it tell what the run did
-//! ([`crate::model::change`]); [`Git::apply_patches`] commits diffs, all or none. Talking to remote
-//! repositories is not done here.
+//! ([`crate::model::change`]); [`Git::apply_patches`] commits diffs, all or none;
+//! [`Git::tree_changes`] lists what commits changed, for a policy. [`Mirror`] is a repository that
+//! no agent reaches: it alone talks to remote repositories.
 //!
 //! Needs git 2.31 (`GIT_CONFIG_COUNT`, `--path-format`).
 
@@ -11,12 +12,19 @@ mod compare;
 mod environment;
 mod files;
 mod history;
+mod mirror;
 mod patches;
+mod plumbing;
+mod publish;
+mod quarantine;
 mod reflog;
+mod remote;
 mod snapshot;
 mod standing;
 #[cfg(test)]
 mod tests;
+mod tree;
+mod workspace;
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -27,8 +35,12 @@ use std::time::Duration;
 use thiserror::Error;
 
 pub use crate::git::environment::{Identity, REPOSITORY_VARIABLES};
+pub use crate::git::mirror::{Mirror, MirrorError, MirrorLimits};
 pub use crate::git::patches::{Applied, PatchError};
+pub use crate::git::publish::{PushError, Pushed};
+pub use crate::git::remote::{Remote, RemoteError, RemoteFault};
 pub use crate::git::snapshot::Snapshot;
+pub use crate::git::workspace::remove_workspace;
 use crate::model::text;
 use crate::process::command::{self, Captured, HelperCommand, HelperError, RunningHelper};
 
@@ -43,6 +55,10 @@ pub struct Git {
     inherited: BTreeMap<OsString, OsString>,
     environment: BTreeMap<OsString, OsString>,
     ignored: Option<PathBuf>,
+    /// The longest one command may take.
+    limit: Duration,
+    /// The most bytes one command may print.
+    max_output: usize,
 }
 
 /// Why a question to git has no answer.
@@ -121,6 +137,12 @@ pub enum GitError {
 }
 
 impl GitError {
+    /// Whether there was more than may be looked at.
+    pub fn is_too_much(&self) -> bool {
+        let too_much = HelperError::is_too_much_output;
+        matches!(self, Self::Run { source, .. } if too_much(source))
+    }
+
     /// What a person can do about it.
     pub fn hint(&self) -> Option<&str> {
         match self {
@@ -148,6 +170,21 @@ impl Git {
             inherited: inherited.clone(),
             environment: environment::for_own_commands(inherited),
             ignored: None,
+            limit: LIMIT,
+            max_output: usize::MAX,
+        }
+    }
+
+    /// A repository of the runner's own: git sees nothing of the machine's configuration, and
+    /// `settings` on top of what keeps it from running or following anything.
+    fn sealed(
+        inherited: &BTreeMap<OsString, OsString>,
+        directory: &Path,
+        settings: &[(&str, &str)],
+    ) -> Self {
+        Self {
+            environment: environment::sealed(inherited, settings),
+            ..Self::new(inherited, directory)
         }
     }
 
@@ -212,14 +249,14 @@ impl Git {
             directory: &self.repository,
             environment: &environment,
             stdin,
-            limit: LIMIT,
+            limit: self.limit,
         })
         .map_err(|error| self.not_run(arguments, error))
     }
 
     fn finish(&self, arguments: &[&str], helper: RunningHelper) -> Result<Captured, GitError> {
         helper
-            .finish()
+            .finish_within(self.max_output)
             .map_err(|error| self.not_run(arguments, error))
     }
 

@@ -162,7 +162,7 @@ impl Git {
         })
     }
 
-    fn commit_tree(
+    pub(super) fn commit_tree(
         &self,
         tree: &str,
         parent: Option<&str>,

@@ -6,6 +6,7 @@
 pub mod caps;
 pub mod change;
 pub mod clock;
+pub mod dispatch;
 pub mod duration;
 pub mod event;
 pub mod ids;
@@ -17,10 +18,14 @@ pub mod patch;
 pub mod process_end;
 pub mod record;
 pub mod report;
+pub mod repository;
 pub mod reset;
 pub mod retention;
 pub mod task;
 pub mod text;
+pub mod tree_path;
+pub mod tree_policy;
 pub mod verdict;
 #[cfg(test)]
 mod verdict_table;
+pub mod work_name;

@@ -59,6 +59,23 @@ fn is_bidirectional_control(c: char) -> bool {
     matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{61c}')
 }
 
+/// Whether a text has characters that its reader does not see: bidirectional controls, characters
+/// of no width, tags. The joiner within an emoji is seen.
+pub fn has_hidden_characters(text: &str) -> bool {
+    let mut before = ' ';
+    text.chars().any(|c| {
+        let is_hidden = match c {
+            '\u{200d}' => before < '\u{203c}',
+            '\u{ad}' | '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{180b}'..='\u{180f}' => true,
+            '\u{200b}' | '\u{200c}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}' => true,
+            '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}' => true,
+            c => is_bidirectional_control(c),
+        };
+        before = c;
+        is_hidden
+    })
+}
+
 /// The first line of a text that is not blank, made harmless and at most `max_chars` long.
 pub fn first_line(text: &str, max_chars: usize) -> String {
     let clean = sanitize(text);
@@ -141,6 +158,15 @@ pub fn count(number: usize, noun: &str) -> String {
     }
 }
 
+/// Bytes as lower-case hexadecimal digits.
+pub fn hexadecimal(bytes: &[u8]) -> String {
+    let digit = |value: u8| char::from(b"0123456789abcdef"[usize::from(value)]);
+    bytes
+        .iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,6 +178,24 @@ mod tests {
         assert_eq!(sanitize(hostile), "abcde\nf");
         assert_eq!(sanitize("x\u{8}\u{202e}y\rz"), "x\\u{8}\\u{202e}y\\u{d}z");
         assert_eq!(sanitize("tab\tand ünï ✓"), "tab\tand ünï ✓");
+    }
+
+    #[test]
+    fn what_a_reader_does_not_see_is_told() {
+        let family = "\u{1f469}\u{200d}\u{1f4bb} \u{2764}\u{fe0f}\u{200d}\u{1f525}";
+        for clear in ["plain ünï ✓ 中文\t\n", family] {
+            assert!(!has_hidden_characters(clear), "{clear}");
+        }
+        for hidden in [
+            "\u{200b}",
+            "\u{202e}",
+            "\u{2066}",
+            "\u{feff}",
+            "\u{e0041}",
+            "b\u{200d}c",
+        ] {
+            assert!(has_hidden_characters(&format!("a{hidden}")), "{hidden:?}");
+        }
     }
 
     #[test]

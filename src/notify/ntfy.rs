@@ -15,6 +15,7 @@ use tokio::sync::OnceCell;
 
 use crate::model::message::{Message, Priority};
 use crate::notify::{Notifier, NotifyError, Publishing};
+use crate::tls;
 
 /// The longest time for reaching the server.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
@@ -82,8 +83,7 @@ impl Ntfy {
     }
 
     fn dispatcher(&self) -> Result<Dispatcher<Async>, ntfy::Error> {
-        // An error says that there is a provider already, which is all that is wanted.
-        drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+        tls::install_provider();
         // A redirect would turn the POST into a GET whose good answer means nothing.
         let client = Client::builder()
             .connect_timeout(CONNECT_LIMIT)

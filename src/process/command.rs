@@ -62,6 +62,14 @@ pub enum HelperError {
         /// The limit.
         limit: Duration,
     },
+    /// It printed too much and was killed.
+    #[error("`{program}` printed more than {limit} bytes")]
+    TooMuchOutput {
+        /// The program.
+        program: String,
+        /// The most it may print.
+        limit: usize,
+    },
     /// Its status or output could not be read.
     #[error("cannot follow `{program}`")]
     Lost {
@@ -70,6 +78,13 @@ pub enum HelperError {
         /// Why not.
         source: io::Error,
     },
+}
+
+impl HelperError {
+    /// Whether it was killed for what it printed.
+    pub fn is_too_much_output(&self) -> bool {
+        matches!(self, Self::TooMuchOutput { .. })
+    }
 }
 
 /// Runs a helper command to its end. Blocks, at most for its limit.
@@ -104,26 +119,35 @@ pub fn start(command: &HelperCommand<'_>) -> Result<RunningHelper, HelperError> 
 impl RunningHelper {
     /// Waits for its end, at most for its limit from now; then it is killed. A pipe that another
     /// process still holds is not waited for.
-    pub fn finish(mut self) -> Result<Captured, HelperError> {
-        let result = self.listen(Instant::now() + self.limit);
-        if !matches!(result, Ok(Some(_)))
+    pub fn finish(self) -> Result<Captured, HelperError> {
+        self.finish_within(usize::MAX)
+    }
+
+    /// The same, but it is also killed when it prints more than about `max_output` bytes.
+    pub fn finish_within(mut self, max_output: usize) -> Result<Captured, HelperError> {
+        let result = self.listen(Instant::now() + self.limit, max_output);
+        if !matches!(result, Ok(Heard::All(_)))
             && let Err(error) = self.child.kill().and_then(|()| self.child.wait())
         {
             tracing::debug!(%error, program = self.program, "helper not killed");
         }
         let program = self.program;
         match result {
-            Ok(Some(captured)) => Ok(captured),
-            Ok(None) => Err(HelperError::TimedOut {
+            Ok(Heard::All(captured)) => Ok(captured),
+            Ok(Heard::TooLate) => Err(HelperError::TimedOut {
                 program,
                 limit: self.limit,
+            }),
+            Ok(Heard::TooMuch) => Err(HelperError::TooMuchOutput {
+                program,
+                limit: max_output,
             }),
             Err(source) => Err(HelperError::Lost { program, source }),
         }
     }
 
-    /// Feeds it and takes what it prints until it ends; `None` when it did not by the deadline.
-    fn listen(&mut self, deadline: Instant) -> io::Result<Option<Captured>> {
+    /// Feeds it and takes what it prints until it ends.
+    fn listen(&mut self, deadline: Instant, max_output: usize) -> io::Result<Heard> {
         let exit = pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty())?;
         let mut stdin = Pipe::new(self.child.stdin.take())?;
         let mut stdout = Pipe::new(self.child.stdout.take())?;
@@ -133,7 +157,7 @@ impl RunningHelper {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Ok(None);
+                return Ok(Heard::TooLate);
             }
             let mut watched = vec![PollFd::new(&exit, PollFlags::IN)];
             watched.extend(stdin.watch(PollFlags::OUT));
@@ -148,8 +172,11 @@ impl RunningHelper {
             stdin.write(&mut input)?;
             stdout.read(&mut printed)?;
             stderr.read(&mut complained)?;
+            if printed.len().max(complained.len()) > max_output {
+                return Ok(Heard::TooMuch);
+            }
             if has_ended {
-                return Ok(Some(Captured {
+                return Ok(Heard::All(Captured {
                     code: self.child.wait()?.code(),
                     stdout: printed,
                     stderr: String::from_utf8_lossy(&complained).into_owned(),
@@ -157,6 +184,13 @@ impl RunningHelper {
             }
         }
     }
+}
+
+/// How far a helper was followed.
+enum Heard {
+    All(Captured),
+    TooLate,
+    TooMuch,
 }
 
 /// The most that is read at once, more than a pipe holds.
@@ -275,6 +309,26 @@ mod tests {
             let error = sh(script, b"", Duration::from_millis(100)).unwrap_err();
             assert!(matches!(error, HelperError::TimedOut { .. }), "{error}");
             assert!(began.elapsed() < LIMIT / 2, "{script}");
+        }
+    }
+
+    #[test]
+    fn a_helper_that_prints_without_end_is_killed_in_bounded_memory() {
+        for script in ["exec yes", "exec yes >&2"] {
+            let command = ["-c", script].map(OsStr::new);
+            let helper = start(&HelperCommand {
+                program: OsStr::new("sh"),
+                arguments: &command,
+                directory: Path::new("/"),
+                environment: &[("PATH".into(), "/usr/bin:/bin".into())],
+                stdin: b"",
+                limit: LIMIT,
+            });
+            let error = helper.unwrap().finish_within(1 << 20).unwrap_err();
+            assert!(
+                matches!(error, HelperError::TooMuchOutput { .. }),
+                "{error}"
+            );
         }
     }
 

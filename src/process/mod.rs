@@ -2,9 +2,10 @@
 //!
 //! [`supervise`] holds one process tree under limits: a pure [`watchdog`] decides, one loop acts.
 //! [`containment`] holds the tree together and ends what is left of it. [`command`] runs short helpers such as
-//! git. [`program`] finds a program file, [`shutdown`] turns signals into values, [`limits`] tells what the
-//! system allows.
+//! git, [`child`] starts a program beside this one. [`program`] finds a program file, [`shutdown`] turns signals
+//! into values, [`limits`] tells what the system allows.
 
+pub mod child;
 pub mod command;
 pub mod containment;
 pub mod identity;

@@ -146,6 +146,27 @@ pub(super) fn spawn_leader(command: &mut Command, entry: Entry<'_>) -> Result<Sp
     })
 }
 
+/// Spawns a command in a process group of its own, which is asked to end (SIGTERM) when the calling
+/// *thread* dies. The caller reaps it.
+///
+/// # Errors
+/// Those of fork and exec.
+pub(super) fn spawn_follower(command: &mut Command) -> io::Result<Pid> {
+    let parent = getpid();
+    command.process_group(0);
+    let prepare = move || {
+        set_parent_process_death_signal(Some(Signal::TERM))?;
+        if getppid() != Some(parent) {
+            // The parent died before the line above took effect.
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        Ok(())
+    };
+    // SAFETY: the closure makes system calls only; it neither allocates nor locks.
+    unsafe { command.pre_exec(prepare) };
+    Ok(Pid::from_child(&command.spawn()?))
+}
+
 /// Goes on as a new process in the cgroup, a child of the caller's parent; the caller tells its
 /// number and exits. Moving the caller instead would wait for all CPUs, some 10 ms.
 fn go_on_in_cgroup(directory: RawFd, teller: RawFd) -> io::Result<()> {

@@ -23,6 +23,7 @@ mod private;
 pub mod reader;
 pub mod recorder;
 pub mod recovery;
+pub mod request;
 pub mod retention;
 pub mod summary;
 #[cfg(test)]

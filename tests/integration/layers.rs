@@ -7,13 +7,17 @@ use std::path::{Path, PathBuf};
 /// Every room with its floor and the rooms of its own floor that it may name.
 const ROOMS: &[(&str, u32, &[&str])] = &[
     ("model", 0, &[]),
+    ("tls", 0, &[]),
     ("config", 1, &[]),
     ("prompt", 1, &[]),
     ("agents", 1, &[]),
     ("process", 1, &[]),
     ("git", 1, &["process"]),
+    ("github", 1, &[]),
     ("redact", 1, &[]),
     ("store", 1, &[]),
+    ("queue", 1, &[]),
+    ("sources", 1, &["git", "github", "queue"]),
     ("notify", 1, &[]),
     ("planner", 2, &[]),
     ("checks", 2, &["planner"]),

@@ -23,6 +23,7 @@ mod overlap;
 mod parking;
 mod processes;
 mod promises;
+mod queue;
 mod real;
 mod records;
 mod recovery;

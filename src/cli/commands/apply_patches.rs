@@ -55,10 +55,12 @@ pub(crate) fn apply_patches(world: &World) -> Result<u8, CliError> {
     }
 }
 
-/// The first heading or line of the prompt, as the commit's subject.
+/// The commit's subject: what follows `Title:`, as the prompt of dispatched work has it, else the
+/// first heading or line of the prompt.
 fn subject(prompt: &str) -> String {
-    let line = prompt
-        .lines()
+    let title = prompt.lines().find_map(|line| line.strip_prefix("Title:"));
+    let line = title.into_iter().chain(prompt.lines());
+    let line = line
         .map(|line| line.trim_start_matches('#').trim())
         .find(|line| !line.is_empty());
     crate::model::text::shorten(line.unwrap_or("Apply patches"), 72)

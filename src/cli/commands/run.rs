@@ -14,6 +14,7 @@ use crate::cli::ui::{LiveLine, Ui};
 use crate::cli::wiring::{self, SystemClock, World};
 use crate::config::Overrides;
 use crate::config::settings::{AgentSettings, Settings, UnknownName};
+use crate::model::dispatch::{DISPATCH_TASK, WorkRequest};
 use crate::model::duration;
 use crate::model::event::{AgentEvent, Count};
 use crate::model::ids::AgentName;
@@ -26,8 +27,8 @@ use crate::orchestrator::{self, Announce, Services, Spectator};
 use crate::planner::{self, RunPlan};
 use crate::process::shutdown::Shutdown;
 use crate::store::layout::Layout;
-use crate::store::reader;
 use crate::store::{format as record_format, summary};
+use crate::store::{reader, request};
 
 /// Runs an agent; the exit code is the run's.
 pub(crate) fn run(world: &World, arguments: &RunArguments) -> Result<u8, CliError> {
@@ -56,6 +57,22 @@ fn exit_code(record: &Record) -> u8 {
     record.outcome.exit_code().unwrap_or(EXIT_FAILURE)
 }
 
+/// The dispatched work that is asked for, by the one task that does such work.
+fn request(arguments: &RunArguments) -> Result<Option<WorkRequest>, CliError> {
+    match (&arguments.request, arguments.task.as_str()) {
+        (None, DISPATCH_TASK) => Err(CliError::usage(format!(
+            "the task `{DISPATCH_TASK}` is started by `dispatch` alone"
+        ))),
+        (Some(_), task) if task != DISPATCH_TASK => Err(CliError::usage(format!(
+            "`--request` is for the task `{DISPATCH_TASK}`, not for `{task}`"
+        ))),
+        (None, _) => Ok(None),
+        (Some(path), _) => request::read(path)
+            .map(Some)
+            .map_err(|error| CliError::usage("the request is wrong").because(error)),
+    }
+}
+
 /// A plan for every candidate, in the order in which they are tried.
 fn plans(
     world: &World,
@@ -64,11 +81,7 @@ fn plans(
 ) -> Result<Vec<RunPlan>, CliError> {
     let unknown = |error: UnknownName| CliError::usage(error.to_string());
     let task = settings.task(&arguments.task).map_err(unknown)?;
-    if task.task.name.as_str() == "dispatch_issue" {
-        return Err(CliError::usage(
-            "the task `dispatch_issue` is started by `dispatch` alone",
-        ));
-    }
+    let request = request(arguments)?;
     let names: Vec<&str> = match arguments.agent.as_str() {
         "auto" => settings
             .runner
@@ -90,6 +103,7 @@ fn plans(
     for agent in agents.map_err(unknown)? {
         let mut plan = wiring::plan(world, settings, agent, task)?;
         plan.debug_prompt = debug.map(DebugPrompt::as_str);
+        plan.request.clone_from(&request);
         plan.task.overlap = match arguments.overlap {
             None => plan.task.overlap,
             Some(OverlapPolicy::Skip) => Overlap::Skip,

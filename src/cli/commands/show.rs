@@ -67,6 +67,7 @@ fn page(ui: &Ui, run: &Run) -> String {
     page.field("containment", record.containment.clone());
     page.field("output", output(record));
     page.field("previous run", record.previous_run.clone());
+    page.field("source", record.source.clone());
     page.field("branch", record.branch.clone());
     page.field("notification", notification(record));
     if !record.commits.is_empty() {

@@ -1,6 +1,7 @@
 //! A place of its own for every test: home, repository, configuration, logs.
 
 pub mod claude;
+pub mod postgres;
 
 use std::fmt::Write as _;
 use std::fs;

@@ -1,0 +1,459 @@
+//! A bare repository that only the runner writes: the branches of one remote repository, and the
+//! work that was taken from clones of it.
+//!
+//! ```text
+//! remote ──fetch──► mirror ──clone_to──► work tree, where an agent does as it likes
+//! remote ◄──push─── mirror ◄────take────┘
+//! ```
+//!
+//! The token is in the environment of the git processes that speak with the remote, and nowhere
+//! else. What an agent leaves is fetched back by [`crate::git::quarantine`]; its `.git` is never
+//! read. Everything here blocks; each function says how long at most.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+
+use crate::git::environment::Identity;
+use crate::git::quarantine::{self, Unsafe};
+use crate::git::remote::{Remote, RemoteFault};
+use crate::git::{Git, GitError, reason};
+use crate::model::dispatch::{WORK_TRAILER, WorkKey};
+use crate::model::text;
+use crate::model::tree_policy::TreeChange;
+use crate::model::work_name::TRACE_DIRECTORY;
+use crate::process::command::{Captured, HelperError};
+
+/// The longest a question to the remote may take.
+const ASK_LIMIT: Duration = Duration::from_secs(60);
+
+/// How often a mirror that another process uses is tried.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// The branches of one remote repository, in a directory of the runner's own.
+#[derive(Clone, Debug)]
+pub struct Mirror {
+    directory: PathBuf,
+    pub(super) remote: Remote,
+    inherited: BTreeMap<OsString, OsString>,
+    pub(super) limits: MirrorLimits,
+}
+
+/// How much is waited for and taken in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct MirrorLimits {
+    /// The longest fetch from the remote, and the longest wait for another one.
+    pub fetch: Duration,
+    /// The longest push.
+    pub push: Duration,
+    /// The most files in a work tree.
+    pub files: usize,
+    /// The most bytes in a work tree, and in the repository of an agent.
+    pub bytes: u64,
+}
+
+impl Default for MirrorLimits {
+    /// Enough for the largest repositories that people work in.
+    fn default() -> Self {
+        Self {
+            fetch: Duration::from_secs(600),
+            push: Duration::from_secs(300),
+            files: 500_000,
+            bytes: 16 << 30,
+        }
+    }
+}
+
+/// Why a mirror could not do its work.
+#[derive(Debug, Error)]
+pub enum MirrorError {
+    /// The remote repository did not do what was asked.
+    #[error(transparent)]
+    Remote(#[from] RemoteFault),
+    /// The mirror's own git failed.
+    #[error(transparent)]
+    Git(#[from] GitError),
+    /// A directory or file could not be made or read.
+    #[error("cannot use `{}`", path.display())]
+    Files {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Another process held the mirror for all the time of a fetch.
+    #[error("`{}` is in use by another process", path.display())]
+    Busy {
+        /// The lock.
+        path: PathBuf,
+    },
+    /// A tree is larger than a work tree may be; nothing was checked out.
+    #[error("the tree of commit {commit} is too large to check out: {what}")]
+    TooLarge {
+        /// The commit.
+        commit: String,
+        /// How much there is and may be.
+        what: String,
+    },
+    /// What an agent left is not taken.
+    #[error("the work cannot be taken: {what}")]
+    Work {
+        /// What is wrong with it.
+        what: String,
+    },
+}
+
+impl MirrorError {
+    /// Whether trying again later may help.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Remote(fault) => fault.is_transient(),
+            Self::Busy { .. } | Self::Files { .. } => true,
+            Self::Git(_) | Self::TooLarge { .. } | Self::Work { .. } => false,
+        }
+    }
+}
+
+impl Mirror {
+    /// Takes the directory of the mirror, which need not exist, and the environment that the runner
+    /// itself was given. Does nothing yet.
+    pub fn new(inherited: &BTreeMap<OsString, OsString>, directory: &Path, remote: Remote) -> Self {
+        Self {
+            directory: directory.to_owned(),
+            remote,
+            inherited: inherited.clone(),
+            limits: MirrorLimits::default(),
+        }
+    }
+
+    /// The same mirror with other limits.
+    #[must_use]
+    pub fn with_limits(mut self, limits: MirrorLimits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Brings all branches of the remote up to date, and makes the mirror where it is missing.
+    /// Blocks at most for twice the limit of a fetch. Several processes may do it at once.
+    pub fn fetch(&self) -> Result<(), MirrorError> {
+        let _lock = self.lock()?;
+        let url = self.remote.url();
+        let heads = "+refs/heads/*:refs/heads/*";
+        let options = ["-q", "--prune", "--no-tags", "--no-write-fetch-head"];
+        let fetch = [&["fetch"], &options[..], &["--end-of-options", url, heads]].concat();
+        self.speak(&fetch, self.limits.fetch)?;
+        Ok(())
+    }
+
+    /// The branch that the remote's HEAD names; `None` in an empty repository. Asks the remote.
+    pub fn default_branch(&self) -> Result<Option<String>, MirrorError> {
+        let url = self.remote.url();
+        let ask = ["ls-remote", "--symref", "--end-of-options", url, "HEAD"];
+        let answer = self.speak(&ask, ASK_LIMIT)?;
+        // `ref: refs/heads/main\tHEAD`.
+        let branch = answer.lines().find_map(|line| {
+            let name = line.strip_prefix("ref: refs/heads/")?;
+            name.strip_suffix("\tHEAD")
+        });
+        Ok(branch.map(str::to_owned))
+    }
+
+    /// The commit of a branch at the remote, not in the mirror; `None` where it does not exist.
+    pub fn remote_tip(&self, branch: &str) -> Result<Option<String>, MirrorError> {
+        let name = format!("refs/heads/{branch}");
+        let url = self.remote.url();
+        let ask = ["ls-remote", "--refs", "--end-of-options", url, &name];
+        let answer = self.speak(&ask, ASK_LIMIT)?;
+        // The name is matched as the end of other names, too.
+        let tip = answer.lines().find_map(|line| {
+            let (id, told) = line.split_once('\t')?;
+            (told == name).then(|| id.to_owned())
+        });
+        Ok(tip)
+    }
+
+    /// The commit of a branch as it was fetched.
+    pub fn tip(&self, branch: &str) -> Result<Option<String>, MirrorError> {
+        Ok(self.git().commit_of(&format!("refs/heads/{branch}"))?)
+    }
+
+    /// Makes a repository in `directory`, which must not exist, with `base` checked out as
+    /// `branch`: a copy of its own without any remote, for an agent.
+    ///
+    /// # Errors
+    /// [`MirrorError::TooLarge`] before anything is written. After other errors the directory may
+    /// be there, half-made.
+    pub fn clone_to(&self, directory: &Path, base: &str, branch: &str) -> Result<(), MirrorError> {
+        self.check_size(base)?;
+        let private = DirBuilder::new().mode(0o700).create(directory);
+        private.map_err(|source| files_error(directory, source))?;
+        // What is in the mirror was checked when it came.
+        let unchecked = [("transfer.fsckObjects", "false")];
+        let mut clone = Git::sealed(&self.inherited, directory, &unchecked)
+            .with_variable("GIT_ALLOW_PROTOCOL", "file");
+        clone.limit = self.limits.fetch;
+        let first = format!("--initial-branch={branch}");
+        let format = self.object_format()?;
+        clone.read(&["init", "-q", "--template=", &first, &format])?;
+        let refspec = format!("{base}:refs/heads/{branch}");
+        let options = [
+            "-q",
+            "--no-tags",
+            "--no-write-fetch-head",
+            "--update-head-ok",
+        ];
+        let from = ["--end-of-options", as_text(&self.directory)?, &refspec];
+        clone.read(&[&["fetch"], &options[..], &from].concat())?;
+        clone.read(&["reset", "-q", "--hard"])?;
+        Ok(())
+    }
+
+    /// Takes the branch of a clone that an agent has worked in, and returns its tip. Nothing that
+    /// the agent left is run or followed; no process of the agent may be left.
+    ///
+    /// Only commits on top of `base` are taken.
+    pub fn take(
+        &self,
+        work_tree: &Path,
+        base: &str,
+        branch: &str,
+        key: &WorkKey,
+    ) -> Result<String, MirrorError> {
+        let shell = tempfile::tempdir().map_err(GitError::Scratch)?;
+        let head = format!("--initial-branch={branch}");
+        let format = self.object_format()?;
+        Git::sealed(&self.inherited, shell.path(), &[]).read(&[
+            "init",
+            "-q",
+            "--bare",
+            "--template=",
+            &head,
+            &format,
+        ])?;
+        quarantine::enclose(work_tree, &shell, self.limits.bytes).map_err(|error| match error {
+            Unsafe::Found(what) => MirrorError::Work { what },
+            Unsafe::Lost { path, source } => files_error(&path, source),
+        })?;
+
+        let _lock = self.lock()?;
+        let git = self.git().with_variable("GIT_ALLOW_PROTOCOL", "file");
+        let refspec = format!("+refs/heads/{branch}:{}", work_ref(key));
+        let options = ["-q", "--no-tags", "--no-write-fetch-head"];
+        let from = ["--end-of-options", as_text(shell.path())?, &refspec];
+        let fetch = [&["fetch"], &options[..], &from].concat();
+        let captured = git.finish(&fetch, git.start(&fetch, &[])?)?;
+        if captured.code != Some(0) {
+            let what = reason(&captured);
+            return Err(MirrorError::Work { what });
+        }
+        let tip = git.read_line(&["rev-parse", "--verify", &work_ref(key)])?;
+        let descends = ["merge-base", "--is-ancestor", base, &tip];
+        match git.finish(&descends, git.start(&descends, &[])?)?.code {
+            Some(0) => Ok(tip),
+            _ => Err(MirrorError::Work {
+                what: format!("commit {tip} does not continue {base}"),
+            }),
+        }
+    }
+
+    /// Lets go of work that was taken.
+    pub fn forget(&self, key: &WorkKey) -> Result<(), MirrorError> {
+        let _lock = self.lock()?;
+        self.git().read(&["update-ref", "-d", &work_ref(key)])?;
+        Ok(())
+    }
+
+    /// All that `base..tip` changed, see [`Git::tree_changes`].
+    pub fn changes(&self, base: &str, tip: &str) -> Result<Vec<TreeChange>, MirrorError> {
+        Ok(self.git().tree_changes(base, tip)?)
+    }
+
+    /// Every path of a commit's tree.
+    pub fn paths(&self, commit: &str) -> Result<Vec<Vec<u8>>, MirrorError> {
+        Ok(self.git().tree_paths(commit)?)
+    }
+
+    /// Shows `visit` what `base..tip` added, see [`Git::added_content`].
+    pub fn added_content(
+        &self,
+        base: &str,
+        tip: &str,
+        changes: &[TreeChange],
+        visit: impl FnMut(&str, &[u8]),
+    ) -> Result<(), MirrorError> {
+        Ok(self.git().added_content(base, tip, changes, visit)?)
+    }
+
+    /// The contents of a file in a commit; `None` where there is none.
+    pub fn file(&self, commit: &str, path: &str) -> Result<Option<Vec<u8>>, MirrorError> {
+        Ok(self.git().file(commit, path)?)
+    }
+
+    /// Makes a commit with one file on `parent`, see [`Git::commit_file`].
+    pub fn commit_file(
+        &self,
+        parent: &str,
+        path: &str,
+        content: &[u8],
+        message: &str,
+        identity: &Identity,
+    ) -> Result<String, MirrorError> {
+        let git = self.git();
+        Ok(git.commit_file(parent, path, content, message, identity)?)
+    }
+
+    /// Whose work a fetched branch is: what the newest commit of `base..tip` says that changed a
+    /// trace file. An agent's own commits do not, so what they say counts for nothing.
+    pub fn owner(&self, tip: &str, base: &str) -> Result<Option<WorkKey>, MirrorError> {
+        let format = format!("--format=%(trailers:key={WORK_TRAILER},valueonly)");
+        let range = [tip, &format!("^{base}"), "--", TRACE_DIRECTORY];
+        let log = self
+            .git()
+            .read_line(&[&["log", "--full-history", &format], &range[..]].concat())?;
+        Ok(log.lines().find_map(|line| WorkKey::from_text(line.trim())))
+    }
+
+    /// git in the mirror, without a network.
+    pub(super) fn git(&self) -> Git {
+        Git::sealed(&self.inherited, &self.directory, &[])
+            .with_variable("GIT_DIR", self.directory.as_os_str())
+    }
+
+    /// Runs a git command that speaks with the remote and must succeed.
+    fn speak(&self, arguments: &[&str], limit: Duration) -> Result<String, MirrorError> {
+        let captured = self.try_speak(arguments, limit)?;
+        if captured.code == Some(0) {
+            Ok(String::from_utf8_lossy(&captured.stdout).into_owned())
+        } else {
+            Err(self.remote.fault(&captured).into())
+        }
+    }
+
+    /// Runs a git command that speaks with the remote: the one place where the token is given away.
+    pub(super) fn try_speak(
+        &self,
+        arguments: &[&str],
+        limit: Duration,
+    ) -> Result<Captured, MirrorError> {
+        self.init()?;
+        let authorization = self.remote.authorization();
+        let authorization = authorization.as_ref();
+        let setting: Vec<_> = authorization
+            .map(|(key, value)| (&**key, &**value))
+            .into_iter()
+            .collect();
+        let mut git = Git::sealed(&self.inherited, &self.directory, &setting)
+            .with_variable("GIT_DIR", self.directory.as_os_str())
+            .with_variable("GIT_ALLOW_PROTOCOL", self.remote.protocol());
+        git.limit = limit;
+        match git
+            .start(arguments, &[])
+            .and_then(|helper| git.finish(arguments, helper))
+        {
+            Ok(captured) => Ok(captured),
+            Err(GitError::Run {
+                source: source @ HelperError::TimedOut { .. },
+                ..
+            }) => Err(self.remote.unreachable(source.to_string()).into()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Makes the mirror where it is missing or half-made.
+    fn init(&self) -> Result<(), MirrorError> {
+        let is_whole = ["HEAD", "config", "objects", "refs"]
+            .iter()
+            .all(|part| self.directory.join(part).exists());
+        if is_whole {
+            return Ok(());
+        }
+        let directory = &self.directory;
+        let mut private = DirBuilder::new();
+        let made = private.recursive(true).mode(0o700).create(directory);
+        made.map_err(|source| files_error(directory, source))?;
+        self.git().read(&[
+            "init",
+            "-q",
+            "--bare",
+            "--template=",
+            "--initial-branch=main",
+        ])?;
+        Ok(())
+    }
+
+    /// Takes the mirror for this process, until the file is dropped. The lock lies beside it.
+    fn lock(&self) -> Result<File, MirrorError> {
+        let mut path = self.directory.clone().into_os_string();
+        path.push(".lock");
+        let path = PathBuf::from(path);
+        let error = |source| files_error(&path, source);
+        if let Some(parent) = path.parent() {
+            let mut private = DirBuilder::new();
+            let made = private.recursive(true).mode(0o700).create(parent);
+            made.map_err(error)?;
+        }
+        let options = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path);
+        let file = options.map_err(error)?;
+        let began = Instant::now();
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(file),
+                Err(TryLockError::Error(source)) => return Err(error(source)),
+                Err(TryLockError::WouldBlock) if began.elapsed() > self.limits.fetch => {
+                    return Err(MirrorError::Busy { path });
+                }
+                Err(TryLockError::WouldBlock) => thread::park_timeout(PAUSE),
+            }
+        }
+    }
+
+    fn object_format(&self) -> Result<String, MirrorError> {
+        let format = self
+            .git()
+            .read_line(&["rev-parse", "--show-object-format"])?;
+        Ok(format!("--object-format={format}"))
+    }
+
+    fn check_size(&self, commit: &str) -> Result<(), MirrorError> {
+        let MirrorLimits { files, bytes, .. } = self.limits;
+        let what = match self.git().tree_size(commit, files)? {
+            None => format!("more than {}", text::count(files, "file")),
+            Some((_, sum)) if sum > bytes => format!("{sum} bytes, at most {bytes} are allowed"),
+            Some(_) => return Ok(()),
+        };
+        let commit = commit.to_owned();
+        Err(MirrorError::TooLarge { commit, what })
+    }
+}
+
+/// Where taken work lies in the mirror: no branch, so that no fetch prunes it.
+fn work_ref(key: &WorkKey) -> String {
+    format!("refs/work/{key}")
+}
+
+fn files_error(path: &Path, source: io::Error) -> MirrorError {
+    let path = path.to_owned();
+    MirrorError::Files { path, source }
+}
+
+/// A place of our own as an argument.
+fn as_text(path: &Path) -> Result<&str, MirrorError> {
+    let error = || {
+        files_error(
+            path,
+            io::Error::new(io::ErrorKind::InvalidInput, "its name is not UTF-8"),
+        )
+    };
+    path.to_str().ok_or_else(error)
+}

@@ -1,0 +1,256 @@
+//! What an answer means: status, headers and body become a fault. Pure.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use reqwest012::StatusCode;
+use reqwest012::header::{CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER};
+use serde_json::Value;
+
+use crate::github::error::Fault;
+use crate::github::wire::{Problem, RateLimit};
+use crate::model::text;
+
+/// The longest part of GitHub's words that is passed on.
+const MAX_MESSAGE_CHARS: usize = 300;
+
+/// What a refusal means.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// A rate limit; with the wait if one was named.
+    Limit(Option<TimeDelta>),
+    /// Anything else.
+    Fault(Fault),
+}
+
+pub(super) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers
+        .get(name)?
+        .to_str()
+        .ok()
+        .filter(|text| !text.is_empty())
+}
+
+fn number<T: std::str::FromStr>(headers: &HeaderMap, name: &str) -> Option<T> {
+    header(headers, name)?.trim().parse().ok()
+}
+
+/// The server's time.
+pub(super) fn date(headers: &HeaderMap) -> Option<DateTime<Utc>> {
+    let date = DateTime::parse_from_rfc2822(header(headers, DATE.as_str())?).ok()?;
+    Some(date.to_utc())
+}
+
+/// The rate limit of the part of the API that is used here.
+pub(super) fn rate(headers: &HeaderMap) -> Option<RateLimit> {
+    if header(headers, "x-ratelimit-resource").is_some_and(|resource| resource != "core") {
+        return None;
+    }
+    Some(RateLimit {
+        limit: number(headers, "x-ratelimit-limit")?,
+        remaining: number(headers, "x-ratelimit-remaining")?,
+        reset: number(headers, "x-ratelimit-reset")?,
+    })
+}
+
+/// The time until the rate limit's reset, reckoned in the server's own time.
+pub(super) fn until_reset(rate: RateLimit, headers: &HeaderMap, now: DateTime<Utc>) -> TimeDelta {
+    let now = date(headers).unwrap_or(now).timestamp();
+    TimeDelta::try_seconds(rate.reset.saturating_sub(now)).unwrap_or(TimeDelta::MAX)
+}
+
+/// Seconds, or a date.
+fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<TimeDelta> {
+    let text = header(headers, RETRY_AFTER.as_str())?.trim();
+    if let Ok(seconds) = text.parse::<i64>() {
+        return TimeDelta::try_seconds(seconds).or(Some(TimeDelta::MAX));
+    }
+    let at = DateTime::parse_from_rfc2822(text).ok()?;
+    Some(at.to_utc() - date(headers).unwrap_or(now))
+}
+
+/// What an answer that is no success means.
+pub(super) fn refusal(
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: &[u8],
+    now: DateTime<Utc>,
+) -> Refusal {
+    if status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT {
+        let status = status.as_u16();
+        return Refusal::Fault(Fault::Unavailable { status });
+    }
+    let problem = serde_json::from_slice::<Problem>(body);
+    let is_readable = problem.is_ok();
+    let message = words(&problem.unwrap_or_default());
+    let may_be_limit = matches!(
+        status,
+        StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS
+    );
+    let is_used_up = rate(headers).filter(|rate| rate.remaining == 0);
+    if may_be_limit {
+        let said = message.to_ascii_lowercase();
+        let wait = retry_after(headers, now)
+            .or_else(|| is_used_up.map(|rate| until_reset(rate, headers, now)));
+        if wait.is_some()
+            || status == StatusCode::TOO_MANY_REQUESTS
+            || said.contains("rate limit")
+            || said.contains("abuse detection")
+        {
+            return Refusal::Limit(wait);
+        }
+    }
+    // The 404 of a network's login page must not be taken for GitHub's.
+    if !is_readable {
+        return Refusal::Fault(Fault::Unreadable(not_json(status, headers)));
+    }
+    let needed = ["x-accepted-github-permissions", "x-accepted-oauth-scopes"]
+        .iter()
+        .find_map(|name| header(headers, name))
+        .map(|named| text::first_line(named, MAX_MESSAGE_CHARS));
+    Refusal::Fault(match status {
+        StatusCode::UNAUTHORIZED => Fault::BadCredentials { message },
+        StatusCode::FORBIDDEN => Fault::Forbidden { message, needed },
+        StatusCode::NOT_FOUND => Fault::NotFound { message, needed },
+        StatusCode::GONE => Fault::Gone { message },
+        StatusCode::UNPROCESSABLE_ENTITY => Fault::Invalid { message },
+        _ => Fault::Rejected {
+            status: status.as_u16(),
+            message,
+        },
+    })
+}
+
+/// Why an answer that should be JSON is none.
+pub(super) fn not_json(status: StatusCode, headers: &HeaderMap) -> String {
+    let kind = header(headers, CONTENT_TYPE.as_str()).unwrap_or("of no named type");
+    let kind = text::first_line(kind, 60);
+    format!("status {} without JSON ({kind})", status.as_u16())
+}
+
+/// GitHub's words, those on single fields after a colon.
+fn words(problem: &Problem) -> String {
+    let one = |error: &Value| match error {
+        Value::String(text) => Some(text.clone()),
+        Value::Object(fields) => fields
+            .get("message")
+            .and_then(Value::as_str)
+            .map(str::to_owned)
+            .or_else(|| {
+                let field = fields.get("field")?.as_str()?;
+                let code = fields.get("code")?.as_str()?;
+                Some(format!("{field} {}", code.replace('_', " ")))
+            }),
+        _ => None,
+    };
+    let details: Vec<String> = match &problem.errors {
+        Value::Array(errors) => errors.iter().filter_map(one).collect(),
+        error => one(error).into_iter().collect(),
+    };
+    let text = if details.is_empty() {
+        problem.message.clone()
+    } else {
+        format!("{}: {}", problem.message, details.join(", "))
+    };
+    text::first_line(&text, MAX_MESSAGE_CHARS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::github::GitHubError;
+
+    fn now() -> DateTime<Utc> {
+        "2026-11-21T12:00:00Z".parse().unwrap()
+    }
+
+    fn refused(status: u16, headers: &[(&'static str, &str)], body: &str) -> Refusal {
+        let headers = headers
+            .iter()
+            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+            .collect();
+        refusal(
+            StatusCode::from_u16(status).unwrap(),
+            &headers,
+            body.as_bytes(),
+            now(),
+        )
+    }
+
+    fn fault(status: u16, headers: &[(&'static str, &str)], body: &str) -> GitHubError {
+        let Refusal::Fault(fault) = refused(status, headers, body) else {
+            panic!("a limit");
+        };
+        GitHubError {
+            attempt: String::new(),
+            is_write: true,
+            fault,
+        }
+    }
+
+    #[track_caller]
+    fn wait(status: u16, headers: &[(&'static str, &str)], body: &str) -> Option<i64> {
+        match refused(status, headers, body) {
+            Refusal::Limit(wait) => wait.map(|wait| wait.num_seconds()),
+            Refusal::Fault(fault) => panic!("{fault}"),
+        }
+    }
+
+    const USED_UP: [(&str, &str); 4] = [
+        ("x-ratelimit-limit", "60"),
+        ("x-ratelimit-remaining", "0"),
+        ("x-ratelimit-reset", "1795262520"),
+        ("date", "Sat, 21 Nov 2026 12:01:00 GMT"),
+    ];
+
+    #[test]
+    fn limits_are_told_from_missing_permissions_and_their_times_are_read() {
+        assert_eq!(wait(429, &[("retry-after", "7")], "{}"), Some(7));
+        assert_eq!(wait(403, &[("retry-after", "7")], "<html>"), Some(7));
+        let date = ("retry-after", "Sat, 21 Nov 2026 12:00:30 GMT");
+        assert_eq!(wait(429, &[date], "{}"), Some(30));
+        // The reset less the server's own time, however wrong our clock is.
+        assert_eq!(wait(403, &USED_UP, "{}"), Some(60));
+        assert_eq!(wait(429, &[], ""), None);
+        let secondary = r#"{"message": "You have exceeded a secondary rate limit."}"#;
+        assert_eq!(wait(403, &[], secondary), None);
+        let scopes = [("x-accepted-oauth-scopes", "repo")];
+        let error = fault(403, &scopes, r#"{"message": "Resource not accessible"}"#);
+        insta::assert_snapshot!(error.fault(), @"GitHub forbids it (403): Resource not accessible; sufficient is: repo");
+        assert!(!error.is_transient() && !error.is_ambiguous());
+    }
+
+    #[test]
+    fn a_refusal_of_a_pull_request_tells_why() {
+        let body = |message: &str| {
+            format!(
+                r#"{{"message": "Validation Failed", "errors": [{{"resource": "PullRequest", "code": "custom", "message": "{message}"}}]}}"#
+            )
+        };
+        let exists = fault(422, &[], &body("A pull request already exists for o:b."));
+        assert!(exists.is_already_exists() && !exists.no_commits_between());
+        let empty = fault(422, &[], &body("No commits between main and b"));
+        assert!(empty.no_commits_between() && !empty.is_already_exists());
+        let other =
+            r#"{"message": "Validation Failed", "errors": [{"field": "head", "code": "invalid"}]}"#;
+        let other = fault(422, &[], other);
+        assert!(!other.no_commits_between() && !other.is_already_exists());
+        insta::assert_snapshot!(other.fault(), @"GitHub does not take it (422): Validation Failed: head invalid");
+    }
+
+    #[test]
+    fn a_login_page_is_not_taken_for_a_refusal() {
+        for status in [401, 403, 404, 410, 422] {
+            let error = fault(
+                status,
+                &[("content-type", "text/html")],
+                "<html>Log in</html>",
+            );
+            assert!(error.is_transient() && error.is_ambiguous(), "{status}");
+        }
+        let words = "a\u{1b}[2J\u{202e}\nsecond".to_owned() + &"x".repeat(10_000);
+        let body = serde_json::json!({ "message": words }).to_string();
+        assert_eq!(
+            fault(410, &[], &body).fault().to_string(),
+            "it is gone for good (410): a\\u{202e}"
+        );
+    }
+}

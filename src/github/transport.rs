@@ -1,0 +1,434 @@
+//! Requests and answers: limits, what was kept, pages, redirects, and when to repeat.
+
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use reqwest012::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_TYPE, ETAG, HeaderMap, IF_NONE_MATCH, LINK, LOCATION,
+};
+use reqwest012::{Method, Response, StatusCode, Url};
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+
+use crate::github::Shared;
+use crate::github::answer::{self, Refusal, header};
+use crate::github::cache::Entry;
+use crate::github::error::Fault;
+use crate::github::identity::{Bearer, Identity};
+use crate::model::repository::RepositoryName;
+
+/// GitHub's largest answers, 100 issues of 64 KB each, have seven.
+const MAX_BODY_BYTES: usize = 16 << 20;
+/// How often a read is sent at most, and after how long it is not sent again.
+const READ_ATTEMPTS: u32 = 3;
+const READ_BOUND: Duration = Duration::from_secs(60);
+/// 10,000 issues.
+const MAX_PAGES: usize = 100;
+const MAX_REDIRECTS: usize = 3;
+
+/// One request.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    method: Method,
+    url: Url,
+    bearer: Option<Bearer>,
+    etag: Option<String>,
+    body: Option<Value>,
+}
+
+impl Exchange {
+    pub(super) fn new(method: Method, url: Url) -> Self {
+        Self {
+            method,
+            url,
+            bearer: None,
+            etag: None,
+            body: None,
+        }
+    }
+
+    pub(super) fn by(mut self, bearer: &Bearer) -> Self {
+        self.bearer = Some(bearer.clone());
+        self
+    }
+}
+
+/// An answer that is no refusal: a success, a redirect, or "nothing new".
+#[derive(Debug)]
+pub(super) struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    /// The body, which is JSON for certain.
+    pub(super) fn json(self) -> Result<String, Fault> {
+        let text = String::from_utf8(self.body).ok();
+        text.filter(|text| serde_json::from_str::<IgnoredAny>(text).is_ok())
+            .ok_or_else(|| Fault::Unreadable(answer::not_json(self.status, &self.headers)))
+    }
+}
+
+#[derive(Debug)]
+struct Page {
+    url: Url,
+    body: String,
+    link: Option<String>,
+}
+
+pub(super) fn parse<T: DeserializeOwned>(body: &str) -> Result<T, Fault> {
+    serde_json::from_str(body).map_err(|error| Fault::Unreadable(error.to_string()))
+}
+
+impl Shared {
+    /// An address of the API.
+    pub(super) fn url(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Url, Fault> {
+        // They would name another endpoint: removing the label `..` would remove every label.
+        if let Some(part) = path.iter().find(|part| matches!(**part, "" | "." | "..")) {
+            return Err(Fault::Unaddressable((*part).to_owned()));
+        }
+        let mut url = self.api_url.clone();
+        url.path_segments_mut()
+            .expect("checked when it was set")
+            .pop_if_empty()
+            .extend(path);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        Ok(url)
+    }
+
+    /// Reads one value.
+    pub(super) async fn read<T: DeserializeOwned>(
+        &self,
+        repository: Option<&RepositoryName>,
+        url: Url,
+    ) -> Result<T, Fault> {
+        parse(&self.page(repository, url).await?.body)
+    }
+
+    /// Reads a list, all pages.
+    pub(super) async fn read_all<T: DeserializeOwned>(
+        &self,
+        repository: &RepositoryName,
+        url: Url,
+    ) -> Result<Vec<T>, Fault> {
+        let mut items = Vec::new();
+        let mut next = Some(url);
+        for _ in 0..MAX_PAGES {
+            let Some(url) = next else {
+                return Ok(items);
+            };
+            let page = self.page(Some(repository), url).await?;
+            items.extend(parse::<Vec<T>>(&page.body)?);
+            next = match page.link.as_deref().and_then(next_page) {
+                Some(link) => Some(self.own_url(&page.url, link)?),
+                None => None,
+            };
+        }
+        Err(Fault::Unreadable(format!(
+            "a list of more than {MAX_PAGES} pages"
+        )))
+    }
+
+    /// Sends a write, once.
+    pub(super) async fn write(
+        &self,
+        repository: &RepositoryName,
+        method: Method,
+        url: Url,
+        body: Option<Value>,
+    ) -> Result<Answer, Fault> {
+        let bearer = self.bearer(Some(repository)).await?;
+        let turn = self.turns.wait().await;
+        let mut exchange = Exchange::new(method, url.clone()).by(&bearer);
+        exchange.body = body;
+        let answer = self.exchange(exchange).await;
+        drop(turn);
+        let answer = self.forgetting(answer).await?;
+        if answer.status.is_redirection() {
+            return Err(self.moved(&url, &answer.headers));
+        }
+        Ok(answer)
+    }
+
+    async fn page(&self, repository: Option<&RepositoryName>, url: Url) -> Result<Page, Fault> {
+        self.repeated(|| async {
+            let bearer = self.bearer(repository).await?;
+            let mut url = url.clone();
+            for _ in 0..=MAX_REDIRECTS {
+                let answer = self.conditional(&bearer, &url).await;
+                match self.forgetting(answer).await? {
+                    Ok(page) => return Ok(page),
+                    Err(headers) => {
+                        let location = header(&headers, LOCATION.as_str()).unwrap_or_default();
+                        let to = self
+                            .own_url(&url, location)
+                            .map_err(|_| self.moved(&url, &headers))?;
+                        self.tell_move(&url, &to);
+                        url = to;
+                    }
+                }
+            }
+            Err(Fault::Unreadable("redirects without end".to_owned()))
+        })
+        .await
+    }
+
+    /// A page, or the headers of a redirect.
+    async fn conditional(
+        &self,
+        bearer: &Bearer,
+        url: &Url,
+    ) -> Result<Result<Page, HeaderMap>, Fault> {
+        let cached = self
+            .cache
+            .as_ref()
+            .map(|cache| (cache, cache.find(url.as_str(), &bearer.caller)));
+        let mut exchange = Exchange::new(Method::GET, url.clone()).by(bearer);
+        let kept = match cached {
+            Some((_, Some(entry))) => {
+                exchange.etag = Some(entry.etag.clone());
+                Some(entry)
+            }
+            _ => None,
+        };
+        let answer = self.exchange(exchange).await?;
+        if answer.status == StatusCode::NOT_MODIFIED {
+            let Some(entry) = kept else {
+                return Err(Fault::Unreadable(
+                    "`not modified` without being asked".into(),
+                ));
+            };
+            self.counters.not_modified.fetch_add(1, Ordering::Relaxed);
+            return Ok(Ok(Page {
+                url: url.clone(),
+                body: entry.body,
+                link: entry.link,
+            }));
+        }
+        if answer.status.is_redirection() {
+            return Ok(Err(answer.headers));
+        }
+        let link = header(&answer.headers, LINK.as_str()).map(str::to_owned);
+        let etag = header(&answer.headers, ETAG.as_str()).map(str::to_owned);
+        let body = answer.json()?;
+        if let (Some(cache), Some(etag)) = (&self.cache, etag) {
+            let entry = Entry::new(etag, link.clone(), body.clone());
+            if let Err(error) = cache.keep(url.as_str(), &bearer.caller, &entry) {
+                tracing::warn!(%error, "cannot keep an answer of GitHub; the next poll is a full one");
+            }
+        }
+        Ok(Ok(Page {
+            url: url.clone(),
+            body,
+            link,
+        }))
+    }
+
+    /// Does something that has no effect until it succeeds or its failure is not a passing one.
+    pub(super) async fn repeated<T>(
+        &self,
+        attempt: impl AsyncFn() -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        let began = Instant::now();
+        let mut number = 1;
+        loop {
+            match attempt().await {
+                Err(
+                    Fault::Unavailable { .. }
+                    | Fault::Unreachable(_)
+                    | Fault::Interrupted(_)
+                    | Fault::Unreadable(_),
+                ) if number < READ_ATTEMPTS && began.elapsed() < READ_BOUND => {
+                    sleep(self.retry_delay * 2_u32.pow(number - 1)).await;
+                    number += 1;
+                }
+                end => return end,
+            }
+        }
+    }
+
+    /// Sends one request and reads its answer, within all limits.
+    pub(super) async fn exchange(&self, exchange: Exchange) -> Result<Answer, Fault> {
+        self.gate.check(self.clock.now())?;
+        let mut request = self
+            .client
+            .request(exchange.method, exchange.url)
+            .header(ACCEPT, "application/vnd.github+json")
+            .header("x-github-api-version", "2022-11-28");
+        if let Some(bearer) = exchange.bearer {
+            request = request.header(AUTHORIZATION, bearer.header);
+        }
+        if let Some(etag) = exchange.etag {
+            request = request.header(IF_NONE_MATCH, etag);
+        }
+        if let Some(body) = exchange.body {
+            request = request
+                .header(CONTENT_TYPE, "application/json")
+                .body(body.to_string());
+        }
+        self.counters.requests.fetch_add(1, Ordering::Relaxed);
+        let response = request.send().await.map_err(|error| {
+            let is_unsent = error.is_connect() || error.is_builder();
+            let error = error.without_url().into();
+            if is_unsent {
+                Fault::Unreachable(error)
+            } else {
+                Fault::Interrupted(error)
+            }
+        })?;
+        self.receive(response).await
+    }
+
+    async fn receive(&self, response: Response) -> Result<Answer, Fault> {
+        let (status, headers) = (response.status(), response.headers().clone());
+        let now = self.clock.now();
+        let is_used_up = self.note(&headers);
+        let body = body(response).await;
+        if status.is_success() || status.is_redirection() {
+            self.gate.answered();
+            if let Some(wait) = is_used_up {
+                self.gate.shut(now, Some(wait));
+            }
+            let body = body?;
+            return Ok(Answer {
+                status,
+                headers,
+                body,
+            });
+        }
+        // What cannot be read of a refusal does not change that it is one.
+        let body = body.unwrap_or_default();
+        Err(match answer::refusal(status, &headers, &body, now) {
+            Refusal::Limit(wait) => Fault::Limited {
+                retry_at: self.gate.shut(now, wait),
+            },
+            Refusal::Fault(fault) => fault,
+        })
+    }
+
+    /// Notes what every answer tells; the time until the reset when nothing is left.
+    fn note(&self, headers: &HeaderMap) -> Option<TimeDelta> {
+        let now = self.clock.now();
+        if let Some(date) = answer::date(headers) {
+            let skew = (date - now).num_seconds();
+            self.counters.skew_secs.store(skew, Ordering::Relaxed);
+        }
+        let rate = answer::rate(headers)?;
+        *self
+            .counters
+            .rate
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(rate);
+        (rate.remaining == 0).then(|| answer::until_reset(rate, headers, now))
+    }
+
+    /// After a 401 the next call fetches a new token, where an app can.
+    async fn forgetting<T>(&self, answer: Result<T, Fault>) -> Result<T, Fault> {
+        if let Err(Fault::BadCredentials { .. }) = &answer
+            && matches!(self.identity, Identity::App { .. })
+        {
+            self.forget_tokens().await;
+        }
+        answer
+    }
+
+    /// An address that an answer named, if it is the API's own.
+    fn own_url(&self, from: &Url, text: &str) -> Result<Url, Fault> {
+        from.join(text)
+            .ok()
+            .filter(|url| !text.is_empty() && self.is_own(url))
+            .ok_or_else(|| Fault::Unreadable("a page that is not the API's own".to_owned()))
+    }
+
+    fn is_own(&self, url: &Url) -> bool {
+        let base = self.api_url.path().trim_end_matches('/');
+        url.origin() == self.api_url.origin()
+            && url.username().is_empty()
+            && url.password().is_none()
+            && url
+                .path()
+                .strip_prefix(base)
+                .is_some_and(|rest| rest.starts_with('/'))
+    }
+
+    fn moved(&self, from: &Url, headers: &HeaderMap) -> Fault {
+        let location = header(headers, LOCATION.as_str()).unwrap_or_default();
+        let to = from.join(location).ok().map(|mut url| {
+            url.set_query(None);
+            url.set_fragment(None);
+            url
+        });
+        Fault::Moved {
+            same_api: to.as_ref().is_some_and(|to| self.is_own(to)),
+            to: to.map_or_else(|| "nowhere".to_owned(), |url| url.to_string()),
+        }
+    }
+
+    /// Says once for each address that it has moved.
+    fn tell_move(&self, from: &Url, to: &Url) {
+        let mut moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
+        if moved.insert(from.path().to_owned()) {
+            tracing::warn!(
+                from = from.path(),
+                to = to.path(),
+                "GitHub says that this has moved"
+            );
+        }
+    }
+}
+
+async fn body(mut response: Response) -> Result<Vec<u8>, Fault> {
+    let mut body = Vec::new();
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) if body.len() + chunk.len() <= MAX_BODY_BYTES => body.extend(chunk),
+            Ok(Some(_)) => {
+                let why = format!("more than {} MB", MAX_BODY_BYTES >> 20);
+                return Err(Fault::Unreadable(why));
+            }
+            Ok(None) => return Ok(body),
+            Err(error) => return Err(Fault::Interrupted(error.without_url().into())),
+        }
+    }
+}
+
+/// `<https://…?page=2>; rel="next", <https://…?page=5>; rel="last"`
+fn next_page(link: &str) -> Option<&str> {
+    let mut rest = link;
+    while let Some((_, after)) = rest.split_once('<') {
+        let (url, after) = after.split_once('>')?;
+        let parameters = after
+            .split_once(", <")
+            .map_or(after, |(parameters, _)| parameters);
+        if parameters
+            .split(';')
+            .any(|part| part.trim() == "rel=\"next\"")
+        {
+            return Some(url);
+        }
+        rest = after;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_page_is_found_among_other_links() {
+        let next = r#"<http://h/a?page=2>; rel="next", <http://h/a?page=5>; rel="last""#;
+        assert_eq!(next_page(next), Some("http://h/a?page=2"));
+        let later = r#"<http://h/a?x=1,2>; rel="prev", <http://h/a?page=3>; rel="next""#;
+        assert_eq!(next_page(later), Some("http://h/a?page=3"));
+        for none in [r#"<http://h/a?page=1>; rel="first""#, "", "<", "nonsense"] {
+            assert_eq!(next_page(none), None);
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! What GitHub's API says, as far as it is used here. Unknown fields are passed over, absent texts
+//! are empty, and anything else that differs is an error.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Deserializer, de};
+
+use crate::model::repository::RepositoryName;
+
+/// An issue.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Issue {
+    /// Unique on that GitHub, whatever happens to the repository.
+    pub id: u64,
+    /// Its number in its repository.
+    pub number: u64,
+    /// Where it lives; differs from where it was asked for when it was transferred.
+    #[serde(rename = "repository_url", deserialize_with = "repository_of_url")]
+    pub repository: RepositoryName,
+    /// The title.
+    pub title: String,
+    /// The body; empty when there is none.
+    #[serde(default, deserialize_with = "text_or_null")]
+    pub body: String,
+    /// Who wrote it; `None` when that account is no more.
+    #[serde(rename = "user")]
+    pub author: Option<User>,
+    /// Open or closed.
+    pub state: State,
+    /// The names of its labels.
+    #[serde(deserialize_with = "label_names")]
+    pub labels: Vec<String>,
+    /// Whether only people who may write can comment.
+    #[serde(default)]
+    pub locked: bool,
+    /// Its page for people.
+    pub html_url: String,
+    /// When it was made.
+    #[serde(deserialize_with = "time")]
+    pub created_at: DateTime<Utc>,
+    /// When it was last changed.
+    #[serde(deserialize_with = "time")]
+    pub updated_at: DateTime<Utc>,
+    /// Present when this is a pull request.
+    pull_request: Option<de::IgnoredAny>,
+}
+
+impl Issue {
+    /// Whether this is a pull request, which GitHub lists among the issues.
+    pub fn is_pull_request(&self) -> bool {
+        self.pull_request.is_some()
+    }
+}
+
+/// Whether an issue or pull request is open.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Open.
+    Open,
+    /// Closed, or merged.
+    Closed,
+}
+
+impl State {
+    /// As GitHub writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// An account.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+pub struct User {
+    /// Its name; may change.
+    pub login: String,
+    /// Its number; never changes.
+    pub id: u64,
+}
+
+/// A comment on an issue or pull request.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Comment {
+    /// Its number, unique on that GitHub.
+    pub id: u64,
+    /// The text.
+    #[serde(default, deserialize_with = "text_or_null")]
+    pub body: String,
+    /// Who wrote it; `None` when that account is no more.
+    #[serde(rename = "user")]
+    pub author: Option<User>,
+    /// Its place on the page for people.
+    pub html_url: String,
+    /// When it was made.
+    #[serde(deserialize_with = "time")]
+    pub created_at: DateTime<Utc>,
+}
+
+/// A repository.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Repository {
+    /// Its number; survives renames and transfers.
+    pub id: u64,
+    /// Its present name; differs from the name asked for when it was renamed.
+    #[serde(deserialize_with = "repository_name")]
+    pub full_name: RepositoryName,
+    /// The branch that pull requests go to.
+    pub default_branch: String,
+    /// Whether it is read-only.
+    #[serde(default)]
+    pub archived: bool,
+    /// Whether only some people can see it.
+    pub private: bool,
+    /// What the caller may do; `None` when GitHub does not say.
+    pub permissions: Option<Permissions>,
+    /// Its page for people.
+    pub html_url: String,
+    /// The address for git, without credentials.
+    pub clone_url: String,
+}
+
+/// What the caller may do in a repository.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+pub struct Permissions {
+    /// Read.
+    #[serde(default)]
+    pub pull: bool,
+    /// Write.
+    #[serde(default)]
+    pub push: bool,
+    /// Everything.
+    #[serde(default)]
+    pub admin: bool,
+}
+
+/// What somebody may do in a repository, from less to more. GitHub counts `triage` as read and
+/// `maintain` as write here.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd)]
+#[serde(rename_all = "lowercase")]
+pub enum Permission {
+    /// Nothing, or there is no such account.
+    None,
+    /// Read.
+    Read,
+    /// Write.
+    Write,
+    /// Everything.
+    Admin,
+}
+
+/// A pull request.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Pull {
+    /// Unique on that GitHub.
+    pub id: u64,
+    /// Its number in its repository.
+    pub number: u64,
+    /// The title.
+    pub title: String,
+    /// The body; empty when there is none.
+    #[serde(default, deserialize_with = "text_or_null")]
+    pub body: String,
+    /// Who opened it; `None` when that account is no more.
+    #[serde(rename = "user")]
+    pub author: Option<User>,
+    /// Open or closed.
+    pub state: State,
+    /// When it was merged; `None` when it was not.
+    #[serde(default, deserialize_with = "time_or_null")]
+    pub merged_at: Option<DateTime<Utc>>,
+    /// The branch that is offered.
+    pub head: Branch,
+    /// The branch that it goes to.
+    pub base: Branch,
+    /// Its page for people.
+    pub html_url: String,
+    /// When it was made.
+    #[serde(deserialize_with = "time")]
+    pub created_at: DateTime<Utc>,
+}
+
+/// One end of a pull request.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Branch {
+    /// The branch's name.
+    #[serde(rename = "ref")]
+    pub name: String,
+    /// Its commit.
+    pub sha: String,
+    /// The repository it is in; `None` when that is no more.
+    #[serde(default, rename = "repo", deserialize_with = "name_of_repository")]
+    pub repository: Option<RepositoryName>,
+}
+
+/// What is left of the rate limit for this API.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+pub struct RateLimit {
+    /// Requests an hour.
+    pub limit: u64,
+    /// Requests left until the reset.
+    pub remaining: u64,
+    /// The reset in seconds since 1970.
+    pub reset: i64,
+}
+
+#[derive(Deserialize)]
+pub(super) struct RateLimits {
+    pub(super) resources: Resources,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Resources {
+    pub(super) core: RateLimit,
+}
+
+#[derive(Deserialize)]
+pub(super) struct PermissionOf {
+    pub(super) permission: Permission,
+}
+
+#[derive(Deserialize)]
+pub(super) struct AppOf {
+    pub(super) slug: String,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Installation {
+    pub(super) id: u64,
+}
+
+#[derive(Deserialize)]
+pub(super) struct InstallationToken {
+    pub(super) token: String,
+    #[serde(deserialize_with = "time")]
+    pub(super) expires_at: DateTime<Utc>,
+}
+
+/// GitHub's account of an error.
+#[derive(Default, Deserialize)]
+pub(super) struct Problem {
+    #[serde(default)]
+    pub(super) message: String,
+    /// Objects, texts or one text.
+    #[serde(default)]
+    pub(super) errors: serde_json::Value,
+}
+
+fn text_or_null<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
+}
+
+fn parse_time<E: de::Error>(text: &str) -> Result<DateTime<Utc>, E> {
+    let time = DateTime::parse_from_rfc3339(text).map_err(E::custom)?;
+    Ok(time.to_utc())
+}
+
+fn time<'de, D: Deserializer<'de>>(from: D) -> Result<DateTime<Utc>, D::Error> {
+    parse_time(&String::deserialize(from)?)
+}
+
+fn time_or_null<'de, D: Deserializer<'de>>(from: D) -> Result<Option<DateTime<Utc>>, D::Error> {
+    let text = Option::<String>::deserialize(from)?;
+    text.map(|text| parse_time(&text)).transpose()
+}
+
+fn repository_name<'de, D: Deserializer<'de>>(from: D) -> Result<RepositoryName, D::Error> {
+    let text = String::deserialize(from)?;
+    text.parse().map_err(de::Error::custom)
+}
+
+/// `https://api.github.com/repos/OWNER/NAME`
+fn repository_of_url<'de, D: Deserializer<'de>>(from: D) -> Result<RepositoryName, D::Error> {
+    let url = String::deserialize(from)?;
+    let (_, name) = url
+        .rsplit_once("/repos/")
+        .ok_or_else(|| de::Error::custom("no repository in `repository_url`"))?;
+    name.parse().map_err(de::Error::custom)
+}
+
+fn name_of_repository<'de, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Option<RepositoryName>, D::Error> {
+    #[derive(Deserialize)]
+    struct Named {
+        #[serde(deserialize_with = "repository_name")]
+        full_name: RepositoryName,
+    }
+    Ok(Option::<Named>::deserialize(from)?.map(|named| named.full_name))
+}
+
+fn label_names<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    /// GitHub's description allows both.
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Label {
+        Name(String),
+        Object { name: Option<String> },
+    }
+    let labels = Vec::<Label>::deserialize(from)?.into_iter();
+    Ok(labels
+        .filter_map(|label| match label {
+            Label::Name(name) => Some(name),
+            Label::Object { name } => name,
+        })
+        .collect())
+}

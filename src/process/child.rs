@@ -1,0 +1,127 @@
+//! A program that is started beside this one, watched without waiting, and asked to end.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::unix::AsyncFd;
+
+use crate::model::process_end::ProcessExit;
+use crate::process::system::{reap, spawn_follower, watch_exit};
+
+/// What is started.
+#[derive(Debug)]
+pub struct ChildCommand<'a> {
+    /// The program's file.
+    pub program: &'a Path,
+    /// Its arguments.
+    pub arguments: &'a [OsString],
+    /// Its working directory.
+    pub directory: &'a Path,
+    /// Its whole environment.
+    pub environment: &'a [(OsString, OsString)],
+    /// Where its standard output goes.
+    pub stdout: File,
+    /// Where its standard error goes.
+    pub stderr: File,
+}
+
+/// A program that runs. It is asked to end (SIGTERM) when this is dropped, and when this process
+/// dies.
+#[derive(Debug)]
+pub struct Child {
+    pid: Pid,
+    exit: AsyncFd<std::os::fd::OwnedFd>,
+    has_ended: bool,
+}
+
+impl Child {
+    /// Starts a program. It has no standard input. Call it on the main thread, within a runtime:
+    /// the program is asked to end when the thread does.
+    ///
+    /// # Errors
+    /// Those of fork and exec, or when descriptors have run out.
+    #[expect(clippy::disallowed_methods, reason = "this is the room that spawns")]
+    pub fn start(command: ChildCommand<'_>) -> io::Result<Self> {
+        let mut builder = Command::new(command.program);
+        builder
+            .args(command.arguments)
+            .current_dir(command.directory)
+            .env_clear()
+            .envs(
+                command
+                    .environment
+                    .iter()
+                    .map(|(name, value)| (name, value)),
+            )
+            .stdin(Stdio::null())
+            .stdout(command.stdout)
+            .stderr(command.stderr);
+        let pid = spawn_follower(&mut builder)?;
+        Ok(Self {
+            pid,
+            exit: watch_exit(pid)?,
+            has_ended: false,
+        })
+    }
+
+    /// Waits for its end. May be given up and called again.
+    ///
+    /// # Errors
+    /// When the kernel does not tell how it ended.
+    pub async fn ended(&mut self) -> io::Result<ProcessExit> {
+        self.exit.readable().await?.retain_ready();
+        let exit = reap(self.pid)?.exit;
+        self.has_ended = true;
+        Ok(exit)
+    }
+
+    /// Asks it to end; `at_once` kills it.
+    pub fn stop(&self, at_once: bool) {
+        if self.has_ended {
+            return;
+        }
+        let signal = if at_once { Signal::KILL } else { Signal::TERM };
+        if let Err(error) = kill_process(self.pid, signal) {
+            tracing::debug!(%error, "a child is not asked to end");
+        }
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.stop(false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sh(script: &str) -> Child {
+        Child::start(ChildCommand {
+            program: Path::new("/bin/sh"),
+            arguments: &["-c".into(), script.into()],
+            directory: Path::new("/"),
+            environment: &[("PATH".into(), "/usr/bin:/bin".into())],
+            stdout: tempfile::tempfile().unwrap(),
+            stderr: tempfile::tempfile().unwrap(),
+        })
+        .unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_child_tells_its_end_and_is_asked_to_end() {
+        assert_eq!(sh("exit 3").ended().await.unwrap(), ProcessExit::Code(3));
+        let mut child = sh("trap 'exit 7' TERM; sleep 60 & wait");
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        child.stop(false);
+        assert_eq!(child.ended().await.unwrap(), ProcessExit::Code(7));
+        let mut child = sh("trap '' TERM; exec sleep 60");
+        child.stop(true);
+        assert_eq!(child.ended().await.unwrap(), ProcessExit::Signal(9));
+    }
+}

@@ -1,0 +1,43 @@
+//! The few words in which SQLite and PostgreSQL differ.
+
+/// Which database answers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Dialect {
+    Sqlite,
+    Postgres,
+}
+
+impl Dialect {
+    /// Milliseconds since 1970 by the clock of the database, the same throughout a statement.
+    pub(super) fn now(self) -> &'static str {
+        match self {
+            Self::Sqlite => "CAST(unixepoch('now', 'subsec') * 1000 AS INTEGER)",
+            Self::Postgres => "CAST(extract(epoch FROM statement_timestamp()) * 1000 AS BIGINT)",
+        }
+    }
+
+    /// The texts of a JSON list, as rows.
+    pub(super) fn texts_of_third_parameter(self) -> &'static str {
+        match self {
+            Self::Sqlite => "SELECT value FROM json_each($3)",
+            Self::Postgres => "SELECT json_array_elements_text(CAST($3 AS json))",
+        }
+    }
+
+    /// Takes the row `w` from others that look for work. SQLite has one writer at a time.
+    pub(super) fn for_update(self) -> &'static str {
+        match self {
+            Self::Sqlite => "",
+            Self::Postgres => "FOR UPDATE OF w SKIP LOCKED",
+        }
+    }
+
+    /// Begins a transaction that writes. In SQLite one that becomes a writer later may fail at
+    /// once, however long it was told to wait.
+    pub(super) fn begin(self) -> &'static str {
+        match self {
+            Self::Sqlite => "BEGIN IMMEDIATE",
+            Self::Postgres => "BEGIN",
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Issues that ask for work, in a dispatch repository.
+
+pub mod grammar;

@@ -1,0 +1,354 @@
+//! The queue does what a model in memory does, whatever happens in whatever order.
+
+use std::time::Duration;
+
+use agent_runner::model::dispatch::WorkKey;
+use agent_runner::queue::{Claim, End, Queue, State};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+use super::{MINUTE, Place, block_on, key, work};
+
+const WORKS: usize = 6;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Offer(Vec<usize>),
+    Claim(Vec<usize>, u32),
+    Renew(usize, u32),
+    Note(usize),
+    Finish(usize, Finish),
+    Reset(usize),
+    Cancel(usize),
+    Pass(u32),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Finish {
+    Done,
+    Rested,
+    Cancelled,
+    Retry { minutes: u32, counts: bool },
+}
+
+impl Finish {
+    fn end(self) -> End {
+        let reason = "why\0not".to_owned();
+        match self {
+            Self::Done => End::Done,
+            Self::Rested => End::Rested { reason },
+            Self::Cancelled => End::Cancelled { reason },
+            Self::Retry { minutes, counts } => End::Retry {
+                after: minutes * MINUTE,
+                reason,
+                counts,
+            },
+        }
+    }
+
+    fn state(self) -> State {
+        match self {
+            Self::Done => State::Done,
+            Self::Rested => State::Rested,
+            Self::Cancelled => State::Cancelled,
+            Self::Retry { .. } => State::Retrying,
+        }
+    }
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let works = || proptest::collection::vec(0..WORKS, 1..=WORKS);
+    let finish = prop_oneof![
+        Just(Finish::Done),
+        Just(Finish::Rested),
+        Just(Finish::Cancelled),
+        (1u32..9, any::<bool>()).prop_map(|(minutes, counts)| Finish::Retry { minutes, counts }),
+    ];
+    prop_oneof![
+        2 => works().prop_map(Step::Offer),
+        6 => (works(), 1u32..20).prop_map(|(works, minutes)| Step::Claim(works, minutes)),
+        2 => (0usize..20, 1u32..20).prop_map(|(claim, minutes)| Step::Renew(claim, minutes)),
+        1 => (0usize..20).prop_map(Step::Note),
+        4 => (0usize..20, finish).prop_map(|(claim, finish)| Step::Finish(claim, finish)),
+        1 => (0..WORKS).prop_map(Step::Reset),
+        1 => (0..WORKS).prop_map(Step::Cancel),
+        3 => (1u32..15).prop_map(Step::Pass),
+    ]
+}
+
+/// A work as it must be; times in minutes.
+#[derive(Clone, Debug)]
+struct Row {
+    state: State,
+    fence: i64,
+    attempts: u32,
+    lease_until: u32,
+    not_before: u32,
+    notes: Option<String>,
+}
+
+#[derive(Debug, Default)]
+struct Model {
+    rows: [Option<Row>; WORKS],
+    now: u32,
+}
+
+impl Model {
+    fn offer(&mut self, works: &[usize]) -> usize {
+        let mut added = 0;
+        for number in works {
+            self.rows[*number].get_or_insert_with(|| {
+                added += 1;
+                Row {
+                    state: State::Waiting,
+                    fence: 0,
+                    attempts: 0,
+                    lease_until: 0,
+                    not_before: 0,
+                    notes: None,
+                }
+            });
+        }
+        added
+    }
+
+    fn is_held(&self, row: &Row) -> bool {
+        row.state == State::Claimed && row.lease_until > self.now
+    }
+
+    fn claim(&mut self, candidates: &[usize], minutes: u32) -> Option<(usize, i64, u32)> {
+        let is_ready = |row: &Row| match row.state {
+            State::Waiting | State::Retrying => row.not_before <= self.now,
+            State::Claimed => row.lease_until <= self.now,
+            State::Done | State::Rested | State::Cancelled => false,
+        };
+        let held = |same: &dyn Fn(usize) -> bool| {
+            let rows = self.rows.iter().enumerate();
+            rows.filter(|(other, row)| {
+                row.as_ref().is_some_and(|row| self.is_held(row)) && same(*other)
+            })
+            .count()
+        };
+        let next = candidates
+            .iter()
+            .copied()
+            .filter(|number| self.rows[*number].as_ref().is_some_and(is_ready))
+            .min_by_key(|number| {
+                (
+                    held(&|other| other % 2 == number % 2),
+                    held(&|other| other % 3 == number % 3),
+                    work(*number).created,
+                    key(*number),
+                )
+            })?;
+        let lease_until = self.now + minutes;
+        let row = self.rows[next].as_mut()?;
+        row.state = State::Claimed;
+        row.lease_until = lease_until;
+        row.fence += 1;
+        row.attempts += 1;
+        Some((next, row.fence, row.attempts))
+    }
+
+    fn row(&mut self, key: &WorkKey) -> &mut Row {
+        let number = (0..WORKS).find(|number| super::key(*number) == *key);
+        self.rows[number.unwrap()].as_mut().unwrap()
+    }
+
+    fn held_by(&mut self, claim: &Claim) -> Option<&mut Row> {
+        let row = self.row(&claim.key);
+        (row.state == State::Claimed && row.fence == claim.fence).then_some(row)
+    }
+
+    fn finish(&mut self, claim: &Claim, finish: Finish) -> bool {
+        let now = self.now;
+        let row = self.row(&claim.key);
+        let is_repeated = row.state == finish.state();
+        if row.fence != claim.fence || !(row.state == State::Claimed || is_repeated) {
+            return false;
+        }
+        row.state = finish.state();
+        if let Finish::Retry { minutes, counts } = finish {
+            row.not_before = now + minutes;
+            row.attempts -= u32::from(!counts && !is_repeated);
+        }
+        true
+    }
+
+    fn change_unheld(&mut self, number: usize, change: impl FnOnce(&mut Row)) -> bool {
+        let now = self.now;
+        match &mut self.rows[number] {
+            Some(row) if row.state != State::Claimed || row.lease_until <= now => {
+                row.fence += 1;
+                change(row);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn reset(&mut self, number: usize) -> bool {
+        self.change_unheld(number, |row| {
+            row.state = State::Waiting;
+            row.attempts = 0;
+            row.not_before = 0;
+        })
+    }
+
+    fn cancel(&mut self, number: usize) -> bool {
+        let open = [State::Waiting, State::Retrying, State::Claimed];
+        let is_open = self.rows[number]
+            .as_ref()
+            .is_some_and(|row| open.contains(&row.state));
+        is_open && self.change_unheld(number, |row| row.state = State::Cancelled)
+    }
+}
+
+async fn check(place: &Place, queue: &Queue, steps: &[Step]) {
+    let mut model = Model::default();
+    let mut claims: Vec<Claim> = Vec::new();
+    for step in steps {
+        let claim =
+            |number: usize| (!claims.is_empty()).then(|| claims[number % claims.len()].clone());
+        match step.clone() {
+            Step::Offer(numbers) => {
+                let works: Vec<_> = numbers.iter().map(|number| work(*number)).collect();
+                assert_eq!(queue.offer(&works).await.unwrap(), model.offer(&numbers));
+            }
+            Step::Claim(numbers, minutes) => {
+                let keys: Vec<WorkKey> = numbers.iter().map(|number| key(*number)).collect();
+                let claim = queue.claim("me", minutes * MINUTE, &keys).await.unwrap();
+                let expected = model.claim(&numbers, minutes);
+                let found = claim
+                    .as_ref()
+                    .map(|claim| (claim.key.clone(), claim.fence, claim.attempt));
+                assert_eq!(
+                    found,
+                    expected.map(|(number, fence, attempt)| (key(number), fence, attempt))
+                );
+                claims.extend(claim);
+            }
+            Step::Renew(number, minutes) => {
+                let Some(claim) = claim(number) else { continue };
+                let now = model.now;
+                let row = model.held_by(&claim);
+                let expected = row.map(|row| row.lease_until = now + minutes).is_some();
+                assert_eq!(
+                    queue.renew(&claim, minutes * MINUTE).await.unwrap(),
+                    expected
+                );
+            }
+            Step::Note(number) => {
+                let Some(claim) = claim(number) else { continue };
+                let notes = format!("{{\"of\":{}}}", claim.fence);
+                let row = model.held_by(&claim);
+                let expected = row.map(|row| row.notes = Some(notes.clone())).is_some();
+                assert_eq!(queue.note(&claim, &notes).await.unwrap(), expected);
+                assert_eq!(queue.set_revision(&claim, &notes).await.unwrap(), expected);
+            }
+            Step::Finish(number, finish) => {
+                let Some(claim) = claim(number) else { continue };
+                let expected = model.finish(&claim, finish);
+                assert_eq!(queue.finish(&claim, &finish.end()).await.unwrap(), expected);
+            }
+            Step::Reset(number) => {
+                assert_eq!(
+                    queue.reset(&key(number)).await.unwrap(),
+                    model.reset(number)
+                );
+            }
+            Step::Cancel(number) => {
+                let cancelled = queue.cancel(&key(number), "gone").await.unwrap();
+                assert_eq!(cancelled, model.cancel(number));
+            }
+            Step::Pass(minutes) => {
+                place.pass(minutes * MINUTE).await;
+                model.now += minutes;
+            }
+        }
+    }
+    for (number, row) in model.rows.iter().enumerate() {
+        let found = queue.state(&key(number)).await.unwrap();
+        let seen = found.as_ref().map(|found| {
+            (
+                found.state,
+                found.fence,
+                found.attempts,
+                found.notes.clone(),
+                found.is_lapsed,
+            )
+        });
+        let expected = row.as_ref().map(|row| {
+            let is_lapsed = row.state == State::Claimed && row.lease_until <= model.now;
+            (
+                row.state,
+                row.fence,
+                row.attempts,
+                row.notes.clone(),
+                is_lapsed,
+            )
+        });
+        assert_eq!(seen, expected, "work {number}");
+        if let Some(found) = found {
+            let offered = work(number);
+            assert_eq!(
+                (found.origin, found.payload, found.created),
+                (offered.origin, offered.payload, offered.created)
+            );
+            assert_eq!(found.notes, found.revision);
+            assert_eq!(found.holder.is_some(), found.state == State::Claimed);
+            assert_eq!(found.lease_until.is_some(), found.state == State::Claimed);
+            assert_eq!(found.not_before.is_some(), found.state == State::Retrying);
+        }
+    }
+}
+
+fn check_many(place: &Place, cases: u32) {
+    let config = Config {
+        cases,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let steps = proptest::collection::vec(step(), 1..50);
+    let ran = TestRunner::new(config).run(&steps, |steps| {
+        block_on(async {
+            let queue = place.open().await;
+            place.execute("DELETE FROM agent_runner_work").await;
+            check(place, &queue, &steps).await;
+            queue.close().await;
+        });
+        Ok(())
+    });
+    ran.unwrap();
+}
+
+#[test]
+fn claims_leases_and_ends_follow_the_model() {
+    for place in Place::all() {
+        check_many(&place, 60);
+    }
+}
+
+#[test]
+fn works_of_one_repository_and_one_author_take_turns_with_others() {
+    for place in Place::all() {
+        block_on(async {
+            let queue = place.open().await;
+            let mut works: Vec<_> = (0..8).map(work).collect();
+            for (number, work) in works.iter_mut().enumerate() {
+                // Seven of one repository, older than the one of another.
+                work.group_repository = if number == 7 { "b/b" } else { "a/a" }.to_owned();
+                work.group_author = if number == 6 { "two" } else { "one" }.to_owned();
+                work.created += Duration::from_secs(number as u64 * 100);
+            }
+            queue.offer(&works).await.unwrap();
+            let mut order = Vec::new();
+            while let Some(claim) = super::claim_any(&queue, "me", MINUTE).await {
+                order.push(claim.key);
+            }
+            // The oldest; the other repository; the other author; the rest by age.
+            let expected = [0, 7, 6, 1, 2, 3, 4, 5].map(key);
+            assert_eq!(order, expected, "{place:?}");
+        });
+    }
+}
