@@ -1,7 +1,7 @@
 //! What the runner costs, beside the same work without it.
 //!
-//! `cargo bench` measures everything, `cargo bench -- flood` one part: `start`, `overhead`, `flood`
-//! or `runs`. A number is the median of repetitions that alternate with those of what it is
+//! `cargo bench` measures everything, `cargo bench -- flood` one part: `start`, `overhead`, `flood`,
+//! `runs` or `many`. A number is the median of repetitions that alternate with those of what it is
 //! compared with, so that whatever else the machine does hits both. Nothing is asserted: a time is
 //! a fact about one machine, and a goal stands beside it.
 #![expect(
@@ -18,7 +18,7 @@ use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use chrono::{DateTime, Utc};
@@ -63,6 +63,9 @@ fn main() {
     }
     if wanted("runs") {
         runs(&disk);
+    }
+    if wanted("many") {
+        many(&disk);
     }
 }
 
@@ -326,6 +329,89 @@ fn runs(base: &Path) {
     }
 }
 
+/// Many runs at once, each waiting for an agent that takes its time.
+fn many(base: &Path) {
+    let is_full = std::env::var_os("AGENT_RUNNER_FULL").is_some_and(|full| full == "1");
+    let number = if is_full { 1_000 } else { 100 };
+    heading(&format!(
+        "{number} runs at once, whose agents take 30 s each (goal: all final, at most 8 MB each)"
+    ));
+    let place = Place::new(base);
+    let began = Instant::now();
+    let runners: Vec<Child> = (0..number)
+        .map(|run| {
+            let directory = place.root.path().join(format!("place-{run}"));
+            fs::create_dir(&directory).unwrap();
+            let mut command = place.run("wait");
+            command.arg("--repo").arg(directory).stdout(Stdio::null());
+            command.spawn().unwrap()
+        })
+        .collect();
+    let marks = place.logs().join(".state/running");
+    let is_waiting = |runner: &Child| {
+        let children = format!("/proc/{0}/task/{0}/children", runner.id());
+        let children = fs::read_to_string(children).unwrap_or_default();
+        children.split_whitespace().any(|child| {
+            fs::read(format!("/proc/{child}/cmdline")).is_ok_and(|line| line == b"sleep\x0030\x00")
+        })
+    };
+    while began.elapsed() < Duration::from_secs(30) && !runners.iter().all(is_waiting) {
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let started = began.elapsed();
+    let waiting: Vec<&Child> = runners.iter().filter(|runner| is_waiting(runner)).collect();
+    let memory = |name: &str| {
+        let mut found: Vec<u64> = waiting
+            .iter()
+            .map(|runner| {
+                let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", runner.id()));
+                let text = text.unwrap_or_default();
+                let line = text.lines().find_map(|line| line.strip_prefix(name));
+                let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
+                kilobytes.unwrap_or(0_u64) * 1024
+            })
+            .collect();
+        found.sort_unstable();
+        let median = found.get(found.len() / 2).copied().unwrap_or(0);
+        (
+            megabytes(median),
+            megabytes(found.last().copied().unwrap_or(0)),
+        )
+    };
+    let descriptors = waiting.iter().map(|runner| {
+        let directory = fs::read_dir(format!("/proc/{}/fd", runner.id()));
+        directory.map_or(0, Iterator::count)
+    });
+    println!(
+        "{} wait after {:.1} s; RSS {:.1} MB (most {:.1}), PSS {:.1} MB (most {:.1}), private {:.1} MB; \
+         at most {} descriptors",
+        waiting.len(),
+        started.as_secs_f64(),
+        memory("Rss:").0,
+        memory("Rss:").1,
+        memory("Pss:").0,
+        memory("Pss:").1,
+        memory("Private_Dirty:").0,
+        descriptors.max().unwrap_or(0),
+    );
+    let good = runners
+        .into_iter()
+        .filter_map(|mut runner| runner.wait().unwrap().code())
+        .filter(|code| *code == 0)
+        .count();
+    let runs = fs::read_dir(place.logs().join("wait/wait")).unwrap();
+    let records = runs.filter_map(|run| {
+        let text = fs::read(run.unwrap().path().join("metadata.json")).ok()?;
+        Some(serde_json::from_slice::<Value>(&text).unwrap()["outcome"] == "success")
+    });
+    println!(
+        "{good} of {number} ended well, {} of {number} records say so, {} marks are left, after {:.1} s",
+        records.filter(|is_good| *is_good).count(),
+        fs::read_dir(marks).unwrap().count(),
+        began.elapsed().as_secs_f64(),
+    );
+}
+
 /// Copies the record of the one run that there is, over tasks, agents and days.
 fn plant(place: &Place, number: u32) {
     let record = fs::read(place.last_run("say").join("metadata.json")).unwrap();
@@ -417,6 +503,7 @@ fn configuration() -> String {
     let mut text = String::new();
     for (name, output, script) in [
         ("say", "text", SAY.to_owned()),
+        ("wait", "text", "exec sleep 30".to_owned()),
         ("commit", "text", COMMIT.to_owned()),
         ("text", "text", flood("text")),
         ("short", "text", flood("short")),

@@ -146,8 +146,9 @@ impl<'a> Tail<'a> {
 
 impl Observer for Tail<'_> {
     fn printed(&mut self, _stream: Stream, bytes: &[u8], _elapsed: Duration) -> Activity {
-        let clean = self.masked.push(self.redactor, bytes);
-        self.keep(&clean);
+        for clean in self.masked.push(self.redactor, bytes) {
+            self.keep(&clean);
+        }
         Activity::Output
     }
 

@@ -14,7 +14,7 @@ use crate::notify::{Notifier, NotifyError};
 use crate::store::StoreError;
 use crate::store::digest::{Digest, is_digest};
 use crate::store::layout::Layout;
-use crate::store::outbox::{Delivery, Outbox, Waiting};
+use crate::store::outbox::{Age, Delivery, Outbox, Waiting};
 use crate::store::reader::read_record;
 use crate::store::recorder::update_notification;
 
@@ -40,7 +40,8 @@ const MOST_SINGLE: usize = 20;
 /// Delivers the notifications that wait, in order, and notes in each run's record what became of
 /// its own. When many wait, they become one digest, whose id the records then name.
 ///
-/// Takes about `limit` at most. Stops trying at the first failure that may pass. A notification
+/// Takes about `limit` at most. Stops trying at the first failure that may pass; what cannot be
+/// delivered and is too old expires. A notification
 /// whose run has no final record yet is left: the two might not agree. While another process
 /// delivers, nothing is done.
 pub async fn deliver(
@@ -91,7 +92,7 @@ struct Courier<'a> {
 }
 
 impl Courier<'_> {
-    /// What is to be told now. What is told already, and what waited too long, is taken out.
+    /// What is to be told now. What is told already is taken out.
     fn ready(&mut self) -> Result<Vec<Waiting>, StoreError> {
         let mut ready = Vec::new();
         for waiting in self.delivery.waiting()? {
@@ -102,8 +103,6 @@ impl Courier<'_> {
             } else if record.is_some_and(|record| is_delivered(&record.notification, &waiting)) {
                 // Whoever delivered it died before it could be removed.
                 self.delivery.done(&waiting)?;
-            } else if waiting.entry.is_expired(self.clock.now()) {
-                self.end(&waiting, NotificationState::Expired)?;
             } else {
                 ready.push(waiting);
             }
@@ -113,15 +112,35 @@ impl Courier<'_> {
 
     async fn one_by_one(&mut self, ready: Vec<Waiting>) -> Result<(), StoreError> {
         for mut waiting in ready {
-            if (self.told.error.as_ref()).is_some_and(NotifyError::is_transient) {
-                self.told.left += 1;
-                continue;
+            let is_tried = !(self.told.error.as_ref()).is_some_and(NotifyError::is_transient);
+            let mut state = NotificationState::Pending;
+            if is_tried {
+                waiting.entry.attempts += 1;
+                state = self.publish(&waiting.entry.message).await;
             }
-            waiting.entry.attempts += 1;
-            let state = self.publish(&waiting.entry.message).await;
-            self.end(&waiting, state)?;
+            if state == NotificationState::Pending {
+                self.keep_on(&mut waiting, is_tried)?;
+            } else {
+                self.end(&waiting, state)?;
+            }
         }
         Ok(())
+    }
+
+    /// Lets one wait on that is not delivered, unless it is too old. `is_changed`: it is to be
+    /// written anew.
+    fn keep_on(&mut self, waiting: &mut Waiting, is_changed: bool) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        match waiting.entry.age(now) {
+            Age::Kept if is_changed => {}
+            Age::Kept => {
+                self.told.left += 1;
+                return Ok(());
+            }
+            Age::Expired => return self.end(waiting, NotificationState::Expired),
+            Age::Unbelievable => waiting.entry.created = now,
+        }
+        self.end(waiting, NotificationState::Pending)
     }
 
     /// Takes up a digest where a delivery before this one left it; gives what it does not tell.
@@ -172,7 +191,11 @@ impl Courier<'_> {
             }
             NotificationState::Pending
             | NotificationState::Disabled
-            | NotificationState::Expired => self.told.left += ready.len(),
+            | NotificationState::Expired => {
+                for mut waiting in ready {
+                    self.keep_on(&mut waiting, false)?;
+                }
+            }
         }
         Ok(Vec::new())
     }
@@ -492,6 +515,20 @@ mod tests {
         stage.server.script.borrow_mut().push_back(Next::Fail);
         stage.check((0, 0, 1, 1), &[]);
         assert_eq!(stage.notification(&old).state, NotificationState::Expired);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_expires_nothing() {
+        let stage = Stage::new(&[Next::Fail, Next::Fail, Next::Fail]);
+        stage.finish("one");
+        stage.finish("two");
+        let jump = |days| stage.clock.0.set(stage.clock.now() + TimeDelta::days(days));
+        for days in [3_650, -20_000, 40_000] {
+            jump(days);
+            stage.check((0, 0, 0, 2), &[]);
+        }
+        jump(8);
+        stage.check((2, 0, 0, 0), &["one", "two"]);
     }
 
     #[test]

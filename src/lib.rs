@@ -28,8 +28,8 @@
 //! | 1 | [`prompt`] | template and variables become the exact prompt |
 //! | 1 | [`agents`] | the backends: a request becomes an invocation, bytes become a report |
 //! | 1 | [`process`] | one process tree under limits; the only room that spawns |
-//! | 1 | [`git`] | the git commands we use; whose commit it is |
 //! | 1 | [`github`] | GitHub's REST API: one function an endpoint |
+//! | 1 | [`git`] | the git commands we use; whose commit it is; the way of work to a remote repository |
 //! | 1 | [`redact`] | secrets out of byte streams |
 //! | 1 | [`store`] | what runs leave on disk: records, logs, the outbox |
 //! | 1 | [`queue`] | who works on what: claims with lease and fence, SQLite or PostgreSQL |
@@ -43,6 +43,7 @@
 //! | 2 | [`orchestrator`] | the story of one run |
 //! | 2 | [`recovery`] | ends the runs whose runner died |
 //! | 2 | [`deliver`] | where the outbox and a notifier meet |
+//! | 2 | [`worker`] | dispatched work: claim, run, publish, tell |
 //! | 3 | [`cli`] | arguments, verbs, wiring, the only mouth |
 //!
 //! A room names only rooms on lower floors. On floor 1 the arrows are `git -> process` and
@@ -59,6 +60,8 @@
 //! - [`orchestrator`] names no concrete agent and no notifier.
 //! - [`cli`]'s `ui` alone prints, `main` alone exits, [`config::env`] alone reads the environment,
 //!   [`process`] alone spawns. Clippy's `disallowed_methods` says so.
+//! - No git command that holds a token runs in a repository that an agent could write:
+//!   [`git::Mirror`] alone speaks with remote repositories.
 //! - `unsafe` is in one file, `process/system.rs`.
 //!
 //! # What survives what
@@ -74,6 +77,9 @@
 //! What a dead runner leaves alive depends on how the run was held together, which
 //! [`containment`](process::containment) tells; [`recovery`] ends what a control group or the marker
 //! in the environment still shows. It never believes the number of a process in a record.
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("agent-runner needs Linux: pidfds, the child subreaper, control groups and /proc");
 
 pub mod model;
 pub mod tls;
@@ -98,5 +104,6 @@ pub mod occupancy;
 pub mod orchestrator;
 pub mod planner;
 pub mod recovery;
+pub mod worker;
 
 pub mod cli;

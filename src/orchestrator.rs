@@ -7,7 +7,7 @@
 use std::fmt;
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Local, TimeDelta, Utc};
 use sha2::{Digest as _, Sha256};
@@ -73,6 +73,8 @@ pub trait Spectator: fmt::Debug {
     fn printed(&mut self, bytes: &[u8]);
     /// Sees the events that it completed.
     fn happened(&mut self, events: &[AgentEvent], elapsed: Duration);
+    /// Sees what is done to the agent's process.
+    fn acted(&mut self, act: Act);
 }
 
 /// Runs a plan to its final record.
@@ -117,6 +119,8 @@ pub fn refuse(
 
 /// A run that has a directory and no end.
 struct Begun {
+    /// Durations are not the difference of two times of day: the clock may be set meanwhile.
+    since: Instant,
     folder: RunFolder,
     redactor: Redactor,
     record: Record,
@@ -134,6 +138,7 @@ impl Begun {
             record.notification.state = NotificationState::Pending;
         }
         Ok(Self {
+            since: Instant::now(),
             folder,
             redactor: Redactor::new(plan.secrets.iter().map(String::as_str)),
             record,
@@ -147,6 +152,7 @@ impl Begun {
         mut story: Story,
     ) -> Result<Record, StoreError> {
         let Self {
+            since,
             folder,
             redactor,
             mut record,
@@ -157,6 +163,7 @@ impl Begun {
         }
         let now = services.clock.now();
         close(&mut record, plan, &story, now);
+        record.elapsed = Some(since.elapsed().max(story.end.elapsed));
         mask(&mut record, &redactor);
         if record.outcome == Outcome::RateLimited && record.was_started() {
             admission::park(plan, services.layout, &mut record, now);
@@ -255,6 +262,7 @@ async fn tell(
         folder,
         redactor,
         record,
+        since: _,
     } = begun;
     let (folder, redactor) = (&*folder, &*redactor);
     // What the repository names as its filters is run by git, and an agent may have named it.
@@ -532,10 +540,6 @@ fn close(record: &mut Record, plan: &RunPlan, story: &Story, now: DateTime<Utc>)
         refusal: _,
     } = story;
     record.end_time = Some(now);
-    let since = record
-        .start_time
-        .map(|start| (now - start).to_std().unwrap_or_default());
-    record.elapsed = Some(since.unwrap_or_default().max(end.elapsed));
     record.outcome = verdict.outcome;
     record.exit_code = verdict.outcome.exit_code().map(i32::from);
     record.error.clone_from(&verdict.error);
@@ -745,8 +749,15 @@ impl Observer for Listener<'_> {
             Stream::Stdout => 0,
             Stream::Stderr => 1,
         };
-        let clean = self.masked[masked].push(self.redactor, bytes);
-        self.take(stream, &clean, elapsed)
+        let mut activity = Activity::Output;
+        let pieces = self.masked[masked].push(self.redactor, bytes);
+        for clean in pieces.iter().filter(|clean| !clean.is_empty()) {
+            match self.take(stream, clean, elapsed) {
+                Activity::Output => {}
+                meant => activity = meant,
+            }
+        }
+        activity
     }
 
     fn acted(&mut self, act: Act, elapsed: Duration) {
@@ -755,9 +766,12 @@ impl Observer for Listener<'_> {
             Act::Started(pid) => ("started", format!("process {pid}")),
             Act::Stopping(reason) => ("stopping", format!("{reason:?}").to_lowercase()),
             Act::Killed => ("killed", String::new()),
+            Act::Paused => ("paused", String::new()),
+            Act::Resumed => ("resumed", String::new()),
             Act::Ended => ("ended", String::new()),
         };
         self.event_log.lifecycle(self.at(elapsed), name, &detail);
         self.event_log.flush();
+        self.spectator.acted(act);
     }
 }

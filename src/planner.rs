@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+pub use crate::model::text::chain;
+
 use crate::agents::{AgentInterface, AgentRequest};
 use crate::git::{Identity, REPOSITORY_VARIABLES};
 use crate::model::caps::{Caps, WorstCase};
@@ -237,17 +239,6 @@ pub fn check_variables(plan: &RunPlan) -> Result<(), PromptError> {
         Err(error @ PromptError::Variable { .. }) => Err(error),
         Ok(_) | Err(_) => Ok(()),
     }
-}
-
-/// An error with all its causes in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 /// The agent's whole environment: what it may inherit, then git's, the configuration's and the

@@ -104,12 +104,28 @@ impl Redactor {
         }
     }
 
+    /// Whether the bytes hold anything that is to be masked.
+    pub fn finds(&self, bytes: &[u8]) -> bool {
+        let mut stream = Masked::default();
+        let clean = stream.push(self, bytes).into_owned();
+        [clean, stream.finish(self)].concat() != bytes
+    }
+
     /// A whole text with its secrets masked.
     pub fn text(&self, text: &str) -> String {
         let mut stream = Masked::default();
-        let mut clean = stream.push(self, text.as_bytes()).into_owned();
+        let mut clean = stream.push(self, text.as_bytes()).concat();
         clean.extend(stream.finish(self));
         String::from_utf8_lossy(&clean).into_owned()
+    }
+
+    /// Whether a text holds a secret.
+    pub fn finds(&self, bytes: &[u8]) -> bool {
+        let mut stream = Masked::default();
+        // What is masked is replaced; what is only held back comes in the end.
+        let clean = stream.push(self, bytes).into_owned();
+        let rest = stream.finish(self);
+        clean.iter().chain(&rest).ne(bytes)
     }
 }
 
@@ -172,14 +188,16 @@ pub struct Masked {
 }
 
 impl Masked {
-    /// Takes the next bytes and gives those that can be let go. Copies only where something was
-    /// held back or is masked.
-    pub fn push<'a>(&mut self, redactor: &Redactor, bytes: &'a [u8]) -> Cow<'a, [u8]> {
-        if self.held.is_empty() && !self.in_token && redactor.needles.find(bytes).is_none() {
+    /// Takes the next bytes and gives those that can be let go, in two pieces: what was held back,
+    /// and what follows. Where nothing is masked, the second is not copied.
+    pub fn push<'a>(&mut self, redactor: &Redactor, bytes: &'a [u8]) -> [Cow<'a, [u8]>; 2] {
+        if redactor.needles.find(bytes).is_none()
+            && let Some(first) = self.settle(redactor, bytes)
+        {
             let (clean, held) = bytes.split_at(first_open(redactor, bytes, 0));
             self.held = held.to_vec();
-            self.before = clean.last().copied().or(self.before);
-            return Cow::Borrowed(clean);
+            self.before = clean.last().or(first.last()).copied().or(self.before);
+            return [Cow::Owned(first), Cow::Borrowed(clean)];
         }
         let mut buffer = std::mem::take(&mut self.held);
         buffer.extend_from_slice(bytes);
@@ -187,7 +205,23 @@ impl Masked {
         let rest = self.mask(redactor, &buffer, false, &mut clean);
         buffer.drain(..rest);
         self.held = buffer;
-        Cow::Owned(clean)
+        [Cow::Owned(clean), Cow::Borrowed(&[])]
+    }
+
+    /// Takes what was held back, when the next bytes show that nothing to be masked begins in it.
+    fn settle(&mut self, redactor: &Redactor, bytes: &[u8]) -> Option<Vec<u8>> {
+        if self.in_token {
+            return None;
+        }
+        if !self.held.is_empty() {
+            let decisive = bytes.get(..redactor.longest.saturating_sub(1))?;
+            let seam = [&self.held, decisive].concat();
+            let found = redactor.needles.find(&seam);
+            if found.is_some_and(|found| found.start() < self.held.len()) {
+                return None;
+            }
+        }
+        Some(std::mem::take(&mut self.held))
     }
 
     /// Lets go of what was held back.
@@ -319,7 +353,7 @@ mod tests {
         let redactor = redactor();
         let (mut stream, mut clean, mut from) = (Masked::default(), Vec::new(), 0);
         for to in at.iter().copied().chain([text.len()]) {
-            clean.extend_from_slice(&stream.push(&redactor, &text.as_bytes()[from..to]));
+            clean.extend(stream.push(&redactor, &text.as_bytes()[from..to]).concat());
             from = to;
         }
         clean.extend(stream.finish(&redactor));
@@ -373,10 +407,34 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_over_the_seam_of_two_large_pieces_is_masked_at_every_split() {
+        let redactor = redactor();
+        let filler = "x".repeat(300);
+        let token = format!("ghp_{}", "aB3".repeat(12));
+        for secret in [SECRET, &token] {
+            let text = format!("{filler} {secret} {filler}");
+            let begin = filler.len();
+            for at in begin..=begin + secret.len() + 1 {
+                let clean = in_pieces(&text, &[at]);
+                assert_eq!(clean, format!("{filler} {MASK} {filler}"), "{at}");
+            }
+        }
+        // What was held back, and is no secret, is let go without a copy of what follows.
+        let mut stream = Masked::default();
+        stream.push(&redactor, b"x");
+        assert_eq!(stream.held, b"x");
+        let [first, rest] = stream.push(&redactor, filler.as_bytes());
+        assert_eq!(first, b"x".as_slice());
+        assert!(matches!(rest, Cow::Borrowed(_)) && rest.len() == 299);
+    }
+
+    #[test]
     fn ordinary_words_stay() {
         let text = "task-list, risk-averse disk-encryption-configuration-of-the-year, sk-short, \
                     short, ghp_ and AKIA; desk-2024-09-01-inventory-with-many-words";
         assert_eq!(redactor().text(text), text);
+        assert!(!redactor().finds(text.as_bytes()));
+        assert!(redactor().finds(b"\xff another-secret-value"));
         assert_eq!(Redactor::new([]).text(""), "");
     }
 
@@ -384,11 +442,11 @@ mod tests {
     fn only_what_could_begin_a_secret_is_held_back() {
         let redactor = redactor();
         let (mut stream, mut clean) = (Masked::default(), Vec::new());
-        clean.extend_from_slice(&stream.push(&redactor, b"a line that ends\n"));
+        clean.extend(stream.push(&redactor, b"a line that ends\n").concat());
         assert_eq!(clean, b"a line that ends\n");
-        clean.extend_from_slice(&stream.push(&redactor, b"another-sec"));
+        clean.extend(stream.push(&redactor, b"another-sec").concat());
         assert_eq!(clean, b"a line that ends\n");
-        clean.extend_from_slice(&stream.push(&redactor, b"ond"));
+        clean.extend(stream.push(&redactor, b"ond").concat());
         assert!(clean.ends_with(b"another-second"));
     }
 
@@ -396,12 +454,12 @@ mod tests {
     fn a_token_without_end_is_masked_in_bounded_memory() {
         let redactor = redactor();
         let (mut stream, mut clean) = (Masked::default(), Vec::new());
-        clean.extend_from_slice(&stream.push(&redactor, b"ghp_"));
+        clean.extend(stream.push(&redactor, b"ghp_").concat());
         for _ in 0..10_000 {
-            clean.extend_from_slice(&stream.push(&redactor, b"a1a1a1a1a1"));
+            clean.extend(stream.push(&redactor, b"a1a1a1a1a1").concat());
             assert!(stream.held.len() <= 2 * MAX_TOKEN_BYTES);
         }
-        clean.extend_from_slice(&stream.push(&redactor, b" end"));
+        clean.extend(stream.push(&redactor, b" end").concat());
         clean.extend(stream.finish(&redactor));
         assert_eq!(String::from_utf8(clean).unwrap(), "[redacted] end");
     }

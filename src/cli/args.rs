@@ -40,6 +40,8 @@ pub enum Command {
     Tasks(ListArguments),
     /// See the whole job on a scratch repository: no agent, key or network needed
     Demo(DemoArguments),
+    /// Work on dispatch issues: each becomes one pull request
+    Dispatch(DispatchArguments),
     /// Publish a notification to the configured ntfy topic
     Notify(NotifyArguments),
     /// Leave a sign of life, end runs whose runner died, and deliver waiting notifications
@@ -160,6 +162,20 @@ pub struct ListArguments {
     /// Print JSON, every value with its origin
     #[arg(long)]
     pub json: bool,
+}
+
+/// `dispatch`
+#[derive(Args, Debug)]
+pub struct DispatchArguments {
+    /// Work on the issues that wait now, and end
+    #[arg(long)]
+    pub once: bool,
+    /// Work on this issue, and end
+    #[arg(long, value_name = "N", conflicts_with_all = ["once", "event"])]
+    pub issue: Option<u64>,
+    /// Work on the issue of this event of GitHub Actions (`$GITHUB_EVENT_PATH`), and end
+    #[arg(long, value_name = "FILE", conflicts_with = "once")]
+    pub event: Option<PathBuf>,
 }
 
 /// `demo`

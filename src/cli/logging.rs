@@ -1,5 +1,6 @@
 //! The runner's own log: JSON lines in the run's `runner.log` and in a log rolled by day.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
@@ -8,7 +9,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tracing_appender::rolling::{RollingFileAppender, Rotation};
 use tracing_subscriber::Registry;
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::format::{Format, Json, JsonFields, Writer};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, Layer, layer};
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::registry::LookupSpan;
+
+use crate::cli::wiring::SystemClock;
+use crate::model::clock::Clock as _;
+use crate::redact::Redactor;
 
 /// Days for which the rolled log is kept.
 const KEPT_DAYS: usize = 14;
@@ -19,36 +27,128 @@ const KEPT_DAYS: usize = 14;
 /// it from running.
 pub fn begin(directory: &Path) -> RunLog {
     let run_log = RunLog::default();
-    let rolled = RollingFileAppender::builder()
+    let shared = run_log.clone();
+    let followed = json().with_writer(move || shared.clone());
+    set(Registry::default()
+        .with(followed.with_filter(LevelFilter::INFO))
+        .with(rolled(directory)));
+    run_log
+}
+
+/// Turns on the log of a command that works for long: rolled files in `directory`, and talk.
+pub fn begin_talking(directory: &Path, talk: Talk) {
+    let Talk {
+        level,
+        format,
+        redactor,
+    } = talk;
+    let mouth = move || Mouth(Arc::clone(&redactor));
+    let (text, lines) = match format {
+        TalkFormat::Text => (Some(layer().event_format(Lines).with_writer(mouth)), None),
+        TalkFormat::Json => (None, Some(json().with_writer(mouth))),
+    };
+    set(Registry::default()
+        .with(text.with_filter(level))
+        .with(lines.with_filter(level))
+        .with(rolled(directory)));
+}
+
+fn set(subscriber: impl tracing::Subscriber + Send + Sync) {
+    if tracing::subscriber::set_global_default(subscriber).is_err() {
+        // Only a second call could fail, and what it would log is logged by the first.
+    }
+}
+
+fn json<S>() -> Layer<S, JsonFields, Format<Json>> {
+    layer().json().with_target(false).flatten_event(true)
+}
+
+/// Files rolled by day.
+fn rolled<S>(directory: &Path) -> impl tracing_subscriber::Layer<S>
+where
+    S: tracing::Subscriber + for<'span> LookupSpan<'span>,
+{
+    let files = RollingFileAppender::builder()
         .rotation(Rotation::DAILY)
         .filename_prefix("runner")
         .filename_suffix("log")
         .max_log_files(KEPT_DAYS)
         .build(directory)
         .ok();
-    let json = tracing_subscriber::fmt::layer()
-        .json()
-        .with_target(false)
-        .flatten_event(true);
-    let rolled = rolled.map(|writer| {
-        let writer = Mutex::new(writer);
-        tracing_subscriber::fmt::layer()
-            .json()
-            .with_target(false)
-            .flatten_event(true)
-            .with_writer(writer)
-    });
-    let shared = run_log.clone();
-    let subscriber = Registry::default()
-        .with(
-            json.with_writer(move || shared.clone())
-                .with_filter(LevelFilter::INFO),
-        )
-        .with(rolled.with_filter(LevelFilter::INFO));
-    if tracing::subscriber::set_global_default(subscriber).is_err() {
-        // Only a second call could fail, and what it would log is logged by the first.
+    files
+        .map(|files| json().with_writer(Mutex::new(files)))
+        .with_filter(LevelFilter::INFO)
+}
+
+/// The level of that name, as the original and as Rust programs call it.
+pub fn level(name: &str) -> Option<LevelFilter> {
+    Some(match name {
+        "off" => LevelFilter::OFF,
+        "critical" | "error" => LevelFilter::ERROR,
+        "warning" | "warn" => LevelFilter::WARN,
+        "info" => LevelFilter::INFO,
+        "debug" => LevelFilter::DEBUG,
+        "trace" => LevelFilter::TRACE,
+        _ => return None,
+    })
+}
+
+/// What a command that works for long says on standard error.
+#[derive(Debug)]
+pub struct Talk {
+    /// What is worth saying.
+    pub level: LevelFilter,
+    /// In which form.
+    pub format: TalkFormat,
+    /// What must not be said.
+    pub redactor: Arc<Redactor>,
+}
+
+/// The form of talk.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum TalkFormat {
+    /// `2026-11-21 12:00:00 UTC - INFO - message`.
+    Text,
+    /// One JSON object a line, with the task, the issue and the run it is about.
+    Json,
+}
+
+/// Standard error, where no secret is said.
+struct Mouth(Arc<Redactor>);
+
+impl Write for Mouth {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let text = self.0.text(&String::from_utf8_lossy(bytes));
+        // A log that nobody reads does not end the work.
+        match io::stderr().lock().write_all(text.as_bytes()) {
+            Ok(()) | Err(_) => Ok(bytes.len()),
+        }
     }
-    run_log
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Events as lines for people.
+struct Lines;
+
+impl<S, N> FormatEvent<S, N> for Lines
+where
+    S: tracing::Subscriber + for<'span> LookupSpan<'span>,
+    N: for<'writer> FormatFields<'writer> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &tracing::Event<'_>,
+    ) -> fmt::Result {
+        let now = SystemClock.now().format("%F %T UTC");
+        write!(writer, "{now} - {} - ", event.metadata().level())?;
+        context.format_fields(writer.by_ref(), event)?;
+        writeln!(writer)
+    }
 }
 
 /// Writes to the log of the run at hand; to nowhere between runs.

@@ -30,6 +30,7 @@ pub fn main() -> ExitCode {
         Command::Agents(list) => commands::agents::agents(&world, list),
         Command::Tasks(list) => commands::tasks::tasks(&world, list),
         Command::Demo(demo) => commands::demo::demo(&world, demo),
+        Command::Dispatch(dispatch) => commands::dispatch::dispatch(&world, dispatch),
         Command::Notify(notify) => commands::notify::notify(&world, notify),
         Command::Heartbeat => commands::heartbeat::heartbeat(&world),
         Command::Runs(runs) => commands::runs::runs(&world, runs),

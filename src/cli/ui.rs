@@ -183,6 +183,11 @@ impl LiveLine {
         ));
     }
 
+    /// Prints talk above the line.
+    pub fn say(&self, text: &str) {
+        self.bar.suspend(|| print(&mut io::stderr().lock(), text));
+    }
+
     /// Takes the line away.
     pub fn clear(&self) {
         self.bar.finish_and_clear();

@@ -206,25 +206,7 @@ pub(crate) fn plan(
     };
     let inherited = inherited(&world.environment, settings);
     let set_environment = agent.environment.value.iter().map(exposed).collect();
-    let ntfy = settings
-        .ntfy
-        .credentials
-        .iter()
-        .map(|known| match &known.value {
-            NtfyCredentials::Token(secret)
-            | NtfyCredentials::User {
-                password: secret, ..
-            } => secret.expose().to_owned(),
-        });
-    let github = settings.github.credentials.iter();
-    let github = github.filter_map(|known| match &known.value {
-        GithubCredentials::Token(token) => Some(token.expose().to_owned()),
-        GithubCredentials::App { .. } => None,
-    });
-    let queue = settings.queue.url.iter();
-    let queue = queue.map(|url| url.value.expose().to_owned());
-    let others = ntfy.chain(github).chain(queue);
-    let secrets = planner::secrets(&inherited, &set_environment, others);
+    let secrets = planner::secrets(&inherited, &set_environment, own_secrets(settings));
     Ok(RunPlan {
         task: task.task.clone(),
         agent: agent.name.clone(),
@@ -261,6 +243,28 @@ pub(crate) fn plan(
         previous_run: None,
         notes: Vec::new(),
     })
+}
+
+/// The secrets that the settings name.
+pub(crate) fn own_secrets(settings: &Settings) -> impl Iterator<Item = String> {
+    let ntfy = settings
+        .ntfy
+        .credentials
+        .iter()
+        .map(|known| match &known.value {
+            NtfyCredentials::Token(secret)
+            | NtfyCredentials::User {
+                password: secret, ..
+            } => secret.expose().to_owned(),
+        });
+    let github = settings.github.credentials.iter();
+    let github = github.filter_map(|known| match &known.value {
+        GithubCredentials::Token(token) => Some(token.expose().to_owned()),
+        GithubCredentials::App { .. } => None,
+    });
+    let queue = settings.queue.url.iter();
+    let queue = queue.map(|url| url.value.expose().to_owned());
+    ntfy.chain(github).chain(queue)
 }
 
 /// The program of an agent; the runner itself for an agent that is part of it.
@@ -338,7 +342,7 @@ pub(crate) fn recover(
 }
 
 /// Words what is told of a finished run.
-pub(crate) fn announcement(layout: &Layout) -> impl Fn(&Record) -> Option<Message> {
+pub(crate) fn announcement(layout: &Layout) -> impl Fn(&Record) -> Option<Message> + use<> {
     let root = layout.root().to_owned();
     move |record| wording::of_run(record, &root.join(record.path()))
 }

@@ -198,7 +198,7 @@ pub(crate) struct DispatchTable {
     /// Default: none.
     pub(crate) authors: Setting<Vec<String>>,
     /// What a result may contain although it is refused otherwise: `workflows`, `agent_config`,
-    /// `git_attributes`, `submodules`, `symlinks`. Default: none.
+    /// `attributes`, `submodules`, `symlinks`. Default: none.
     pub(crate) allow: Setting<Vec<Allowance>>,
     /// The most files that a result may change.
     pub(crate) max_files: Setting<NonZeroU64>,

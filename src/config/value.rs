@@ -645,8 +645,8 @@ checked_text! {
 }
 checked_text! {
     /// What a result may contain although it is refused otherwise.
-    Allowance, "one of `workflows`, `agent_config`, `git_attributes`, `submodules`, `symlinks`", |text| {
-        let known = ["workflows", "agent_config", "git_attributes", "submodules", "symlinks"];
+    Allowance, "one of `workflows`, `agent_config`, `attributes`, `submodules`, `symlinks`", |text| {
+        let known = ["workflows", "agent_config", "attributes", "submodules", "symlinks"];
         if known.contains(&text) {
             return Ok(());
         }

@@ -151,7 +151,6 @@ pub(super) fn sealed(
         ("GIT_PROTOCOL_FROM_USER", "0"),
         ("GIT_NO_LAZY_FETCH", "1"),
         ("GIT_NO_REPLACE_OBJECTS", "1"),
-        ("GIT_GRAFT_FILE", "/dev/null"),
         ("GIT_LITERAL_PATHSPECS", "1"),
         ("GIT_LFS_SKIP_SMUDGE", "1"),
         ("GIT_OPTIONAL_LOCKS", "0"),

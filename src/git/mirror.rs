@@ -12,7 +12,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -36,6 +36,10 @@ const ASK_LIMIT: Duration = Duration::from_secs(60);
 
 /// How often a mirror that another process uses is tried.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// The age at which a lock of git's has no owner any more: it waits ten seconds for one itself, and
+/// a git whose runner was killed may live on for a while.
+const STALE: Duration = Duration::from_secs(180);
 
 /// The branches of one remote repository, in a directory of the runner's own.
 #[derive(Clone, Debug)]
@@ -243,7 +247,8 @@ impl Mirror {
         })?;
 
         let _lock = self.lock()?;
-        let git = self.git().with_variable("GIT_ALLOW_PROTOCOL", "file");
+        let mut git = self.git().with_variable("GIT_ALLOW_PROTOCOL", "file");
+        git.limit = self.limits.fetch;
         let refspec = format!("+refs/heads/{branch}:{}", work_ref(key));
         let options = ["-q", "--no-tags", "--no-write-fetch-head"];
         let from = ["--end-of-options", as_text(shell.path())?, &refspec];
@@ -261,6 +266,16 @@ impl Mirror {
                 what: format!("commit {tip} does not continue {base}"),
             }),
         }
+    }
+
+    /// Packs what many fetches have left, and removes what has had no name for two weeks. Blocks at
+    /// most for twice the limit of a fetch.
+    pub fn tidy(&self) -> Result<(), MirrorError> {
+        let _lock = self.lock()?;
+        let mut git = self.git();
+        git.limit = self.limits.fetch;
+        git.read(&["gc", "-q", "--prune=2.weeks.ago"])?;
+        Ok(())
     }
 
     /// Lets go of work that was taken.
@@ -388,7 +403,8 @@ impl Mirror {
         Ok(())
     }
 
-    /// Takes the mirror for this process, until the file is dropped. The lock lies beside it.
+    /// Takes the mirror for this process, until the file is dropped, to write in its branches. The
+    /// lock lies beside it.
     fn lock(&self) -> Result<File, MirrorError> {
         let mut path = self.directory.clone().into_os_string();
         path.push(".lock");
@@ -408,7 +424,10 @@ impl Mirror {
         let began = Instant::now();
         loop {
             match file.try_lock() {
-                Ok(()) => return Ok(file),
+                Ok(()) => {
+                    remove_stale_locks(&self.directory);
+                    return Ok(file);
+                }
                 Err(TryLockError::Error(source)) => return Err(error(source)),
                 Err(TryLockError::WouldBlock) if began.elapsed() > self.limits.fetch => {
                     return Err(MirrorError::Busy { path });
@@ -434,6 +453,32 @@ impl Mirror {
         };
         let commit = commit.to_owned();
         Err(MirrorError::TooLarge { commit, what })
+    }
+}
+
+/// Removes the locks of a git that was killed: whoever holds the mirror writes alone, and git holds
+/// these for moments. What cannot be removed git itself will tell.
+fn remove_stale_locks(mirror: &Path) {
+    let mut directories = vec![mirror.to_owned()];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
+            let (path, name) = (entry.path(), entry.file_name());
+            let Ok(metadata) = entry.metadata() else {
+                continue;
+            };
+            if metadata.is_dir() && (directory != mirror || name == "refs") {
+                directories.push(path);
+            } else if path
+                .extension()
+                .is_some_and(|extension| extension == "lock")
+            {
+                let age = metadata.modified().map(|modified| modified.elapsed());
+                let is_stale = matches!(age, Ok(Ok(age)) if age > STALE);
+                if is_stale && let Err(error) = fs::remove_file(&path) {
+                    tracing::warn!(%error, path = %path.display(), "a stale lock stays");
+                }
+            }
+        }
     }
 }
 

@@ -14,6 +14,16 @@ const MAX_COMMITS: usize = 10_000;
 /// About how much of contents is held at once.
 const BATCH_BYTES: u64 = 16 << 20;
 
+/// One line a change, with whole names, of which `parse_raw` reads.
+const RAW: [&str; 6] = [
+    "diff-tree",
+    "-r",
+    "--raw",
+    "-z",
+    "--no-renames",
+    "--no-abbrev",
+];
+
 impl Git {
     /// All that the commits of `base..tip` changed, and the sum of it: what one commit adds and the
     /// next removes is among them. Names of commits are whole.
@@ -23,14 +33,6 @@ impl Git {
         let git = self.bounded(MAX_LIST_BYTES);
         let mut commits = git.new_commits(base, tip)?.join("\n");
         commits.push('\n');
-        const RAW: [&str; 6] = [
-            "diff-tree",
-            "-r",
-            "--raw",
-            "-z",
-            "--no-renames",
-            "--no-abbrev",
-        ];
         let each = [&RAW[..], &["--stdin", "-m", "--root", "--no-commit-id"]].concat();
         let mut output = git.read_with_input(&each, commits.as_bytes())?;
         output.extend(git.read(&[&RAW[..], &[base, tip]].concat())?);
@@ -103,13 +105,13 @@ impl Git {
                 continue;
             }
             if bytes > 0 && bytes + change.size > BATCH_BYTES {
-                self.visit_batch(&std::mem::take(&mut batch), &mut visit)?;
+                git.visit_batch(&std::mem::take(&mut batch), &mut visit)?;
                 bytes = 0;
             }
             batch.push(change);
             bytes += change.size.max(1);
         }
-        self.visit_batch(&batch, &mut visit)
+        git.visit_batch(&batch, &mut visit)
     }
 
     fn visit_batch(
@@ -128,9 +130,8 @@ impl Git {
             .collect();
         let blobs = self.blobs(&ids)?;
         for change in batch {
-            let Some(new) = id(&change.new).and_then(|id| blobs.get(&id)) else {
-                continue;
-            };
+            let new = id(&change.new).and_then(|id| blobs.get(&id));
+            let new = new.ok_or_else(output_error)?;
             let place = format!("`{}`", String::from_utf8_lossy(&change.path));
             match id(&change.old).and_then(|id| blobs.get(&id)) {
                 Some(old) => visit(&place, &added_lines(old, new)),
@@ -198,11 +199,12 @@ impl Git {
         Ok(commits)
     }
 
-    /// The same repository, where no command may print more.
+    /// The same repository, where no command may print more, nor fetch what is missing: from where
+    /// and how, its configuration would say.
     fn bounded(&self, max_output: usize) -> Self {
         Self {
             max_output,
-            ..self.clone()
+            ..self.with_variable("GIT_NO_LAZY_FETCH", "1")
         }
     }
 
@@ -280,15 +282,19 @@ fn parse_raw(output: &[u8]) -> Option<Vec<TreeChange>> {
     Some(changes)
 }
 
-/// Reads `ID blob SIZE`, a line feed, the contents, a line feed.
+/// Reads `ID blob SIZE`, a line feed, the contents, a line feed; or `ID missing`, a line feed.
 fn parse_blobs(mut output: &[u8]) -> Option<HashMap<String, Vec<u8>>> {
     let mut blobs = HashMap::new();
     while !output.is_empty() {
         let end = output.iter().position(|byte| *byte == b'\n')?;
         let head = std::str::from_utf8(&output[..end]).ok()?;
+        let content = output.get(end + 1..)?;
+        if head.ends_with(" missing") {
+            output = content;
+            continue;
+        }
         let mut words = head.split(' ');
         let (id, _, size) = (words.next()?, words.next()?, words.next()?);
-        let content = output.get(end + 1..)?;
         let size: usize = size.parse().ok()?;
         blobs.insert(id.to_owned(), content.get(..size)?.to_vec());
         output = content.get(size + 1..)?;

@@ -119,7 +119,7 @@ mod tests {
         symlink(&keep, work.join("closed/link")).unwrap();
         symlink("/", work.join("root")).unwrap();
         for closed in ["closed/inner/deeper", "closed/inner", "closed"] {
-            let none = fs::Permissions::from_mode(0);
+            let none = fs::Permissions::from_mode(0o000);
             fs::set_permissions(work.join(closed), none).unwrap();
         }
         remove_workspace(&work).unwrap();

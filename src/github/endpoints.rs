@@ -458,9 +458,10 @@ impl GitHub {
     ) -> Result<(), GitHubError> {
         let sent = async {
             let url = self.url(repository, path, &[])?;
-            self.0.write(repository, Method::DELETE, url, None).await
+            let answer = self.0.write(repository, Method::DELETE, url, None).await?;
+            answer.json_or_nothing()
         };
-        sent.await.map(drop).map_err(|fault| GitHubError {
+        sent.await.map_err(|fault| GitHubError {
             attempt,
             is_write: true,
             fault,

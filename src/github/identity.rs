@@ -11,12 +11,15 @@ use crate::github::Shared;
 use crate::github::cache::digest;
 use crate::github::credentials::{App, Credentials, Secret};
 use crate::github::error::Fault;
-use crate::github::transport::{Exchange, parse};
+use crate::github::transport::{Answer, Exchange, Patience, parse};
 use crate::github::wire::{Installation, InstallationToken};
 use crate::model::repository::RepositoryName;
 
 /// A token is renewed so long before its end, so that a clone or push begun with it can finish.
 const RENEWED_BEFORE: TimeDelta = TimeDelta::minutes(10);
+
+/// From this difference on, a statement is refused for its times.
+const CLOCKS_DIFFER: TimeDelta = TimeDelta::seconds(20);
 
 /// Who calls, with what was handed out to it.
 #[derive(Debug)]
@@ -149,23 +152,22 @@ impl Shared {
         path: &[&str],
     ) -> Result<T, Fault> {
         let url = self.url(path, &[])?;
-        let body = self
-            .repeated(|| async {
-                let said_at = self.server_time();
-                let exchange = Exchange::new(method.clone(), url.clone());
-                let answer = match self.exchange(exchange.by(&self.as_app(app)?)).await {
-                    // The answer has told the server's time: our clock may be why it was refused.
-                    Err(Fault::BadCredentials { .. })
-                        if (self.server_time() - said_at).abs() > TimeDelta::seconds(20) =>
-                    {
-                        let exchange = Exchange::new(method.clone(), url.clone());
-                        self.exchange(exchange.by(&self.as_app(app)?)).await
-                    }
-                    answer => answer,
-                }?;
-                answer.json()
-            })
-            .await?;
-        parse(&body)
+        let mut patience = Patience::new(self.retry_delay);
+        let mut is_clock_set = false;
+        loop {
+            let said_at = self.server_time();
+            let exchange = Exchange::new(method.clone(), url.clone()).by(&self.as_app(app)?);
+            match self.exchange(exchange).await.and_then(Answer::json) {
+                Ok(body) => return parse(&body),
+                // The refusal has told the server's time, and our clock may be its reason.
+                Err(Fault::BadCredentials { .. })
+                    if !is_clock_set && (self.server_time() - said_at).abs() > CLOCKS_DIFFER =>
+                {
+                    is_clock_set = true;
+                }
+                Err(fault) if patience.allows(&fault).await => {}
+                Err(fault) => return Err(fault),
+            }
+        }
     }
 }

@@ -65,11 +65,55 @@ pub(super) struct Answer {
 }
 
 impl Answer {
+    /// Makes sure that it is GitHub's answer to a removal, and not a network's login page.
+    pub(super) fn json_or_nothing(self) -> Result<(), Fault> {
+        if self.status == StatusCode::NO_CONTENT {
+            return Ok(());
+        }
+        self.json().map(drop)
+    }
+
     /// The body, which is JSON for certain.
     pub(super) fn json(self) -> Result<String, Fault> {
         let text = String::from_utf8(self.body).ok();
         text.filter(|text| serde_json::from_str::<IgnoredAny>(text).is_ok())
             .ok_or_else(|| Fault::Unreadable(answer::not_json(self.status, &self.headers)))
+    }
+}
+
+/// How long something that has no effect is tried again.
+#[derive(Debug)]
+pub(super) struct Patience {
+    began: Instant,
+    delay: Duration,
+    attempts: u32,
+}
+
+impl Patience {
+    pub(super) fn new(delay: Duration) -> Self {
+        Self {
+            began: Instant::now(),
+            delay,
+            attempts: 1,
+        }
+    }
+
+    /// Whether to try once more; waits first.
+    pub(super) async fn allows(&mut self, fault: &Fault) -> bool {
+        let is_passing = matches!(
+            fault,
+            Fault::Unavailable { .. }
+                | Fault::Unreachable(_)
+                | Fault::Interrupted(_)
+                | Fault::Unreadable(_)
+        );
+        if !is_passing || self.attempts >= READ_ATTEMPTS || self.began.elapsed() >= READ_BOUND {
+            return false;
+        }
+        sleep(self.delay).await;
+        self.delay *= 2;
+        self.attempts += 1;
+        true
     }
 }
 
@@ -157,26 +201,32 @@ impl Shared {
     }
 
     async fn page(&self, repository: Option<&RepositoryName>, url: Url) -> Result<Page, Fault> {
-        self.repeated(|| async {
-            let bearer = self.bearer(repository).await?;
-            let mut url = url.clone();
-            for _ in 0..=MAX_REDIRECTS {
-                let answer = self.conditional(&bearer, &url).await;
-                match self.forgetting(answer).await? {
-                    Ok(page) => return Ok(page),
-                    Err(headers) => {
-                        let location = header(&headers, LOCATION.as_str()).unwrap_or_default();
-                        let to = self
-                            .own_url(&url, location)
-                            .map_err(|_| self.moved(&url, &headers))?;
-                        self.tell_move(&url, &to);
-                        url = to;
-                    }
+        let bearer = self.bearer(repository).await?;
+        let mut patience = Patience::new(self.retry_delay);
+        loop {
+            match self.page_once(&bearer, url.clone()).await {
+                Err(fault) if patience.allows(&fault).await => {}
+                end => return end,
+            }
+        }
+    }
+
+    async fn page_once(&self, bearer: &Bearer, mut url: Url) -> Result<Page, Fault> {
+        for _ in 0..=MAX_REDIRECTS {
+            let answer = self.conditional(bearer, &url).await;
+            match self.forgetting(answer).await? {
+                Ok(page) => return Ok(page),
+                Err(headers) => {
+                    let location = header(&headers, LOCATION.as_str()).unwrap_or_default();
+                    let to = self
+                        .own_url(&url, location)
+                        .map_err(|_| self.moved(&url, &headers))?;
+                    self.tell_move(&url, &to);
+                    url = to;
                 }
             }
-            Err(Fault::Unreadable("redirects without end".to_owned()))
-        })
-        .await
+        }
+        Err(Fault::Unreadable("redirects without end".to_owned()))
     }
 
     /// A page, or the headers of a redirect.
@@ -228,29 +278,6 @@ impl Shared {
             body,
             link,
         }))
-    }
-
-    /// Does something that has no effect until it succeeds or its failure is not a passing one.
-    pub(super) async fn repeated<T>(
-        &self,
-        attempt: impl AsyncFn() -> Result<T, Fault>,
-    ) -> Result<T, Fault> {
-        let began = Instant::now();
-        let mut number = 1;
-        loop {
-            match attempt().await {
-                Err(
-                    Fault::Unavailable { .. }
-                    | Fault::Unreachable(_)
-                    | Fault::Interrupted(_)
-                    | Fault::Unreadable(_),
-                ) if number < READ_ATTEMPTS && began.elapsed() < READ_BOUND => {
-                    sleep(self.retry_delay * 2_u32.pow(number - 1)).await;
-                    number += 1;
-                }
-                end => return end,
-            }
-        }
     }
 
     /// Sends one request and reads its answer, within all limits.

@@ -1,5 +1,7 @@
 //! What a piece of work is called in the target repository: its branch and its trace file.
 
+use std::fmt;
+
 use crate::model::dispatch::WorkKey;
 
 /// The directory of the trace files. Only the runner writes there.
@@ -42,6 +44,12 @@ impl WorkName {
     /// The trace file, from the root of the tree.
     pub fn trace_path(&self) -> String {
         format!("{TRACE_DIRECTORY}/{}.md", self.0)
+    }
+}
+
+impl fmt::Display for WorkName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(&self.0)
     }
 }
 

@@ -4,13 +4,14 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, ioctl_fionbio};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use thiserror::Error;
 
 use crate::process::program::find_program;
@@ -127,7 +128,7 @@ impl RunningHelper {
     pub fn finish_within(mut self, max_output: usize) -> Result<Captured, HelperError> {
         let result = self.listen(Instant::now() + self.limit, max_output);
         if !matches!(result, Ok(Heard::All(_)))
-            && let Err(error) = self.child.kill().and_then(|()| self.child.wait())
+            && let Err(error) = self.kill()
         {
             tracing::debug!(%error, program = self.program, "helper not killed");
         }
@@ -144,6 +145,13 @@ impl RunningHelper {
             }),
             Err(source) => Err(HelperError::Lost { program, source }),
         }
+    }
+
+    /// Kills it and the processes that it has started: one that speaks with a server would go on.
+    fn kill(&mut self) -> io::Result<()> {
+        kill_process_group(Pid::from_child(&self.child), Signal::KILL)?;
+        self.child.wait()?;
+        Ok(())
     }
 
     /// Feeds it and takes what it prints until it ends.
@@ -271,6 +279,7 @@ fn spawn(command: &HelperCommand<'_>) -> io::Result<Child> {
         .stdin(stdin)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
+        .process_group(0)
         .spawn()
 }
 
@@ -310,6 +319,25 @@ mod tests {
             assert!(matches!(error, HelperError::TimedOut { .. }), "{error}");
             assert!(began.elapsed() < LIMIT / 2, "{script}");
         }
+    }
+
+    #[test]
+    fn a_helper_beyond_its_limit_takes_its_children_with_it() {
+        let scratch = tempfile::tempdir().unwrap();
+        let file = scratch.path().join("child");
+        let script = format!("sleep 60 & echo $! > {}; wait", file.display());
+        sh(&script, b"", Duration::from_secs(1)).unwrap_err();
+        let child = std::fs::read_to_string(&file).unwrap();
+        let stat = format!("/proc/{}/stat", child.trim());
+        let is_gone = || match std::fs::read_to_string(&stat) {
+            Ok(stat) => stat.contains(") Z "),
+            Err(_) => true,
+        };
+        let began = Instant::now();
+        while !is_gone() && began.elapsed() < LIMIT / 2 {
+            std::thread::yield_now();
+        }
+        assert!(is_gone());
     }
 
     #[test]

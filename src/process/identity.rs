@@ -16,6 +16,8 @@ pub struct ProcessStat {
     pub start_ticks: u64,
     /// It has ended and waits to be reaped.
     pub is_zombie: bool,
+    /// It is stopped, by a signal or a debugger.
+    pub is_stopped: bool,
 }
 
 /// Reads `/proc/PID/stat`; `None` when there is no such process.
@@ -38,6 +40,7 @@ pub fn stat(pid: Pid) -> Option<ProcessStat> {
         parent,
         start_ticks,
         is_zombie: matches!(state, "Z" | "X"),
+        is_stopped: matches!(state, "T" | "t"),
     })
 }
 

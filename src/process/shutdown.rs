@@ -1,4 +1,4 @@
-//! Requests to stop, as values: Ctrl-C, SIGTERM and a hang-up.
+//! Requests to stop, as values: Ctrl-C, Ctrl-\, SIGTERM and a hang-up.
 
 use std::io;
 
@@ -11,6 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub struct Shutdown {
     interrupt: Signal,
     terminate: Signal,
+    quit: Signal,
     hangup: Option<Signal>,
 }
 
@@ -23,6 +24,7 @@ impl Shutdown {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            quit: signal(SignalKind::quit())?,
             hangup: if is_ignored(libc::SIGHUP) {
                 None
             } else {
@@ -42,6 +44,7 @@ impl Shutdown {
         tokio::select! {
             _ = self.interrupt.recv() => libc::SIGINT,
             _ = self.terminate.recv() => libc::SIGTERM,
+            _ = self.quit.recv() => libc::SIGQUIT,
             _ = hangup => libc::SIGHUP,
         }
     }

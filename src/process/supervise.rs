@@ -25,7 +25,7 @@ use crate::process::containment::namespace::{Namespace, Report};
 use crate::process::containment::{self, Cage, MARKER_VARIABLE};
 use crate::process::identity::{self, ProcessStat};
 use crate::process::shutdown::Shutdown;
-use crate::process::system::{self, SpawnError, Spawned};
+use crate::process::system::{self, HeldStop, SpawnError, Spawned};
 use crate::process::watchdog::{Activity, Happening, Limits, Step, Watchdog};
 
 /// How long an output pipe may stay open after the process has ended.
@@ -83,6 +83,10 @@ pub enum Act {
     Stopping(StopReason),
     /// It was killed.
     Killed,
+    /// It was stopped for a while, as the runner is.
+    Paused,
+    /// It continues.
+    Resumed,
     /// It has ended.
     Ended,
 }
@@ -90,9 +94,12 @@ pub enum Act {
 /// Runs one process to its end under `limits`. Never fails: what cannot be started is a
 /// [`ProcessEnd`], too.
 ///
-/// Returns at most the grace period and 5 s after a limit. Must run on the main thread, in a
-/// current-thread runtime: the child dies with the thread that spawned it. A dropped future kills
-/// nothing; poll it to its end.
+/// Returns at most the grace period and 5 s after a limit. A request to stop for a while (Ctrl-Z)
+/// stops the whole tree first, and the pause counts toward no limit. While the runner alone cannot
+/// run, the limits go on; what the process did meanwhile is looked at before they are applied.
+///
+/// Must run on the main thread, in a current-thread runtime: the child dies with the thread that
+/// spawned it. A dropped future kills nothing; poll it to its end.
 pub async fn supervise(
     process: &Process<'_>,
     limits: Limits,
@@ -105,6 +112,10 @@ pub async fn supervise(
     let variables = &mut process.environment.iter();
     let search_path = variables.find(|(name, _)| name == "PATH");
     let search_path = search_path.map_or(OsStr::new(""), |(_, value)| value);
+    let held_stop = match HeldStop::begin() {
+        Ok(held_stop) => held_stop,
+        Err(error) => return ProcessEnd::not_started(format!("signals cannot be taken: {error}")),
+    };
     let mut cage = match Cage::build(process.containment, search_path, process.marker) {
         Ok(cage) => cage,
         Err(reason) => return ProcessEnd::not_started(reason),
@@ -127,10 +138,11 @@ pub async fn supervise(
         process,
         observer,
         started,
+        paused: Duration::ZERO,
         output_bytes: 0,
         complaint: Vec::new(),
     };
-    let mut end = match tree.follow(spawned, limits, shutdown).await {
+    let mut end = match tree.follow(spawned, limits, shutdown, &held_stop).await {
         Ok(end) => end,
         Err(error) => tree.lost(&error),
     };
@@ -229,6 +241,8 @@ struct Tree<'a> {
     process: &'a Process<'a>,
     observer: &'a mut dyn Observer,
     started: Instant,
+    /// For how long it was stopped, as the runner was.
+    paused: Duration,
     output_bytes: u64,
     /// The beginning of its standard error, where bubblewrap says why it cannot.
     complaint: Vec<u8>,
@@ -247,6 +261,7 @@ impl Tree<'_> {
         spawned: Spawned,
         limits: Limits,
         shutdown: &mut Shutdown,
+        held_stop: &HeldStop,
     ) -> io::Result<ProcessEnd> {
         let exit = system::watch_exit(self.leader.pid)?;
         let mut orphans = signal(SignalKind::child())?;
@@ -261,6 +276,16 @@ impl Tree<'_> {
         let mut gave_up = false;
         let mut buffer = vec![0; READ_BYTES];
         loop {
+            if matches!(phase, Phase::Running) && watchdog.is_exceeded(self.working()) {
+                // The runner may have been unable to run: what happened meanwhile comes first.
+                if self.has_ended() {
+                    elapsed = self.started.elapsed();
+                    phase = Phase::Draining(tokio::time::Instant::now() + LEAK_WINDOW);
+                } else {
+                    self.catch_up(&mut stdout, &mut buffer, &mut watchdog);
+                    self.catch_up(&mut stderr, &mut buffer, &mut watchdog);
+                }
+            }
             let deadline = match phase {
                 Phase::Draining(deadline) => {
                     if !stdout.is_open() && !stderr.is_open()
@@ -270,8 +295,8 @@ impl Tree<'_> {
                     }
                     deadline
                 }
-                Phase::Running => match watchdog.advance(self.started.elapsed(), happening) {
-                    Step::WaitUntil(at) => (self.started + at).into(),
+                Phase::Running => match watchdog.advance(self.working(), happening) {
+                    Step::WaitUntil(at) => (self.started + self.paused + at).into(),
                     step => {
                         happening = Happening::Time;
                         if !self.act(step) {
@@ -300,6 +325,9 @@ impl Tree<'_> {
                 }
                 () = &mut feeding, if !fed => fed = true,
                 number = shutdown.next() => happening = Happening::Shutdown(number),
+                () = held_stop.requested(), if matches!(phase, Phase::Running) => {
+                    self.pause(held_stop);
+                }
                 _ = orphans.recv() => containment::reap_orphans(Some(self.leader.pid)),
                 () = tokio::time::sleep_until(deadline) => {}
             }
@@ -308,11 +336,8 @@ impl Tree<'_> {
         let sweep = self.cage.kill_rest(Some(&self.leader), self.process.marker);
         // The leader is still unreaped, so its group's number cannot mean another group.
         self.signal_group(Signal::KILL);
-        for output in [&mut stdout, &mut stderr] {
-            while let Some(number) = output.read_rest(&mut buffer) {
-                self.hear(output.stream, number, &buffer);
-            }
-        }
+        self.catch_up(&mut stdout, &mut buffer, &mut watchdog);
+        self.catch_up(&mut stderr, &mut buffer, &mut watchdog);
         let reaped = system::reap(self.leader.pid);
         containment::reap_orphans(None);
         self.observer.acted(Act::Ended, elapsed);
@@ -364,6 +389,38 @@ impl Tree<'_> {
         true
     }
 
+    /// For how long the process has worked, which the limits are about.
+    fn working(&self) -> Duration {
+        self.started.elapsed().saturating_sub(self.paused)
+    }
+
+    fn has_ended(&self) -> bool {
+        identity::stat(self.leader.pid).is_none_or(|leader| leader.is_zombie)
+    }
+
+    /// Hears what lies in a pipe. At most what fits there: somebody outside may write to it for ever.
+    fn catch_up(&mut self, output: &mut Output, buffer: &mut [u8], watchdog: &mut Watchdog) {
+        for _ in 0..=PIPE_BYTES / READ_BYTES {
+            let Some(number) = output.read_rest(buffer) else {
+                return;
+            };
+            if let Happening::Printed(activity) = self.hear(output.stream, number, buffer) {
+                watchdog.hear(self.working(), activity);
+            }
+        }
+    }
+
+    /// Stops the whole tree, then this process; goes on with both when it is told to continue.
+    fn pause(&mut self, held_stop: &HeldStop) {
+        let began = Instant::now();
+        self.observer.acted(Act::Paused, self.started.elapsed());
+        let paused = self.cage.pause(&self.leader, self.process.marker);
+        held_stop.let_through();
+        containment::resume(&paused);
+        self.paused += began.elapsed();
+        self.observer.acted(Act::Resumed, self.started.elapsed());
+    }
+
     fn signal_group(&self, signal: Signal) {
         // ESRCH: the group is gone already, which is what is wanted.
         if let Err(error) = kill_process_group(self.leader.pid, signal) {
@@ -382,7 +439,13 @@ impl Tree<'_> {
                 .extend_from_slice(&buffer[..number.min(room)]);
         }
         let elapsed = self.started.elapsed();
-        Happening::Printed(self.observer.printed(stream, &buffer[..number], elapsed))
+        let activity = self.observer.printed(stream, &buffer[..number], elapsed);
+        Happening::Printed(match activity {
+            Activity::Waiting { until } => Activity::Waiting {
+                until: until.map(|until| until.saturating_sub(self.paused)),
+            },
+            Activity::Output | Activity::Progress => activity,
+        })
     }
 
     /// Puts what the first process of the namespace reported in the place of what bubblewrap's own
@@ -482,10 +545,14 @@ impl Output {
 
     /// What is left in the pipe, without waiting; `None` when it is empty or has ended.
     fn read_rest(&mut self, buffer: &mut [u8]) -> Option<usize> {
-        self.pipe.as_ref()?;
-        match self.take(buffer) {
-            0 => None,
-            number => Some(number),
+        // The pipe itself is asked: the runtime may not have looked at it for a while.
+        match rustix::io::read(self.pipe.as_ref()?, buffer) {
+            Ok(0) => {
+                self.pipe = None;
+                None
+            }
+            Ok(number) => Some(number),
+            Err(_nothing_is_left) => None,
         }
     }
 

@@ -1,12 +1,12 @@
 //! The system calls that no safe library offers. All `unsafe` of the program is here.
 #![expect(
     unsafe_code,
-    reason = "fork and exec, wait4 and a descriptor's registration have no safe form"
+    reason = "fork and exec, wait4, signal masks and a descriptor's registration have no safe form"
 )]
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::time::Duration;
@@ -27,7 +27,13 @@ const LAST_SIGNAL: libc::c_int = 64;
 static DEFAULT_ACTION: [u64; 4] = [0; 4];
 
 /// The signals that ask the first process of a namespace for something.
-const REQUESTS: [libc::c_int; 4] = [libc::SIGHUP, libc::SIGINT, libc::SIGTERM, libc::SIGQUIT];
+const REQUESTS: [libc::c_int; 5] = [
+    libc::SIGHUP,
+    libc::SIGINT,
+    libc::SIGTERM,
+    libc::SIGQUIT,
+    libc::SIGUSR1,
+];
 
 /// Where a new process is put before it executes its program.
 #[derive(Clone, Copy, Debug)]
@@ -112,7 +118,7 @@ pub(super) fn spawn_leader(command: &mut Command, entry: Entry<'_>) -> Result<Sp
         if let Some(descriptor) = inherited {
             // SAFETY: fcntl(2) takes plain integers here.
             unsafe { libc::fcntl(descriptor, libc::F_SETFD, 0) };
-            mask_requests(libc::SIG_BLOCK)?;
+            mask(libc::SIG_BLOCK, &REQUESTS)?;
         }
         Ok(())
     };
@@ -202,21 +208,85 @@ fn go_on_in_cgroup(directory: RawFd, teller: RawFd) -> io::Result<()> {
 /// # Errors
 /// When the kernel refuses, which it does not.
 pub(super) fn hear_signals() -> io::Result<()> {
-    mask_requests(libc::SIG_UNBLOCK)
+    mask(libc::SIG_UNBLOCK, &REQUESTS)
 }
 
-fn mask_requests(how: libc::c_int) -> io::Result<()> {
-    let mut signals = MaybeUninit::uninit();
+fn set_of(signals: &[libc::c_int]) -> MaybeUninit<libc::sigset_t> {
+    let mut set = MaybeUninit::uninit();
     // SAFETY: initialises the set that the pointer is to.
-    unsafe { libc::sigemptyset(signals.as_mut_ptr()) };
-    for signal in REQUESTS {
+    unsafe { libc::sigemptyset(set.as_mut_ptr()) };
+    for signal in signals {
         // SAFETY: the set was initialised above.
-        unsafe { libc::sigaddset(signals.as_mut_ptr(), signal) };
+        unsafe { libc::sigaddset(set.as_mut_ptr(), *signal) };
     }
+    set
+}
+
+fn mask(how: libc::c_int, signals: &[libc::c_int]) -> io::Result<()> {
+    let set = set_of(signals);
     // SAFETY: the set is initialised; the old mask is not asked for.
-    match unsafe { libc::sigprocmask(how, signals.as_ptr(), std::ptr::null_mut()) } {
+    match unsafe { libc::sigprocmask(how, set.as_ptr(), std::ptr::null_mut()) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Holds back the request to stop for a while (Ctrl-Z), so that others can be stopped first. Needs
+/// a runtime; while it lives only this thread must be able to take the signal.
+///
+/// The request is never taken from the kernel, only seen: when a request to continue comes first,
+/// the kernel drops it, and nobody stops for a request that is over.
+#[derive(Debug)]
+pub(super) struct HeldStop {
+    pending: AsyncFd<OwnedFd>,
+}
+
+impl HeldStop {
+    /// Begins to hold the request back.
+    ///
+    /// # Errors
+    /// When descriptors have run out.
+    pub(super) fn begin() -> io::Result<Self> {
+        let set = set_of(&[libc::SIGTSTP]);
+        // SAFETY: the set is initialised; the descriptor is a new one.
+        let number =
+            unsafe { libc::signalfd(-1, set.as_ptr(), libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
+        if number < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the call above made it, and nobody else has it.
+        let handle = unsafe { OwnedFd::from_raw_fd(number) };
+        // SAFETY: an `OwnedFd` returns the same open descriptor for as long as it lives.
+        let pending = unsafe { AsyncFd::register_with_interest(handle, Interest::READABLE) };
+        let pending = pending.map_err(io::Error::from)?;
+        mask(libc::SIG_BLOCK, &[libc::SIGTSTP])?;
+        Ok(Self { pending })
+    }
+
+    /// Waits for a request.
+    pub(super) async fn requested(&self) {
+        match self.pending.readable().await {
+            Ok(mut ready) => ready.clear_ready(),
+            Err(error) => tracing::debug!(%error, "the runtime ends"),
+        }
+    }
+
+    /// Lets the request through: returns when this process continues.
+    #[expect(clippy::unused_self, reason = "only what is held can be let through")]
+    pub(super) fn let_through(&self) {
+        for how in [libc::SIG_UNBLOCK, libc::SIG_BLOCK] {
+            if let Err(error) = mask(how, &[libc::SIGTSTP]) {
+                tracing::debug!(%error, "the signal's mask is as it was");
+            }
+        }
+    }
+}
+
+impl Drop for HeldStop {
+    fn drop(&mut self) {
+        if let Err(error) = mask(libc::SIG_UNBLOCK, &[libc::SIGTSTP]) {
+            tracing::debug!(%error, "the signal stays held back");
+        }
     }
 }
 

@@ -146,7 +146,13 @@ impl Watchdog {
         }
     }
 
-    fn hear(&mut self, now: Duration, activity: Activity) {
+    /// Whether a limit is exceeded for which the process will be asked to end.
+    pub fn is_exceeded(&self, now: Duration) -> bool {
+        self.state == State::Running && self.exceeded(now).is_some()
+    }
+
+    /// Takes what the process printed, before it is judged by [`Watchdog::advance`].
+    pub fn hear(&mut self, now: Duration, activity: Activity) {
         self.last_output = now;
         match activity {
             Activity::Output => {}

@@ -7,7 +7,7 @@
 //!
 //! The queue is a SQLite file, or a PostgreSQL database for many machines; the statements are the
 //! same but for the fragments of `dialect`. Leases are measured by the clock of the
-//! database, never by that of a worker. Every change is one statement, or one short transaction
+//! database (with SQLite, of the machine), never by one of a worker. Every change is one statement, or one short transaction
 //! that begins as a writer. It runs no work and knows no source.
 
 mod dialect;

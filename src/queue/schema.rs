@@ -39,6 +39,7 @@ const MIGRATIONS: &[&[&str]] = &[&[
     "CREATE INDEX agent_runner_work_state ON agent_runner_work (state)",
 ]];
 
+#[expect(clippy::cast_possible_wrap, reason = "they are few")]
 const KNOWN: i64 = MIGRATIONS.len() as i64;
 
 /// How long one writer of SQLite waits for another. A write takes milliseconds; the rest is a
@@ -142,8 +143,8 @@ async fn prepare(queue: &Queue, connection: &mut AnyConnection) -> Result<(), Qu
         return Err(newer(queue, found));
     }
     if queue.dialect == Dialect::Sqlite && found.is_none() {
-        let is_empty = queue.limited("read the tables", has_no_tables(connection));
-        if !is_empty.await? {
+        let is_ours = queue.limited("read the tables", is_ours(connection));
+        if !is_ours.await? {
             return Err(QueueError::Foreign {
                 place: queue.place.clone(),
             });
@@ -186,10 +187,10 @@ async fn version(
     row.await?.try_get(0)
 }
 
-/// Whether nobody has put anything into a SQLite database. Ours is never without its version, for
-/// all tables come in one transaction.
-async fn has_no_tables(connection: &mut AnyConnection) -> Result<bool, sqlx::Error> {
-    let foreign = "SELECT count(*) FROM sqlite_master WHERE name NOT LIKE 'agent_runner_%'";
+/// Whether no other program has put anything into a SQLite database. Another process may just have
+/// made our tables.
+async fn is_ours(connection: &mut AnyConnection) -> Result<bool, sqlx::Error> {
+    let foreign = "SELECT count(*) FROM sqlite_master WHERE tbl_name NOT LIKE 'agent_runner_%'";
     let foreign: i64 = connection.fetch_one(foreign).await?.try_get(0)?;
     Ok(foreign == 0)
 }

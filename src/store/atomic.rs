@@ -3,11 +3,14 @@
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
+use std::time::Duration;
+
+use tempfile::Builder;
 
 use crate::store::StoreError;
-use crate::store::private::sync_directory;
+use crate::store::private::{list, remove, sync_directory};
 
-/// What the names of files begin with that are to replace others. A killed writer leaves its own.
+/// How the names of temporary files begin.
 pub(crate) const TEMPORARY: &str = ".tmp";
 
 /// Replaces a file and returns when that survives a loss of power. Costs two syncs.
@@ -22,6 +25,23 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     sync_directory(directory)
 }
 
+/// Removes what writers that died left half done in a directory: their temporary files, when they
+/// have not been touched for this long.
+pub(crate) fn remove_leftovers(directory: &Path, untouched: Duration) -> Result<(), StoreError> {
+    for (name, kind) in list(directory)? {
+        let path = directory.join(&name);
+        let is_old = || {
+            let age = fs::symlink_metadata(&path).and_then(|file| file.modified());
+            untouched.is_zero()
+                || age.is_ok_and(|time| time.elapsed().is_ok_and(|age| age > untouched))
+        };
+        if name.starts_with(TEMPORARY) && kind.is_file() && is_old() {
+            remove(&path)?;
+        }
+    }
+    Ok(())
+}
+
 /// Moves a file within one file system, over one that lies there. After a loss of power it may lie
 /// at its old place.
 #[expect(clippy::disallowed_methods, reason = "this is the room it points to")]
@@ -30,9 +50,7 @@ pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
 }
 
 fn replace(directory: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = tempfile::Builder::new()
-        .prefix(TEMPORARY)
-        .tempfile_in(directory)?;
+    let mut file = Builder::new().prefix(TEMPORARY).tempfile_in(directory)?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     file.persist(path)?;

@@ -1,13 +1,12 @@
 //! Where everything lies below the log root: the only place that knows file names.
 
 use std::fs::DirBuilder;
-use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use crate::model::ids::{AgentName, RunPath, TaskName};
 use crate::store::StoreError;
-use crate::store::private::{create_directory, create_file};
+use crate::store::private::{create_directory, overwrite};
 
 /// The log root and the names in it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -30,12 +29,10 @@ impl Layout {
             .create(&self.root)
             .map_err(|source| StoreError::new("create directory", &self.root, source))?;
         let gitignore = self.root.join(".gitignore");
-        match create_file(&gitignore) {
-            Ok(mut file) => file
-                .write_all(b"*\n")
-                .map_err(|source| StoreError::new("write", &gitignore, source)),
-            Err(error) if error.source.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            Err(error) => Err(error),
+        match gitignore.symlink_metadata() {
+            Ok(file) if file.len() > 0 => Ok(()),
+            // An empty one is of a runner that died before it wrote.
+            Ok(_) | Err(_) => overwrite(&gitignore, "*\n"),
         }
     }
 

@@ -7,6 +7,7 @@
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,23 @@ use crate::store::private::{create_directory, list, open_append, read, remove};
 
 /// The longest time a notification waits.
 pub const EXPIRES_AFTER: TimeDelta = TimeDelta::days(7);
+
+/// A clock that is set back by no more than this is believed.
+const BELIEVED_AHEAD: TimeDelta = TimeDelta::days(1);
+
+/// How old a notification is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Age {
+    /// It is kept on.
+    Kept,
+    /// It waited longer than notifications are kept.
+    Expired,
+    /// The clock was set, or for more than a week nobody was there to deliver: it begins to wait anew.
+    Unbelievable,
+}
+
+/// A temporary file that nobody has touched for so long is not being written.
+const LEFTOVER_AGE: Duration = Duration::from_hours(1);
 
 /// A notification that waits.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -69,9 +87,16 @@ impl Entry {
         self.id.strip_prefix(&id_prefix(self.run.as_ref()?))
     }
 
-    /// Whether it waited longer than notifications are kept.
-    pub fn is_expired(&self, now: DateTime<Utc>) -> bool {
-        now - self.created > EXPIRES_AFTER
+    /// For how long it has waited, as far as the clock can be believed.
+    pub fn age(&self, now: DateTime<Utc>) -> Age {
+        let age = now - self.created;
+        if age > EXPIRES_AFTER * 2 || age < -BELIEVED_AHEAD {
+            Age::Unbelievable
+        } else if age > EXPIRES_AFTER {
+            Age::Expired
+        } else {
+            Age::Kept
+        }
     }
 }
 
@@ -208,6 +233,8 @@ impl Delivery<'_> {
 
     /// The notifications that wait, in order. Files that are none are put aside.
     pub fn waiting(&self) -> Result<Vec<Waiting>, StoreError> {
+        // Another process may be writing one now.
+        atomic::remove_leftovers(&self.outbox.layout.outbox(), LEFTOVER_AGE)?;
         let mut waiting = Vec::new();
         for name in self.outbox.names()? {
             match self.outbox.read(name) {
@@ -432,8 +459,9 @@ mod tests {
     #[test]
     fn an_entry_expires_after_a_week() {
         let entry = Entry::of_message(message("one"), start());
-        assert!(!entry.is_expired(start() + TimeDelta::days(7)));
-        assert!(entry.is_expired(start() + TimeDelta::days(7) + TimeDelta::seconds(1)));
-        assert!(!entry.is_expired(start() - TimeDelta::days(9)));
+        let age = |days| entry.age(start() + TimeDelta::days(days));
+        assert_eq!([age(0), age(7)], [Age::Kept; 2]);
+        assert_eq!([age(8), age(14)], [Age::Expired; 2]);
+        assert_eq!([age(15), age(40_000), age(-2)], [Age::Unbelievable; 3]);
     }
 }

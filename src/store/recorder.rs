@@ -6,7 +6,9 @@
 
 use std::fs::{File, TryLockError};
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
@@ -24,10 +26,10 @@ use crate::store::format;
 use crate::store::layout::{Layout, RunDirectory};
 use crate::store::private::{
     append, create_directory, create_file, create_new_directory, is_directory, open_append,
-    overwrite, remove, sync_directory,
+    open_read, overwrite, remove, sync_directory,
 };
 use crate::store::reader::read_metadata;
-use crate::store::retention::{remove_temporary_files, remove_tree};
+use crate::store::retention::remove_tree;
 use crate::store::summary;
 
 /// The directory of a run that this process carries out.
@@ -55,28 +57,39 @@ impl RunFolder {
         agent: &AgentName,
         now: DateTime<Utc>,
     ) -> Result<Self, StoreError> {
-        layout.create()?;
+        layout.create_state(&layout.running())?;
         create_directory(&layout.task(task))?;
         create_directory(&layout.agent(task, agent))?;
         let (mut attempt, mut again) = (1, false);
-        let run = loop {
+        let (run, _mark) = loop {
             let run = RunPath {
                 task: task.clone(),
                 agent: agent.clone(),
                 run_id: RunId::new(now, attempt),
             };
+            attempt += 1;
             let directory = layout.run(&run);
+            if is_directory(directory.path()) {
+                continue;
+            }
+            // A directory without a mark would be found by nobody, so the mark comes first.
+            let Some(mark) = Mark::create(layout, &run)? else {
+                continue;
+            };
             match create_new_directory(directory.path()) {
-                Ok(()) => break run,
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => attempt += 1,
+                Ok(()) => break (run, mark),
                 // Empty directories are cleaned away.
                 Err(error) if error.kind() == io::ErrorKind::NotFound && !again => {
+                    mark.remove()?;
                     again = true;
                     create_directory(&layout.task(task))?;
                     create_directory(&layout.agent(task, agent))?;
                 }
                 Err(error) => {
-                    return Err(StoreError::new("create directory", directory.path(), error));
+                    mark.remove()?;
+                    if error.kind() != io::ErrorKind::AlreadyExists {
+                        return Err(StoreError::new("create directory", directory.path(), error));
+                    }
                 }
             }
         };
@@ -97,8 +110,6 @@ impl RunFolder {
             run: run.clone(),
             runner_log,
         };
-        layout.create_state(&layout.running())?;
-        create_file(&folder.mark())?;
         folder.reserve()?;
         Ok(folder)
     }
@@ -108,7 +119,7 @@ impl RunFolder {
     pub fn discard(layout: &Layout, run: &RunPath) {
         let removed = [
             remove_tree(layout.run(run).path()),
-            remove(&layout.running().join(mark_name(run))),
+            remove(&mark_path(layout, run)),
         ];
         for error in removed.into_iter().filter_map(Result::err) {
             tracing::warn!(cause = %error.source, "{error}");
@@ -130,11 +141,14 @@ impl RunFolder {
         let path = layout.run(run).runner_log();
         let runner_log = open_append(&path)?;
         match runner_log.try_lock() {
-            Ok(()) => Ok(Some(Self {
-                layout: layout.clone(),
-                run: run.clone(),
-                runner_log,
-            })),
+            Ok(()) => {
+                atomic::remove_leftovers(layout.run(run).path(), Duration::ZERO)?;
+                Ok(Some(Self {
+                    layout: layout.clone(),
+                    run: run.clone(),
+                    runner_log,
+                }))
+            }
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(source)) => Err(StoreError::new("lock", &path, source)),
         }
@@ -243,26 +257,72 @@ impl RunFolder {
         Ok(())
     }
 
-    /// Removes what only a living runner has a use for, after its death: the agent's private files
-    /// and files that never got their name.
+    /// Removes what only the agent's process had a use for, after its death.
     pub(crate) fn tidy(&self) -> Result<(), StoreError> {
-        remove_tree(&self.directory().private_directory())?;
-        remove_temporary_files(self.directory().path())
+        remove_tree(&self.directory().private_directory())
     }
 
     /// Removes the mark of a run that has begun and not ended.
     pub(crate) fn forget(&self) -> Result<(), StoreError> {
-        remove(&self.mark())
+        remove(&mark_path(&self.layout, &self.run))
     }
 
     fn write_record(&self, record: &Record) -> Result<(), StoreError> {
         let text = format::write(record);
         atomic::write(&self.directory().metadata(), text.as_bytes())
     }
+}
 
-    fn mark(&self) -> PathBuf {
-        self.layout.running().join(mark_name(&self.run))
+/// The mark of a run that has begun and not ended, held while its directory is made or while
+/// somebody looks whether there is one.
+#[derive(Debug)]
+pub(crate) struct Mark {
+    path: PathBuf,
+    _held: File,
+}
+
+impl Mark {
+    /// Marks a run; `None` when the run is marked already.
+    fn create(layout: &Layout, run: &RunPath) -> Result<Option<Self>, StoreError> {
+        let path = mark_path(layout, run);
+        loop {
+            let held = match create_file(&path) {
+                Ok(file) => file,
+                Err(error) if error.source.kind() == io::ErrorKind::AlreadyExists => {
+                    return Ok(None);
+                }
+                Err(error) => return Err(error),
+            };
+            let is_there = held.lock().and_then(|()| held.metadata());
+            let is_there = is_there.map_err(|source| StoreError::new("lock", &path, source))?;
+            // Whoever looked between the two lines above saw no directory and removed it.
+            if is_there.nlink() > 0 {
+                return Ok(Some(Self { path, _held: held }));
+            }
+        }
     }
+
+    /// Holds a mark that was found; `None` while its run is being made, or when it is gone.
+    pub(crate) fn hold(path: PathBuf) -> Result<Option<Self>, StoreError> {
+        let held = match open_read(&path) {
+            Ok((file, _size)) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(StoreError::new("open", &path, error)),
+        };
+        match held.try_lock() {
+            Ok(()) => Ok(Some(Self { path, _held: held })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(source)) => Err(StoreError::new("lock", &path, source)),
+        }
+    }
+
+    pub(crate) fn remove(self) -> Result<(), StoreError> {
+        remove(&self.path)
+    }
+}
+
+fn mark_path(layout: &Layout, run: &RunPath) -> PathBuf {
+    layout.running().join(mark_name(run))
 }
 
 /// Waits for one's turn to begin a run, which lasts until the file is dropped. Nobody needs a turn;
@@ -295,6 +355,8 @@ pub fn update_notification(
     };
     let text = format::with_notification(&bytes, notification)
         .map_err(|source| StoreError::new("read", &path, source.into()))?;
+    // Nobody else writes into the directory of a run that has ended.
+    atomic::remove_leftovers(layout.run(run).path(), Duration::ZERO)?;
     atomic::write(&path, text.as_bytes())
 }
 

@@ -5,12 +5,12 @@
 
 use crate::model::ids::RunPath;
 use crate::model::outcome::Outcome;
-use crate::model::record::Record;
+use crate::model::record::{NotificationState, Record};
 use crate::store::StoreError;
 use crate::store::layout::Layout;
-use crate::store::private::{is_directory, list, remove};
+use crate::store::private::{is_directory, list};
 use crate::store::reader::{crashed, read_record};
-use crate::store::recorder::RunFolder;
+use crate::store::recorder::{Mark, RunFolder};
 
 /// A run whose runner died, held against everybody else who would recover it.
 #[derive(Debug)]
@@ -26,18 +26,26 @@ pub fn abandoned(layout: &Layout) -> Result<Vec<Abandoned>, StoreError> {
     let mut found = Vec::new();
     for (mark, _kind) in list(&layout.running())? {
         let run = mark.replace('.', "/").parse::<RunPath>().ok();
+        let Some(mark) = Mark::hold(layout.running().join(mark))? else {
+            continue;
+        };
         let Some(run) = run.filter(|run| is_directory(layout.run(run).path())) else {
-            // None of ours, or its run has been cleaned away.
-            remove(&layout.running().join(mark))?;
+            // None of ours, or its run has been cleaned away or never had a directory.
+            mark.remove()?;
             continue;
         };
         if let Some(folder) = RunFolder::take_over(layout, &run)? {
             if let Err(error) = folder.tidy() {
                 tracing::warn!(cause = %error.source, "{error}");
             }
-            let record = read_record(&folder.directory(), &run);
+            let directory = folder.directory();
+            let mut record = read_record(&directory, &run);
+            if !directory.metadata().exists() {
+                // It died before it could say whether it is to be told, so it is.
+                record.notification.state = NotificationState::Pending;
+            }
             if record.outcome == Outcome::Running {
-                let record = crashed(record, &folder.directory());
+                let record = crashed(record, &directory);
                 found.push(Abandoned { folder, record });
             } else {
                 folder.forget()?;
@@ -83,6 +91,23 @@ mod tests {
         let record = read_run(&layout, run).record;
         assert_eq!(record.outcome, Outcome::Crashed);
         assert!(record.evidence[0].fact.contains("has begun"));
+    }
+
+    #[test]
+    fn a_mark_whose_run_is_being_made_stays() {
+        let (_root, layout) = log_root();
+        let run = folder(&layout).run().clone();
+        let path = layout.running().join("nightly.claude.20300101_000000");
+        plant(&path, b"");
+        let held = Mark::hold(path.clone()).unwrap().unwrap();
+        assert!(Mark::hold(path.clone()).unwrap().is_none());
+        let found = abandoned(&layout).unwrap();
+        assert_eq!(found.len(), 1, "the other one");
+        assert_eq!(found[0].folder.run(), &run);
+        assert!(path.exists());
+        drop(held);
+        abandoned(&layout).unwrap();
+        assert!(!path.exists());
     }
 
     #[test]

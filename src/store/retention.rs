@@ -153,16 +153,6 @@ fn temporary_files(directory: &Path, now: DateTime<Utc>) -> Result<Vec<PathBuf>,
     Ok(found)
 }
 
-/// Removes temporary files whatever their age, where nobody writes any more.
-pub(crate) fn remove_temporary_files(directory: &Path) -> Result<(), StoreError> {
-    for (name, kind) in list(directory)? {
-        if kind.is_file() && name.starts_with(atomic::TEMPORARY) {
-            remove(&directory.join(name))?;
-        }
-    }
-    Ok(())
-}
-
 fn children(directory: &Path) -> Result<Vec<PathBuf>, StoreError> {
     if !is_directory(directory) {
         return Ok(Vec::new());

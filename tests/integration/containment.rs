@@ -16,7 +16,7 @@ const SOON: Duration = Duration::from_secs(10);
 /// The ways that this machine has; the others are said loudly, and with `CI=true` root has them
 /// all but for cgroups, which a container may lack.
 #[expect(clippy::print_stderr, reason = "what is skipped is said")]
-fn containments() -> Vec<&'static str> {
+pub fn containments() -> Vec<&'static str> {
     let is_strict = std::env::var("CI").is_ok_and(|ci| ci == "true") && is_root();
     let mut found = vec!["subreaper"];
     if cgroups().is_some() {
@@ -130,29 +130,6 @@ fn the_end_of_the_agent_is_told_as_it_was() {
 }
 
 #[test]
-fn limits_hold_in_every_containment() {
-    let sleep = unique_sleep(7);
-    for containment in containments() {
-        for (script, signal) in [
-            (format!("sleep {sleep}"), 15),
-            (format!("trap '' TERM; while :; do sleep {sleep}; done"), 9),
-            ("kill -STOP $$; echo never".to_owned(), 15),
-        ] {
-            let env = env(containment, &script);
-            let began = Instant::now();
-            let done = env.run("fake", "short");
-            assert_eq!(done.code, Some(11), "{containment}: {script}");
-            assert!(began.elapsed() < SOON);
-            let record = env.record("short", "fake");
-            assert_eq!(record["outcome"], "timeout");
-            assert_eq!(record["agent_signal"], signal, "{containment}: {script}");
-            assert!(record["max_rss_bytes"].as_u64().unwrap() > 0);
-            assert!(processes_with(&sleep).is_empty(), "{containment}");
-        }
-    }
-}
-
-#[test]
 fn the_agent_gets_its_input_and_inherits_nothing_else_in_every_containment() {
     for containment in containments() {
         let env = env(
@@ -167,22 +144,6 @@ fn the_agent_gets_its_input_and_inherits_nothing_else_in_every_containment() {
             repository.display()
         );
         assert_eq!(transcript(&env, "work"), expected, "{containment}");
-    }
-}
-
-#[test]
-fn processes_that_are_forked_after_the_request_to_end_are_killed() {
-    let sleep = unique_sleep(8);
-    for containment in containments() {
-        let script = format!(
-            "trap 'for i in $(seq 100); do setsid sleep {sleep} & done; exit 0' TERM; \
-             while :; do sleep 0.1; done"
-        );
-        let env = env(containment, &script);
-        assert_eq!(env.run("fake", "short").code, Some(11), "{containment}");
-        assert!(processes_with(&sleep).is_empty(), "{containment}");
-        let killed = &env.record("short", "fake")["survivors_killed"];
-        assert!(killed.as_u64().unwrap() >= 100, "{containment}: {killed}");
     }
 }
 

@@ -31,6 +31,7 @@ const ROOMS: &[(&str, u32, &[&str])] = &[
     ),
     ("recovery", 2, &["orchestrator"]),
     ("deliver", 2, &[]),
+    ("worker", 2, &["orchestrator"]),
     ("cli", 3, &[]),
 ];
 

@@ -92,6 +92,36 @@ fn a_number_that_passed_to_another_process_is_not_believed() {
 }
 
 #[test]
+fn after_a_reboot_a_run_is_recorded_and_told_and_nothing_is_killed() {
+    let sleep = unique_sleep(31);
+    let env = env(&sleep).unreachable_server();
+    killed_run(&env, &sleep);
+    let file = env.run_directory("work", "fake").join("metadata.json");
+    let record = env.record("work", "fake");
+    let text = fs::read_to_string(&file).unwrap();
+    let boot = record["boot_id"].as_str().unwrap();
+    fs::write(&file, text.replace(boot, "00000000-of-another-boot")).unwrap();
+    // Processes of this boot, whatever they carry, are not those of the run.
+    let alive = || processes_with(&format!("sleep\0{sleep}"));
+    assert!(eventually(Duration::from_secs(10), || alive().len() == 2));
+    for _ in 0..2 {
+        assert_eq!(env.agent_runner(&["heartbeat"]).code, Some(0));
+        assert_eq!(env.outbox().len(), 1);
+    }
+    let record = env.record("work", "fake");
+    assert_eq!(record["outcome"], "crashed");
+    assert!(record["survivors_killed"].is_null());
+    let left = alive();
+    assert_eq!(left.len(), 2);
+    for pid in left {
+        let killed = std::process::Command::new("kill")
+            .args(["-9", &pid.to_string()])
+            .status();
+        assert!(killed.unwrap().success());
+    }
+}
+
+#[test]
 fn a_crashed_run_is_told_once() {
     let sleep = unique_sleep(21);
     let env = env(&sleep)

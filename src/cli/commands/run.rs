@@ -19,6 +19,7 @@ use crate::model::duration;
 use crate::model::event::{AgentEvent, Count};
 use crate::model::ids::AgentName;
 use crate::model::outcome::{EXIT_FAILURE, Outcome};
+use crate::model::process_end::StopReason;
 use crate::model::record::Record;
 use crate::model::report::Usage;
 use crate::model::task::Overlap;
@@ -26,6 +27,7 @@ use crate::model::text;
 use crate::orchestrator::{self, Announce, Services, Spectator};
 use crate::planner::{self, RunPlan};
 use crate::process::shutdown::Shutdown;
+use crate::process::supervise::Act;
 use crate::store::layout::Layout;
 use crate::store::{format as record_format, summary};
 use crate::store::{reader, request};
@@ -203,6 +205,7 @@ fn as_told(layout: &Layout, mut record: Record) -> Record {
 /// Shows a run on the terminal while it works.
 struct Watcher {
     line: LiveLine,
+    grace_period: Duration,
     follow: bool,
     events: u64,
     usage: Usage,
@@ -220,6 +223,7 @@ impl Watcher {
         let line = ui.live_line(&format!("[{}/{}]", plan.agent, plan.task.name), !follow);
         Self {
             line,
+            grace_period: plan.limits.grace_period,
             follow,
             events: 0,
             usage: Usage::default(),
@@ -276,5 +280,14 @@ impl Spectator for Watcher {
         }
         self.line
             .show(elapsed, self.events, self.usage.total(), &self.action);
+    }
+
+    fn acted(&mut self, act: Act) {
+        if let Act::Stopping(StopReason::Shutdown(_)) = act {
+            let grace = duration::words(self.grace_period);
+            self.line.say(&format!(
+                "stopping: the agent has {grace} to end; Ctrl-C once more ends it at once"
+            ));
+        }
     }
 }

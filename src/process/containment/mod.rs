@@ -70,6 +70,9 @@ pub fn adopt_orphans() -> io::Result<()> {
     Ok(set_child_subreaper(Some(getpid()))?)
 }
 
+/// How often a run is searched for processes that are to be stopped for a while.
+const PAUSE_ROUNDS: usize = 10;
+
 /// What holds one process tree. Dropping it kills nothing.
 #[derive(Debug)]
 pub(super) enum Cage {
@@ -130,17 +133,42 @@ impl Cage {
 
     /// Kills everything of the run but its leader: see [`Net::kill`].
     pub(super) fn kill_rest(&self, leader: Option<&ProcessStat>, marker: &str) -> Sweep {
+        self.net(leader, marker).kill()
+    }
+
+    fn net<'a>(&'a self, leader: Option<&'a ProcessStat>, marker: &'a str) -> Net<'a> {
         let cgroup = match self {
             Self::Cgroup(cgroup) => Some(cgroup),
             Self::Namespace(_) | Self::Subreaper => None,
         };
-        let net = Net {
+        Net {
             leader,
             descendants: true,
             cgroup,
             marker,
-        };
-        net.kill()
+        }
+    }
+
+    /// Stops every process of the run until [`resume`]; gives those that were not stopped already.
+    pub(super) fn pause(&self, leader: &ProcessStat, marker: &str) -> Vec<ProcessStat> {
+        let net = self.net(None, marker);
+        let since = leader.start_ticks;
+        let mut stopped: Vec<ProcessStat> = Vec::new();
+        // What is forked meanwhile is found the next time; what forks for ever is not waited for.
+        for _ in 0..PAUSE_ROUNDS {
+            let mut running = net.living(since);
+            running.retain(|process| {
+                !process.is_stopped && !stopped.iter().any(|other| other.pid == process.pid)
+            });
+            if running.is_empty() {
+                break;
+            }
+            for process in &running {
+                send(process, Signal::STOP);
+            }
+            stopped.extend(running);
+        }
+        stopped
     }
 
     /// Leaves nothing of the containment behind, once its processes have ended.
@@ -195,7 +223,7 @@ struct Net<'a> {
     /// All descendants of this process are.
     descendants: bool,
     cgroup: Option<&'a Cgroup>,
-    /// What carries this marker is, if it is not older than the leader.
+    /// What carries this marker is.
     marker: &'a str,
 }
 
@@ -214,9 +242,10 @@ impl Net<'_> {
             if self.descendants {
                 self.kill_children(&mut killed, began);
             }
-            let alive = self.living();
+            let since = self.leader.map_or(0, |leader| leader.start_ticks);
+            let alive = self.living(since);
             for process in &alive {
-                kill(process);
+                send(process, Signal::KILL);
                 killed.insert(process.pid);
             }
             if alive.is_empty() || began.elapsed() > KILL_LIMIT {
@@ -259,8 +288,8 @@ impl Net<'_> {
         }
     }
 
-    /// The living processes, without the leader.
-    fn living(&self) -> Vec<ProcessStat> {
+    /// The living processes, without the leader. What carries the marker is not older than `since`.
+    fn living(&self, since: u64) -> Vec<ProcessStat> {
         let all = all_processes();
         let own = getpid();
         let mut found = HashSet::new();
@@ -279,7 +308,6 @@ impl Net<'_> {
             }
         }
         found.extend(self.cgroup.map(Cgroup::members).into_iter().flatten());
-        let since = self.leader.map_or(0, |leader| leader.start_ticks);
         let mut living = all;
         living.retain(|process| {
             let is_candidate = !process.is_zombie && process.pid != own && !self.leads(process.pid);
@@ -306,16 +334,23 @@ fn carries(pid: Pid, marker: &str) -> bool {
         .any(|variable| variable == wanted.as_bytes())
 }
 
-/// Kills a process through a handle that cannot mean another one; gone already is fine.
-fn kill(process: &ProcessStat) {
+/// Lets paused processes continue.
+pub(super) fn resume(paused: &[ProcessStat]) {
+    for process in paused {
+        send(process, Signal::CONT);
+    }
+}
+
+/// Signals a process through a handle that cannot mean another one; gone already is fine.
+fn send(process: &ProcessStat, signal: Signal) {
     let Ok(handle) = pidfd_open(process.pid, PidfdFlags::empty()) else {
         return;
     };
     // Between the walk and the handle the number may have passed to another process.
     if stat(process.pid).is_some_and(|now| now.start_ticks == process.start_ticks)
-        && let Err(error) = pidfd_send_signal(&handle, Signal::KILL)
+        && let Err(error) = pidfd_send_signal(&handle, signal)
     {
-        tracing::debug!(pid = number(process.pid), %error, "not killed");
+        tracing::debug!(pid = number(process.pid), %error, ?signal, "not signalled");
     }
 }
 

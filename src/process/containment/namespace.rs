@@ -36,7 +36,7 @@ pub const VERB: &str = "namespace-init";
 
 /// The signal by which the first process is asked to kill the agent. It is blocked until it is
 /// heard, and no agent is asked to end by it.
-pub(super) const KILL: Signal = Signal::QUIT;
+pub(super) const KILL: Signal = Signal::USR1;
 
 /// Finds bubblewrap.
 pub(super) fn find(search_path: &OsStr) -> Result<PathBuf, String> {
@@ -164,7 +164,7 @@ pub async fn init(reporter: i32, program: &Path, arguments: &[OsString]) -> io::
         .write(true)
         .open(format!("/proc/self/fd/{reporter}"))?;
     let mut shutdown = Shutdown::listen()?;
-    let mut kill = signal(SignalKind::quit())?;
+    let mut kill = signal(SignalKind::user_defined1())?;
     let mut ended = signal(SignalKind::child())?;
     system::hear_signals()?;
     #[expect(clippy::disallowed_methods, reason = "this is the room that spawns")]

@@ -82,7 +82,8 @@ fn read_body(title: &str, body: &str) -> Result<Option<Instructed>, String> {
         .replace('\0', "\u{fffd}");
     let body = body.replace("\r\n", "\n").replace('\r', "\n");
     let parts = Parts::find(&body);
-    let Some((task_id, metadata)) = metadata(&body, &parts.comments)? else {
+    let mut metadata = metadata(&body, &parts.comments)?;
+    let Some(task_id) = take_task_id(&mut metadata)? else {
         return Ok(None);
     };
     let title = title.replace(char::is_control, " ").trim().to_owned();
@@ -306,11 +307,8 @@ fn thematic_line(heading: &str) -> Option<usize> {
     (heading[last..].trim() == "---").then_some(last)
 }
 
-/// The task and what else the comments say; `None` where none names a task.
-fn metadata(
-    body: &str,
-    comments: &[Comment],
-) -> Result<Option<(String, Map<String, Value>)>, String> {
+/// What all comments say together.
+fn metadata(body: &str, comments: &[Comment]) -> Result<Map<String, Value>, String> {
     let mut metadata = Map::new();
     for comment in comments {
         let json = comment.json.clone();
@@ -337,6 +335,11 @@ fn metadata(
             metadata.insert(key, value);
         }
     }
+    Ok(metadata)
+}
+
+/// Takes the task out of the metadata; `None` where none is named.
+fn take_task_id(metadata: &mut Map<String, Value>) -> Result<Option<String>, String> {
     let task_id = match metadata.remove("task_id") {
         None => return Ok(None),
         Some(Value::String(task_id)) => task_id,
@@ -354,7 +357,7 @@ fn metadata(
     if task_id.contains(|c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')) {
         return Err("its `task_id` has control characters".to_owned());
     }
-    Ok(Some((task_id, metadata)))
+    Ok(Some(task_id))
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use agent_runner::queue::{Claim, NewWork, Queue, QueueUrl};
 use chrono::DateTime;
 use sqlx::{AnyConnection, Connection as _, Executor as _};
 use tempfile::TempDir;
+use tokio::runtime::{Builder, Runtime};
 
 use crate::support::postgres::Postgres;
 
@@ -82,9 +83,12 @@ pub async fn connect(url: &str) -> AnyConnection {
     AnyConnection::connect(url).await.unwrap()
 }
 
+pub fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_all().build().unwrap()
+}
+
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
-    let mut builder = tokio::runtime::Builder::new_current_thread();
-    builder.enable_all().build().unwrap().block_on(future)
+    runtime().block_on(future)
 }
 
 pub fn key(number: usize) -> WorkKey {
@@ -98,8 +102,10 @@ pub fn work(number: usize) -> NewWork {
         origin: format!("owner/dispatch#{number}"),
         group_repository: format!("owner/repository{}", number % 2),
         group_author: format!("author{}", number % 3),
-        created: DateTime::from_timestamp(1_700_000_000 + (number as i64 * 7) % 4, 0).unwrap(),
-        payload: (number % 2 == 0).then(|| format!("{{\"number\":{number}}}")),
+        created: DateTime::UNIX_EPOCH + Duration::from_secs(number as u64 * 7 % 4),
+        payload: number
+            .is_multiple_of(2)
+            .then(|| format!("{{\"number\":{number}}}")),
     }
 }
 

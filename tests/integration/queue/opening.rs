@@ -6,12 +6,13 @@ use std::path::Path;
 
 use agent_runner::queue::{Queue, QueueError, QueueUrl};
 
-use super::{MINUTE, Place, block_on, claim_any, open, work};
+use super::{MINUTE, Place, block_on, claim_any, open, runtime, work};
+use crate::support::postgres::Postgres;
 
 #[test]
 fn twenty_that_open_a_new_queue_at_once_all_succeed() {
     // With SQLite, what goes wrong here does so one time in ten.
-    let again = (0..15).map(|_| Place::sqlite());
+    let again = (0..4).map(|_| Place::sqlite());
     for place in Place::all().into_iter().chain(again) {
         std::thread::scope(|scope| {
             for number in 0..20 {
@@ -121,16 +122,12 @@ fn a_server_that_is_away_is_a_transient_error_and_the_queue_goes_on_after_it() {
     assert!(error.is_transient(), "{error:?}");
     assert!(!format!("{error} {error:?}").contains("s3cret"));
 
-    let mut places = Place::all();
-    let Some(place @ Place::Postgres(_)) = places.last_mut() else {
+    let Some(mut server) = Postgres::start() else {
         return;
     };
-    let queue = block_on_with(|| async { place.open().await });
-    let (runtime, queue) = queue;
-    runtime.block_on(async { queue.offer(&[work(1)]).await.unwrap() });
-    let Place::Postgres(server) = place else {
-        return;
-    };
+    let runtime = runtime();
+    let queue = runtime.block_on(open(&server.url()));
+    runtime.block_on(queue.offer(&[work(1)])).unwrap();
     server.restart();
     runtime.block_on(async {
         // The lost connection may be noticed by the first statement or before it.
@@ -139,15 +136,6 @@ fn a_server_that_is_away_is_a_transient_error_and_the_queue_goes_on_after_it() {
         }
         assert!(claim_any(&queue, "me", MINUTE).await.is_some());
     });
-}
-
-fn block_on_with<T, F: Future<Output = T>>(
-    begin: impl FnOnce() -> F,
-) -> (tokio::runtime::Runtime, T) {
-    let mut builder = tokio::runtime::Builder::new_current_thread();
-    let runtime = builder.enable_all().build().unwrap();
-    let value = runtime.block_on(begin());
-    (runtime, value)
 }
 
 async fn refused(url: &str) -> QueueError {

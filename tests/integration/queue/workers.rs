@@ -84,17 +84,23 @@ fn a_worker() {
     });
 }
 
+/// Tells the test that started this process.
+#[expect(clippy::print_stdout, reason = "its standard output is the test's")]
+fn say(line: &str) {
+    println!("\n{line}");
+}
+
 /// Claims one work, waits to be told, and tries all that a holder may do.
 async fn hold(queue: &Queue) {
     let claim = claim_any(queue, "a process", SHORT).await.unwrap();
-    println!("\nclaimed {}", claim.fence);
+    say(&format!("claimed {}", claim.fence));
     std::io::stdin().read_line(&mut String::new()).unwrap();
     let may = [
         queue.renew(&claim, MINUTE).await.unwrap(),
         queue.note(&claim, "mine").await.unwrap(),
         queue.finish(&claim, &End::Done).await.unwrap(),
     ];
-    println!("\nmay {may:?}");
+    say(&format!("may {may:?}"));
 }
 
 /// Does all works, and writes down each claim where a second at the same time would collide.
@@ -128,7 +134,7 @@ async fn drain(queue: &Queue, url: &str, name: &str) {
         };
         assert!(queue.finish(&claim, &end).await.unwrap());
     }
-    println!("\ndone {done}");
+    say(&format!("done {done}"));
 }
 
 #[test]
@@ -162,7 +168,7 @@ fn eight_processes_never_hold_the_same_work_at_once() {
             let log = sqlx::query("SELECT count(*) FROM claim_log");
             let row = log.fetch_one(&mut place.connect().await).await.unwrap();
             assert_eq!(row.get::<i64, _>(0), fences, "{place:?}");
-            assert!(fences > WORKS as i64);
+            assert!(fences > i64::try_from(WORKS).unwrap());
         });
     }
 }
@@ -197,10 +203,6 @@ fn the_work_of_a_killed_holder_is_taken_over_after_its_lease() {
         offer_one(&place);
         let mut worker = Worker::start(&place, "hold");
         assert_eq!(worker.hear("claimed "), "1");
-        block_on(async {
-            let queue = place.open().await;
-            assert_eq!(claim_any(&queue, "too early", MINUTE).await, None);
-        });
         worker.signal("-KILL");
         let claim = take_over(&place);
         assert_eq!((claim.fence, claim.attempt), (2, 2), "{place:?}");

@@ -1,7 +1,10 @@
 //! A place of its own for every test: home, repository, configuration, logs.
 
 pub mod claude;
+pub mod git_http;
+pub mod github;
 pub mod postgres;
+pub mod publications;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -315,6 +318,11 @@ pub fn unique_sleep(tag: u32) -> String {
         "{}{tag:02}",
         900_000_000 + u64::from(std::process::id()) * 10
     )
+}
+
+/// Whether every point and repetition is wanted (`tests/run --full`).
+pub fn is_full() -> bool {
+    std::env::var_os("AGENT_RUNNER_FULL").is_some_and(|full| full == "1")
 }
 
 /// Numbers of the living processes whose command line holds a text.

@@ -491,17 +491,17 @@ fn body() -> impl Strategy<Value = String> {
         "\u{feff}",
     ];
     proptest::collection::vec(
-        (proptest::sample::select(pieces.to_vec()), 0.0..1.0f64),
+        (proptest::sample::select(pieces.to_vec()), 0..160_usize),
         0..14,
     )
     .prop_map(|parts| {
         let mut body = String::new();
         for (piece, share) in parts {
             // Three in four whole, the others cut.
-            let length = if share < 0.75 {
+            let length = if share < 120 {
                 piece.chars().count()
             } else {
-                ((share - 0.75) * 4.0 * 40.0) as usize
+                share - 120
             };
             body.extend(piece.chars().take(length));
         }

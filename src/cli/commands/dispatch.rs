@@ -1,0 +1,361 @@
+//! `dispatch`: works off dispatch issues until it is stopped, or those that wait now.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::sleep;
+
+use crate::cli::args::DispatchArguments;
+use crate::cli::error::CliError;
+use crate::cli::logging::{self, Talk, TalkFormat};
+use crate::cli::wiring::{self, SystemClock, World};
+use crate::config::Overrides;
+use crate::config::settings::{GithubCredentials, Settings};
+use crate::git::Identity;
+use crate::github::{self, GitHub};
+use crate::model::clock::Clock as _;
+use crate::model::message::{Message, Priority};
+use crate::model::outcome::{EXIT_FAILURE, EXIT_SUCCESS, EXIT_USAGE};
+use crate::model::repository::RepositoryName;
+use crate::model::tree_policy::{Permission, TreePolicy};
+use crate::orchestrator::Announce;
+use crate::planner;
+use crate::process::identity;
+use crate::process::shutdown::Shutdown;
+use crate::queue::{Queue, QueueUrl};
+use crate::redact::Redactor;
+use crate::sources::dispatch_issues::{Issues, IssuesSettings};
+use crate::store::layout::Layout;
+use crate::store::outbox::{Entry, Outbox};
+use crate::worker::{Ended, RunCommand, Scope, Worker, WorkerSettings};
+
+/// How often crashed runs and waiting notifications are looked after.
+const CARE_INTERVAL: Duration = Duration::from_secs(60);
+/// The largest event payload that GitHub sends is 25 MB.
+const MAX_EVENT_BYTES: u64 = 32 << 20;
+
+/// Works on dispatch issues; the exit code tells whether all went well.
+pub(crate) fn dispatch(world: &World, arguments: &DispatchArguments) -> Result<u8, CliError> {
+    let settings = world.settings(Overrides::default())?;
+    let event = arguments.event.as_deref().map(read_event).transpose()?;
+    let repository = repository(&settings, event.as_ref())?;
+    let credentials = credentials(&settings)?;
+    let layout = wiring::layout(&settings);
+    layout
+        .create_state(&layout.runner_logs())
+        .map_err(|error| CliError::failure("work cannot be recorded").because(error))?;
+    let secrets = secrets(world, &settings);
+    let redactor = Arc::new(Redactor::new(secrets.iter().map(String::as_str)));
+    logging::begin_talking(&layout.runner_logs(), talk(world, &redactor)?);
+
+    let notifier = wiring::notifier(&settings);
+    let announce = wiring::announcement(&layout);
+    let announced = notifier.as_ref().map(|_| &announce as &Announce<'_>);
+    wiring::recover(&world.ui, &layout, announced)?;
+
+    let github = github(&settings, &layout, credentials)?;
+    let scope = match (arguments.issue, &event) {
+        (Some(number), _) => Scope::One(number),
+        (None, Some(event)) => Scope::One(event.number),
+        (None, None) if arguments.once => Scope::Once,
+        (None, None) => Scope::Forever,
+    };
+    let dispatch = &settings.dispatch;
+    tracing::info!("Starting {}", dispatch.agent_name.value);
+    tracing::info!("Monitoring dispatch repository: {repository}");
+    if scope == Scope::Forever {
+        let seconds = dispatch.poll_interval.value.as_secs();
+        tracing::info!("Poll interval: {seconds} seconds");
+    }
+    let source = Issues::new(github, issues(&settings, repository), Arc::new(SystemClock));
+    let worker_settings = worker(world, &settings, redactor, notifier.is_some())?;
+    let ended = wiring::block_on(async {
+        let mut shutdown = Shutdown::listen()
+            .map_err(|error| CliError::failure("signals cannot be taken").because(error))?;
+        let queue = Queue::open(&queue_url(&settings, &layout)?)
+            .await
+            .map_err(|error| CliError::failure("the queue cannot be used").because(error))?;
+        let worker = Worker::new(source, queue.clone(), worker_settings);
+        let care = async {
+            loop {
+                sleep(CARE_INTERVAL).await;
+                if let Err(error) = wiring::recover(&world.ui, &layout, announced) {
+                    tracing::warn!("{error}");
+                }
+                wiring::deliver(&world.ui, &layout, notifier.as_ref()).await;
+            }
+        };
+        let ended = tokio::select! {
+            ended = worker.work(scope, &mut shutdown) => ended,
+            never = care => never,
+        };
+        queue.close().await;
+        if let Ended::NoAccess(reason) = &ended {
+            tell_no_access(&layout, reason);
+        }
+        wiring::deliver(&world.ui, &layout, notifier.as_ref()).await;
+        Ok(ended)
+    })??;
+    exit_code(&ended, arguments.event.is_some())
+}
+
+fn exit_code(ended: &Ended, is_event: bool) -> Result<u8, CliError> {
+    match ended {
+        Ended::Finished(tally) if tally.failed > 0 => Ok(EXIT_FAILURE),
+        Ended::Finished(_) => Ok(EXIT_SUCCESS),
+        Ended::Stopped(signal) => Ok(u8::try_from(128 + signal).unwrap_or(EXIT_FAILURE)),
+        Ended::Unwanted(reason) if is_event => {
+            tracing::info!("nothing to do: {reason}");
+            Ok(EXIT_SUCCESS)
+        }
+        Ended::Unwanted(reason) => {
+            Err(CliError::failure("there is nothing to do").because(reason.clone()))
+        }
+        Ended::NoAccess(reason) => {
+            tracing::error!("GitHub API error: {reason}");
+            Ok(EXIT_USAGE)
+        }
+        Ended::Failed(reason) => {
+            Err(CliError::failure("the work that waits is not done").because(reason.clone()))
+        }
+    }
+}
+
+/// What an event of GitHub Actions is about.
+struct Event {
+    number: u64,
+    repository: Option<RepositoryName>,
+}
+
+fn read_event(path: &Path) -> Result<Event, CliError> {
+    let wrong = |why: String| {
+        let what = format!("the event `{}` cannot be used", path.display());
+        CliError::usage(what)
+            .because(why)
+            .hint("give the file that GITHUB_EVENT_PATH names, of an `issues` event")
+    };
+    let mut text = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(MAX_EVENT_BYTES).read_to_end(&mut text))
+        .map_err(|error| wrong(error.to_string()))?;
+    let event: Value = serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;
+    // A dispatched workflow has its inputs as text.
+    let input = &event["inputs"]["issue_number"];
+    let number = event["issue"]["number"]
+        .as_u64()
+        .or_else(|| input.as_u64())
+        .or_else(|| input.as_str()?.trim().parse().ok());
+    let repository = event["repository"]["full_name"].as_str();
+    Ok(Event {
+        number: number.ok_or_else(|| wrong("it names no issue".to_owned()))?,
+        repository: repository
+            .map(|name| name.parse().map_err(|error| wrong(format!("{error}"))))
+            .transpose()?,
+    })
+}
+
+fn repository(settings: &Settings, event: Option<&Event>) -> Result<RepositoryName, CliError> {
+    let configured = settings.dispatch.repo.as_ref().map(|repo| &repo.value);
+    let of_event = event.and_then(|event| event.repository.as_ref());
+    match (configured, of_event) {
+        (Some(configured), Some(other)) if configured != other => Err(CliError::usage(format!(
+            "the event is of {other}, and the dispatch repository is {configured}"
+        ))),
+        (Some(known), _) | (None, Some(known)) => Ok(known.clone()),
+        (None, None) => Err(CliError::usage("no dispatch repository is configured")
+            .hint("set DISPATCH_REPO=owner/name, or `repo` in [dispatch] of config.toml")),
+    }
+}
+
+/// Who we are on GitHub.
+pub(super) fn credentials(settings: &Settings) -> Result<github::Credentials, CliError> {
+    let Some(credentials) = &settings.github.credentials else {
+        return Err(
+            CliError::usage("GITHUB_TOKEN environment variable is required").hint(
+                "or set `app_id` and `app_key_file` of a GitHub App in [github] of config.toml",
+            ),
+        );
+    };
+    match &credentials.value {
+        GithubCredentials::Token(token) => Ok(github::Credentials::Token(github::Secret::new(
+            token.expose(),
+        ))),
+        GithubCredentials::App {
+            id,
+            key_file,
+            installation,
+        } => {
+            let key = std::fs::read_to_string(key_file).map_err(|error| {
+                let what = format!("the App's key `{}` cannot be read", key_file.display());
+                CliError::usage(what).because(error)
+            })?;
+            github::App::new(id.to_string(), &github::Secret::new(key), *installation)
+                .map(github::Credentials::App)
+                .map_err(|error| CliError::usage("the App's key cannot be used").because(error))
+        }
+    }
+}
+
+/// The API as these credentials see it.
+pub(super) fn github(
+    settings: &Settings,
+    layout: &Layout,
+    credentials: github::Credentials,
+) -> Result<GitHub, CliError> {
+    let api_url = settings.github.api_url.value.clone();
+    let mut client = github::Settings::new(api_url, credentials, Arc::new(SystemClock));
+    client.write_interval = settings.github.write_interval.value;
+    client.cache = Some(layout.state().join("github"));
+    GitHub::new(client).map_err(|error| CliError::usage("GitHub cannot be used").because(error))
+}
+
+fn issues(settings: &Settings, repository: RepositoryName) -> IssuesSettings {
+    let dispatch = &settings.dispatch;
+    IssuesSettings {
+        repository,
+        label: dispatch.label.value.clone(),
+        agent_name: dispatch.agent_name.value.clone(),
+        server_url: settings.github.server_url.value.clone(),
+        targets: dispatch.targets.value.clone(),
+        authors: dispatch.authors.value.clone(),
+    }
+}
+
+fn worker(
+    world: &World,
+    settings: &Settings,
+    redactor: Arc<Redactor>,
+    is_told: bool,
+) -> Result<WorkerSettings, CliError> {
+    let dispatch = &settings.dispatch;
+    let agent_name = dispatch.agent_name.value.clone();
+    let layout = wiring::layout(settings);
+    let announce = wiring::announcement(&layout);
+    let allow = dispatch.allow.value.iter();
+    let allow: BTreeSet<Permission> = allow
+        .filter_map(|name| Permission::from_name(name))
+        .collect();
+    let (host, pid) = (identity::host_name(), std::process::id());
+    Ok(WorkerSettings {
+        holder: format!("{host}/{pid}/{}", SystemClock.now().timestamp_millis()),
+        concurrency: usize::try_from(dispatch.concurrency.value).unwrap_or(usize::MAX),
+        poll_interval: dispatch.poll_interval.value,
+        lease: dispatch.lease.value,
+        attempts: u32::try_from(dispatch.attempts.value).unwrap_or(u32::MAX),
+        retry_pause: dispatch.retry_pause.value,
+        workspace: dispatch.workspace.value.clone(),
+        git_timeout: dispatch.git_timeout.value,
+        policy: TreePolicy {
+            allow,
+            max_files: usize::try_from(dispatch.max_files.value).unwrap_or(usize::MAX),
+            max_bytes: dispatch.max_bytes.value,
+            max_blob_bytes: dispatch.max_file_bytes.value,
+        },
+        identity: Identity {
+            email: format!("{}@agent-runner.local", agent_name.replace(' ', "-")),
+            name: agent_name.clone(),
+        },
+        agent_name,
+        run: run_command(world, settings)?,
+        inherited: wiring::inherited(&world.environment, settings),
+        layout,
+        redactor,
+        clock: Arc::new(SystemClock),
+        announce: is_told.then(|| Box::new(announce) as Box<Announce<'static>>),
+    })
+}
+
+/// The runs get the runner's own environment but for what only the worker needs.
+fn run_command(world: &World, settings: &Settings) -> Result<RunCommand, CliError> {
+    const WITHHELD: [&str; 4] = [
+        "GITHUB_TOKEN",
+        "GH_TOKEN",
+        "AGENT_RUNNER_QUEUE_URL",
+        "AGENT_RUNNER_REPO_ROOT",
+    ];
+    let program = std::env::current_exe().map_err(|error| {
+        CliError::failure("the runner's own program is not found").because(error)
+    })?;
+    let inherited = wiring::inherited(&world.environment, settings);
+    let mut environment: Vec<_> = inherited
+        .into_iter()
+        .filter(|(name, _)| !WITHHELD.iter().any(|withheld| name == withheld))
+        .collect();
+    // Beside the clone there is no configuration and no prompt that a run could find.
+    let prompts = settings.runner.prompts_dir.value.clone();
+    environment.retain(|(name, _)| name != "AGENT_RUNNER_PROMPTS_DIR");
+    environment.push(("AGENT_RUNNER_PROMPTS_DIR".into(), prompts.into()));
+    let file = settings.file.iter();
+    let global_arguments = file
+        .flat_map(|file| ["--config".into(), file.clone().into()])
+        .collect();
+    Ok(RunCommand {
+        program,
+        global_arguments,
+        agent: settings.dispatch.agent.value.clone(),
+        environment,
+    })
+}
+
+fn queue_url(settings: &Settings, layout: &Layout) -> Result<QueueUrl, CliError> {
+    match &settings.queue.url {
+        None => Ok(QueueUrl::sqlite(layout.state().join("queue.sqlite"))),
+        Some(url) => url.value.expose().parse().map_err(|error| {
+            CliError::usage(format!("the queue's address ({}) is wrong", url.origin)).because(error)
+        }),
+    }
+}
+
+/// All that no log may show.
+fn secrets(world: &World, settings: &Settings) -> Vec<String> {
+    let inherited = wiring::inherited(&world.environment, settings);
+    let none = std::collections::BTreeMap::new();
+    planner::secrets(&inherited, &none, wiring::own_secrets(settings))
+}
+
+fn talk(world: &World, redactor: &Arc<Redactor>) -> Result<Talk, CliError> {
+    let text = |name: &str| {
+        let value = world.environment.get(name);
+        value.map(|value| value.to_string_lossy().to_ascii_lowercase())
+    };
+    let level = text("LOG_LEVEL").unwrap_or_else(|| "info".to_owned());
+    let level = logging::level(&level).ok_or_else(|| {
+        CliError::usage(format!("LOG_LEVEL: `{level}` is no level"))
+            .hint("use debug, info, warning or error")
+    })?;
+    let format = match text("LOG_FORMAT").as_deref() {
+        None | Some("text") => TalkFormat::Text,
+        Some("json") => TalkFormat::Json,
+        Some(other) => {
+            return Err(CliError::usage(format!(
+                "LOG_FORMAT: `{other}` is neither `text` nor `json`"
+            )));
+        }
+    };
+    Ok(Talk {
+        level,
+        format,
+        redactor: Arc::clone(redactor),
+    })
+}
+
+/// Nobody works any more: a person must know.
+fn tell_no_access(layout: &Layout, reason: &str) {
+    let message = Message {
+        title: "[dispatch] GitHub does not let the worker in".to_owned(),
+        body: format!(
+            "{reason}\n\nIt has stopped; no issue is worked on until it is started again."
+        ),
+        priority: Priority::High,
+        tags: vec!["x".to_owned()],
+    };
+    let entry = Entry::of_message(message, SystemClock.now());
+    if let Err(error) = Outbox::new(layout).put(&entry) {
+        tracing::error!("nobody is told: {}", planner::chain(&error));
+    }
+}

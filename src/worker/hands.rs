@@ -1,0 +1,104 @@
+//! The pieces of work that are being done.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use tokio::task::JoinSet;
+
+use crate::model::dispatch::WorkKey;
+use crate::worker::Tally;
+use crate::worker::lease::{Lease, Stop};
+use crate::worker::story::Conclusion;
+
+/// The works at hand, and what became of the others.
+#[derive(Default)]
+pub(super) struct Hands {
+    busy: BTreeMap<WorkKey, Rc<Lease>>,
+    tasks: JoinSet<(WorkKey, Conclusion)>,
+    /// What has ended in this round; it is not taken up again before the next one.
+    ended: Vec<WorkKey>,
+    tally: Tally,
+    no_access: Option<String>,
+}
+
+impl Hands {
+    pub(super) fn are_free(&self) -> bool {
+        self.busy.is_empty()
+    }
+
+    pub(super) fn busy(&self) -> usize {
+        self.busy.len()
+    }
+
+    pub(super) fn are_new_to(&self, key: &WorkKey) -> bool {
+        !self.busy.contains_key(key) && !self.ended.contains(key)
+    }
+
+    pub(super) fn begin_round(&mut self) {
+        self.ended.clear();
+    }
+
+    pub(super) fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    /// Why the source lets nobody in, once a work has found that out.
+    pub(super) fn no_access(&mut self) -> Option<String> {
+        self.no_access.take()
+    }
+
+    pub(super) fn take(
+        &mut self,
+        key: WorkKey,
+        lease: Rc<Lease>,
+        work: impl Future<Output = Conclusion> + 'static,
+    ) {
+        self.busy.insert(key.clone(), lease);
+        self.tasks.spawn_local(async move { (key, work.await) });
+    }
+
+    /// Waits until one work has ended; for ever when there is none.
+    pub(super) async fn one_finished(&mut self) {
+        match self.tasks.join_next().await {
+            Some(Ok((key, conclusion))) => {
+                self.busy.remove(&key);
+                self.ended.push(key);
+                match conclusion {
+                    Conclusion::Done => self.tally.done += 1,
+                    Conclusion::Failed => self.tally.failed += 1,
+                    Conclusion::Dropped => self.tally.dropped += 1,
+                    Conclusion::NoAccess(reason) => self.no_access = Some(reason),
+                }
+            }
+            Some(Err(error)) => {
+                // It is not told which one it was. It keeps its hand; its lease runs out.
+                tracing::error!("Unexpected error: {error}");
+                self.tally.failed += 1;
+                if self.tasks.is_empty() {
+                    self.ended
+                        .extend(std::mem::take(&mut self.busy).into_keys());
+                }
+            }
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Asks all works to end, and waits for them.
+    pub(super) async fn shut_down(&mut self) {
+        self.stop(false).await;
+    }
+
+    /// Ends all works at once.
+    pub(super) async fn shut_down_at_once(&mut self) {
+        self.stop(true).await;
+    }
+
+    async fn stop(&mut self, at_once: bool) {
+        for lease in self.busy.values() {
+            lease.stop(Stop::Shutdown { at_once });
+        }
+        while !self.tasks.is_empty() {
+            self.one_finished().await;
+        }
+    }
+}

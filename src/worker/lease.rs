@@ -1,0 +1,96 @@
+//! Holding a claim while its work is done: renewed in the background, confirmed before every
+//! effect.
+
+use std::cell::{Cell, RefCell};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::queue::{Claim, Queue};
+
+/// Why work must not go on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Stop {
+    /// Somebody else has the claim, or may have it soon.
+    LostLease,
+    /// The worker is asked to end; `at_once` the second time.
+    Shutdown { at_once: bool },
+}
+
+/// A claim that is being worked on.
+#[derive(Debug)]
+pub(super) struct Lease {
+    pub(super) claim: Claim,
+    queue: Queue,
+    duration: Duration,
+    stop: RefCell<Option<Stop>>,
+    stopped: Notify,
+    renewed: Cell<Instant>,
+}
+
+impl Lease {
+    pub(super) fn new(queue: &Queue, claim: Claim, duration: Duration) -> Self {
+        Self {
+            claim,
+            queue: queue.clone(),
+            duration,
+            stop: RefCell::new(None),
+            stopped: Notify::new(),
+            renewed: Cell::new(Instant::now()),
+        }
+    }
+
+    /// Asks the work to stop.
+    pub(super) fn stop(&self, stop: Stop) {
+        *self.stop.borrow_mut() = Some(stop);
+        self.stopped.notify_one();
+    }
+
+    /// Why the work must stop, when it must.
+    pub(super) fn must_stop(&self) -> Option<Stop> {
+        *self.stop.borrow()
+    }
+
+    /// Waits until the work is asked to stop, once more each time.
+    pub(super) async fn stopped(&self) {
+        self.stopped.notified().await;
+    }
+
+    /// Confirms that the claim is ours, for a whole lease from now. Call it before every effect on
+    /// the outside.
+    pub(super) async fn confirm(&self) -> Result<(), Stop> {
+        if self.must_stop().is_none() {
+            self.renew().await;
+        }
+        self.must_stop().map_or(Ok(()), Err)
+    }
+
+    /// Renews the lease for as long as it is polled.
+    pub(super) async fn keep(&self) -> ! {
+        let mut ticks = interval(self.duration / 3);
+        // A machine that slept does not catch up.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            if self.must_stop().is_none() {
+                self.renew().await;
+            }
+        }
+    }
+
+    async fn renew(&self) {
+        let asked = Instant::now();
+        match self.queue.renew(&self.claim, self.duration).await {
+            Ok(true) => self.renewed.set(asked),
+            Ok(false) => self.stop(Stop::LostLease),
+            Err(error) => {
+                tracing::warn!(%error, "the lease is not renewed");
+                // For a while the claim is still ours; then others may take it.
+                if self.renewed.get().elapsed() >= self.duration * 2 / 3 {
+                    self.stop(Stop::LostLease);
+                }
+            }
+        }
+    }
+}

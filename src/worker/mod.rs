@@ -1,0 +1,235 @@
+//! The loop over a source of work: claim, start a run, publish, tell.
+//!
+//! One process works on several pieces of work at a time, each as an `agent-runner run` of its own
+//! (`run`) in a clone of its own (`workspace`). Who works on what is decided by the
+//! [queue](crate::queue); `story` is what is done with one piece. No concrete source is known here:
+//! where work comes from and results go to is behind [`TaskSource`].
+
+mod hands;
+mod lease;
+mod record;
+mod run;
+mod settings;
+mod story;
+mod trace;
+mod workspace;
+
+use std::fmt;
+use std::rc::Rc;
+
+use tokio::task::LocalSet;
+use tokio::time::{Instant, sleep};
+
+use crate::model::dispatch::WorkKey;
+use crate::model::text::{self, chain};
+use crate::process::shutdown::Shutdown;
+use crate::queue::{NewWork, Queue, QueueError, State};
+use crate::sources::source::{Offer, SourceError, TaskSource};
+use crate::worker::hands::Hands;
+use crate::worker::lease::Lease;
+pub use crate::worker::settings::{RunCommand, WorkerSettings};
+
+/// What a worker did.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Tally {
+    /// Works that are done.
+    pub done: u64,
+    /// Works that failed, and rest or are tried again.
+    pub failed: u64,
+    /// Works that were given up because nobody wants them, or others have them.
+    pub dropped: u64,
+}
+
+/// Why a worker ended.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Ended {
+    /// All that there was to do has been tried.
+    Finished(Tally),
+    /// It was stopped by the signal of this number.
+    Stopped(i32),
+    /// The one piece of work does not wait to be done.
+    Unwanted(String),
+    /// The source does not let it in.
+    NoAccess(String),
+    /// The source or the queue could not be asked.
+    Failed(String),
+}
+
+/// What a worker is to do.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Scope {
+    /// All work, for ever.
+    Forever,
+    /// The work that waits now.
+    Once,
+    /// The work of this number.
+    One(u64),
+}
+
+/// Works off what a source offers.
+#[derive(Debug)]
+pub struct Worker<S> {
+    source: Rc<S>,
+    queue: Queue,
+    settings: Rc<WorkerSettings>,
+}
+
+impl<S: TaskSource + 'static> Worker<S> {
+    /// A worker that does nothing yet.
+    pub fn new(source: S, queue: Queue, settings: WorkerSettings) -> Self {
+        Self {
+            source: Rc::new(source),
+            queue,
+            settings: Rc::new(settings),
+        }
+    }
+
+    /// Works until the scope is done or the runner is asked to stop. Call it on the main thread.
+    pub async fn work(&self, scope: Scope, shutdown: &mut Shutdown) -> Ended {
+        workspace::tidy(&self.settings.workspace);
+        let mut hands = Hands::default();
+        let rounds = self.rounds(scope, shutdown, &mut hands);
+        LocalSet::new().run_until(rounds).await
+    }
+
+    async fn rounds(&self, scope: Scope, shutdown: &mut Shutdown, hands: &mut Hands) -> Ended {
+        let is_endless = scope == Scope::Forever;
+        loop {
+            let offers = match self.look(scope).await {
+                Ok(offers) => offers,
+                Err(Trouble::Source(SourceError::NoAccess(reason))) => {
+                    hands.shut_down().await;
+                    return Ended::NoAccess(reason);
+                }
+                Err(Trouble::Source(SourceError::Unwanted(reason))) => {
+                    return Ended::Unwanted(reason);
+                }
+                Err(trouble) if is_endless => {
+                    tracing::warn!("{trouble}");
+                    Vec::new()
+                }
+                Err(trouble) => return Ended::Failed(trouble.to_string()),
+            };
+            hands.begin_round();
+            let next_look = Instant::now() + self.settings.poll_interval;
+            while !is_endless || Instant::now() < next_look {
+                match self.fill(hands, &offers).await {
+                    Err(error) if !is_endless && hands.are_free() => {
+                        return Ended::Failed(chain(&error));
+                    }
+                    Err(error) => tracing::warn!("{}", chain(&error)),
+                    Ok(()) if !is_endless && hands.are_free() => {
+                        return Ended::Finished(hands.tally());
+                    }
+                    Ok(()) => {}
+                }
+                tokio::select! {
+                    () = hands.one_finished() => {
+                        if let Some(reason) = hands.no_access() {
+                            hands.shut_down().await;
+                            return Ended::NoAccess(reason);
+                        }
+                    }
+                    () = sleep(next_look - Instant::now()), if is_endless => {}
+                    signal = shutdown.next() => {
+                        tokio::select! {
+                            () = hands.shut_down() => {}
+                            _ = shutdown.next() => {}
+                        }
+                        hands.shut_down_at_once().await;
+                        return Ended::Stopped(signal);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Looks at the source, and brings what waits there into the queue.
+    async fn look(&self, scope: Scope) -> Result<Vec<Offer>, Trouble> {
+        let offers = match scope {
+            Scope::One(number) => vec![self.source.offer(number).await?],
+            Scope::Forever | Scope::Once => self.source.offers().await?,
+        };
+        let new: Vec<NewWork> = offers.iter().map(new_work).collect();
+        self.queue.offer(&new).await?;
+        for offer in &offers {
+            let Some(work) = self.queue.state(&offer.key).await? else {
+                continue;
+            };
+            let is_ended = matches!(work.state, State::Rested | State::Cancelled);
+            // Where nobody could be told that it rests, nobody asks again by its waiting.
+            let was_told = work.notes.as_deref() != Some(story::UNTOLD);
+            if is_ended && was_told && self.source.is_asked_again(offer).await? {
+                self.queue.reset(&offer.key).await?;
+            }
+        }
+        Ok(offers)
+    }
+
+    /// Takes up work while hands are free.
+    async fn fill(&self, hands: &mut Hands, offers: &[Offer]) -> Result<(), QueueError> {
+        let settings = &self.settings;
+        while hands.busy() < settings.concurrency {
+            let new = offers.iter().filter(|offer| hands.are_new_to(&offer.key));
+            let candidates: Vec<WorkKey> = new.map(|offer| offer.key.clone()).collect();
+            let claimed = self
+                .queue
+                .claim(&settings.holder, settings.lease, &candidates);
+            let Some(claim) = claimed.await? else { break };
+            let Some(offer) = offers.iter().find(|offer| offer.key == claim.key).cloned() else {
+                break;
+            };
+            let title = text::first_line(&offer.title, 200);
+            tracing::info!("Found new dispatch issue: #{} - {title}", offer.number);
+            let lease = Rc::new(Lease::new(&self.queue, claim, settings.lease));
+            let (source, settings) = (Rc::clone(&self.source), Rc::clone(settings));
+            let queue = self.queue.clone();
+            hands.take(offer.key.clone(), Rc::clone(&lease), async move {
+                tokio::select! {
+                    conclusion = story::tell(&*source, &queue, &settings, &offer, &lease) => conclusion,
+                    never = lease.keep() => never,
+                }
+            });
+        }
+        Ok(())
+    }
+}
+
+fn new_work(offer: &Offer) -> NewWork {
+    NewWork {
+        key: offer.key.clone(),
+        origin: offer.origin.clone(),
+        group_repository: offer.repository.clone(),
+        group_author: offer.author.clone(),
+        created: offer.created,
+        payload: None,
+    }
+}
+
+/// Why it is not known what waits.
+#[derive(Debug)]
+enum Trouble {
+    Source(SourceError),
+    Queue(QueueError),
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Source(error) => write!(formatter, "the work that waits is not known: {error}"),
+            Self::Queue(error) => formatter.write_str(&chain(error)),
+        }
+    }
+}
+
+impl From<SourceError> for Trouble {
+    fn from(error: SourceError) -> Self {
+        Self::Source(error)
+    }
+}
+
+impl From<QueueError> for Trouble {
+    fn from(error: QueueError) -> Self {
+        Self::Queue(error)
+    }
+}

@@ -1,0 +1,120 @@
+//! The run of one piece of work: `agent-runner run` as a child, without any token.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::Path;
+
+use tokio::time::sleep;
+
+use crate::model::dispatch::{DISPATCH_TASK, WorkRequest};
+use crate::model::ids::RunPath;
+use crate::model::process_end::ProcessExit;
+use crate::model::record::Record;
+use crate::model::text;
+use crate::process::child::{Child, ChildCommand};
+use crate::sources::source::{Accepted, SourceError, TaskSource};
+use crate::store::{format, request};
+use crate::worker::lease::{Lease, Stop};
+use crate::worker::settings::WorkerSettings;
+use crate::worker::story::Failure;
+use crate::worker::workspace::Workspace;
+
+/// The most that is read of what a run prints.
+const MAX_PRINTED_BYTES: u64 = 64 << 20;
+
+/// Runs the agent in the workspace's tree, and returns the record.
+///
+/// The run is asked to end when the claim is lost, the work is not wanted any more, or the worker
+/// is asked to end; it has ended when this returns.
+pub(super) async fn carry_out<S: TaskSource>(
+    source: &S,
+    settings: &WorkerSettings,
+    work: &Accepted,
+    workspace: &Workspace,
+    lease: &Lease,
+) -> Result<Record, Failure> {
+    let mut child = start(settings, &work.request, workspace)
+        .map_err(|error| Failure::later(format!("the run cannot be started: {error}")))?;
+    let mut reason: Option<Failure> = None;
+    let exit = loop {
+        tokio::select! {
+            exit = child.ended() => break exit,
+            () = lease.stopped() => {
+                let stop = lease.must_stop().unwrap_or(Stop::LostLease);
+                child.stop(stop == Stop::Shutdown { at_once: true });
+                reason = Some(Failure::Stopped(stop));
+            }
+            () = sleep(settings.poll_interval), if reason.is_none() => {
+                match source.check_wanted(work).await {
+                    Ok(()) | Err(SourceError::Later { .. }) => {}
+                    Err(error) => {
+                        child.stop(false);
+                        reason = Some(error.into());
+                    }
+                }
+            }
+        }
+    };
+    if let Some(reason) = reason {
+        return Err(reason);
+    }
+    let exit = exit.map_err(|error| Failure::later(format!("the run is lost: {error}")))?;
+    read_record(workspace).map_err(|error| unrecorded(workspace, &exit, &error))
+}
+
+fn start(
+    settings: &WorkerSettings,
+    work: &WorkRequest,
+    workspace: &Workspace,
+) -> io::Result<Child> {
+    let command = &settings.run;
+    let request = workspace.path("request.json");
+    request::write(&request, work).map_err(|error| io::Error::other(text::chain(&error)))?;
+    let mut arguments = command.global_arguments.clone();
+    let own = ["run", "--json", "--task", DISPATCH_TASK, "--agent"];
+    arguments.extend(own.map(Into::into));
+    arguments.push((&command.agent).into());
+    arguments.push("--request".into());
+    arguments.push(request.into());
+    arguments.push("--repo".into());
+    arguments.push(workspace.tree().into());
+    // The log root may be relative to the repository, and must not be.
+    let mut environment = command.environment.clone();
+    let logs = settings.layout.root().to_owned();
+    environment.push(("AGENT_RUNNER_LOG_ROOT".into(), logs.into()));
+    Child::start(ChildCommand {
+        program: &command.program,
+        arguments: &arguments,
+        // Not the tree, where a configuration of somebody else's may lie.
+        directory: &workspace.path("."),
+        environment: &environment,
+        stdout: File::create_new(workspace.path("run.json"))?,
+        stderr: File::create_new(workspace.path("run.err"))?,
+    })
+}
+
+fn read_record(workspace: &Workspace) -> io::Result<Record> {
+    let printed = read(&workspace.path("run.json"))?;
+    let value: serde_json::Value = serde_json::from_slice(&printed)?;
+    let name = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
+    let path = format!("{}/{}/{}", name("task"), name("agent"), name("run_id"));
+    let run: RunPath = path.parse().map_err(io::Error::other)?;
+    format::read(&printed, &run).map_err(io::Error::other)
+}
+
+/// A run that left no record: the configuration is wrong, or the log root cannot be written.
+fn unrecorded(workspace: &Workspace, exit: &ProcessExit, error: &io::Error) -> Failure {
+    let said = read(&workspace.path("run.err")).unwrap_or_default();
+    let said = text::first_line(&String::from_utf8_lossy(&said), 500);
+    Failure::later(format!(
+        "the run left no record ({exit:?}, {error}): {said}"
+    ))
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    fs::File::open(path)?
+        .take(MAX_PRINTED_BYTES)
+        .read_to_end(&mut bytes)?;
+    Ok(bytes)
+}

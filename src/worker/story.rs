@@ -1,0 +1,586 @@
+//! One piece of work from its claim to its end, top to bottom.
+//!
+//! Accept, look what is already there, run, take the result, judge it, push, publish, tell. What is
+//! already there is never done again, so that the story may break off anywhere and be told anew.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::git::{Mirror, MirrorError, MirrorLimits, PushError};
+use crate::model::outcome::Outcome;
+use crate::model::record::Record;
+use crate::model::text::{self, chain};
+use crate::model::tree_policy::TreeEvidence;
+use crate::model::work_name::WorkName;
+use crate::queue::{End, Queue};
+use crate::sources::source::{
+    Accepted, Next, Offer, Publication, SourceError, Standing, TaskSource,
+};
+use crate::worker::lease::{Lease, Stop};
+use crate::worker::settings::WorkerSettings;
+use crate::worker::workspace::{self, Workspace};
+use crate::worker::{record, run, trace};
+
+/// The note on work that rests without anybody having been told.
+pub(super) const UNTOLD: &str = "untold";
+
+/// The longest pause between two tries.
+const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 3600);
+
+/// How a piece of work ended for this worker.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Conclusion {
+    Done,
+    Failed,
+    /// Nobody wants it, or somebody else has it.
+    Dropped,
+    /// The source does not let us in.
+    NoAccess(String),
+}
+
+/// Why a piece of work did not come to its end.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Failure {
+    /// The source says so.
+    Source(SourceError),
+    /// It went wrong, and may go well when it is tried again.
+    Failed(String),
+    /// It must not go on.
+    Stopped(Stop),
+}
+
+impl Failure {
+    /// Something passed by that has nothing to do with the work.
+    pub(super) fn later(reason: String) -> Self {
+        Self::Source(SourceError::Later {
+            reason,
+            retry_at: None,
+        })
+    }
+
+    fn refused(reason: impl Into<String>) -> Self {
+        Self::Source(SourceError::Refused(reason.into()))
+    }
+}
+
+impl From<SourceError> for Failure {
+    fn from(error: SourceError) -> Self {
+        Self::Source(error)
+    }
+}
+
+impl From<Stop> for Failure {
+    fn from(stop: Stop) -> Self {
+        Self::Stopped(stop)
+    }
+}
+
+impl From<MirrorError> for Failure {
+    fn from(error: MirrorError) -> Self {
+        let reason = chain(&error);
+        match &error {
+            MirrorError::Remote(fault) if !fault.is_transient() => Self::refused(reason),
+            MirrorError::TooLarge { .. } | MirrorError::Work { .. } => Self::refused(reason),
+            _ if error.is_transient() => Self::later(reason),
+            _ => Self::Failed(reason),
+        }
+    }
+}
+
+/// Carries out claimed work, and ends its claim.
+pub(super) async fn tell<S: TaskSource>(
+    source: &S,
+    queue: &Queue,
+    settings: &WorkerSettings,
+    offer: &Offer,
+    lease: &Lease,
+) -> Conclusion {
+    let title = text::first_line(&offer.title, 200);
+    tracing::info!(issue = offer.origin, "Processing task: {title}");
+    let result = carry_out(source, queue, settings, offer, lease).await;
+    let (conclusion, end) = match result {
+        Ok(publication) => {
+            let address = publication.address;
+            tracing::info!(
+                issue = offer.origin,
+                address,
+                "Task processed successfully: {}",
+                offer.number
+            );
+            (Conclusion::Done, Some(End::Done))
+        }
+        Err(failure) => conclude(source, queue, settings, offer, lease, failure).await,
+    };
+    if let Some(end) = end {
+        match queue.finish(&lease.claim, &end).await {
+            Ok(true) => {}
+            Ok(false) => tracing::warn!(issue = offer.origin, "somebody else has the claim"),
+            // The lease runs out; then what is there is found.
+            Err(error) => tracing::warn!(issue = offer.origin, "{}", chain(&error)),
+        }
+    }
+    conclusion
+}
+
+/// What follows from a failure: for whoever asked, and for the queue.
+async fn conclude<S: TaskSource>(
+    source: &S,
+    queue: &Queue,
+    settings: &WorkerSettings,
+    offer: &Offer,
+    lease: &Lease,
+    failure: Failure,
+) -> (Conclusion, Option<End>) {
+    let pause = pause(settings.retry_pause, lease.claim.attempt);
+    let again = |reason: String, after| End::Retry {
+        after,
+        reason,
+        counts: false,
+    };
+    let (reason, next) = match failure {
+        Failure::Stopped(Stop::LostLease) => {
+            tracing::warn!(
+                issue = offer.origin,
+                "the claim is lost: somebody else works on it"
+            );
+            return (Conclusion::Dropped, None);
+        }
+        Failure::Stopped(Stop::Shutdown { .. }) => {
+            let reason = "the worker was stopped".to_owned();
+            return (Conclusion::Dropped, Some(again(reason, Duration::ZERO)));
+        }
+        Failure::Source(SourceError::Unwanted(reason)) => {
+            tracing::info!(issue = offer.origin, "given up: {reason}");
+            return (Conclusion::Dropped, Some(End::Cancelled { reason }));
+        }
+        Failure::Source(SourceError::NoAccess(reason)) => {
+            let end = again(reason.clone(), Duration::ZERO);
+            return (Conclusion::NoAccess(reason), Some(end));
+        }
+        Failure::Source(SourceError::Later { reason, retry_at }) => {
+            tracing::warn!(issue = offer.origin, "tried again later: {reason}");
+            let until = retry_at.map(|at| (at - settings.clock.now()).to_std().unwrap_or_default());
+            return (
+                Conclusion::Failed,
+                Some(again(reason, until.unwrap_or(pause))),
+            );
+        }
+        Failure::Source(SourceError::Refused(reason)) => (reason, Next::Rests),
+        Failure::Failed(reason) if lease.claim.attempt >= settings.attempts => {
+            (reason, Next::Rests)
+        }
+        Failure::Failed(reason) => (reason, Next::AgainAfter(pause)),
+    };
+    let reason = settings.redactor.text(&reason);
+    tracing::error!(issue = offer.origin, "failed: {reason}");
+    if lease.confirm().await.is_err() {
+        return (Conclusion::Dropped, None);
+    }
+    let told = source.tell_failed(offer, &reason, next).await;
+    let end = match (next, told) {
+        (Next::AgainAfter(after), _) => End::Retry {
+            after,
+            reason,
+            counts: true,
+        },
+        (Next::Rests, Ok(())) => End::Rested { reason },
+        // Weather: the claim is kept open, so that it is told.
+        (Next::Rests, Err(SourceError::Later { reason, .. })) => again(reason, pause),
+        (Next::Rests, Err(error)) => {
+            tracing::error!(issue = offer.origin, "nobody could be told: {error}");
+            if let Err(error) = queue.note(&lease.claim, UNTOLD).await {
+                tracing::warn!("{}", chain(&error));
+            }
+            End::Rested { reason }
+        }
+    };
+    (Conclusion::Failed, Some(end))
+}
+
+/// The pause after an attempt, from 1: twice as long each time.
+fn pause(first: Duration, attempt: u32) -> Duration {
+    let doubled = 2_u32.saturating_pow(attempt.saturating_sub(1));
+    first.saturating_mul(doubled).min(LONGEST_PAUSE)
+}
+
+async fn carry_out<S: TaskSource>(
+    source: &S,
+    queue: &Queue,
+    settings: &WorkerSettings,
+    offer: &Offer,
+    lease: &Lease,
+) -> Result<Publication, Failure> {
+    let mut work = source.accept(offer).await?;
+    work.request.fence = lease.claim.fence;
+    let task_id = text::first_line(&work.request.task_id, 300);
+    tracing::info!(issue = offer.origin, "Task ID: {task_id}");
+    tracing::debug!("Instruction: {}", work.request.instruction);
+    let kept = queue.set_revision(&lease.claim, &work.revision).await;
+    kept.map_err(|error| Failure::later(chain(&error)))?;
+
+    let directory = workspace::mirror(&settings.workspace, &work.request.target, &work.remote);
+    let limits = MirrorLimits {
+        fetch: settings.git_timeout,
+        push: settings.git_timeout,
+        ..MirrorLimits::default()
+    };
+    let mirror = Mirror::new(&settings.inherited, &directory, work.remote.clone());
+    let mirror = mirror.with_limits(limits);
+    let base = prepare(&mirror, &work, &directory).await?;
+
+    // A name may be taken between the look at it and the push.
+    for _try in 0..3 {
+        let (name, place) = choose(source, &mirror, &work, &base).await?;
+        match place {
+            Place::Published(publication) => {
+                tracing::info!(
+                    issue = offer.origin,
+                    "found published: {}",
+                    publication.address
+                );
+                return complete(source, &work, lease, publication).await;
+            }
+            Place::Pushed => {
+                let branch = name.branch();
+                tracing::info!("Branch {branch} already exists remotely, checking it out");
+            }
+            Place::Free => {
+                let done = run_in_clone(source, settings, &mirror, &work, &base, &name, lease);
+                let result = done.await?;
+                match push(source, &mirror, &work, &name, &result, lease).await {
+                    Ok(()) => {}
+                    Err(NotPushed::Taken(tip)) => {
+                        if owned(&mirror, &work, &base, &tip).await? {
+                            let reason = "another machine has published this work";
+                            not_published(settings, &result.record, Outcome::LostLease, reason);
+                            return Err(Failure::Stopped(Stop::LostLease));
+                        }
+                        continue;
+                    }
+                    Err(NotPushed::Refused(reason)) => {
+                        not_published(settings, &result.record, Outcome::PolicyBlocked, &reason);
+                        return Err(Failure::refused(reason));
+                    }
+                    Err(NotPushed::Failed(failure)) => return Err(failure),
+                }
+            }
+        }
+        lease.confirm().await?;
+        source.check_wanted(&work).await?;
+        let publication = source.publish(&work, &name, &base.branch).await?;
+        return complete(source, &work, lease, publication).await;
+    }
+    Err(Failure::Failed(
+        "the names of its branches were taken by others again and again".to_owned(),
+    ))
+}
+
+async fn complete<S: TaskSource>(
+    source: &S,
+    work: &Accepted,
+    lease: &Lease,
+    publication: Publication,
+) -> Result<Publication, Failure> {
+    lease.confirm().await?;
+    source.tell_completed(work, &publication).await?;
+    Ok(publication)
+}
+
+/// What the result is put on.
+#[derive(Clone, Debug)]
+struct Base {
+    branch: String,
+    commit: String,
+}
+
+/// Brings the mirror up to date.
+async fn prepare(
+    mirror: &Mirror,
+    work: &Accepted,
+    directory: &std::path::Path,
+) -> Result<Base, Failure> {
+    let (mirror, named) = (mirror.clone(), work.base.clone());
+    tracing::info!("Cloning {} to {}", work.request.target, directory.display());
+    blocking(move || {
+        mirror.fetch()?;
+        let branch = match named {
+            Some(branch) => Some(branch),
+            None => mirror.default_branch()?,
+        };
+        let Some(branch) = branch else {
+            return Err(Failure::refused("the repository is empty"));
+        };
+        let commit = mirror
+            .tip(&branch)?
+            .ok_or_else(|| Failure::refused(format!("the repository has no branch `{branch}`")))?;
+        Ok(Base { branch, commit })
+    })
+    .await
+}
+
+/// What is found under a name.
+enum Place {
+    /// Nothing.
+    Free,
+    /// The branch of this work.
+    Pushed,
+    /// This work, published.
+    Published(Publication),
+}
+
+/// Chooses the name of the work: the first that is this work's own, or nobody's.
+async fn choose<S: TaskSource>(
+    source: &S,
+    mirror: &Mirror,
+    work: &Accepted,
+    base: &Base,
+) -> Result<(WorkName, Place), Failure> {
+    let (task_id, key) = (&work.request.task_id, &work.request.key);
+    let names = [WorkName::first(task_id), WorkName::second(task_id, key)];
+    let mut free = None;
+    for name in names {
+        let standing = source.standing(work, &name).await?;
+        if let Standing::Published(publication) = standing {
+            return Ok((name, Place::Published(publication)));
+        }
+        let (asked, commit) = (mirror.clone(), base.commit.clone());
+        let (branch, trace) = (name.branch(), name.trace_path());
+        let (tip, has_trace) = blocking(move || {
+            let tip = asked.remote_tip(&branch)?;
+            let has_trace = asked.file(&commit, &trace)?.is_some();
+            Ok::<_, Failure>((tip, has_trace))
+        })
+        .await?;
+        match tip {
+            Some(tip) if owned(mirror, work, base, &tip).await? => {
+                return Ok((name, Place::Pushed));
+            }
+            None if standing == Standing::Free && !has_trace => {
+                free.get_or_insert(name);
+            }
+            Some(_) | None => {}
+        }
+    }
+    // The second name has no other owner; where it is taken, somebody has put something there.
+    let name = free.ok_or_else(|| {
+        Failure::refused("the branches that belong to this task hold something else")
+    })?;
+    Ok((name, Place::Free))
+}
+
+/// Whether a branch at the remote holds this work.
+async fn owned(mirror: &Mirror, work: &Accepted, base: &Base, tip: &str) -> Result<bool, Failure> {
+    let (mirror, key) = (mirror.clone(), work.request.key.clone());
+    let (tip, base) = (tip.to_owned(), base.commit.clone());
+    blocking(move || {
+        // It may be younger than the last fetch.
+        mirror.fetch()?;
+        Ok(mirror.owner(&tip, &base)? == Some(key))
+    })
+    .await
+}
+
+/// A result that may be pushed.
+struct Finished {
+    commit: String,
+    record: Record,
+}
+
+/// Does the work in a clone of its own, and takes the result if it may be published.
+async fn run_in_clone<S: TaskSource>(
+    source: &S,
+    settings: &WorkerSettings,
+    mirror: &Mirror,
+    work: &Accepted,
+    base: &Base,
+    name: &WorkName,
+    lease: &Lease,
+) -> Result<Finished, Failure> {
+    lease.confirm().await?;
+    source.tell_started(work).await?;
+    let started = settings.clock.now();
+    let workspace = Workspace::create(&settings.workspace, &work.request)
+        .map_err(|error| Failure::later(format!("no workspace can be made: {error}")))?;
+    let branch = name.branch();
+    tracing::info!("Creating new branch {branch}");
+    let (cloning, tree, commit) = (mirror.clone(), workspace.tree(), base.commit.clone());
+    blocking(move || Ok::<_, Failure>(cloning.clone_to(&tree, &commit, &branch)?)).await?;
+
+    let record = run::carry_out(source, settings, work, &workspace, lease).await?;
+    judge_run(settings, &record)?;
+    let taking = Taking {
+        mirror: mirror.clone(),
+        tree: workspace.tree(),
+        base: base.commit.clone(),
+        branch: name.branch(),
+        trace_path: name.trace_path(),
+        trace: trace::file(
+            &work.request,
+            name,
+            &settings.agent_name,
+            started,
+            settings.clock.now(),
+        ),
+        message: trace::commit_message(&work.request),
+    };
+    let commit = match take(taking, settings, work).await {
+        Ok(commit) => commit,
+        Err(failure) => {
+            if let Failure::Source(SourceError::Refused(reason)) = &failure {
+                not_published(settings, &record, Outcome::PolicyBlocked, reason);
+            }
+            return Err(failure);
+        }
+    };
+    tracing::info!("Created trace file: {}", name.trace_path());
+    Ok(Finished { commit, record })
+}
+
+/// Whether a run did what it should.
+fn judge_run(settings: &WorkerSettings, record: &Record) -> Result<(), Failure> {
+    let said = record
+        .error
+        .clone()
+        .unwrap_or_else(|| record.outcome.to_string());
+    let reason = format!("{} ({}, run {})", said, record.outcome, record.path());
+    match record.outcome {
+        Outcome::Success => Ok(()),
+        Outcome::RateLimited => Err(Failure::Source(SourceError::Later {
+            reason,
+            retry_at: record.resets_at,
+        })),
+        Outcome::Interrupted { .. } | Outcome::Skipped => Err(Failure::later(reason)),
+        Outcome::PolicyBlocked => Err(Failure::refused(reason)),
+        _ if settings.run.is_deterministic() => Err(Failure::refused(reason)),
+        _ => Err(Failure::Failed(reason)),
+    }
+}
+
+/// What is taken of a clone.
+struct Taking {
+    mirror: Mirror,
+    tree: std::path::PathBuf,
+    base: String,
+    branch: String,
+    trace_path: String,
+    trace: String,
+    message: String,
+}
+
+/// Takes the result into the mirror, judges it, and puts the trace on it.
+async fn take(
+    taking: Taking,
+    settings: &WorkerSettings,
+    work: &Accepted,
+) -> Result<String, Failure> {
+    let key = work.request.key.clone();
+    let (policy, identity) = (settings.policy.clone(), settings.identity.clone());
+    let redactor = Arc::clone(&settings.redactor);
+    blocking(move || {
+        let Taking { mirror, base, .. } = &taking;
+        let tip = mirror.take(&taking.tree, base, &taking.branch, &key)?;
+        let changes = mirror.changes(base, &tip)?;
+        let paths = mirror.paths(&tip)?;
+        let mut secrets = Vec::new();
+        mirror.added_content(base, &tip, &changes, |place, content| {
+            if redactor.finds(content) {
+                secrets.push(place.to_owned());
+            }
+        })?;
+        let violations = policy.violations(TreeEvidence {
+            changes: &changes,
+            paths: &paths,
+            secrets: &secrets,
+        });
+        if !violations.is_empty() {
+            let shown = violations.iter().take(10).map(ToString::to_string);
+            let list = shown.collect::<Vec<_>>().join("; ");
+            return Err(Failure::refused(format!(
+                "the result is not published: {list}"
+            )));
+        }
+        let (path, trace) = (&taking.trace_path, redactor.text(&taking.trace));
+        let commit =
+            mirror.commit_file(&tip, path, trace.as_bytes(), &taking.message, &identity)?;
+        Ok(commit)
+    })
+    .await
+}
+
+enum NotPushed {
+    /// The branch exists, with this commit.
+    Taken(String),
+    Refused(String),
+    Failed(Failure),
+}
+
+impl From<Stop> for NotPushed {
+    fn from(stop: Stop) -> Self {
+        Self::Failed(stop.into())
+    }
+}
+
+impl From<SourceError> for NotPushed {
+    fn from(error: SourceError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+async fn push<S: TaskSource>(
+    source: &S,
+    mirror: &Mirror,
+    work: &Accepted,
+    name: &WorkName,
+    result: &Finished,
+    lease: &Lease,
+) -> Result<(), NotPushed> {
+    source.check_wanted(work).await?;
+    lease.confirm().await?;
+    let (mirror, branch, commit) = (mirror.clone(), name.branch(), result.commit.clone());
+    let pushed = blocking(move || mirror.push(&branch, &commit, None)).await;
+    match pushed {
+        Ok(_) => {
+            tracing::info!("Committed and pushed changes to {}", name.branch());
+            Ok(())
+        }
+        Err(PushError::Taken { tip: Some(tip), .. }) => Err(NotPushed::Taken(tip)),
+        Err(error @ PushError::Rejected { .. }) => Err(NotPushed::Refused(chain(&error))),
+        Err(PushError::Mirror(error)) => match error.into() {
+            Failure::Source(SourceError::Refused(reason)) => Err(NotPushed::Refused(reason)),
+            failure => Err(NotPushed::Failed(failure)),
+        },
+        Err(error @ PushError::Taken { tip: None, .. }) => {
+            Err(NotPushed::Failed(Failure::later(chain(&error))))
+        }
+    }
+}
+
+fn not_published(settings: &WorkerSettings, run: &Record, outcome: Outcome, reason: &str) {
+    if let Err(error) = record::unpublished(settings, run, outcome, reason) {
+        tracing::error!("the failure is not recorded: {}", chain(&error));
+    }
+}
+
+/// Runs what blocks beside this thread. It is not given up when the caller is.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_cancelled) => unreachable!("the runtime outlives its work"),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pause_doubles_and_has_an_end() {
+        let first = Duration::from_secs(60);
+        assert_eq!(pause(first, 1), first);
+        assert_eq!(pause(first, 3), first * 4);
+        assert_eq!(pause(first, 60), LONGEST_PAUSE);
+    }
+}

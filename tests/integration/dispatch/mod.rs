@@ -1,0 +1,4 @@
+//! From a dispatch issue to one pull request.
+
+mod place;
+mod publishing;
