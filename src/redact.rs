@@ -104,13 +104,6 @@ impl Redactor {
         }
     }
 
-    /// Whether the bytes hold anything that is to be masked.
-    pub fn finds(&self, bytes: &[u8]) -> bool {
-        let mut stream = Masked::default();
-        let clean = stream.push(self, bytes).into_owned();
-        [clean, stream.finish(self)].concat() != bytes
-    }
-
     /// A whole text with its secrets masked.
     pub fn text(&self, text: &str) -> String {
         let mut stream = Masked::default();
@@ -123,7 +116,7 @@ impl Redactor {
     pub fn finds(&self, bytes: &[u8]) -> bool {
         let mut stream = Masked::default();
         // What is masked is replaced; what is only held back comes in the end.
-        let clean = stream.push(self, bytes).into_owned();
+        let clean = stream.push(self, bytes).concat();
         let rest = stream.finish(self);
         clean.iter().chain(&rest).ne(bytes)
     }
