@@ -59,10 +59,7 @@ impl Ui {
 
     /// Prints talk.
     pub fn talk(&self, text: &str) {
-        match print(&mut io::stderr().lock(), text) {
-            // There is nobody left to tell.
-            Ok(()) | Err(_) => {}
-        }
+        print_talk(text);
     }
 
     /// An outcome in its colour.
@@ -121,6 +118,13 @@ impl Ui {
             title: title.to_owned(),
             bar,
         }
+    }
+}
+
+fn print_talk(text: &str) {
+    match print(&mut io::stderr().lock(), text) {
+        // There is nobody left to tell.
+        Ok(()) | Err(_) => {}
     }
 }
 
@@ -185,7 +189,7 @@ impl LiveLine {
 
     /// Prints talk above the line.
     pub fn say(&self, text: &str) {
-        self.bar.suspend(|| print(&mut io::stderr().lock(), text));
+        self.bar.suspend(|| print_talk(text));
     }
 
     /// Takes the line away.
