@@ -7,6 +7,7 @@
 use std::fmt;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Local, TimeDelta, Utc};
@@ -15,14 +16,17 @@ use sha2::{Digest as _, Sha256};
 use crate::admission::{self, Admission, Refusal};
 use crate::agents::{AgentExit, TranscriptParser};
 use crate::checks;
-use crate::git::{Git, GitError, Snapshot};
+use crate::git::{
+    Applied, Git, GitError, Homecoming, Identity, LEAST_PATIENCE, PatchError, Snapshot,
+};
+use crate::isolation::{self, Ending, Room};
 use crate::model::change::{Commit, RepositoryChange};
 use crate::model::clock::Clock;
 use crate::model::event::AgentEvent;
 use crate::model::ids::RunPath;
 use crate::model::message::Message;
 use crate::model::outcome::Outcome;
-use crate::model::process_end::{ProcessEnd, Stream};
+use crate::model::process_end::{ProcessEnd, StopReason, Stream};
 use crate::model::record::{
     CommitRecord, Evidence, EvidenceSource, NotificationRecord, NotificationState, Record,
 };
@@ -32,6 +36,7 @@ use crate::model::text;
 use crate::model::verdict::{self, Check, Verdict};
 use crate::occupancy::{self, Hold};
 use crate::planner::{self, Place, Prepared, RunPlan};
+use crate::process::budget::{self, Budget};
 use crate::process::containment;
 use crate::process::identity;
 use crate::process::shutdown::Shutdown;
@@ -86,22 +91,21 @@ pub trait Spectator: fmt::Debug {
 /// written: the run is over, and its record still says `running`.
 pub async fn run(plan: &RunPlan, services: &mut Services<'_>) -> Result<Record, StoreError> {
     let mut begun = Begun::new(plan, services)?;
-    let waits = plan.task.overlap == Overlap::Wait;
+    let is_apart = isolation::is_wanted(plan);
     // It may wait long, and a run that has begun has a record.
-    let announced = if waits {
+    let announced = if plan.task.overlap == Overlap::Wait && !is_apart {
         begun.folder.begin(&begun.record)
     } else {
         Ok(())
     };
     let story = match announced {
+        Err(error) => not_started(plan, planner::chain(&error)),
+        Ok(()) if is_apart => tell_apart(plan, services, &mut begun).await,
         Ok(()) => match occupancy::hold(plan, services.shutdown).await {
-            Hold::Ours(_lock) => tell(plan, services, &mut begun).await,
-            Hold::Refused(verdict) => Ok(unstarted(verdict)),
+            Hold::Ours(_lock) => tell_or_refuse(plan, services, &mut begun).await,
+            Hold::Refused(verdict) => unstarted(verdict),
         },
-        Err(error) => Err(error),
     };
-    // The agent has not been started: the space kept for the end may do for saying so.
-    let story = story.unwrap_or_else(|error| not_started(plan, planner::chain(&error)));
     begun.end(plan, services, story)
 }
 
@@ -239,8 +243,12 @@ pub(crate) fn tell_by_outbox(
 struct Story {
     end: ProcessEnd,
     report: AgentReport,
-    change: Option<RepositoryChange>,
+    /// `None` where there is no repository, or why nothing is known of it.
+    change: Result<Option<RepositoryChange>, String>,
+    checks: Vec<Check>,
     verdict: Verdict,
+    /// What git was asked after the agent, to be asked again.
+    aftermath: Option<Arc<Aftermath>>,
     dropped_bytes: u64,
     notes: Vec<Evidence>,
     /// What kept it from starting.
@@ -248,11 +256,31 @@ struct Story {
 }
 
 impl Story {
+    fn judge(&mut self, plan: &RunPlan) {
+        let seen = self.change.as_ref().map(Option::as_ref);
+        self.verdict = verdict::conclude(
+            &self.end,
+            &self.report,
+            seen.map_err(String::as_str),
+            &self.checks,
+            plan.policy(),
+        );
+    }
+
     fn note(&mut self, source: EvidenceSource, fact: String) {
         self.notes.push(Evidence::new(source, fact));
     }
 }
 
+/// Tells the story; where there is no room for its files, the agent is not started, and the space
+/// kept for the end may do for saying so.
+async fn tell_or_refuse(plan: &RunPlan, services: &mut Services<'_>, begun: &mut Begun) -> Story {
+    let story = tell(plan, services, begun).await;
+    story.unwrap_or_else(|error| not_started(plan, planner::chain(&error)))
+}
+
+/// # Errors
+/// Before the agent is started, and never after it.
 async fn tell(
     plan: &RunPlan,
     services: &mut Services<'_>,
@@ -270,7 +298,19 @@ async fn tell(
     let git = Git::new(&environment, &plan.repository).ignoring(services.layout.root());
     let mark = folder.run().to_string();
     let start = record.start_time.unwrap_or_default();
-    let before = snapshot(&git, plan, start);
+    if let Err(error) = containment::adopt_orphans() {
+        tracing::warn!(%error, "what git is made to start may outlive the run");
+    }
+    let look = {
+        let (git, requires_commit) = (git.clone(), plan.policy().requires_commit);
+        move |budget: &Budget| snapshot(&git.within(budget), start, requires_commit)
+    };
+    let (before, signal) = budget::within(FIRST_LOOK, services.shutdown, look).await;
+    if let Some(signal) = signal {
+        containment::kill_started(&marker(folder.run(), std::process::id()));
+        let meanwhile = "while it looked at the repository";
+        return Ok(refused(Refusal::stopped(signal, meanwhile)));
+    }
     let private_directory = folder.directory().private_directory();
     let prepared = before.as_ref().map_err(Clone::clone).and_then(|before| {
         let identity = before
@@ -328,40 +368,184 @@ async fn tell(
         tracing::warn!(%error, "private files stay behind");
     }
 
-    if !report.patches.is_empty() && report.error.is_none() {
-        apply_answer(&git, &mark, plan, &mut report, &mut notes);
+    let patience = before.as_ref().map_or(LEAST_PATIENCE, Snapshot::patience);
+    let aftermath = Aftermath {
+        git,
+        before,
+        mark,
+        paths: plan.task.paths.clone(),
+        patches: if report.error.is_none() {
+            std::mem::take(&mut report.patches)
+        } else {
+            Vec::new()
+        },
+        subject: format!("Apply the answer of {} to {}", plan.agent, plan.task.name),
+        identity: plan.identity.clone(),
+    };
+    let look = move |budget: &Budget| {
+        let (applied, change) = aftermath.look(budget);
+        (aftermath, applied, change)
+    };
+    let ((aftermath, applied, change), signal) =
+        budget::within(patience, services.shutdown, look).await;
+    end.stopped = end.stopped.or(signal.map(StopReason::Shutdown));
+    match applied {
+        Ok(Some(applied)) => {
+            let fact = format!("the runner applied the diffs in the answer: {applied}");
+            notes.push(Evidence::new(EvidenceSource::Git, fact));
+        }
+        Ok(None) => {}
+        Err(message) => report.error = Some(AgentError::new(ErrorClass::Unknown, message)),
     }
-    let change = compare(&git, before.as_ref(), &mark, plan, &mut notes);
+    let seen = change.as_ref().map(Option::as_ref).map_err(String::as_str);
     let mut checks = Vec::new();
-    if verdict::wants_checks(&end, &report, change.as_ref(), plan.policy()) {
+    if verdict::wants_checks(&end, &report, seen, plan.policy()) {
         checks = carry_out_checks(plan, folder, services, redactor, &mut end).await;
     }
     // What git or a check was made to start.
     end.survivors_killed +=
         containment::kill_started(&marker(folder.run(), std::process::id())).killed;
-    let verdict = verdict::conclude(&end, &report, change.as_ref(), &checks, plan.policy());
+    let verdict = verdict::conclude(&end, &report, seen, &checks, plan.policy());
     Ok(Story {
         end,
         report,
         change,
+        checks,
         verdict,
+        aftermath: Some(Arc::new(aftermath)),
         dropped_bytes,
         notes,
         refusal: None,
     })
 }
 
-/// The repository before the run; `None` where there is none and none is needed.
-fn snapshot(git: &Git, plan: &RunPlan, start: DateTime<Utc>) -> Result<Option<Snapshot>, String> {
-    if !plan.repository.is_dir() {
-        return Err(format!(
-            "the repository `{}` does not exist",
-            plan.repository.display()
-        ));
+/// The story of a run in a work tree of its own. The repository is held only at its end.
+async fn tell_apart(plan: &RunPlan, services: &mut Services<'_>, begun: &mut Begun) -> Story {
+    let environment = planner::inheritable(&plan.inherited, &[], &[]);
+    let git = Git::new(&environment, &plan.repository);
+    let make = {
+        let (git, layout) = (git.clone(), services.layout.clone());
+        let run = begun.folder.run().clone();
+        move |budget: &Budget| Room::make(&git.within(budget), &layout, &run)
+    };
+    let (room, signal) = budget::within(isolation::MAKING, services.shutdown, make).await;
+    let room = match room {
+        Ok(room) => room,
+        Err(_) if let Some(signal) = signal => {
+            let meanwhile = "while it made a work tree";
+            return refused(Refusal::stopped(signal, meanwhile));
+        }
+        Err(reason) => return not_started(plan, reason),
+    };
+    begun.record.branch = Some(room.home().to_owned());
+    let mut story = match signal {
+        None => tell_or_refuse(&room.plan(plan), services, begun).await,
+        Some(signal) => refused(Refusal::stopped(signal, "while it made a work tree")),
+    };
+    if story.verdict.outcome.is_good() {
+        bring_home(plan, services, &room, &mut story).await;
     }
+    if story.change.is_err() {
+        // Tidying up would wait for what looking has waited for.
+        story.notes.push(room.left());
+        return story;
+    }
+    let was_started = begun.record.was_started();
+    let aftermath = story.aftermath.clone();
+    let put_away = move |budget: &Budget| {
+        let guarded = aftermath.map(|aftermath| aftermath.git(budget));
+        let git = guarded.unwrap_or_else(|| Ok(git.within(budget)));
+        room.put_away(git, was_started)
+    };
+    let (left, _) = budget::within(isolation::ENDING, services.shutdown, put_away).await;
+    story.notes.extend(left);
+    story
+}
+
+/// Brings the commits of a good run to the branch where it began; where that fails, the run is
+/// judged again without them.
+async fn bring_home(plan: &RunPlan, services: &mut Services<'_>, room: &Room, story: &mut Story) {
+    let (Some(aftermath), Ok(Some(change))) = (story.aftermath.clone(), story.change.clone())
+    else {
+        return;
+    };
+    if change.commits.is_empty() {
+        return;
+    }
+    let mut patient = plan.clone();
+    patient.task.overlap = Overlap::Wait;
+    let ending = match occupancy::hold(&patient, services.shutdown).await {
+        Hold::Refused(verdict) => {
+            if let Outcome::Interrupted { signal } = verdict.outcome {
+                story.end.stopped = Some(StopReason::Shutdown(signal));
+            }
+            Err(verdict.error.unwrap_or_default())
+        }
+        Hold::Ours(_lock) => {
+            let room = room.clone();
+            let come = move |budget: &Budget| aftermath.bring_home(&room, &change, budget);
+            let (ending, signal) = budget::within(isolation::ENDING, services.shutdown, come).await;
+            let stopped = signal.map(StopReason::Shutdown);
+            story.end.stopped = story.end.stopped.or(stopped);
+            ending.map_err(|error| planner::chain(&error))
+        }
+    };
+    let (home, branch) = (room.home(), room.branch());
+    let why = match ending {
+        Ok(Ending {
+            homecoming: Homecoming::Nothing,
+            ..
+        }) => return,
+        Ok(Ending {
+            homecoming: Homecoming::Home { onto },
+            change,
+        }) => {
+            if let Some(onto) = onto {
+                let after = if story.checks.is_empty() {
+                    ""
+                } else {
+                    ", after the task's checks"
+                };
+                let onto = verdict::short(&onto);
+                let fact = format!("the run's commits were rebased onto {onto}{after}");
+                story.note(EvidenceSource::Git, fact);
+            }
+            if let Some(change) = change {
+                story.change = Ok(Some(change));
+            }
+            story.judge(plan);
+            return;
+        }
+        Ok(Ending {
+            homecoming: Homecoming::Left { why },
+            ..
+        })
+        | Err(why) => why,
+    };
+    if let Ok(Some(change)) = &mut story.change {
+        isolation::strand(change, branch);
+    }
+    story.judge(plan);
+    let fact = format!("the run's commits are on `{branch}` and not on `{home}`: {why}");
+    if let Some(error) = &mut story.verdict.error {
+        *error = format!("{error}; {fact}");
+    }
+    story.note(EvidenceSource::Git, fact);
+}
+
+/// The longest look at the repository before the run: `git status` of a work tree with a million
+/// files on a cold disk needs most of a minute.
+const FIRST_LOOK: Duration = Duration::from_mins(2);
+
+/// The repository before the run; `None` where there is none and none is needed.
+fn snapshot(
+    git: &Git,
+    start: DateTime<Utc>,
+    requires_commit: bool,
+) -> Result<Option<Snapshot>, String> {
     match git.snapshot(start) {
         Ok(snapshot) => Ok(Some(snapshot)),
-        Err(GitError::NotARepository { .. }) if !plan.policy().requires_commit => Ok(None),
+        Err(GitError::NotARepository { .. }) if !requires_commit => Ok(None),
         Err(error) => Err(planner::chain(&error)),
     }
 }
@@ -369,7 +553,13 @@ fn snapshot(git: &Git, plan: &RunPlan, start: DateTime<Utc>) -> Result<Option<Sn
 fn not_started(plan: &RunPlan, reason: String) -> Story {
     let end = ProcessEnd::not_started(reason);
     let report = AgentReport::default();
-    unstarted(verdict::conclude(&end, &report, None, &[], plan.policy()))
+    unstarted(verdict::conclude(
+        &end,
+        &report,
+        Ok(None),
+        &[],
+        plan.policy(),
+    ))
 }
 
 /// The story of a run whose agent was never started.
@@ -379,8 +569,10 @@ fn unstarted(verdict: Verdict) -> Story {
     Story {
         end,
         report,
-        change: None,
+        change: Ok(None),
+        checks: Vec::new(),
         verdict,
+        aftermath: None,
         dropped_bytes: 0,
         notes: Vec::new(),
         refusal: None,
@@ -423,7 +615,10 @@ fn describe_start(record: &mut Record, prepared: &Prepared, before: Option<&Snap
     record.prompt_sha256 = Some(text::hexadecimal(&Sha256::digest(&prepared.prompt)));
     record.containment = Some(prepared.containment.as_str().to_owned());
     record.head_before = before.and_then(Snapshot::head).map(str::to_owned);
-    record.branch = before.and_then(Snapshot::branch).map(str::to_owned);
+    // Of an isolated run it is known already: it is not the one that is checked out for it.
+    if record.branch.is_none() {
+        record.branch = before.and_then(Snapshot::branch).map(str::to_owned);
+    }
 }
 
 /// The largest result file that is read.
@@ -439,47 +634,64 @@ fn read_result_file(path: &Path) -> Option<String> {
     Some(String::from_utf8_lossy(&text).into_owned())
 }
 
-/// Applies the diffs in the answer of an agent that cannot write files itself.
-fn apply_answer(
-    git: &Git,
-    mark: &str,
-    plan: &RunPlan,
-    report: &mut AgentReport,
-    notes: &mut Vec<Evidence>,
-) {
-    let subject = format!("Apply the answer of {} to {}", plan.agent, plan.task.name);
-    match git.apply_patches(&report.patches, &subject, mark, &plan.identity) {
-        Ok(applied) => {
-            let fact = format!("the runner applied the diffs in the answer: {applied}");
-            notes.push(Evidence::new(EvidenceSource::Git, fact));
-        }
-        Err(error) => {
-            let message = format!(
-                "the answer's diffs do not apply: {}",
-                planner::chain(&error)
-            );
-            report.error = Some(AgentError::new(ErrorClass::Unknown, message));
-        }
-    }
+/// What is done with the repository after the agent, which may have planted there what git waits for.
+struct Aftermath {
+    git: Git,
+    before: Option<Snapshot>,
+    mark: String,
+    paths: Vec<String>,
+    /// The diffs in the answer of an agent that cannot write files itself.
+    patches: Vec<String>,
+    subject: String,
+    identity: Identity,
 }
 
-fn compare(
-    git: &Git,
-    before: Option<&Snapshot>,
-    mark: &str,
-    plan: &RunPlan,
-    notes: &mut Vec<Evidence>,
-) -> Option<RepositoryChange> {
-    match git.compare(before?, mark, &plan.task.paths) {
-        Ok(change) => Some(change),
-        Err(error) => {
-            let fact = format!(
-                "the repository could not be read: {}",
-                planner::chain(&error)
-            );
-            notes.push(Evidence::new(EvidenceSource::Git, fact));
-            None
+type Applying = Result<Option<Applied>, String>;
+type Looking = Result<Option<RepositoryChange>, String>;
+
+impl Aftermath {
+    /// Applies the answer's diffs, and tells what the run's time changed.
+    fn look(&self, budget: &Budget) -> (Applying, Looking) {
+        let git = match self.git(budget) {
+            Ok(git) => git,
+            Err(error) => return (Ok(None), Err(planner::chain(&error))),
+        };
+        let applied = self.apply(&git).map_err(|error| {
+            let cause = planner::chain(&error);
+            format!("the answer's diffs do not apply: {cause}")
+        });
+        let compare = |before| git.compare(before, &self.mark, &self.paths);
+        let change = self.before.as_ref().map(compare).transpose();
+        (applied, change.map_err(|error| planner::chain(&error)))
+    }
+
+    /// git within a time, without the programs that the run configured.
+    fn git(&self, budget: &Budget) -> Result<Git, GitError> {
+        let git = self.git.within(budget);
+        match &self.before {
+            Some(before) => git.with_programs_of(before),
+            None => Ok(git),
         }
+    }
+
+    fn bring_home(
+        &self,
+        room: &Room,
+        change: &RepositoryChange,
+        budget: &Budget,
+    ) -> Result<Ending, GitError> {
+        let before = self.before.as_ref().expect("a work tree is a repository");
+        let identity = before.identity(&self.identity);
+        let git = self.git(budget)?;
+        room.bring_home(&git, before, change, &identity, &self.mark, &self.paths)
+    }
+
+    fn apply(&self, git: &Git) -> Result<Option<Applied>, PatchError> {
+        if self.patches.is_empty() {
+            return Ok(None);
+        }
+        git.apply_patches(&self.patches, &self.subject, &self.mark, &self.identity)
+            .map(Some)
     }
 }
 
@@ -534,7 +746,9 @@ fn close(record: &mut Record, plan: &RunPlan, story: &Story, now: DateTime<Utc>)
         end,
         report,
         change,
+        checks: _,
         verdict,
+        aftermath: _,
         dropped_bytes,
         notes,
         refusal: _,
@@ -574,7 +788,7 @@ fn close(record: &mut Record, plan: &RunPlan, story: &Story, now: DateTime<Utc>)
     record.cost_usd = report.cost_usd;
     record.turns = report.turns;
 
-    if let Some(change) = change {
+    if let Ok(Some(change)) = change {
         close_repository(record, change, plan);
     }
 }

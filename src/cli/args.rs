@@ -97,6 +97,9 @@ pub struct RunArguments {
     /// What to do while another run holds the repository [default: the task's, else `skip`]
     #[arg(long, value_name = "POLICY")]
     pub overlap: Option<OverlapPolicy>,
+    /// Where to work [default: the task's, else `none`]
+    #[arg(long, value_name = "PLACE")]
+    pub isolation: Option<WorkPlace>,
     /// Copy the agent's output to standard error while it works
     #[arg(long)]
     pub follow: bool,
@@ -112,6 +115,15 @@ pub enum OverlapPolicy {
     Skip,
     /// Wait, at most for the task's time limit.
     Wait,
+}
+
+/// Where a run works.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum WorkPlace {
+    /// In the repository itself.
+    None,
+    /// In a git work tree of its own; its commits are brought to the branch at the end.
+    Worktree,
 }
 
 /// The built-in prompts for trying an agent.

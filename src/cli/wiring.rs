@@ -326,14 +326,19 @@ pub(crate) fn block_on<F: Future>(future: F) -> Result<F::Output, CliError> {
 
 /// Ends the runs whose runner died, at the head of every command that changes anything.
 pub(crate) fn recover(
-    ui: &Ui,
+    world: &World,
     layout: &Layout,
     announce: Option<&Announce<'_>>,
 ) -> Result<(), CliError> {
-    let recovered = recovery::recover(layout, announce, &SystemClock)
-        .map_err(|error| CliError::failure("runs that crashed cannot be ended").because(error))?;
+    let recovered = recovery::recover(
+        world.environment.variables(),
+        layout,
+        announce,
+        &SystemClock,
+    )
+    .map_err(|error| CliError::failure("runs that crashed cannot be ended").because(error))?;
     for record in recovered {
-        ui.talk(&format!(
+        world.ui.talk(&format!(
             "warning: {} crashed: its runner died",
             record.path()
         ));

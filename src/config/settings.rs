@@ -12,7 +12,7 @@ use crate::model::caps::Caps;
 use crate::model::ids::{AgentName, TaskName};
 use crate::model::invocation::StopSignal;
 use crate::model::repository::RepositoryName;
-use crate::model::task::{Containment, Overlap, Task};
+use crate::model::task::{Containment, Isolation, Overlap, Task};
 use crate::model::text;
 
 /// Everything that is set for this call. Paths are absolute.
@@ -102,6 +102,8 @@ pub struct RunnerSettings {
     pub verify_timeout: Sourced<Duration>,
     /// What a run does while another one holds its repository, for tasks that name nothing.
     pub overlap: Sourced<Overlap>,
+    /// Where a run works, for tasks that name nothing.
+    pub isolation: Sourced<Isolation>,
     /// How the processes of a run are held together, for tasks that name nothing; `None` is
     /// `auto`.
     pub containment: Sourced<Option<Containment>>,

@@ -19,7 +19,7 @@ use crate::model::duration;
 use crate::model::ids::{AgentName, TaskName};
 use crate::model::invocation::StopSignal;
 use crate::model::repository::{RepositoryName, RepositoryNameError};
-use crate::model::task::{Containment, Overlap};
+use crate::model::task::{Containment, Isolation, Overlap};
 use crate::model::text;
 
 /// One key of a file: unset, or a value with its place.
@@ -507,6 +507,14 @@ impl Text for Overlap {
 
     fn read(text: &str) -> Result<Self, String> {
         choose(text, &[("skip", Self::Skip), ("wait", Self::Wait)])
+    }
+}
+
+impl Text for Isolation {
+    const EXPECTED: &'static str = "`none` or `worktree`";
+
+    fn read(text: &str) -> Result<Self, String> {
+        choose(text, &[("none", Self::None), ("worktree", Self::Worktree)])
     }
 }
 

@@ -107,6 +107,21 @@ impl Layout {
         self.state().join("told")
     }
 
+    /// Work trees of isolated runs.
+    pub fn work_trees(&self) -> PathBuf {
+        self.state().join("worktrees")
+    }
+
+    /// The work tree of an isolated run.
+    pub fn work_tree(&self, run: &RunPath) -> PathBuf {
+        self.work_trees().join(run.to_string().replace('/', "."))
+    }
+
+    /// Creates the directory of work trees.
+    pub fn create_work_trees(&self) -> Result<(), StoreError> {
+        self.create_state(&self.work_trees())
+    }
+
     /// The directory of the runner's own rolling log.
     pub fn runner_logs(&self) -> PathBuf {
         self.state().join("log")

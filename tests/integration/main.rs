@@ -23,6 +23,7 @@ mod full_disk;
 mod github;
 mod hostile;
 mod hostile_git;
+mod isolation;
 mod layers;
 mod misbehaviour;
 mod overlap;

@@ -32,7 +32,7 @@ pub(crate) fn clean(world: &World, arguments: &CleanArguments) -> Result<u8, Cli
         // A run whose runner died is to be told before it may go.
         let announce = wiring::announcement(&layout);
         let announce = wiring::notifier(&settings).map(|_| &announce as &Announce<'_>);
-        wiring::recover(&world.ui, &layout, announce)?;
+        wiring::recover(world, &layout, announce)?;
     }
     let now = SystemClock.now();
     let day_began = day_began(now, &Local);

@@ -56,7 +56,7 @@ pub(crate) fn dispatch(world: &World, arguments: &DispatchArguments) -> Result<u
     let notifier = wiring::notifier(&settings);
     let announce = wiring::announcement(&layout);
     let announced = notifier.as_ref().map(|_| &announce as &Announce<'_>);
-    wiring::recover(&world.ui, &layout, announced)?;
+    wiring::recover(world, &layout, announced)?;
 
     let github = github(&settings, &layout, credentials)?;
     let scope = match (arguments.issue, &event) {
@@ -84,7 +84,7 @@ pub(crate) fn dispatch(world: &World, arguments: &DispatchArguments) -> Result<u
         let care = async {
             loop {
                 sleep(CARE_INTERVAL).await;
-                if let Err(error) = wiring::recover(&world.ui, &layout, announced) {
+                if let Err(error) = wiring::recover(world, &layout, announced) {
                     tracing::warn!("{error}");
                 }
                 wiring::deliver(&world.ui, &layout, notifier.as_ref()).await;
