@@ -368,8 +368,9 @@ impl GitHub {
         repository: &RepositoryName,
         branch: &str,
     ) -> Result<(), GitHubError> {
-        let mut path = vec!["git", "refs", "heads"];
-        path.extend(branch.split('/'));
+        // One part of the address, as GitHub describes it: its slashes are encoded.
+        let reference = format!("heads/{branch}");
+        let path = ["git", "refs", &reference];
         let attempt = format!("delete the branch `{branch}` of `{repository}`");
         match self.delete(attempt, repository, &path).await {
             Err(error) if error.says("Reference does not exist") => Ok(()),

@@ -16,6 +16,7 @@ mod clean;
 mod clock;
 mod commits;
 mod containment;
+mod contract;
 mod crash_sweep;
 mod dispatch;
 mod faults;
