@@ -27,7 +27,9 @@ use crate::model::ids::RunPath;
 use crate::model::message::Message;
 use crate::model::outcome::Outcome;
 use crate::model::process_end::{ProcessEnd, StopReason, Stream};
-use crate::model::record::{CommitRecord, Evidence, EvidenceSource, NotificationState, Record};
+use crate::model::record::{
+    CommitRecord, Evidence, EvidenceSource, NotificationRecord, NotificationState, Record,
+};
 use crate::model::report::{AgentError, AgentReport, ErrorClass};
 use crate::model::task::Overlap;
 use crate::model::text;
@@ -89,17 +91,20 @@ pub trait Spectator: fmt::Debug {
 /// written: the run is over, and its record still says `running`.
 pub async fn run(plan: &RunPlan, services: &mut Services<'_>) -> Result<Record, StoreError> {
     let mut begun = Begun::new(plan, services)?;
-    if plan.task.overlap == Overlap::Wait && !isolation::is_wanted(plan) {
-        // It may wait long, and a run that has begun has a record.
-        begun.folder.begin(&begun.record)?;
-    }
-    let story = if isolation::is_wanted(plan) {
-        tell_apart(plan, services, &mut begun).await?
+    let is_apart = isolation::is_wanted(plan);
+    // It may wait long, and a run that has begun has a record.
+    let announced = if plan.task.overlap == Overlap::Wait && !is_apart {
+        begun.folder.begin(&begun.record)
     } else {
-        match occupancy::hold(plan, services.shutdown).await {
-            Hold::Ours(_lock) => tell(plan, services, &mut begun).await?,
+        Ok(())
+    };
+    let story = match announced {
+        Err(error) => not_started(plan, planner::chain(&error)),
+        Ok(()) if is_apart => tell_apart(plan, services, &mut begun).await,
+        Ok(()) => match occupancy::hold(plan, services.shutdown).await {
+            Hold::Ours(_lock) => tell_or_refuse(plan, services, &mut begun).await,
             Hold::Refused(verdict) => unstarted(verdict),
-        }
+        },
     };
     begun.end(plan, services, story)
 }
@@ -180,9 +185,33 @@ impl Begun {
             record.evidence.push(evidence);
         }
         tracing::info!(outcome = %record.outcome, error = record.error, "run ended");
-        folder.finish(&record)?;
+        if let Err(error) = folder.finish(&record) {
+            finish_untold(&folder, &mut record, layout, &error)?;
+        }
         Ok(record)
     }
+}
+
+/// Tries once more to finish a run, without its notification: nobody is told what no record says,
+/// and the record may fit into the space that the notification took. Recovery tells what it records.
+fn finish_untold(
+    folder: &RunFolder,
+    record: &mut Record,
+    layout: &Layout,
+    error: &StoreError,
+) -> Result<(), StoreError> {
+    Outbox::new(layout).withdraw(folder.run())?;
+    if record.notification.state == NotificationState::Pending {
+        let fact = format!("nobody is told of the run: {}", planner::chain(error));
+        let evidence = Evidence::new(EvidenceSource::Runner, fact);
+        record.evidence.push(evidence);
+        record.notification = NotificationRecord::default();
+    }
+    folder.finish(record).inspect_err(|_| {
+        if !record.was_started() {
+            RunFolder::discard(layout, folder.run());
+        }
+    })
 }
 
 /// Puts the notification where it survives, before the record is final: of a run that is to be
@@ -243,6 +272,15 @@ impl Story {
     }
 }
 
+/// Tells the story; where there is no room for its files, the agent is not started, and the space
+/// kept for the end may do for saying so.
+async fn tell_or_refuse(plan: &RunPlan, services: &mut Services<'_>, begun: &mut Begun) -> Story {
+    let story = tell(plan, services, begun).await;
+    story.unwrap_or_else(|error| not_started(plan, planner::chain(&error)))
+}
+
+/// # Errors
+/// Before the agent is started, and never after it.
 async fn tell(
     plan: &RunPlan,
     services: &mut Services<'_>,
@@ -382,11 +420,7 @@ async fn tell(
 }
 
 /// The story of a run in a work tree of its own. The repository is held only at its end.
-async fn tell_apart(
-    plan: &RunPlan,
-    services: &mut Services<'_>,
-    begun: &mut Begun,
-) -> Result<Story, StoreError> {
+async fn tell_apart(plan: &RunPlan, services: &mut Services<'_>, begun: &mut Begun) -> Story {
     let environment = planner::inheritable(&plan.inherited, &[], &[]);
     let git = Git::new(&environment, &plan.repository);
     let make = {
@@ -399,13 +433,13 @@ async fn tell_apart(
         Ok(room) => room,
         Err(_) if let Some(signal) = signal => {
             let meanwhile = "while it made a work tree";
-            return Ok(refused(Refusal::stopped(signal, meanwhile)));
+            return refused(Refusal::stopped(signal, meanwhile));
         }
-        Err(reason) => return Ok(not_started(plan, reason)),
+        Err(reason) => return not_started(plan, reason),
     };
     begun.record.branch = Some(room.home().to_owned());
     let mut story = match signal {
-        None => tell(&room.plan(plan), services, begun).await?,
+        None => tell_or_refuse(&room.plan(plan), services, begun).await,
         Some(signal) => refused(Refusal::stopped(signal, "while it made a work tree")),
     };
     if story.verdict.outcome.is_good() {
@@ -414,7 +448,7 @@ async fn tell_apart(
     if story.change.is_err() {
         // Tidying up would wait for what looking has waited for.
         story.notes.push(room.left());
-        return Ok(story);
+        return story;
     }
     let was_started = begun.record.was_started();
     let aftermath = story.aftermath.clone();
@@ -425,7 +459,7 @@ async fn tell_apart(
     };
     let (left, _) = budget::within(isolation::ENDING, services.shutdown, put_away).await;
     story.notes.extend(left);
-    Ok(story)
+    story
 }
 
 /// Brings the commits of a good run to the branch where it began; where that fails, the run is
@@ -766,17 +800,34 @@ fn close_repository(record: &mut Record, change: &RepositoryChange, plan: &RunPl
         .own_commits()
         .filter(|commit| verdict::counts(commit, plan.policy()))
         .collect();
-    record.commits = counted.iter().map(|commit| commit_record(commit)).collect();
+    record.commits = (counted.iter().take(MAX_LISTED))
+        .map(|commit| commit_record(commit))
+        .collect();
     let mut files: Vec<String> = counted
         .iter()
         .flat_map(|commit| commit.files.clone())
         .collect();
     files.sort();
     files.dedup();
+    for (noun, number) in [("commit", counted.len()), ("changed file", files.len())] {
+        if number > MAX_LISTED {
+            let fact = format!(
+                "{}, of which {MAX_LISTED} are listed",
+                text::count(number, noun)
+            );
+            record
+                .evidence
+                .push(Evidence::new(EvidenceSource::Git, fact));
+        }
+    }
+    files.truncate(MAX_LISTED);
     record.files_changed = files;
     record.insertions = counted.iter().map(|commit| commit.insertions).sum();
     record.deletions = counted.iter().map(|commit| commit.deletions).sum();
 }
+
+/// The most commits, and the most changed files, that a record names; git knows them all.
+const MAX_LISTED: usize = 10_000;
 
 /// The longest subject and author that are kept of a commit; git knows the whole.
 const MAX_COMMIT_TEXT_BYTES: usize = 1000;

@@ -52,6 +52,8 @@ pub enum Command {
     Show(RunReference),
     /// Say in plain words how the outcome of a run was concluded
     Explain(RunReference),
+    /// Remove runs that are too old or too many, and what crashes left
+    Clean(CleanArguments),
     /// Write a commented config.toml, the prompts and a crontab example to start from
     Init(InitArguments),
     /// Apply the patches of the prompt on standard input and commit them (the `patch` agent)
@@ -266,6 +268,28 @@ pub struct RunReference {
     #[arg(long)]
     pub json: bool,
 }
+
+/// `clean`
+#[derive(Args, Debug)]
+#[command(after_help = CLEAN_KEEPS)]
+pub struct CleanArguments {
+    /// Remove runs that started longer ago: `30d`, `12h` [default: `keep_for` of config.toml]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub older_than: Option<Duration>,
+    /// Remove the oldest runs until all take no more: `5GiB` [default: `keep_size` of config.toml]
+    #[arg(long, value_name = "SIZE", value_parser = duration::parse_size)]
+    pub max_size: Option<u64>,
+    /// Say what would be removed; remove nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+const CLEAN_KEEPS: &str = "\
+Runs that are active, that a person is still to be told of, and those of today, which caps count,
+always stay. Without a limit only what crashes left is removed.";
 
 /// `namespace-init`
 #[derive(Args, Debug)]

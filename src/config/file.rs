@@ -12,9 +12,9 @@ use serde::{Deserialize, Deserializer};
 
 use crate::config::settings::{OllamaMode, PromptChannel, Secret};
 use crate::config::value::{
-    AgentLabel, Allowance, Argument, Containing, Dollars, Glob, Limit, PromptFile, QueueUrl,
-    Repository, Retries, Schedule, Server, Setting, Size, Stall, Taken, Target, Text, Topic,
-    VariableName, Zone,
+    AgentLabel, Allowance, Argument, Containing, Dollars, Glob, KeepFor, KeepSize, Limit,
+    PromptFile, QueueUrl, Repository, Retries, Schedule, Server, Setting, Size, Stall, Taken,
+    Target, Text, Topic, VariableName, Zone,
 };
 use crate::model::ids::{AgentName, TaskName};
 use crate::model::invocation::StopSignal;
@@ -89,6 +89,11 @@ pub(crate) struct RunnerTable {
     pub(crate) log_head_bytes: Setting<Size>,
     /// How much of the end of an agent's output is kept when it is longer than that.
     pub(crate) log_tail_bytes: Setting<Size>,
+    /// How old a run may become before `clean` removes it; `off` keeps it for ever.
+    pub(crate) keep_for: Setting<KeepFor>,
+    /// How much all runs may take on disk together before `clean` removes the oldest; `off` sets no
+    /// limit.
+    pub(crate) keep_size: Setting<KeepSize>,
     /// The agents that `--agent auto` tries, in this order.
     pub(crate) auto_order: Setting<Vec<AgentName>>,
     /// How long an agent is not started after a limit whose reset time it did not tell; `0` lets it

@@ -89,6 +89,7 @@ impl Resolver<'_> {
         let forms = || self.layers().map(|layer| &layer.form);
         Ok(Settings {
             file: self.file.map(Path::to_owned),
+            warnings: Vec::new(),
             git: GitSettings {
                 name: git.value(|git| &git.name),
                 email: git.value(|git| &git.email),
@@ -151,6 +152,8 @@ impl Resolver<'_> {
             containment: tables.value(|runner| &runner.containment),
             log_head_bytes: tables.value(|runner| &runner.log_head_bytes),
             log_tail_bytes: tables.value(|runner| &runner.log_tail_bytes),
+            keep_for: tables.value(|runner| &runner.keep_for),
+            keep_size: tables.value(|runner| &runner.keep_size),
             auto_order: tables.value(|runner| &runner.auto_order),
             park_default: tables.value(|runner| &runner.park_default),
             retries: tables.value(|runner| &runner.retries),

@@ -20,6 +20,8 @@ use crate::model::text;
 pub struct Settings {
     /// The configuration file that was found.
     pub file: Option<PathBuf>,
+    /// What is in force and probably not meant, for a person to read.
+    pub warnings: Vec<String>,
     /// What holds for every run.
     pub runner: RunnerSettings,
     /// Who commits where the repository names nobody.
@@ -109,6 +111,10 @@ pub struct RunnerSettings {
     pub log_head_bytes: Sourced<u64>,
     /// Bytes of an output's end that are kept.
     pub log_tail_bytes: Sourced<u64>,
+    /// The age at which `clean` removes a run; `None` is never.
+    pub keep_for: Sourced<Option<Duration>>,
+    /// The bytes that all runs may take before `clean` removes the oldest; `None` is any number.
+    pub keep_size: Sourced<Option<u64>>,
     /// The agents that `auto` tries, in this order.
     pub auto_order: Sourced<Vec<AgentName>>,
     /// How long an agent is parked whose limit has no known end.

@@ -20,6 +20,7 @@ pub mod record;
 pub mod report;
 pub mod repository;
 pub mod reset;
+pub mod retention;
 pub mod task;
 pub mod text;
 pub mod tree_path;

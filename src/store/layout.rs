@@ -87,6 +87,16 @@ impl Layout {
         self.state().join("outbox")
     }
 
+    /// Notifications that the server refused.
+    pub(crate) fn refused(&self) -> PathBuf {
+        self.outbox().join("refused")
+    }
+
+    /// Runs on their way to being removed.
+    pub(crate) fn trash(&self) -> PathBuf {
+        self.state().join("trash")
+    }
+
     /// Agents that are not started before their limit is over.
     pub fn parked(&self) -> PathBuf {
         self.state().join("parked")
