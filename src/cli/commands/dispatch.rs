@@ -302,7 +302,7 @@ fn run_command(world: &World, settings: &Settings) -> Result<RunCommand, CliErro
     })
 }
 
-fn queue_url(settings: &Settings, layout: &Layout) -> Result<QueueUrl, CliError> {
+pub(super) fn queue_url(settings: &Settings, layout: &Layout) -> Result<QueueUrl, CliError> {
     match &settings.queue.url {
         None => Ok(QueueUrl::sqlite(layout.state().join("queue.sqlite"))),
         Some(url) => url.value.expose().parse().map_err(|error| {
