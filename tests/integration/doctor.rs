@@ -4,7 +4,6 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -189,7 +188,7 @@ fn every_fault_of_a_machine_is_found_with_the_right_exit_code() {
     for (level, words, fault) in faults {
         let report = Report::of(&fault(well()), &[]);
         report.has(level, words);
-        let expected = if *level == "error" { 1 } else { 0 };
+        let expected = i32::from(*level == "error");
         assert_eq!(
             report.code,
             Some(expected),
@@ -375,10 +374,8 @@ fn a_probe_is_a_real_run_and_leaves_a_mark_only_when_it_is_good() {
     let report = Report::of(&env, &["--probe", "bad"]);
     report.has("error", "its run on trial failed: agent_error");
     assert_eq!((report.code, mark("bad").exists()), (Some(1), false));
-    assert_eq!(
-        env.run_directories("debug_hello_simple", "codex"),
-        [Path::new(""); 0]
-    );
+    let others = env.run_directories("debug_hello_simple", "codex");
+    assert!(others.is_empty(), "{others:?}");
 }
 
 #[test]

@@ -16,7 +16,7 @@ pub fn adds(file: &str) -> String {
     )
 }
 
-/// An issue's body as HandsFree's provider writes it.
+/// An issue's body as `HandsFree`'s provider writes it.
 pub fn body(task_id: &str, instruction: &str) -> String {
     format!(
         "# Agent Task Delegation\n\n**Task ID:** `{task_id}`\n**User ID:** `u-1`\n\n\
