@@ -31,6 +31,7 @@ use crate::notify::wording;
 use crate::orchestrator::Announce;
 use crate::planner::{self, RunPlan, chain};
 use crate::process::limits;
+use crate::process::shutdown::leave_ctrl_z_to_main;
 use crate::process::watchdog::Limits;
 use crate::recovery;
 use crate::store::capped_log::LogCaps;
@@ -316,6 +317,7 @@ pub(crate) fn block_on<F: Future>(future: F) -> Result<F::Output, CliError> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .on_thread_start(leave_ctrl_z_to_main)
         .build()
         .map_err(|error| CliError::failure("the runtime cannot be started").because(error))?;
     let output = runtime.block_on(future);
