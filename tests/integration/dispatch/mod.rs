@@ -1,4 +1,7 @@
 //! From a dispatch issue to one pull request.
 
+mod failing;
+mod grammar;
 mod place;
 mod publishing;
+mod trust;
