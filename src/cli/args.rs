@@ -42,6 +42,10 @@ pub enum Command {
     Demo(DemoArguments),
     /// Work on dispatch issues: each becomes one pull request
     Dispatch(DispatchArguments),
+    /// Hand a task to whoever works on dispatch issues, or to the local queue
+    Delegate(DelegateArguments),
+    /// List the delegated tasks, and how far they are
+    Delegated(ListArguments),
     /// Publish a notification to the configured ntfy topic
     Notify(NotifyArguments),
     /// Leave a sign of life, end runs whose runner died, and deliver waiting notifications
@@ -185,9 +189,48 @@ pub struct DispatchArguments {
     /// Work on this issue, and end
     #[arg(long, value_name = "N", conflicts_with_all = ["once", "event"])]
     pub issue: Option<u64>,
+    /// Where the work comes from
+    #[arg(long, value_name = "SOURCE", default_value = "github")]
+    pub source: SourceName,
     /// Work on the issue of this event of GitHub Actions (`$GITHUB_EVENT_PATH`), and end
     #[arg(long, value_name = "FILE", conflicts_with = "once")]
     pub event: Option<PathBuf>,
+}
+
+/// `delegate`
+#[derive(Args, Debug)]
+pub struct DelegateArguments {
+    /// What is to be done, as Markdown; `-` reads it from standard input
+    #[arg(value_name = "INSTRUCTION")]
+    pub instruction: String,
+    /// The repository to change: `owner/name`, or a directory for the provider `local`
+    #[arg(long, value_name = "REPOSITORY")]
+    pub repo: Option<String>,
+    /// `github_issue_dispatch`, `copilot`, `local` or `mock` [default: what is configured]
+    #[arg(long, value_name = "PROVIDER")]
+    pub provider: Option<String>,
+    /// Wait for the pull request
+    #[arg(long)]
+    pub wait: bool,
+    /// The task's id [default: a new one]
+    #[arg(long, value_name = "ID")]
+    pub task_id: Option<String>,
+    /// Who asks, in the issue's metadata
+    #[arg(long, value_name = "ID", default_value = "agent-runner")]
+    pub user_id: String,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Where dispatched work comes from.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub enum SourceName {
+    /// The issues of the dispatch repository.
+    #[default]
+    Github,
+    /// The tasks that `delegate --provider local` has queued.
+    Local,
 }
 
 /// `demo`

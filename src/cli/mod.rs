@@ -30,6 +30,8 @@ pub fn main() -> ExitCode {
         Command::Agents(list) => commands::agents::agents(&world, list),
         Command::Tasks(list) => commands::tasks::tasks(&world, list),
         Command::Demo(demo) => commands::demo::demo(&world, demo),
+        Command::Delegate(delegate) => commands::delegate::delegate(&world, delegate),
+        Command::Delegated(list) => commands::delegate::delegated(&world, list),
         Command::Dispatch(dispatch) => commands::dispatch::dispatch(&world, dispatch),
         Command::Notify(notify) => commands::notify::notify(&world, notify),
         Command::Heartbeat => commands::heartbeat::heartbeat(&world),

@@ -6,6 +6,7 @@
 pub mod caps;
 pub mod change;
 pub mod clock;
+pub mod delegated;
 pub mod dispatch;
 pub mod duration;
 pub mod event;

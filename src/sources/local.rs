@@ -72,6 +72,11 @@ impl LocalTask {
         PathBuf::from(directory).join(format!("{name}.json"))
     }
 
+    /// The branch of its result, once there is one.
+    pub fn branch(&self) -> Option<String> {
+        Some(read_status(self)?["branch"].as_str()?.to_owned())
+    }
+
     fn key(&self) -> WorkKey {
         WorkKey::new("local", &[&self.task_id])
     }

@@ -102,6 +102,11 @@ impl Layout {
         self.state().join("parked")
     }
 
+    /// Tasks that were handed to somebody else.
+    pub fn delegated(&self) -> PathBuf {
+        self.state().join("delegated")
+    }
+
     /// Of what a person was told once and is not told again.
     pub fn told(&self) -> PathBuf {
         self.state().join("told")

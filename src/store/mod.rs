@@ -13,6 +13,7 @@ use thiserror::Error;
 
 pub mod atomic;
 pub mod capped_log;
+pub mod delegated;
 pub mod digest;
 pub mod event_log;
 pub mod format;

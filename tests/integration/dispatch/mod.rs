@@ -1,5 +1,6 @@
 //! From a dispatch issue to one pull request.
 
+mod delegating;
 mod failing;
 mod grammar;
 mod place;
