@@ -4,51 +4,51 @@
 //! its report, look at the repository again, carry out the task's checks, conclude, and finish the
 //! record with its notification in the outbox. It names no concrete agent and no notifier.
 
+mod aftermath;
+mod begun;
+mod filling;
+mod listener;
+
 use std::fmt;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use chrono::{DateTime, Local, TimeDelta, Utc};
-use sha2::{Digest as _, Sha256};
+use chrono::{DateTime, Utc};
 
 use crate::admission::{self, Admission, Refusal};
-use crate::agents::{AgentExit, TranscriptParser};
 use crate::checks;
-use crate::git::{
-    Applied, Git, GitError, Homecoming, Identity, LEAST_PATIENCE, PatchError, Snapshot,
-};
+use crate::git::{Git, GitError, Homecoming, LEAST_PATIENCE, Snapshot};
 use crate::isolation::{self, Ending, Room};
-use crate::model::change::{Commit, RepositoryChange};
+use crate::model::change::RepositoryChange;
 use crate::model::clock::Clock;
 use crate::model::event::AgentEvent;
 use crate::model::ids::RunPath;
 use crate::model::message::Message;
 use crate::model::outcome::Outcome;
-use crate::model::process_end::{ProcessEnd, StopReason, Stream};
-use crate::model::record::{
-    CommitRecord, Evidence, EvidenceSource, NotificationRecord, NotificationState, Record,
-};
+use crate::model::process_end::{ProcessEnd, StopReason};
+use crate::model::record::{Evidence, EvidenceSource, Record};
 use crate::model::report::{AgentError, AgentReport, ErrorClass};
 use crate::model::task::Overlap;
-use crate::model::text;
 use crate::model::verdict::{self, Check, Verdict};
 use crate::occupancy::{self, Hold};
-use crate::planner::{self, Place, Prepared, RunPlan};
+use crate::planner::{self, Place, RunPlan};
 use crate::process::budget::{self, Budget};
 use crate::process::containment;
-use crate::process::identity;
 use crate::process::shutdown::Shutdown;
-use crate::process::supervise::{Act, Observer, Process, supervise};
-use crate::process::watchdog::Activity;
-use crate::redact::{Masked, Redactor};
+use crate::process::supervise::{Act, Process, supervise};
+use crate::redact::Redactor;
 use crate::store::StoreError;
-use crate::store::capped_log::{CappedLog, LogCaps, LogEnd};
-use crate::store::event_log::EventLog;
+use crate::store::capped_log::LogCaps;
 use crate::store::layout::Layout;
-use crate::store::outbox::{Entry, Outbox};
 use crate::store::recorder::RunFolder;
+
+use crate::orchestrator::aftermath::Aftermath;
+use crate::orchestrator::begun::Begun;
+pub(crate) use crate::orchestrator::begun::tell_by_outbox;
+use crate::orchestrator::filling::describe_start;
+use crate::orchestrator::listener::Listener;
 
 /// Words what is told of a finished run; `None` when it is not told.
 pub type Announce<'a> = dyn Fn(&Record) -> Option<Message> + 'a;
@@ -119,124 +119,6 @@ pub fn refuse(
     services: &Services<'_>,
 ) -> Result<Record, StoreError> {
     Begun::new(plan, services)?.end(plan, services, refused(refusal))
-}
-
-/// A run that has a directory and no end.
-struct Begun {
-    /// Durations are not the difference of two times of day: the clock may be set meanwhile.
-    since: Instant,
-    folder: RunFolder,
-    redactor: Redactor,
-    record: Record,
-}
-
-impl Begun {
-    fn new(plan: &RunPlan, services: &Services<'_>) -> Result<Self, StoreError> {
-        let start = services.clock.now();
-        let folder = RunFolder::create(services.layout, &plan.task.name, &plan.agent, start)?;
-        (services.begun)(&folder);
-        tracing::info!(run = %folder.run(), "run begins");
-        let mut record = opening(plan, folder.run(), start);
-        if plan.task.notify && services.announce.is_some() {
-            // Whoever finds the run without its runner knows from this that it is to be told.
-            record.notification.state = NotificationState::Pending;
-        }
-        Ok(Self {
-            since: Instant::now(),
-            folder,
-            redactor: Redactor::new(plan.secrets.iter().map(String::as_str)),
-            record,
-        })
-    }
-
-    fn end(
-        self,
-        plan: &RunPlan,
-        services: &Services<'_>,
-        mut story: Story,
-    ) -> Result<Record, StoreError> {
-        let Self {
-            since,
-            folder,
-            redactor,
-            mut record,
-        } = self;
-        if folder.make_room()? {
-            let fact = "the run's directory was gone at its end, and what it held is lost";
-            story.note(EvidenceSource::Runner, fact.to_owned());
-        }
-        let now = services.clock.now();
-        close(&mut record, plan, &story, now);
-        record.elapsed = Some(since.elapsed().max(story.end.elapsed));
-        mask(&mut record, &redactor);
-        if record.outcome == Outcome::RateLimited && record.was_started() {
-            admission::park(plan, services.layout, &mut record, now);
-        }
-        if record.notification.state == NotificationState::Pending
-            && let Some(refusal) = &story.refusal
-            && !refusal.first_told(services.layout)
-        {
-            record.notification.state = NotificationState::Disabled;
-        }
-        let (announce, layout) = (services.announce, services.layout);
-        if let Err(error) = tell_by_outbox(&mut record, announce, layout, folder.run(), now) {
-            let fact = format!("nobody is told of the run: {}", planner::chain(&error));
-            let evidence = Evidence::new(EvidenceSource::Runner, fact);
-            record.evidence.push(evidence);
-        }
-        tracing::info!(outcome = %record.outcome, error = record.error, "run ended");
-        if let Err(error) = folder.finish(&record) {
-            finish_untold(&folder, &mut record, layout, &error)?;
-        }
-        Ok(record)
-    }
-}
-
-/// Tries once more to finish a run, without its notification: nobody is told what no record says,
-/// and the record may fit into the space that the notification took. Recovery tells what it records.
-fn finish_untold(
-    folder: &RunFolder,
-    record: &mut Record,
-    layout: &Layout,
-    error: &StoreError,
-) -> Result<(), StoreError> {
-    Outbox::new(layout).withdraw(folder.run())?;
-    if record.notification.state == NotificationState::Pending {
-        let fact = format!("nobody is told of the run: {}", planner::chain(error));
-        let evidence = Evidence::new(EvidenceSource::Runner, fact);
-        record.evidence.push(evidence);
-        record.notification = NotificationRecord::default();
-    }
-    folder.finish(record).inspect_err(|_| {
-        if !record.was_started() {
-            RunFolder::discard(layout, folder.run());
-        }
-    })
-}
-
-/// Puts the notification where it survives, before the record is final: of a run that is to be
-/// told, as its record says, when there is somebody to tell.
-pub(crate) fn tell_by_outbox(
-    record: &mut Record,
-    announce: Option<&Announce<'_>>,
-    layout: &Layout,
-    run: &RunPath,
-    now: DateTime<Utc>,
-) -> Result<(), StoreError> {
-    let wanted = record.notification.state == NotificationState::Pending;
-    let message = announce
-        .filter(|_| wanted)
-        .and_then(|announce| announce(record));
-    let Some(message) = message else {
-        record.notification.state = NotificationState::Disabled;
-        return Ok(());
-    };
-    let entry = Entry::of_run(run, record.outcome, message, now);
-    Outbox::new(layout)
-        .put(&entry)
-        .inspect_err(|_| record.notification.state = NotificationState::Disabled)?;
-    record.notification.id = Some(entry.id().to_owned());
-    Ok(())
 }
 
 /// What was seen of a run, from every side.
@@ -592,35 +474,6 @@ pub(crate) fn marker(run: &RunPath, runner: u32) -> String {
     format!("{run}@{runner}")
 }
 
-fn opening(plan: &RunPlan, run: &RunPath, start: DateTime<Utc>) -> Record {
-    let mut record = Record::begun(&run.task, &run.agent, run.run_id.clone(), start);
-    record.requires_commit = Some(plan.policy().requires_commit);
-    record.debug_prompt = plan.debug_prompt.map(str::to_owned);
-    record.previous_run.clone_from(&plan.previous_run);
-    record.source = plan.request.as_ref().map(|request| request.origin.clone());
-    record.model.clone_from(&plan.model);
-    record.timeout = Some(plan.limits.timeout);
-    record.stall_timeout = plan.limits.stall_timeout;
-    record.binary = Some(plan.binary.clone());
-    record.host = Some(identity::host_name());
-    record.pid = Some(std::process::id());
-    record.boot_id = identity::boot_id();
-    record.runner_version = Some(env!("CARGO_PKG_VERSION").to_owned());
-    record
-}
-
-fn describe_start(record: &mut Record, prepared: &Prepared, before: Option<&Snapshot>) {
-    record.binary = Some(prepared.invocation.program.clone());
-    record.agent_version.clone_from(&prepared.version);
-    record.prompt_sha256 = Some(text::hexadecimal(&Sha256::digest(&prepared.prompt)));
-    record.containment = Some(prepared.containment.as_str().to_owned());
-    record.head_before = before.and_then(Snapshot::head).map(str::to_owned);
-    // Of an isolated run it is known already: it is not the one that is checked out for it.
-    if record.branch.is_none() {
-        record.branch = before.and_then(Snapshot::branch).map(str::to_owned);
-    }
-}
-
 /// The largest result file that is read.
 const MAX_RESULT_BYTES: u64 = 1024 * 1024;
 
@@ -632,67 +485,6 @@ fn read_result_file(path: &Path) -> Option<String> {
     }
     let text = fs::read(path).ok()?;
     Some(String::from_utf8_lossy(&text).into_owned())
-}
-
-/// What is done with the repository after the agent, which may have planted there what git waits for.
-struct Aftermath {
-    git: Git,
-    before: Option<Snapshot>,
-    mark: String,
-    paths: Vec<String>,
-    /// The diffs in the answer of an agent that cannot write files itself.
-    patches: Vec<String>,
-    subject: String,
-    identity: Identity,
-}
-
-type Applying = Result<Option<Applied>, String>;
-type Looking = Result<Option<RepositoryChange>, String>;
-
-impl Aftermath {
-    /// Applies the answer's diffs, and tells what the run's time changed.
-    fn look(&self, budget: &Budget) -> (Applying, Looking) {
-        let git = match self.git(budget) {
-            Ok(git) => git,
-            Err(error) => return (Ok(None), Err(planner::chain(&error))),
-        };
-        let applied = self.apply(&git).map_err(|error| {
-            let cause = planner::chain(&error);
-            format!("the answer's diffs do not apply: {cause}")
-        });
-        let compare = |before| git.compare(before, &self.mark, &self.paths);
-        let change = self.before.as_ref().map(compare).transpose();
-        (applied, change.map_err(|error| planner::chain(&error)))
-    }
-
-    /// git within a time, without the programs that the run configured.
-    fn git(&self, budget: &Budget) -> Result<Git, GitError> {
-        let git = self.git.within(budget);
-        match &self.before {
-            Some(before) => git.with_programs_of(before),
-            None => Ok(git),
-        }
-    }
-
-    fn bring_home(
-        &self,
-        room: &Room,
-        change: &RepositoryChange,
-        budget: &Budget,
-    ) -> Result<Ending, GitError> {
-        let before = self.before.as_ref().expect("a work tree is a repository");
-        let identity = before.identity(&self.identity);
-        let git = self.git(budget)?;
-        room.bring_home(&git, before, change, &identity, &self.mark, &self.paths)
-    }
-
-    fn apply(&self, git: &Git) -> Result<Option<Applied>, PatchError> {
-        if self.patches.is_empty() {
-            return Ok(None);
-        }
-        git.apply_patches(&self.patches, &self.subject, &self.mark, &self.identity)
-            .map(Some)
-    }
 }
 
 /// Runs the task's own checks; a request to stop meanwhile ends the run as interrupted.
@@ -722,270 +514,4 @@ async fn carry_out_checks(
     }
     end.stopped = end.stopped.or(stopped);
     checks
-}
-
-/// Takes secrets out of the texts of a record that did not come through the agent's output.
-fn mask(record: &mut Record, redactor: &Redactor) {
-    let facts = record
-        .evidence
-        .iter_mut()
-        .map(|evidence| &mut evidence.fact);
-    let subjects = record.commits.iter_mut().map(|commit| &mut commit.subject);
-    for text in facts
-        .chain(subjects)
-        .chain(&mut record.error)
-        .chain(&mut record.last_message)
-    {
-        *text = redactor.text(text);
-    }
-}
-
-/// Completes the record from the whole story.
-fn close(record: &mut Record, plan: &RunPlan, story: &Story, now: DateTime<Utc>) {
-    let Story {
-        end,
-        report,
-        change,
-        checks: _,
-        verdict,
-        aftermath: _,
-        dropped_bytes,
-        notes,
-        refusal: _,
-    } = story;
-    record.end_time = Some(now);
-    record.outcome = verdict.outcome;
-    record.exit_code = verdict.outcome.exit_code().map(i32::from);
-    record.error.clone_from(&verdict.error);
-    record.error_class = verdict.error_class;
-    record.resets_at = verdict
-        .resets
-        .as_ref()
-        .and_then(|hint| hint.resolve(now, &Local));
-    record.evidence = [&plan.notes[..], &verdict.evidence, notes].concat();
-
-    record.agent_exit_code = end.exit_code();
-    record.agent_signal = end.signal();
-    if let Some(containment) = end.containment {
-        // `auto` may have found that what it chose does not work here.
-        record.containment = Some(containment.as_str().to_owned());
-    }
-    record.survivors_killed = Some(end.survivors_killed);
-    record.leaked_output = Some(end.leaked_output);
-    record.max_rss_bytes = end.max_rss_bytes;
-    record.cpu = end.cpu;
-    record.output_bytes = Some(end.output_bytes);
-    record.output_dropped_bytes = Some(*dropped_bytes);
-
-    record.last_message.clone_from(&report.final_message);
-    record.model = report.model.clone().or_else(|| record.model.take());
-    record.agent_version = report
-        .version
-        .clone()
-        .or_else(|| record.agent_version.take());
-    record.session_id.clone_from(&report.session_id);
-    record.usage = report.usage;
-    record.cost_usd = report.cost_usd;
-    record.turns = report.turns;
-
-    if let Ok(Some(change)) = change {
-        close_repository(record, change, plan);
-    }
-}
-
-fn close_repository(record: &mut Record, change: &RepositoryChange, plan: &RunPlan) {
-    record.head_after.clone_from(&change.head_after);
-    record.dirty_after = Some(change.dirty_after);
-    let counted: Vec<&Commit> = change
-        .own_commits()
-        .filter(|commit| verdict::counts(commit, plan.policy()))
-        .collect();
-    record.commits = (counted.iter().take(MAX_LISTED))
-        .map(|commit| commit_record(commit))
-        .collect();
-    let mut files: Vec<String> = counted
-        .iter()
-        .flat_map(|commit| commit.files.clone())
-        .collect();
-    files.sort();
-    files.dedup();
-    for (noun, number) in [("commit", counted.len()), ("changed file", files.len())] {
-        if number > MAX_LISTED {
-            let fact = format!(
-                "{}, of which {MAX_LISTED} are listed",
-                text::count(number, noun)
-            );
-            record
-                .evidence
-                .push(Evidence::new(EvidenceSource::Git, fact));
-        }
-    }
-    files.truncate(MAX_LISTED);
-    record.files_changed = files;
-    record.insertions = counted.iter().map(|commit| commit.insertions).sum();
-    record.deletions = counted.iter().map(|commit| commit.deletions).sum();
-}
-
-/// The most commits, and the most changed files, that a record names; git knows them all.
-const MAX_LISTED: usize = 10_000;
-
-/// The longest subject and author that are kept of a commit; git knows the whole.
-const MAX_COMMIT_TEXT_BYTES: usize = 1000;
-
-fn commit_record(commit: &Commit) -> CommitRecord {
-    CommitRecord {
-        commit: commit.id.clone(),
-        subject: text::cut_middle(&commit.subject, MAX_COMMIT_TEXT_BYTES),
-        author: text::cut_middle(&commit.author, MAX_COMMIT_TEXT_BYTES),
-        date: commit
-            .date
-            .map(|date| date.to_rfc3339())
-            .unwrap_or_default(),
-    }
-}
-
-/// Hears the agent: keeps every byte, reads the events, and tells the watchdog what they mean.
-struct Listener<'a> {
-    redactor: &'a Redactor,
-    /// Standard output and standard error on their way through the redactor.
-    masked: [Masked; 2],
-    transcript: CappedLog,
-    stdout: CappedLog,
-    event_log: EventLog,
-    parser: Box<dyn TranscriptParser>,
-    events: Vec<AgentEvent>,
-    start: DateTime<Utc>,
-    spectator: &'a mut dyn Spectator,
-}
-
-impl fmt::Debug for Listener<'_> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Listener")
-            .field("start", &self.start)
-            .finish_non_exhaustive()
-    }
-}
-
-impl<'a> Listener<'a> {
-    fn new(
-        plan: &RunPlan,
-        folder: &RunFolder,
-        caps: LogCaps,
-        start: DateTime<Utc>,
-        spectator: &'a mut dyn Spectator,
-        redactor: &'a Redactor,
-    ) -> Result<Self, StoreError> {
-        Ok(Self {
-            redactor,
-            masked: [Masked::default(), Masked::default()],
-            transcript: folder.transcript(caps)?,
-            stdout: folder.stdout(caps)?,
-            event_log: folder.events(caps.head)?,
-            parser: plan.backend.parser(),
-            events: Vec::new(),
-            start,
-            spectator,
-        })
-    }
-
-    fn at(&self, elapsed: Duration) -> DateTime<Utc> {
-        self.start + TimeDelta::from_std(elapsed).unwrap_or_default()
-    }
-
-    /// Until when, from the start, the agent said that it waits.
-    fn waiting_until(&self, event: &AgentEvent, elapsed: Duration) -> Activity {
-        let AgentEvent::RateLimit { resets, .. } = event else {
-            return Activity::Progress;
-        };
-        let moment = resets
-            .as_ref()
-            .and_then(|hint| hint.resolve(self.at(elapsed), &Local));
-        Activity::Waiting {
-            until: moment.map(|moment| (moment - self.start).to_std().unwrap_or_default()),
-        }
-    }
-
-    /// Takes bytes without secrets: keeps them, shows them, reads them.
-    fn take(&mut self, stream: Stream, bytes: &[u8], elapsed: Duration) -> Activity {
-        self.transcript.write(bytes);
-        if stream == Stream::Stdout {
-            self.stdout.write(bytes);
-        }
-        self.spectator.printed(bytes);
-        self.events.clear();
-        self.parser.feed(stream, bytes, &mut self.events);
-        let time = self.at(elapsed);
-        for event in &self.events {
-            self.event_log.event(time, event);
-        }
-        self.event_log.flush();
-        self.spectator.happened(&self.events, elapsed);
-        match self.events.last() {
-            None => Activity::Output,
-            Some(event) => self.waiting_until(event, elapsed),
-        }
-    }
-
-    fn finish(
-        mut self,
-        end: &ProcessEnd,
-        result_file: Option<&str>,
-    ) -> (AgentReport, u64, Vec<Evidence>) {
-        for (masked, stream) in [(0, Stream::Stdout), (1, Stream::Stderr)] {
-            let rest = self.masked[masked].finish(self.redactor);
-            self.take(stream, &rest, end.elapsed);
-        }
-        let report = self.parser.finish(&AgentExit {
-            code: end.exit_code(),
-            result_file,
-        });
-        let LogEnd {
-            dropped_bytes,
-            error,
-        } = self.transcript.finish();
-        let failure = error
-            .or(self.stdout.finish().error)
-            .or(self.event_log.finish().err());
-        let note = failure.map(|failure| {
-            Evidence::new(
-                EvidenceSource::Runner,
-                format!("the logs are not complete: {failure}"),
-            )
-        });
-        (report, dropped_bytes, note.into_iter().collect())
-    }
-}
-
-impl Observer for Listener<'_> {
-    fn printed(&mut self, stream: Stream, bytes: &[u8], elapsed: Duration) -> Activity {
-        let masked = match stream {
-            Stream::Stdout => 0,
-            Stream::Stderr => 1,
-        };
-        let mut activity = Activity::Output;
-        let pieces = self.masked[masked].push(self.redactor, bytes);
-        for clean in pieces.iter().filter(|clean| !clean.is_empty()) {
-            match self.take(stream, clean, elapsed) {
-                Activity::Output => {}
-                meant => activity = meant,
-            }
-        }
-        activity
-    }
-
-    fn acted(&mut self, act: Act, elapsed: Duration) {
-        tracing::info!(?act, ?elapsed, "agent process");
-        let (name, detail) = match act {
-            Act::Started(pid) => ("started", format!("process {pid}")),
-            Act::Stopping(reason) => ("stopping", format!("{reason:?}").to_lowercase()),
-            Act::Killed => ("killed", String::new()),
-            Act::Paused => ("paused", String::new()),
-            Act::Resumed => ("resumed", String::new()),
-            Act::Ended => ("ended", String::new()),
-        };
-        self.event_log.lifecycle(self.at(elapsed), name, &detail);
-        self.event_log.flush();
-        self.spectator.acted(act);
-    }
 }
