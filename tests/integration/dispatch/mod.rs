@@ -1,7 +1,9 @@
 //! From a dispatch issue to one pull request.
 
+mod asking;
 mod failing;
 mod grammar;
 mod place;
+mod policy;
 mod publishing;
 mod trust;

@@ -180,6 +180,12 @@ impl Place {
         git::run(&self.host.bare(repository), &["show", &name])
     }
 
+    /// What git says of the target repository.
+    #[track_caller]
+    pub fn git(&self, arguments: &[&str]) -> String {
+        git::run(&self.host.bare(TARGET), arguments).expect("git succeeds")
+    }
+
     /// The branches of the target repository, but for `main`.
     pub fn branches(&self) -> Vec<String> {
         let list = ["for-each-ref", "--format=%(refname:short)", "refs/heads"];
@@ -201,4 +207,16 @@ impl Place {
         let labels = self.host.labels(DISPATCH, issue);
         assert_eq!(labels, ["copilot-agent", "processed"]);
     }
+}
+
+/// Hides what differs between two runs of a test.
+pub fn filters() -> Vec<(&'static str, &'static str)> {
+    let mut filters = crate::support::filters();
+    filters.extend([
+        (r"http://127\.0\.0\.1:\d+", "[HOST]"),
+        (r"\b[0-9a-f]{40}([0-9a-f]{24})?\b", "[ID]"),
+        (r"/tmp/agent-runner-test-\w+", "[ROOT]"),
+        (r"work/[0-9a-f]{8}-\d+", "work/[WORK]"),
+    ]);
+    filters
 }
