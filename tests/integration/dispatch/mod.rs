@@ -1,9 +1,11 @@
 //! From a dispatch issue to one pull request.
 
 mod asking;
+mod canary;
 mod failing;
 mod grammar;
 mod place;
 mod policy;
 mod publishing;
 mod trust;
+mod weather;

@@ -1,5 +1,7 @@
 //! What an agent may leave behind, and what of it is published.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use super::place::{DISPATCH, Place, TARGET, body};
 
 const PROMPT: &str = "cat > /dev/null\n";
@@ -155,10 +157,7 @@ fn every_kind_of_change_that_is_not_allowed_is_refused_and_told_once() {
         let comments = place.comments(issue, "❌");
         assert_eq!(comments.len(), 1, "{script}");
         assert!(comments[0].contains(words), "{script}: {comments:?}");
-        assert!(
-            comments[0].contains("the result is not published"),
-            "{comments:?}"
-        );
+        assert!(comments[0].contains("not published: "), "{comments:?}");
         assert_eq!(
             place.host.labels(DISPATCH, issue),
             ["copilot-agent", "failed"]
@@ -188,7 +187,7 @@ fn every_kind_of_change_that_is_not_allowed_is_refused_and_told_once() {
             continue;
         };
         assert!(
-            comments[0].contains(&format!("`{permission}` is not allowed")),
+            comments[0].contains(&format!("`{permission}` is not in")),
             "{comments:?}"
         );
         let place = Place::agent(&commit(script), &format!("allow = [\"{permission}\"]"));
@@ -232,9 +231,12 @@ fn a_refused_result_is_shown_as_such() {
     place.env = place.env.unreachable_server();
     place.issue("t", &body("task-1", "Do it."));
     place.dispatches(1);
+    let runs = place.env.agent_runner(&["runs"]).stdout;
+    assert!(runs.contains("not published: `CLAUDE"), "{runs}");
     let mut shown = String::new();
-    for arguments in [&["runs"][..], &["show", "latest"], &["explain", "latest"]] {
-        shown.push_str(&place.env.agent_runner(arguments).shown(&place.env));
+    for verb in ["show", "explain"] {
+        let done = place.env.agent_runner(&[verb, "latest"]);
+        shown.push_str(&done.shown(&place.env));
     }
     let told = place.env.outbox();
     shown.push_str(&serde_json::to_string_pretty(&told[1]).unwrap());
@@ -253,7 +255,6 @@ fn a_server_that_refuses_the_branch_ends_the_task_with_its_words() {
         "#!/bin/sh\necho 'GH013: Repository rule violations' >&2\nexit 1\n",
     )
     .unwrap();
-    use std::os::unix::fs::PermissionsExt as _;
     std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o755)).unwrap();
     let issue = place.issue("t", &body("task-1", "Do it."));
     place.dispatches(1);
