@@ -2,6 +2,7 @@
 
 mod asking;
 mod canary;
+mod delegating;
 mod failing;
 mod grammar;
 mod place;
