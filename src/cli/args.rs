@@ -41,6 +41,12 @@ pub enum Command {
     /// See the whole job on a scratch repository: no agent, key or network needed
     Demo(DemoArguments),
     /// Work on dispatch issues: each becomes one pull request
+    ///
+    /// Looks for open issues with the label `copilot-agent` in the dispatch repository
+    /// (`DISPATCH_REPO`), has their instructions carried out by `[dispatch] agent`, and publishes
+    /// what comes of it. Needs `GITHUB_TOKEN`, or a GitHub App in `[github]`. Works until it is
+    /// stopped, unless an option says otherwise. docs/dispatch.md has the steps, the states of an
+    /// issue, the permissions, and what is refused.
     Dispatch(DispatchArguments),
     /// Hand a task to whoever works on dispatch issues, or to the local queue
     Delegate(DelegateArguments),

@@ -97,7 +97,11 @@ impl<S: TaskSource + 'static> Worker<S> {
     async fn rounds(&self, scope: Scope, shutdown: &mut Shutdown, hands: &mut Hands) -> Ended {
         let is_endless = scope == Scope::Forever;
         loop {
-            let offers = match self.look(scope).await {
+            let looked = tokio::select! {
+                looked = self.look(scope) => looked,
+                signal = shutdown.next() => return stop(hands, shutdown, signal).await,
+            };
+            let offers = match looked {
                 Ok(offers) => offers,
                 Err(Trouble::Source(SourceError::NoAccess(reason))) => {
                     hands.shut_down().await;
@@ -133,14 +137,7 @@ impl<S: TaskSource + 'static> Worker<S> {
                         }
                     }
                     () = sleep(next_look - Instant::now()), if is_endless => {}
-                    signal = shutdown.next() => {
-                        tokio::select! {
-                            () = hands.shut_down() => {}
-                            _ = shutdown.next() => {}
-                        }
-                        hands.shut_down_at_once().await;
-                        return Ended::Stopped(signal);
-                    }
+                    signal = shutdown.next() => return stop(hands, shutdown, signal).await,
                 }
             }
         }
@@ -197,6 +194,16 @@ impl<S: TaskSource + 'static> Worker<S> {
         }
         Ok(())
     }
+}
+
+/// Ends all works, at once when a second signal comes.
+async fn stop(hands: &mut Hands, shutdown: &mut Shutdown, signal: i32) -> Ended {
+    tokio::select! {
+        () = hands.shut_down() => {}
+        _ = shutdown.next() => {}
+    }
+    hands.shut_down_at_once().await;
+    Ended::Stopped(signal)
 }
 
 fn new_work(offer: &Offer) -> NewWork {

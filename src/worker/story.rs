@@ -356,11 +356,12 @@ async fn prepare(
             None => mirror.default_branch()?,
         };
         let Some(branch) = branch else {
-            return Err(Failure::refused("the repository is empty"));
+            return Err(Failure::Failed("the repository is empty".to_owned()));
         };
+        // Not for good: git takes a network's login page of one line for an empty repository.
         let commit = mirror
             .tip(&branch)?
-            .ok_or_else(|| Failure::refused(format!("the repository has no branch `{branch}`")))?;
+            .ok_or_else(|| Failure::Failed(format!("the repository has no branch `{branch}`")))?;
         Ok(Base { branch, commit })
     })
     .await
@@ -462,7 +463,7 @@ async fn run_in_clone<S: TaskSource>(
     lease.unless_stopped(cloned).await?;
 
     let record = run::carry_out(source, settings, work, &workspace, lease).await?;
-    Span::current().record("run", record.path().to_string());
+    Span::current().record("run", record.path());
     judge_run(settings, &record)?;
     let taking = Taking {
         mirror: mirror.clone(),
@@ -556,9 +557,7 @@ async fn take(
         if !violations.is_empty() {
             let shown = violations.iter().take(10).map(ToString::to_string);
             let list = shown.collect::<Vec<_>>().join("; ");
-            return Err(Failure::refused(format!(
-                "the result is not published: {list}"
-            )));
+            return Err(Failure::refused(format!("not published: {list}")));
         }
         let (path, trace) = (&taking.trace_path, redactor.text(&taking.trace));
         let commit =

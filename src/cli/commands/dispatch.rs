@@ -25,8 +25,8 @@ use crate::model::repository::RepositoryName;
 use crate::model::tree_policy::{Permission, TreePolicy};
 use crate::orchestrator::Announce;
 use crate::planner;
-use crate::process::identity;
 use crate::process::shutdown::Shutdown;
+use crate::process::{command, identity};
 use crate::queue::{Queue, QueueUrl};
 use crate::redact::Redactor;
 use crate::sources::dispatch_issues::{Issues, IssuesSettings};
@@ -137,6 +137,8 @@ impl Office<'_> {
                 ended = worker.work(scope, &mut shutdown) => ended,
                 never = care => never,
             };
+            // What was given up in the middle of a fetch or a push.
+            command::end_all();
             queue.close().await;
             if let Ended::NoAccess(reason) = &ended {
                 tell_no_access(layout, reason);

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use chrono::TimeDelta;
+
 use crate::git::Remote;
 use crate::github::{Comment, GitHub, GitHubError, Issue, NewPull, Permission, Pull, State};
 use crate::model::clock::Clock;
@@ -115,7 +117,9 @@ impl Issues {
             title: issue.title.clone(),
             repository: repository.to_string(),
             author: login_of(issue).to_owned(),
-            created: issue.created_at,
+            // GitHub tells the second alone; of one second the lower number is older.
+            created: issue.created_at
+                + TimeDelta::milliseconds(i64::try_from(issue.number % 1000).unwrap_or(0)),
         })
     }
 
