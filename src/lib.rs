@@ -44,6 +44,7 @@
 //! | 2 | [`orchestrator`] | the story of one run |
 //! | 2 | [`recovery`] | ends the runs whose runner died |
 //! | 2 | [`deliver`] | where the outbox and a notifier meet |
+//! | 2 | [`checkup`] | what was seen of machine and settings, judged |
 //! | 2 | [`worker`] | dispatched work: claim, run, publish, tell |
 //! | 3 | [`cli`] | arguments, verbs, wiring, the only mouth |
 //!
@@ -102,6 +103,7 @@ pub mod store;
 pub mod admission;
 pub mod attempts;
 pub mod checks;
+pub mod checkup;
 pub mod deliver;
 pub mod isolation;
 pub mod occupancy;

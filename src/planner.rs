@@ -18,7 +18,7 @@ pub use crate::model::text::chain;
 use crate::agents::{AgentInterface, AgentRequest};
 use crate::git::{Identity, REPOSITORY_VARIABLES};
 use crate::model::caps::{Caps, WorstCase};
-use crate::model::dispatch::WorkRequest;
+use crate::model::dispatch::{DISPATCH_TASK, WorkRequest};
 use crate::model::ids::{AgentName, RunPath};
 use crate::model::invocation::Invocation;
 use crate::model::record::Evidence;
@@ -228,8 +228,19 @@ fn template(plan: &RunPlan) -> Result<String, PromptError> {
 /// # Errors
 /// When it does: whoever wrote it must mend it before anything is started.
 pub fn check_variables(plan: &RunPlan) -> Result<(), PromptError> {
+    match check_prompt(plan) {
+        Err(error @ PromptError::Variable { .. }) => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Checks that the prompt is there and names only variables that it is given.
+///
+/// # Errors
+/// Why no prompt can be made.
+pub fn check_prompt(plan: &RunPlan) -> Result<(), PromptError> {
     let mut names = vec!["task", "agent", "run_id", "repo_root", "branch", "date"];
-    if plan.request.is_some() {
+    if plan.task.name.as_str() == DISPATCH_TASK {
         names.extend([
             "instruction",
             "title",
@@ -239,10 +250,9 @@ pub fn check_variables(plan: &RunPlan) -> Result<(), PromptError> {
         ]);
     }
     let any: Vec<_> = names.into_iter().map(|name| (name, "any")).collect();
-    match template(plan).and_then(|text| prompt::render(&text, &any)) {
-        Err(error @ PromptError::Variable { .. }) => Err(error),
-        Ok(_) | Err(_) => Ok(()),
-    }
+    template(plan)
+        .and_then(|text| prompt::render(&text, &any))
+        .map(drop)
 }
 
 /// The agent's whole environment: what it may inherit, then git's, the configuration's and the

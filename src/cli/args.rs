@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::ArgValueCompleter;
 
+use crate::cli::complete;
 use crate::model::duration;
 use crate::model::ids::{AgentName, TaskName};
 use crate::process::containment::namespace::VERB;
@@ -40,6 +42,8 @@ pub enum Command {
     Tasks(ListArguments),
     /// See the whole job on a scratch repository: no agent, key or network needed
     Demo(DemoArguments),
+    /// Check binaries, configuration, repository, notifications, GitHub and schedule
+    Doctor(DoctorArguments),
     /// Work on dispatch issues: each becomes one pull request
     ///
     /// Looks for open issues with the label `copilot-agent` in the dispatch repository
@@ -64,6 +68,10 @@ pub enum Command {
     Explain(RunReference),
     /// Remove runs that are too old or too many, and what crashes left
     Clean(CleanArguments),
+    /// Print what makes a shell complete this program's commands, names and runs
+    Completions(CompletionsArguments),
+    /// Print the manual page, or write one for every command
+    Man(ManArguments),
     /// Write a commented config.toml, the prompts and a crontab example to start from
     Init(InitArguments),
     /// Apply the patches of the prompt on standard input and commit them (the `patch` agent)
@@ -78,10 +86,10 @@ pub enum Command {
 #[derive(Args, Debug)]
 pub struct RunArguments {
     /// The agent, `auto` for the first that can start, or several to try in order: `kilo,claude`
-    #[arg(long, value_name = "AGENT")]
+    #[arg(long, value_name = "AGENT", add = ArgValueCompleter::new(complete::agent_lists))]
     pub agent: String,
     /// The task (see `agent-runner tasks`)
-    #[arg(long, value_name = "TASK")]
+    #[arg(long, value_name = "TASK", add = ArgValueCompleter::new(complete::tasks))]
     pub task: String,
     /// Use the built-in smoke prompt instead of the task's
     #[arg(long, conflicts_with = "debug_prompt")]
@@ -173,7 +181,7 @@ pub enum AgentsAction {
     /// Let a parked agent be started again before its limit is over
     Unpark {
         /// The agent
-        #[arg(value_name = "AGENT")]
+        #[arg(value_name = "AGENT", add = ArgValueCompleter::new(complete::agents))]
         agent: String,
     },
 }
@@ -182,6 +190,25 @@ pub enum AgentsAction {
 #[derive(Args, Debug)]
 pub struct ListArguments {
     /// Print JSON, every value with its origin
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `doctor`
+#[derive(Args, Debug)]
+pub struct DoctorArguments {
+    /// Let this agent, or every installed one, do a small run, and publish a test notification
+    #[arg(
+        long,
+        value_name = "AGENT",
+        num_args = 0..=1,
+        add = ArgValueCompleter::new(complete::agents)
+    )]
+    pub probe: Option<Option<String>>,
+    /// Check also whether cron finds every program, before there is a crontab
+    #[arg(long)]
+    pub cron: bool,
+    /// Print the findings as JSON
     #[arg(long)]
     pub json: bool,
 }
@@ -291,13 +318,13 @@ pub enum PriorityName {
 #[derive(Args, Debug)]
 pub struct RunsArguments {
     /// Only runs of this task
-    #[arg(long)]
+    #[arg(long, add = ArgValueCompleter::new(complete::tasks))]
     pub task: Option<TaskName>,
     /// Only runs of this agent
-    #[arg(long)]
+    #[arg(long, add = ArgValueCompleter::new(complete::agents))]
     pub agent: Option<AgentName>,
     /// Only runs with this outcome: `success`, `timeout`, `commit_missing`, …
-    #[arg(long)]
+    #[arg(long, add = ArgValueCompleter::new(complete::outcomes))]
     pub outcome: Option<String>,
     /// Show at most this many; 0 shows all
     #[arg(long, value_name = "N", default_value_t = 50)]
@@ -311,7 +338,11 @@ pub struct RunsArguments {
 #[derive(Args, Debug)]
 pub struct RunReference {
     /// A run directory, `task/agent/run_id`, a unique run id, `latest` or `latest:task/agent`
-    #[arg(value_name = "RUN", default_value = "latest")]
+    #[arg(
+        value_name = "RUN",
+        default_value = "latest",
+        add = ArgValueCompleter::new(complete::runs)
+    )]
     pub run: String,
     /// Print the record as JSON
     #[arg(long)]
@@ -349,6 +380,33 @@ pub struct NamespaceInitArguments {
     pub program: PathBuf,
     /// The agent's arguments
     pub arguments: Vec<OsString>,
+}
+
+/// `completions`
+#[derive(Args, Debug)]
+pub struct CompletionsArguments {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    pub shell: Shell,
+}
+
+/// The shells that can be taught.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Shell {
+    /// bash, 4.4 or newer.
+    Bash,
+    /// zsh.
+    Zsh,
+    /// fish.
+    Fish,
+}
+
+/// `man`
+#[derive(Args, Debug)]
+pub struct ManArguments {
+    /// Where to write a page for every command [default: print the main page]
+    #[arg(value_name = "DIR")]
+    pub directory: Option<PathBuf>,
 }
 
 /// `init`

@@ -13,6 +13,7 @@ use crate::model::outcome::EXIT_SUCCESS;
 
 pub mod args;
 mod commands;
+mod complete;
 pub mod error;
 mod logging;
 pub mod ui;
@@ -20,6 +21,11 @@ mod wiring;
 
 /// Runs the program.
 pub fn main() -> ExitCode {
+    match complete::answer() {
+        Ok(false) => {}
+        Ok(true) => return ExitCode::SUCCESS,
+        Err(error) => return report(&Ui::new(true), &error),
+    }
     let arguments = Arguments::parse();
     let world = match World::new(arguments.config) {
         Ok(world) => world,
@@ -32,6 +38,7 @@ pub fn main() -> ExitCode {
         Command::Demo(demo) => commands::demo::demo(&world, demo),
         Command::Delegate(delegate) => commands::delegate::delegate(&world, delegate),
         Command::Delegated(list) => commands::delegate::delegated(&world, list),
+        Command::Doctor(doctor) => commands::doctor::doctor(&world, doctor),
         Command::Dispatch(dispatch) => commands::dispatch::dispatch(&world, dispatch),
         Command::Notify(notify) => commands::notify::notify(&world, notify),
         Command::Heartbeat => commands::heartbeat::heartbeat(&world),
@@ -39,6 +46,8 @@ pub fn main() -> ExitCode {
         Command::Show(run) => commands::show::show(&world, run),
         Command::Explain(run) => commands::explain::explain(&world, run),
         Command::Clean(clean) => commands::clean::clean(&world, clean),
+        Command::Completions(shell) => commands::shell::completions(&world, shell),
+        Command::Man(man) => commands::shell::man(&world, man),
         Command::Init(init) => commands::init::init(&world, init),
         Command::NamespaceInit(init) => commands::namespace_init::namespace_init(init),
         Command::ApplyPatches => commands::apply_patches::apply_patches(&world),

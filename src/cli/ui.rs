@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::checkup::Level;
 use crate::model::duration;
 use crate::model::outcome::Outcome;
 use crate::model::text;
@@ -79,6 +80,22 @@ impl Ui {
             | Outcome::Crashed => 31,
         };
         self.paint(outcome.as_str(), colour)
+    }
+
+    /// How much a finding matters, in its colour.
+    pub fn level(&self, level: Level) -> String {
+        let colour = match level {
+            Level::Ok => 32,
+            Level::Note => 36,
+            Level::Warning => 33,
+            Level::Error => 31,
+        };
+        self.paint(&format!("{:<7}", level.as_str()), colour)
+    }
+
+    /// The columns of a page of running text, at most 80.
+    pub fn page_width(&self) -> usize {
+        usize::from(self.width.min(80))
     }
 
     /// A text that stands out.

@@ -80,15 +80,21 @@ impl World {
 
     /// Loads the settings with what the command line overrides.
     pub(crate) fn settings(&self, overrides: Overrides) -> Result<Settings, CliError> {
+        let settings = self.settings_quietly(overrides)?;
+        for warning in &settings.warnings {
+            self.ui.talk(&format!("warning: {warning}"));
+        }
+        Ok(settings)
+    }
+
+    /// The same for whoever tells the warnings itself, or nobody.
+    pub(crate) fn settings_quietly(&self, overrides: Overrides) -> Result<Settings, CliError> {
         let overrides = Overrides {
             config: self.config.clone(),
             ..overrides
         };
         let settings = config::load(&self.environment, &self.current_directory, &overrides)
             .map_err(|error| CliError::usage("the configuration is wrong").because(error))?;
-        for warning in &settings.warnings {
-            self.ui.talk(&format!("warning: {warning}"));
-        }
         refuse_repository(&settings.runner)?;
         Ok(settings)
     }

@@ -16,4 +16,5 @@ pub mod program;
 pub mod shutdown;
 pub mod supervise;
 mod system;
+pub mod trial;
 pub mod watchdog;

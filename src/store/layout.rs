@@ -107,6 +107,11 @@ impl Layout {
         self.state().join("delegated")
     }
 
+    /// Agents that did a small run on trial, one file each.
+    pub(crate) fn probed(&self, agent: &AgentName) -> PathBuf {
+        self.state().join("probed").join(agent.as_str())
+    }
+
     /// Of what a person was told once and is not told again.
     pub fn told(&self) -> PathBuf {
         self.state().join("told")

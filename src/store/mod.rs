@@ -2,8 +2,8 @@
 //!
 //! [`layout`] alone knows file names, [`mod@format`] alone the form of a record. [`recorder`] writes a
 //! run's directory, [`reader`] finds runs and reads them, [`recovery`] finds those whose runner
-//! died, [`outbox`] keeps notifications until somebody has them and [`digest`] tells many in one, [`parked`] the agents
-//! whose limit is not over, and [`retention`] removes what is old. Not for deciding anything: an
+//! died, [`outbox`] keeps notifications until somebody has them and [`digest`] tells many in one, [`parked`] and [`probed`] the agents
+//! whose limit is not over, [`retention`] removes what is old, and [`ground`] tells whether a log root can bear all that. Not for deciding anything: an
 //! outcome comes from `model::verdict`.
 
 use std::io;
@@ -17,10 +17,12 @@ pub mod delegated;
 pub mod digest;
 pub mod event_log;
 pub mod format;
+pub mod ground;
 pub mod layout;
 pub mod outbox;
 pub mod parked;
 mod private;
+pub mod probed;
 pub mod reader;
 pub mod recorder;
 pub mod recovery;
