@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::model::duration;
 use crate::model::ids::{AgentName, TaskName};
+use crate::model::moment::{self, Moment};
 use crate::process::containment::namespace::VERB;
 
 /// Runs coding-agent CLIs unattended and records what really happened.
@@ -236,15 +237,30 @@ pub enum PriorityName {
     Urgent,
 }
 
-/// `runs`
+/// Which runs are wanted.
 #[derive(Args, Debug)]
-pub struct RunsArguments {
+pub struct RunFilter {
     /// Only runs of this task
     #[arg(long)]
     pub task: Option<TaskName>,
     /// Only runs of this agent
     #[arg(long)]
     pub agent: Option<AgentName>,
+    /// Only runs that began since: `3h` or `30d` ago, a day (`2026-11-20`, in this machine's zone), or
+    /// a time (`2026-11-20T06:30:00Z`)
+    #[arg(long, value_name = "WHEN", value_parser = moment::parse)]
+    pub since: Option<Moment>,
+    /// Only runs that began before; a day is still wanted itself
+    #[arg(long, value_name = "WHEN", value_parser = moment::parse)]
+    pub until: Option<Moment>,
+}
+
+/// `runs`
+#[derive(Args, Debug)]
+pub struct RunsArguments {
+    /// Which runs
+    #[command(flatten)]
+    pub filter: RunFilter,
     /// Only runs with this outcome: `success`, `timeout`, `commit_missing`, …
     #[arg(long)]
     pub outcome: Option<String>,

@@ -11,6 +11,7 @@ use crate::cli::ui::Ui;
 use crate::cli::wiring::World;
 
 pub mod args;
+mod columns;
 mod commands;
 pub mod error;
 mod logging;
@@ -22,7 +23,7 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let world = match World::new(arguments.config) {
         Ok(world) => world,
-        Err(error) => return report(&Ui::new(true), &error),
+        Err(error) => return report(&Ui::new(true, None), &error),
     };
     let result = match &arguments.command {
         Command::Run(run) => commands::run::run(&world, run),

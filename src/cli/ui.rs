@@ -23,10 +23,13 @@ pub struct Ui {
 const PLAIN_WIDTH: u16 = 120;
 
 impl Ui {
-    /// A mouth for this process's standard streams. `no_colour`: the variable `NO_COLOR` is set.
-    pub fn new(no_colour: bool) -> Self {
+    /// A mouth for this process's standard streams. `no_colour`: the variable `NO_COLOR` is set;
+    /// `columns`: what `COLUMNS` says of a terminal that standard output is not.
+    pub fn new(no_colour: bool, columns: Option<&str>) -> Self {
         let stdout = io::stdout();
         let width = rustix::termios::tcgetwinsize(&stdout).map_or(0, |size| size.ws_col);
+        let told = columns.and_then(|columns| columns.parse().ok());
+        let width = if width == 0 { told.unwrap_or(0) } else { width };
         Self {
             colour: stdout.is_terminal() && !no_colour,
             live: io::stderr().is_terminal(),
@@ -46,8 +49,18 @@ impl Ui {
         print(&mut io::stderr().lock(), text);
     }
 
+    /// How many columns a line may take.
+    pub fn width(&self) -> usize {
+        self.width.into()
+    }
+
     /// An outcome in its colour.
     pub fn outcome(&self, outcome: Outcome) -> String {
+        self.painted(outcome, outcome.as_str())
+    }
+
+    /// A text about an outcome in that one's colour.
+    pub fn painted(&self, outcome: Outcome, text: &str) -> String {
         let colour = match outcome {
             Outcome::Success | Outcome::NoChange => 32,
             Outcome::Running | Outcome::Skipped => 36,
@@ -62,7 +75,7 @@ impl Ui {
             | Outcome::LostLease
             | Outcome::Crashed => 31,
         };
-        self.paint(outcome.as_str(), colour)
+        self.paint(text, colour)
     }
 
     /// A text that stands out.
@@ -125,13 +138,6 @@ impl Table {
         self.table.add_row(cells);
     }
 
-    /// Adds a row of one line; a cell that does not fit is cut.
-    pub fn short_row<const N: usize>(&mut self, cells: [String; N]) {
-        let mut row = comfy_table::Row::from(cells);
-        row.max_height(1);
-        self.table.add_row(row);
-    }
-
     /// The table's lines, without blanks at their ends.
     pub fn text(&self) -> String {
         let lines: Vec<_> = self
@@ -164,6 +170,11 @@ impl LiveLine {
         self.bar.set_message(format!(
             "{title}  {elapsed}  {events} events{tokens}  {action}"
         ));
+    }
+
+    /// Shows what is done meanwhile.
+    pub fn note(&self, text: &str) {
+        self.bar.set_message(text.to_owned());
     }
 
     /// Prints talk above the line.

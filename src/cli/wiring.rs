@@ -52,7 +52,8 @@ impl World {
                 .because(error)
                 .hint("it may have been removed: change to another one")
         })?;
-        let ui = Ui::new(environment.get("NO_COLOR").is_some());
+        let columns = environment.get("COLUMNS").and_then(OsStr::to_str);
+        let ui = Ui::new(environment.get("NO_COLOR").is_some(), columns);
         Ok(Self {
             ui,
             environment,

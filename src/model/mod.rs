@@ -12,6 +12,7 @@ pub mod event;
 pub mod ids;
 pub mod invocation;
 pub mod message;
+pub mod moment;
 pub mod outcome;
 pub mod parking;
 pub mod patch;

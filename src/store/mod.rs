@@ -1,7 +1,8 @@
 //! What runs leave on disk: written so that it survives, read so that it never breaks.
 //!
 //! [`layout`] alone knows file names, [`mod@format`] alone the form of a record. [`recorder`] writes a
-//! run's directory, [`reader`] finds runs and reads them, [`recovery`] finds those whose runner
+//! run's directory, [`reader`] finds runs and reads them, [`index`] spares reading many again and
+//! [`events`] reads what happened in one; [`recovery`] finds those whose runner
 //! died, [`outbox`] keeps notifications until somebody has them, [`parked`] the agents
 //! whose limit is not over. Not for deciding anything: an
 //! outcome comes from `model::verdict`.
@@ -15,6 +16,7 @@ pub mod atomic;
 pub mod capped_log;
 pub mod event_log;
 pub mod format;
+pub mod index;
 pub mod layout;
 pub mod outbox;
 pub mod parked;

@@ -23,6 +23,7 @@ mod hostile;
 mod hostile_git;
 mod isolation;
 mod layers;
+mod looking;
 mod misbehaviour;
 mod overlap;
 mod parking;

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::support::{TestEnv, filters};
 
 /// Copies the records that stand for those of the original programs into the log root.
-fn with_original_records(env: &TestEnv) {
+pub fn with_original_records(env: &TestEnv) {
     copy(
         &Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/original_records"),
         &env.logs(),
