@@ -163,6 +163,7 @@ pub fn is_wanted(plan: &RunPlan) -> bool {
     plan.task.isolation == Isolation::Worktree
 }
 
-fn branch(run: &RunPath) -> String {
+/// The branch of an isolated run.
+pub fn branch(run: &RunPath) -> String {
     format!("agent-runner/{run}")
 }

@@ -51,6 +51,10 @@ pub enum Command {
     Runs(RunsArguments),
     /// Show everything that is known of a run
     Show(RunReference),
+    /// Show what the agent of a run did and said, or what it printed
+    Logs(LogsArguments),
+    /// Sum up runs: success, duration, tokens, cost, commits
+    Stats(StatsArguments),
     /// Say in plain words how the outcome of a run was concluded
     Explain(RunReference),
     /// Write a commented config.toml, the prompts and a crontab example to start from
@@ -272,13 +276,82 @@ pub struct RunsArguments {
     pub json: bool,
 }
 
+/// `stats`
+#[derive(Args, Debug)]
+pub struct StatsArguments {
+    /// Which runs
+    #[command(flatten)]
+    pub filter: RunFilter,
+    /// One line for each
+    #[arg(long, value_name = "WHAT", default_value = "day")]
+    pub by: StatsBy,
+    /// Print JSON; what is unknown is null
+    #[arg(long)]
+    pub json: bool,
+    /// Print comma-separated values; what is unknown is empty
+    #[arg(long, conflicts_with = "json")]
+    pub csv: bool,
+}
+
+/// What runs are summed up by.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum StatsBy {
+    /// The day on which they began, in the machine's zone.
+    Day,
+    /// Their agent.
+    Agent,
+    /// Their task.
+    Task,
+    /// What became of them.
+    Outcome,
+}
+
+impl StatsBy {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Day => "day",
+            Self::Agent => "agent",
+            Self::Task => "task",
+            Self::Outcome => "outcome",
+        }
+    }
+
+    /// Its name at the head of a column.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Day => "DAY",
+            Self::Agent => "AGENT",
+            Self::Task => "TASK",
+            Self::Outcome => "OUTCOME",
+        }
+    }
+}
+
+/// `logs`
+#[derive(Args, Debug)]
+pub struct LogsArguments {
+    /// Which run
+    #[command(flatten)]
+    pub reference: RunReference,
+    /// Go on with what is added until the run has ended
+    #[arg(long, short)]
+    pub follow: bool,
+    /// The bytes that the agent printed, as they came; a terminal gets them without control sequences
+    #[arg(long)]
+    pub raw: bool,
+    /// The same of its standard output alone
+    #[arg(long)]
+    pub stdout: bool,
+}
+
 /// `show`, `explain`
 #[derive(Args, Debug)]
 pub struct RunReference {
     /// A run directory, `task/agent/run_id`, a unique run id, `latest` or `latest:task/agent`
     #[arg(value_name = "RUN", default_value = "latest")]
     pub run: String,
-    /// Print the record as JSON
+    /// Print JSON: the record, or of `logs` one event a line
     #[arg(long)]
     pub json: bool,
 }

@@ -14,7 +14,9 @@ pub mod args;
 mod columns;
 mod commands;
 pub mod error;
+mod happenings;
 mod logging;
+mod timeline;
 pub mod ui;
 mod wiring;
 
@@ -35,6 +37,8 @@ pub fn main() -> ExitCode {
         Command::Heartbeat => commands::heartbeat::heartbeat(&world),
         Command::Runs(runs) => commands::runs::runs(&world, runs),
         Command::Show(run) => commands::show::show(&world, run),
+        Command::Logs(logs) => commands::logs::logs(&world, logs),
+        Command::Stats(stats) => commands::stats::stats(&world, stats),
         Command::Explain(run) => commands::explain::explain(&world, run),
         Command::Init(init) => commands::init::init(&world, init),
         Command::NamespaceInit(init) => commands::namespace_init::namespace_init(init),

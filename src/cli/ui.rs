@@ -2,7 +2,7 @@
 //! a terminal.
 
 use std::fmt;
-use std::io::{self, IsTerminal as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -14,6 +14,7 @@ use crate::model::text;
 /// Prints for one command.
 #[derive(Debug)]
 pub struct Ui {
+    terminal: bool,
     colour: bool,
     live: bool,
     width: u16,
@@ -31,6 +32,7 @@ impl Ui {
         let told = columns.and_then(|columns| columns.parse().ok());
         let width = if width == 0 { told.unwrap_or(0) } else { width };
         Self {
+            terminal: stdout.is_terminal(),
             colour: stdout.is_terminal() && !no_colour,
             live: io::stderr().is_terminal(),
             width: if width == 0 { PLAIN_WIDTH } else { width },
@@ -42,6 +44,20 @@ impl Ui {
     /// A reader that went away (`| head -1`) is no error: the command goes on to its end.
     pub fn data(&self, text: &str) {
         print(&mut io::stdout().lock(), text);
+    }
+
+    /// Prints bytes as they are; tells whether somebody reads them.
+    pub fn piece(&self, bytes: &[u8]) -> bool {
+        let mut stdout = io::stdout().lock();
+        stdout
+            .write_all(bytes)
+            .and_then(|()| stdout.flush())
+            .is_ok()
+    }
+
+    /// Whether data goes to a terminal.
+    pub fn is_terminal(&self) -> bool {
+        self.terminal
     }
 
     /// Prints talk.

@@ -74,6 +74,16 @@ impl World {
         })
     }
 
+    /// Whether characters beyond ASCII can be shown, as the locale says.
+    pub(crate) fn has_utf8(&self) -> bool {
+        let names = ["LC_ALL", "LC_CTYPE", "LANG"];
+        let named = names.iter().find_map(|name| self.environment.get(name));
+        named.and_then(OsStr::to_str).is_some_and(|locale| {
+            let locale = locale.to_ascii_lowercase();
+            locale.ends_with("utf-8") || locale.ends_with("utf8")
+        })
+    }
+
     /// Loads the settings with what the command line overrides.
     pub(crate) fn settings(&self, overrides: Overrides) -> Result<Settings, CliError> {
         let overrides = Overrides {

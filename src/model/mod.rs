@@ -21,6 +21,7 @@ pub mod record;
 pub mod report;
 pub mod repository;
 pub mod reset;
+pub mod tally;
 pub mod task;
 pub mod text;
 pub mod tree_path;

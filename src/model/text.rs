@@ -139,6 +139,33 @@ pub fn fit(text: &str, columns: usize) -> String {
     cut
 }
 
+/// A text in lines of at most so many columns, broken at blanks, and within a word that is longer.
+/// An empty text is one empty line.
+pub fn wrap(text: &str, columns: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut used = 0;
+    for word in text.split_inclusive(' ') {
+        let wide = width(word.trim_end_matches(' '));
+        if used > 0 && used + wide > columns {
+            lines.push(String::new());
+            used = 0;
+        }
+        for c in word.chars() {
+            if used + character_width(c) > columns.max(2) && c != ' ' {
+                lines.push(String::new());
+                used = 0;
+            }
+            used += character_width(c);
+            let last = lines.last_mut().expect("there is one from the beginning");
+            last.push(c);
+        }
+    }
+    for line in &mut lines {
+        line.truncate(line.trim_end().len());
+    }
+    lines
+}
+
 /// Cuts the middle out of a text longer than `max_bytes`, on characters' borders; the head gets
 /// two thirds. The result is never longer than `max_bytes` where that is 64 or more.
 pub fn cut_middle(text: &str, max_bytes: usize) -> String {
@@ -279,6 +306,19 @@ mod tests {
         }
         assert_eq!(fit("表表表", 5), "表表…");
         assert_eq!(fit("表表表", 4), "表… ");
+    }
+
+    #[test]
+    fn wrapped_lines_fit_and_hold_every_word() {
+        let text = "a fact of some words and averyverylongwordindeed 表表表表表 end";
+        for columns in 2..70 {
+            let lines = wrap(text, columns);
+            assert!(lines.iter().all(|line| width(line) <= columns), "{lines:?}");
+            let joined: String = lines.concat().split_whitespace().collect();
+            assert_eq!(joined, text.replace(' ', ""), "{columns}");
+        }
+        assert_eq!(wrap("", 10), [""]);
+        assert_eq!(wrap("one two three", 8), ["one two", "three"]);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use thiserror::Error;
 pub mod atomic;
 pub mod capped_log;
 pub mod event_log;
+pub mod events;
 pub mod format;
 pub mod index;
 pub mod layout;
