@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::model::duration;
 use crate::model::ids::{AgentName, TaskName};
 use crate::model::moment::{self, Moment};
+use crate::model::task::Isolation;
 use crate::process::containment::namespace::VERB;
 
 /// Runs coding-agent CLIs unattended and records what really happened.
@@ -50,13 +51,17 @@ pub enum Command {
     /// List runs, the newest first
     Runs(RunsArguments),
     /// Show everything that is known of a run
-    Show(RunReference),
+    Show(ShowArguments),
     /// Show what the agent of a run did and said, or what it printed
     Logs(LogsArguments),
     /// Sum up runs: success, duration, tokens, cost, commits
     Stats(StatsArguments),
     /// Say in plain words how the outcome of a run was concluded
     Explain(RunReference),
+    /// Run the same prompt once more, by the same agent or another one
+    Rerun(RerunArguments),
+    /// End a run that goes on, in order; once more ends it at once
+    Cancel(RunReference),
     /// Write a commented config.toml, the prompts and a crontab example to start from
     Init(InitArguments),
     /// Apply the patches of the prompt on standard input and commit them (the `patch` agent)
@@ -127,6 +132,16 @@ pub enum WorkPlace {
     None,
     /// In a git work tree of its own; its commits are brought to the branch at the end.
     Worktree,
+}
+
+impl WorkPlace {
+    /// What the task is to have.
+    pub fn isolation(self) -> Isolation {
+        match self {
+            Self::None => Isolation::None,
+            Self::Worktree => Isolation::Worktree,
+        }
+    }
 }
 
 /// The built-in prompts for trying an agent.
@@ -276,6 +291,38 @@ pub struct RunsArguments {
     pub json: bool,
 }
 
+/// `rerun`
+#[derive(Args, Debug)]
+pub struct RerunArguments {
+    /// Which run
+    #[command(flatten)]
+    pub reference: RunReference,
+    /// Another agent
+    #[arg(long, value_name = "AGENT")]
+    pub agent: Option<String>,
+    /// Another model [default: the run's, for the same agent]
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub model: Option<String>,
+    /// Another time limit [default: the run's]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub timeout: Option<Duration>,
+    /// The repository to work in [default: the configured one, else the current directory]
+    #[arg(long, value_name = "DIR")]
+    pub repo: Option<PathBuf>,
+    /// Where to work; `worktree` begins at the commit at which the run began [default: the task's]
+    #[arg(long, value_name = "PLACE")]
+    pub isolation: Option<WorkPlace>,
+    /// Give the task's prompt as it is now, instead of the run's own
+    #[arg(long)]
+    pub new_prompt: bool,
+    /// Print what would be run; start, write and notify nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Copy the agent's output to standard error while it works
+    #[arg(long)]
+    pub follow: bool,
+}
+
 /// `stats`
 #[derive(Args, Debug)]
 pub struct StatsArguments {
@@ -345,13 +392,24 @@ pub struct LogsArguments {
     pub stdout: bool,
 }
 
-/// `show`, `explain`
+/// `show`
+#[derive(Args, Debug)]
+pub struct ShowArguments {
+    /// Which run
+    #[command(flatten)]
+    pub reference: RunReference,
+    /// Print its outcome and its checks as JUnit XML, for a CI server
+    #[arg(long, conflicts_with = "json")]
+    pub junit: bool,
+}
+
+/// `explain`, and which run elsewhere
 #[derive(Args, Debug)]
 pub struct RunReference {
     /// A run directory, `task/agent/run_id`, a unique run id, `latest` or `latest:task/agent`
     #[arg(value_name = "RUN", default_value = "latest")]
     pub run: String,
-    /// Print JSON: the record, or of `logs` one event a line
+    /// Print JSON: the record; of `logs` one event a line
     #[arg(long)]
     pub json: bool,
 }

@@ -28,7 +28,7 @@ pub(crate) enum Weight {
 /// Whether and how an event is told.
 pub(crate) fn weight(event: &LoggedEvent) -> Weight {
     match event.kind.as_str() {
-        "lifecycle" => Weight::Lifecycle,
+        "lifecycle" | "check" => Weight::Lifecycle,
         "message" => Weight::Message,
         "tool_use" => Weight::Tool,
         "tool_result" if event.is("failed") => Weight::Trouble,
@@ -48,6 +48,10 @@ pub(crate) fn words(event: &LoggedEvent) -> String {
         "lifecycle" => match line("detail") {
             detail if detail.is_empty() => line("phase"),
             detail => format!("{} ({detail})", line("phase")),
+        },
+        "check" => match line("failure") {
+            failure if failure.is_empty() => format!("check passed: {}", line("command")),
+            failure => format!("! check failed ({failure}): {}", line("command")),
         },
         "tool_use" => format!("> {} {}", line("name"), line("detail"))
             .trim_end()

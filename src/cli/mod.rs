@@ -40,6 +40,8 @@ pub fn main() -> ExitCode {
         Command::Logs(logs) => commands::logs::logs(&world, logs),
         Command::Stats(stats) => commands::stats::stats(&world, stats),
         Command::Explain(run) => commands::explain::explain(&world, run),
+        Command::Rerun(rerun) => commands::rerun::rerun(&world, rerun),
+        Command::Cancel(run) => commands::cancel::cancel(&world, run),
         Command::Init(init) => commands::init::init(&world, init),
         Command::NamespaceInit(init) => commands::namespace_init::namespace_init(init),
         Command::ApplyPatches => commands::apply_patches::apply_patches(&world),

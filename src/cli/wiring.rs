@@ -223,6 +223,8 @@ pub(crate) fn plan(
         retry_pause: runner.retry_pause.value,
         secrets,
         request: None,
+        exact_prompt: None,
+        base: None,
         previous_run: None,
         notes: Vec::new(),
     })

@@ -185,6 +185,11 @@ pub fn cut_middle(text: &str, max_bytes: usize) -> String {
     )
 }
 
+/// The last `max_bytes` of a text, on a character's border.
+pub fn end(text: &str, max_bytes: usize) -> &str {
+    &text[ceil_boundary(text, text.len().saturating_sub(max_bytes))..]
+}
+
 fn floor_boundary(text: &str, mut at: usize) -> usize {
     while !text.is_char_boundary(at) {
         at -= 1;

@@ -92,7 +92,8 @@ impl Entry {
             previous_run: record.previous_run.clone(),
             notification: record.notification.state,
             // Older programs did not say.
-            was_started: record.was_started() || record.runner_version.is_none(),
+            was_started: record.was_started()
+                || record.runner_version.is_none() && record.outcome != Outcome::StartFailed,
         }
     }
 

@@ -176,6 +176,15 @@ pub(crate) fn read_record(directory: &RunDirectory, path: &RunPath) -> Record {
     record
 }
 
+/// Reads the prompt of a run.
+///
+/// # Errors
+/// When there is none, or none that is text.
+pub fn read_prompt(directory: &RunDirectory) -> io::Result<String> {
+    let bytes = read(&directory.prompt(), MAX_RECORD_BYTES)?;
+    String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
 /// Reads the bytes of a record.
 pub(crate) fn read_metadata(path: &Path) -> io::Result<Vec<u8>> {
     read(path, MAX_RECORD_BYTES)

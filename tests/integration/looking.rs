@@ -240,7 +240,7 @@ fn a_reader_of_a_log_that_goes_away_ends_it_quietly() {
         .task("work", "");
     assert_eq!(env.run("fake", "work").code, Some(0));
     let program = env!("CARGO_BIN_EXE_agent-runner");
-    for arguments in ["logs", "logs --raw", "logs -f", "runs", "show"] {
+    for arguments in ["logs", "logs --raw", "logs -f", "runs", "show", "stats"] {
         let mut shell = Command::new("bash");
         let line = format!("set -o pipefail; {program} {arguments} | head -n 1 | wc -l");
         env.settle(shell.args(["-c", &line]));
@@ -251,4 +251,49 @@ fn a_reader_of_a_log_that_goes_away_ends_it_quietly() {
             "{arguments}"
         );
     }
+}
+
+#[test]
+fn sums_over_runs_count_what_is_unknown_as_unknown() {
+    let env = TestEnv::new();
+    with_original_records(&env);
+    let mut shown = String::new();
+    for arguments in [
+        &["stats"][..],
+        &["stats", "--by", "agent"],
+        &["stats", "--by", "task", "--csv"],
+    ] {
+        let done = env.agent_runner(arguments);
+        assert_eq!(done.code, Some(0), "{}", done.stderr);
+        shown.push_str(&format!("-- {arguments:?}\n{}", done.stdout));
+    }
+    assert_snapshot!(shown);
+    let json = env
+        .agent_runner(&["stats", "--by", "outcome", "--json"])
+        .stdout;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["total"]["runs"], 9);
+    assert_eq!(json["total"]["tokens"], 1204);
+    assert!(json["total"]["cost_usd"].is_null());
+    let nothing = env.agent_runner(&["stats", "--since", "1h"]);
+    assert_eq!((nothing.code, nothing.stdout.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn days_are_those_of_the_machines_zone_and_say_so() {
+    let env = TestEnv::new()
+        .variable("TZ", "Asia/Taipei")
+        .variable("LC_ALL", "C");
+    let run = env.logs().join("work/fake/20260112_180000");
+    fs::create_dir_all(&run).unwrap();
+    fs::write(run.join("metadata.json"), r#"{"outcome":"success"}"#).unwrap();
+    let stats = env.agent_runner(&["stats"]).stdout;
+    assert!(stats.contains("\n2026-01-13 "), "{stats}");
+    assert!(stats.contains("UTC+08:00"), "{stats}");
+    assert!(stats.is_ascii(), "{stats}");
+    let listed = |day: &str| {
+        let done = env.agent_runner(&["runs", "--json", "--since", day, "--until", day]);
+        done.stdout.lines().count()
+    };
+    assert_eq!((listed("2026-01-12"), listed("2026-01-13")), (0, 1));
 }

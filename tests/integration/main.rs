@@ -11,6 +11,7 @@
 
 mod support;
 
+mod acting;
 mod caps;
 mod clock;
 mod commits;

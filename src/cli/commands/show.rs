@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::cli::args::RunReference;
+use crate::cli::args::ShowArguments;
+use crate::cli::commands::junit;
 use crate::cli::error::CliError;
 use crate::cli::happenings::Since;
 use crate::cli::timeline;
@@ -20,11 +21,15 @@ use crate::store::layout::Layout;
 use crate::store::reader::{Filter, Run};
 
 /// Shows a run.
-pub(crate) fn show(world: &World, arguments: &RunReference) -> Result<u8, CliError> {
+pub(crate) fn show(world: &World, arguments: &ShowArguments) -> Result<u8, CliError> {
     let settings = world.settings(Overrides::default())?;
     let layout = wiring::layout(&settings);
-    let run = wiring::find_run(&layout, &arguments.run)?;
-    if arguments.json {
+    let run = wiring::find_run(&layout, &arguments.reference.run)?;
+    if arguments.junit {
+        let page = junit::page(&run)
+            .map_err(|error| CliError::failure("the run's checks cannot be read").because(error))?;
+        world.ui.data(&page);
+    } else if arguments.reference.json {
         world.ui.data(&json(&run.record));
     } else {
         let next = next_runs(world, &layout, &run)?;

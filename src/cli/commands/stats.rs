@@ -51,8 +51,14 @@ pub(crate) fn stats(world: &World, arguments: &StatsArguments) -> Result<u8, Cli
         let since = first.map(|first| format!(" since {}", local(first).format("%F %H:%M")));
         let since = since.unwrap_or_default();
         let runs = text::count(entries.len(), "run");
+        let is_partial = total.tokens_unknown + total.usd_unknown > 0;
+        let note = if is_partial {
+            "; `+n?`: and n runs of which it is unknown"
+        } else {
+            ""
+        };
         format!(
-            "{runs}{since} (days are of {zone})\n\n{}",
+            "{runs}{since} (days are of {zone}{note})\n\n{}",
             table(world, arguments.by, &groups, &total)
         )
     };
