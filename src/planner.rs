@@ -76,6 +76,10 @@ pub struct RunPlan {
     pub secrets: Vec<String>,
     /// The dispatched work that is asked for, for the task `dispatch_issue`.
     pub request: Option<WorkRequest>,
+    /// The prompt, where it is known byte by byte; the task's own is not looked at then.
+    pub exact_prompt: Option<String>,
+    /// The commit from which a run in a work tree of its own begins; the branch's without it.
+    pub base: Option<String>,
     /// The run that this one repeats or continues.
     pub previous_run: Option<String>,
     /// What happened before this run was chosen, for its record.
@@ -178,6 +182,9 @@ pub fn prepare(plan: &RunPlan, place: Place<'_>) -> Result<Prepared, String> {
 }
 
 fn prompt_text(plan: &RunPlan, place: Place<'_>) -> Result<String, String> {
+    if let Some(exact) = &plan.exact_prompt {
+        return Ok(exact.clone());
+    }
     let (run_id, date) = (
         place.run.run_id.to_string(),
         place.start.format("%F").to_string(),

@@ -132,6 +132,11 @@ impl Layout {
         self.create_state(&self.work_trees())
     }
 
+    /// What was read of ended runs, so that they need not be read again.
+    pub fn index(&self) -> PathBuf {
+        self.state().join("index")
+    }
+
     /// The directory of the runner's own rolling log.
     pub fn runner_logs(&self) -> PathBuf {
         self.state().join("log")
