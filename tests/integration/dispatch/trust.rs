@@ -66,7 +66,14 @@ fn changed_while_working(place: &Place, tag: u32, change: impl FnOnce()) -> Opti
     let works = || !processes_with(&sleep).is_empty();
     assert!(eventually(Duration::from_secs(60), works));
     change();
+    let ends = eventually(Duration::from_secs(60), || {
+        worker.try_wait().unwrap().is_some()
+    });
+    if !ends {
+        worker.kill().unwrap();
+    }
     let code = worker.wait().unwrap().code();
+    assert!(ends, "the worker went on");
     assert_eq!(processes_with(&sleep), Vec::<u32>::new());
     assert_eq!(place.branches(), Vec::<String>::new());
     let record = place.env.record("dispatch_issue", "script");
