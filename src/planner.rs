@@ -23,6 +23,7 @@ use crate::model::ids::{AgentName, RunPath};
 use crate::model::invocation::Invocation;
 use crate::model::record::Evidence;
 use crate::model::task::{Containment, PromptSource, Task};
+use crate::model::text;
 use crate::model::verdict::Policy;
 use crate::process::containment;
 use crate::process::identity::is_root;
@@ -75,6 +76,10 @@ pub struct RunPlan {
     pub secrets: Vec<String>,
     /// The dispatched work that is asked for, for the task `dispatch_issue`.
     pub request: Option<WorkRequest>,
+    /// The prompt, where it is known byte by byte; the task's own is not looked at then.
+    pub exact_prompt: Option<String>,
+    /// The commit from which a run in a work tree of its own begins; the branch's without it.
+    pub base: Option<String>,
     /// The run that this one repeats or continues.
     pub previous_run: Option<String>,
     /// What happened before this run was chosen, for its record.
@@ -177,6 +182,9 @@ pub fn prepare(plan: &RunPlan, place: Place<'_>) -> Result<Prepared, String> {
 }
 
 fn prompt_text(plan: &RunPlan, place: Place<'_>) -> Result<String, String> {
+    if let Some(exact) = &plan.exact_prompt {
+        return Ok(exact.clone());
+    }
     let (run_id, date) = (
         place.run.run_id.to_string(),
         place.start.format("%F").to_string(),
@@ -186,6 +194,9 @@ fn prompt_text(plan: &RunPlan, place: Place<'_>) -> Result<String, String> {
         .request
         .as_ref()
         .map(|request| request.number.to_string());
+    // A second line of a title could open a block in which the instruction is lost.
+    let title = (plan.request.as_ref()).map(|request| text::first_line(&request.title, 300));
+    let title = title.unwrap_or_default();
     let mut variables = vec![
         ("task", plan.task.name.as_str()),
         ("agent", plan.agent.as_str()),
@@ -197,7 +208,7 @@ fn prompt_text(plan: &RunPlan, place: Place<'_>) -> Result<String, String> {
     if let Some(request) = &plan.request {
         variables.extend([
             ("instruction", request.instruction.as_str()),
-            ("title", &request.title),
+            ("title", &title),
             ("issue_number", number.as_deref().unwrap_or_default()),
             ("task_id", &request.task_id),
             ("target_repo", &request.target),

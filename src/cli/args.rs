@@ -10,6 +10,8 @@ use clap_complete::ArgValueCompleter;
 use crate::cli::complete;
 use crate::model::duration;
 use crate::model::ids::{AgentName, TaskName};
+use crate::model::moment::{self, Moment};
+use crate::model::task::Isolation;
 use crate::process::containment::namespace::VERB;
 
 /// Runs coding-agent CLIs unattended and records what really happened.
@@ -45,7 +47,17 @@ pub enum Command {
     /// Check binaries, configuration, repository, notifications, GitHub and schedule
     Doctor(DoctorArguments),
     /// Work on dispatch issues: each becomes one pull request
+    ///
+    /// Looks for open issues with the label `copilot-agent` in the dispatch repository
+    /// (`DISPATCH_REPO`), has their instructions carried out by `[dispatch] agent`, and publishes
+    /// what comes of it. Needs `GITHUB_TOKEN`, or a GitHub App in `[github]`. Works until it is
+    /// stopped, unless an option says otherwise. docs/dispatch.md has the steps, the states of an
+    /// issue, the permissions, and what is refused.
     Dispatch(DispatchArguments),
+    /// Hand a task to whoever works on dispatch issues, or to the local queue
+    Delegate(DelegateArguments),
+    /// List the delegated tasks, and how far they are
+    Delegated(ListArguments),
     /// Publish a notification to the configured ntfy topic
     Notify(NotifyArguments),
     /// Leave a sign of life, end runs whose runner died, and deliver waiting notifications
@@ -53,7 +65,11 @@ pub enum Command {
     /// List runs, the newest first
     Runs(RunsArguments),
     /// Show everything that is known of a run
-    Show(RunReference),
+    Show(ShowArguments),
+    /// Show what the agent of a run did and said, or what it printed
+    Logs(LogsArguments),
+    /// Sum up runs: success, duration, tokens, cost, commits
+    Stats(StatsArguments),
     /// Say in plain words how the outcome of a run was concluded
     Explain(RunReference),
     /// Remove runs that are too old or too many, and what crashes left
@@ -62,6 +78,10 @@ pub enum Command {
     Completions(CompletionsArguments),
     /// Print the manual page, or write one for every command
     Man(ManArguments),
+    /// Run the same prompt once more, by the same agent or another one
+    Rerun(RerunArguments),
+    /// End a run that goes on, in order; once more ends it at once
+    Cancel(RunReference),
     /// Write a commented config.toml, the prompts and a crontab example to start from
     Init(InitArguments),
     /// Apply the patches of the prompt on standard input and commit them (the `patch` agent)
@@ -132,6 +152,16 @@ pub enum WorkPlace {
     None,
     /// In a git work tree of its own; its commits are brought to the branch at the end.
     Worktree,
+}
+
+impl WorkPlace {
+    /// What the task is to have.
+    pub fn isolation(self) -> Isolation {
+        match self {
+            Self::None => Isolation::None,
+            Self::Worktree => Isolation::Worktree,
+        }
+    }
 }
 
 /// The built-in prompts for trying an agent.
@@ -212,9 +242,48 @@ pub struct DispatchArguments {
     /// Work on this issue, and end
     #[arg(long, value_name = "N", conflicts_with_all = ["once", "event"])]
     pub issue: Option<u64>,
+    /// Where the work comes from
+    #[arg(long, value_name = "SOURCE", default_value = "github")]
+    pub source: SourceName,
     /// Work on the issue of this event of GitHub Actions (`$GITHUB_EVENT_PATH`), and end
     #[arg(long, value_name = "FILE", conflicts_with = "once")]
     pub event: Option<PathBuf>,
+}
+
+/// `delegate`
+#[derive(Args, Debug)]
+pub struct DelegateArguments {
+    /// What is to be done, as Markdown; `-` reads it from standard input
+    #[arg(value_name = "INSTRUCTION")]
+    pub instruction: String,
+    /// The repository to change: `owner/name`, or a directory for the provider `local`
+    #[arg(long, value_name = "REPOSITORY")]
+    pub repo: Option<String>,
+    /// `github_issue_dispatch`, `copilot`, `local` or `mock` [default: what is configured]
+    #[arg(long, value_name = "PROVIDER")]
+    pub provider: Option<String>,
+    /// Wait for the pull request
+    #[arg(long)]
+    pub wait: bool,
+    /// The task's id [default: a new one]
+    #[arg(long, value_name = "ID")]
+    pub task_id: Option<String>,
+    /// Who asks, in the issue's metadata
+    #[arg(long, value_name = "ID", default_value = "agent-runner")]
+    pub user_id: String,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Where dispatched work comes from.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub enum SourceName {
+    /// The issues of the dispatch repository.
+    #[default]
+    Github,
+    /// The tasks that `delegate --provider local` has queued.
+    Local,
 }
 
 /// `demo`
@@ -265,15 +334,30 @@ pub enum PriorityName {
     Urgent,
 }
 
-/// `runs`
+/// Which runs are wanted.
 #[derive(Args, Debug)]
-pub struct RunsArguments {
+pub struct RunFilter {
     /// Only runs of this task
     #[arg(long, add = ArgValueCompleter::new(complete::tasks))]
     pub task: Option<TaskName>,
     /// Only runs of this agent
     #[arg(long, add = ArgValueCompleter::new(complete::agents))]
     pub agent: Option<AgentName>,
+    /// Only runs that began since: `3h` or `30d` ago, a day (`2026-11-20`, in this machine's zone), or
+    /// a time (`2026-11-20T06:30:00Z`)
+    #[arg(long, value_name = "WHEN", value_parser = moment::parse)]
+    pub since: Option<Moment>,
+    /// Only runs that began before; a day is still wanted itself
+    #[arg(long, value_name = "WHEN", value_parser = moment::parse)]
+    pub until: Option<Moment>,
+}
+
+/// `runs`
+#[derive(Args, Debug)]
+pub struct RunsArguments {
+    /// Which runs
+    #[command(flatten)]
+    pub filter: RunFilter,
     /// Only runs with this outcome: `success`, `timeout`, `commit_missing`, …
     #[arg(long, add = ArgValueCompleter::new(complete::outcomes))]
     pub outcome: Option<String>,
@@ -285,7 +369,119 @@ pub struct RunsArguments {
     pub json: bool,
 }
 
-/// `show`, `explain`
+/// `rerun`
+#[derive(Args, Debug)]
+pub struct RerunArguments {
+    /// Which run
+    #[command(flatten)]
+    pub reference: RunReference,
+    /// Another agent
+    #[arg(long, value_name = "AGENT", add = ArgValueCompleter::new(complete::agents))]
+    pub agent: Option<String>,
+    /// Another model [default: the run's, for the same agent]
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub model: Option<String>,
+    /// Another time limit [default: the run's]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub timeout: Option<Duration>,
+    /// The repository to work in [default: the configured one, else the current directory]
+    #[arg(long, value_name = "DIR")]
+    pub repo: Option<PathBuf>,
+    /// Where to work; `worktree` begins at the commit at which the run began [default: the task's]
+    #[arg(long, value_name = "PLACE")]
+    pub isolation: Option<WorkPlace>,
+    /// Give the task's prompt as it is now, instead of the run's own
+    #[arg(long)]
+    pub new_prompt: bool,
+    /// Print what would be run; start, write and notify nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Copy the agent's output to standard error while it works
+    #[arg(long)]
+    pub follow: bool,
+}
+
+/// `stats`
+#[derive(Args, Debug)]
+pub struct StatsArguments {
+    /// Which runs
+    #[command(flatten)]
+    pub filter: RunFilter,
+    /// One line for each
+    #[arg(long, value_name = "WHAT", default_value = "day")]
+    pub by: StatsBy,
+    /// Print JSON; what is unknown is null
+    #[arg(long)]
+    pub json: bool,
+    /// Print comma-separated values; what is unknown is empty
+    #[arg(long, conflicts_with = "json")]
+    pub csv: bool,
+}
+
+/// What runs are summed up by.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum StatsBy {
+    /// The day on which they began, in the machine's zone.
+    Day,
+    /// Their agent.
+    Agent,
+    /// Their task.
+    Task,
+    /// What became of them.
+    Outcome,
+}
+
+impl StatsBy {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Day => "day",
+            Self::Agent => "agent",
+            Self::Task => "task",
+            Self::Outcome => "outcome",
+        }
+    }
+
+    /// Its name at the head of a column.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Day => "DAY",
+            Self::Agent => "AGENT",
+            Self::Task => "TASK",
+            Self::Outcome => "OUTCOME",
+        }
+    }
+}
+
+/// `logs`
+#[derive(Args, Debug)]
+pub struct LogsArguments {
+    /// Which run
+    #[command(flatten)]
+    pub reference: RunReference,
+    /// Go on with what is added until the run has ended
+    #[arg(long, short)]
+    pub follow: bool,
+    /// The bytes that the agent printed, as they came; a terminal gets them without control sequences
+    #[arg(long)]
+    pub raw: bool,
+    /// The same of its standard output alone
+    #[arg(long)]
+    pub stdout: bool,
+}
+
+/// `show`
+#[derive(Args, Debug)]
+pub struct ShowArguments {
+    /// Which run
+    #[command(flatten)]
+    pub reference: RunReference,
+    /// Print its outcome and its checks as JUnit XML, for a CI server
+    #[arg(long, conflicts_with = "json")]
+    pub junit: bool,
+}
+
+/// `explain`, and which run elsewhere
 #[derive(Args, Debug)]
 pub struct RunReference {
     /// A run directory, `task/agent/run_id`, a unique run id, `latest` or `latest:task/agent`
@@ -295,7 +491,7 @@ pub struct RunReference {
         add = ArgValueCompleter::new(complete::runs)
     )]
     pub run: String,
-    /// Print the record as JSON
+    /// Print JSON: the record; of `logs` one event a line
     #[arg(long)]
     pub json: bool,
 }

@@ -72,6 +72,7 @@ pub(crate) fn runs(typed: &OsStr) -> Vec<CompletionCandidate> {
         task: None,
         agent: None,
         since: None,
+        until: None,
     };
     let Ok(runs) = reader::runs(&layout, &filter) else {
         return Vec::new();

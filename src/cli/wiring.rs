@@ -31,6 +31,7 @@ use crate::notify::wording;
 use crate::orchestrator::Announce;
 use crate::planner::{self, RunPlan, chain};
 use crate::process::limits;
+use crate::process::shutdown::leave_ctrl_z_to_main;
 use crate::process::watchdog::Limits;
 use crate::recovery;
 use crate::store::capped_log::LogCaps;
@@ -55,7 +56,8 @@ impl World {
                 .because(error)
                 .hint("it may have been removed: change to another one")
         })?;
-        let ui = Ui::new(environment.get("NO_COLOR").is_some());
+        let columns = environment.get("COLUMNS").and_then(OsStr::to_str);
+        let ui = Ui::new(environment.get("NO_COLOR").is_some(), columns);
         Ok(Self {
             ui,
             environment,
@@ -74,6 +76,16 @@ impl World {
             ui: self.ui.clone(),
             environment,
             ..Self::new(self.config.clone())?
+        })
+    }
+
+    /// Whether characters beyond ASCII can be shown, as the locale says.
+    pub(crate) fn has_utf8(&self) -> bool {
+        let names = ["LC_ALL", "LC_CTYPE", "LANG"];
+        let named = names.iter().find_map(|name| self.environment.get(name));
+        named.and_then(OsStr::to_str).is_some_and(|locale| {
+            let locale = locale.to_ascii_lowercase();
+            locale.ends_with("utf-8") || locale.ends_with("utf8")
         })
     }
 
@@ -246,6 +258,8 @@ pub(crate) fn plan(
         retry_pause: runner.retry_pause.value,
         secrets,
         request: None,
+        exact_prompt: None,
+        base: None,
         previous_run: None,
         notes: Vec::new(),
     })
@@ -322,6 +336,7 @@ pub(crate) fn block_on<F: Future>(future: F) -> Result<F::Output, CliError> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .on_thread_start(leave_ctrl_z_to_main)
         .build()
         .map_err(|error| CliError::failure("the runtime cannot be started").because(error))?;
     let output = runtime.block_on(future);

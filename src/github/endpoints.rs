@@ -27,6 +27,9 @@ pub struct NewIssue<'a> {
     pub body: &'a str,
     /// Labels; GitHub drops them silently when the caller cannot write.
     pub labels: &'a [&'a str],
+    /// Who is to do it; must be assignable.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub assignees: &'a [&'a str],
 }
 
 /// A pull request to be made.
@@ -356,6 +359,26 @@ impl GitHub {
             json!(issue),
         )
         .await
+    }
+
+    /// Whether issues of a repository can be assigned to an account.
+    pub async fn is_assignable(
+        &self,
+        repository: &RepositoryName,
+        login: &str,
+    ) -> Result<bool, GitHubError> {
+        let asked = async {
+            let url = self.url(repository, &["assignees", login], &[])?;
+            self.0.read::<Option<Value>>(Some(repository), url).await
+        };
+        match asked.await {
+            Ok(_) => Ok(true),
+            Err(Fault::NotFound { .. }) => Ok(false),
+            Err(fault) => Err(failed(
+                format!("ask whether `{login}` can be assigned in `{repository}`"),
+                fault,
+            )),
+        }
     }
 
     /// Closes an issue.

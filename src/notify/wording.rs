@@ -138,6 +138,10 @@ fn good_lines(record: &Record) -> Vec<String> {
         String::new(),
         "commits:".to_owned(),
     ];
+    lines.splice(
+        2..2,
+        source(record).map(|source| format!("source: {source}")),
+    );
     let commits = record.commits.iter().map(|commit| {
         let id = commit.commit.get(..8).unwrap_or(&commit.commit);
         format!(
@@ -185,6 +189,10 @@ fn bad_lines(record: &Record, directory: &Path) -> Vec<String> {
         String::new(),
         format!("Error: {}{class}", record.outcome),
     ];
+    lines.splice(
+        2..2,
+        source(record).map(|source| format!("Source: {source}")),
+    );
     let detail = record
         .error
         .as_deref()
@@ -224,6 +232,12 @@ fn listed(items: impl ExactSizeIterator<Item = String>, none: &str) -> Vec<Strin
         listed.push(format!("and {more} more"));
     }
     listed
+}
+
+/// Where dispatched work came from, such as `owner/repo#7`.
+fn source(record: &Record) -> Option<String> {
+    let source = record.source.as_deref();
+    source.map(|source| text::first_line(source, 200))
 }
 
 /// A name of a task or an agent, whatever an older record calls so.

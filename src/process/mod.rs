@@ -10,6 +10,7 @@ pub mod budget;
 pub mod child;
 pub mod command;
 pub mod containment;
+pub mod holder;
 pub mod identity;
 pub mod limits;
 pub mod program;

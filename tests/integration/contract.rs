@@ -202,6 +202,7 @@ async fn every_call(client: &GitHub, app: &GitHub) {
         title: "made",
         body: "by us",
         labels: &["copilot-agent"],
+        assignees: &[],
     };
     let made = client.create_issue(repository, &new).await.unwrap();
     client.close_issue(repository, made.number).await.unwrap();

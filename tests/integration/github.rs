@@ -233,6 +233,7 @@ fn every_endpoint_says_and_does_what_its_name_tells() {
             title: "made",
             body: "by us",
             labels: &["copilot-agent", "x"],
+            assignees: &[],
         };
         let made = client.create_issue(repository, &made).await.unwrap();
         assert_eq!(made.labels, ["copilot-agent", "x"]);
@@ -350,6 +351,7 @@ async fn write(
                 title: "x",
                 body: "",
                 labels: &[],
+                assignees: &[],
             };
             client.create_issue(repository, &new).await.map(drop)
         }

@@ -11,6 +11,7 @@
 
 mod support;
 
+mod acting;
 mod caps;
 mod clean;
 mod clock;
@@ -27,6 +28,7 @@ mod hostile;
 mod hostile_git;
 mod isolation;
 mod layers;
+mod looking;
 mod misbehaviour;
 mod overlap;
 mod parking;

@@ -145,6 +145,7 @@ fn expired(layout: &Layout) -> usize {
         task: None,
         agent: None,
         since: Some(SystemClock.now() - EXPIRES_AFTER - TimeDelta::days(7)),
+        until: None,
     };
     let Ok(runs) = reader::runs(layout, &filter) else {
         return 0;
