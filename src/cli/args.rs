@@ -358,7 +358,7 @@ pub struct RunsArguments {
     /// Which runs
     #[command(flatten)]
     pub filter: RunFilter,
-    /// Only runs with this outcome: `success`, `timeout`, `commit_missing`, …
+    /// Only runs with this outcome, such as `success`, `timeout` or `commit_missing`
     #[arg(long, add = ArgValueCompleter::new(complete::outcomes))]
     pub outcome: Option<String>,
     /// Show at most this many; 0 shows all
