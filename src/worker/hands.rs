@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinSet};
 
 use crate::model::dispatch::WorkKey;
 use crate::worker::Tally;
@@ -13,8 +13,8 @@ use crate::worker::story::Conclusion;
 /// The works at hand, and what became of the others.
 #[derive(Default)]
 pub(super) struct Hands {
-    busy: BTreeMap<WorkKey, Rc<Lease>>,
-    tasks: JoinSet<(WorkKey, Conclusion)>,
+    busy: BTreeMap<Id, (WorkKey, Rc<Lease>)>,
+    tasks: JoinSet<Conclusion>,
     /// What has ended in this round; it is not taken up again before the next one.
     ended: Vec<WorkKey>,
     tally: Tally,
@@ -31,7 +31,8 @@ impl Hands {
     }
 
     pub(super) fn are_new_to(&self, key: &WorkKey) -> bool {
-        !self.busy.contains_key(key) && !self.ended.contains(key)
+        let is_busy = self.busy.values().any(|(busy, _)| busy == key);
+        !is_busy && !self.ended.contains(key)
     }
 
     pub(super) fn begin_round(&mut self) {
@@ -53,33 +54,30 @@ impl Hands {
         lease: Rc<Lease>,
         work: impl Future<Output = Conclusion> + 'static,
     ) {
-        self.busy.insert(key.clone(), lease);
-        self.tasks.spawn_local(async move { (key, work.await) });
+        let task = self.tasks.spawn_local(work).id();
+        self.busy.insert(task, (key, lease));
     }
 
     /// Waits until one work has ended; for ever when there is none.
     pub(super) async fn one_finished(&mut self) {
-        match self.tasks.join_next().await {
-            Some(Ok((key, conclusion))) => {
-                self.busy.remove(&key);
-                self.ended.push(key);
-                match conclusion {
-                    Conclusion::Done => self.tally.done += 1,
-                    Conclusion::Failed => self.tally.failed += 1,
-                    Conclusion::Dropped => self.tally.dropped += 1,
-                    Conclusion::NoAccess(reason) => self.no_access = Some(reason),
-                }
-            }
-            Some(Err(error)) => {
-                // It is not told which one it was. It keeps its hand; its lease runs out.
+        let Some(ended) = self.tasks.join_next_with_id().await else {
+            return std::future::pending().await;
+        };
+        let (task, conclusion) = match ended {
+            Ok((task, conclusion)) => (task, conclusion),
+            Err(error) => {
+                // Its lease runs out, and the attempt counts.
                 tracing::error!("Unexpected error: {error}");
-                self.tally.failed += 1;
-                if self.tasks.is_empty() {
-                    self.ended
-                        .extend(std::mem::take(&mut self.busy).into_keys());
-                }
+                (error.id(), Conclusion::Failed)
             }
-            None => std::future::pending().await,
+        };
+        let freed = self.busy.remove(&task);
+        self.ended.extend(freed.map(|(key, _)| key));
+        match conclusion {
+            Conclusion::Done => self.tally.done += 1,
+            Conclusion::Failed => self.tally.failed += 1,
+            Conclusion::Dropped => self.tally.dropped += 1,
+            Conclusion::NoAccess(reason) => self.no_access = Some(reason),
         }
     }
 
@@ -94,7 +92,7 @@ impl Hands {
     }
 
     async fn stop(&mut self, at_once: bool) {
-        for lease in self.busy.values() {
+        for (_, lease) in self.busy.values() {
             lease.stop(Stop::Shutdown { at_once });
         }
         while !self.tasks.is_empty() {

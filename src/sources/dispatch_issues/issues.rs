@@ -14,7 +14,7 @@ use crate::model::work_name::WorkName;
 use crate::sources::dispatch_issues::grammar::{self, Instructed, Reading};
 use crate::sources::dispatch_issues::wording::{self, Kind};
 use crate::sources::source::{
-    Accepted, Next, Offer, Publication, SourceError, Standing, TaskSource,
+    Accepted, Fate, Next, Offer, Publication, SourceError, Standing, TaskSource,
 };
 
 /// The label of an issue that is done.
@@ -120,12 +120,7 @@ impl Issues {
     }
 
     fn is_waiting(&self, issue: &Issue) -> bool {
-        let has = |label: &str| {
-            issue
-                .labels
-                .iter()
-                .any(|known| known.eq_ignore_ascii_case(label))
-        };
+        let has = |label| has_label(issue, label);
         issue.state == State::Open
             && !issue.is_pull_request()
             && has(&self.settings.label)
@@ -328,6 +323,26 @@ impl TaskSource for Issues {
             .ok_or_else(|| SourceError::Unwanted(format!("issue #{number} names no task")))
     }
 
+    async fn fate(&self, origin: &str) -> Result<Fate, SourceError> {
+        let number = origin
+            .strip_prefix(self.settings.repository.as_str())
+            .and_then(|rest| rest.strip_prefix('#')?.parse().ok());
+        let Some(number) = number else {
+            return Ok(Fate::Open);
+        };
+        let issue = match self.read(number).await {
+            Err(SourceError::Unwanted(reason)) => return Ok(Fate::Unwanted(reason)),
+            issue => issue?,
+        };
+        Ok(if has_label(&issue, PROCESSED) {
+            Fate::Done
+        } else if self.is_waiting(&issue) {
+            Fate::Open
+        } else {
+            Fate::Unwanted(format!("issue #{number} does not wait any more"))
+        })
+    }
+
     async fn is_asked_again(&self, offer: &Offer) -> Result<bool, SourceError> {
         // Not from the list, which may be older than the label.
         Ok(self.is_waiting(&self.read(offer.number).await?))
@@ -423,8 +438,17 @@ impl TaskSource for Issues {
         let created = match self.github.create_pull(&target, &pull).await {
             // Made by an attempt whose answer was lost, or by somebody else.
             Err(error) if error.is_already_exists() || error.is_ambiguous() => {
-                let (found, _) = self.pulls(work, name).await?;
-                found.ok_or_else(|| trouble(&error))?
+                match self.pulls(work, name).await? {
+                    (Some(pull), _) => pull,
+                    (None, true) => return Err(trouble(&error)),
+                    // A list may be older than the pull request that is in the way.
+                    (None, false) => {
+                        return Err(SourceError::Later {
+                            reason: reason(&error),
+                            retry_at: error.retry_at(),
+                        });
+                    }
+                }
             }
             created => created.map_err(|error| trouble(&error))?,
         };
@@ -460,6 +484,11 @@ impl TaskSource for Issues {
             Next::AgainAfter(_) => Ok(()),
         }
     }
+}
+
+fn has_label(issue: &Issue, label: &str) -> bool {
+    let mut labels = issue.labels.iter();
+    labels.any(|known| known.eq_ignore_ascii_case(label))
 }
 
 fn login_of(issue: &Issue) -> &str {
