@@ -16,7 +16,7 @@ use crate::model::tree_policy::TreeEvidence;
 use crate::model::work_name::WorkName;
 use crate::queue::{End, Queue};
 use crate::sources::source::{
-    Accepted, Next, Offer, Publication, SourceError, Standing, TaskSource,
+    Accepted, Fate, Next, Offer, Publication, SourceError, Standing, TaskSource,
 };
 use crate::worker::lease::{Lease, Stop};
 use crate::worker::settings::WorkerSettings;
@@ -158,7 +158,12 @@ async fn conclude<S: TaskSource>(
         }
         Failure::Source(SourceError::Unwanted(reason)) => {
             tracing::info!(issue = offer.origin, "given up: {reason}");
-            return (Conclusion::Dropped, Some(End::Cancelled { reason }));
+            // Somebody who died before writing down the end may have been faster.
+            let end = match source.fate(&offer.origin).await {
+                Ok(Fate::Done) => End::Done,
+                _ => End::Cancelled { reason },
+            };
+            return (Conclusion::Dropped, Some(end));
         }
         Failure::Source(SourceError::NoAccess(reason)) => {
             let end = again(reason.clone(), Duration::ZERO);
