@@ -4,4 +4,5 @@ mod crashes;
 mod outcome;
 mod place;
 mod publishing;
+mod storage;
 mod workers;

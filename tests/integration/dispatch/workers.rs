@@ -123,6 +123,12 @@ fn open_issues(place: &Place, number: usize) -> Vec<u64> {
     (0..number).map(open).collect()
 }
 
+/// Lists of comments are old when they arrive: several that look at once find nothing.
+fn slow_comments(delay: Duration) -> Fault {
+    let wait = Hook::new(move || thread::sleep(delay));
+    Fault::on("GET", "/repos/*/*/issues/*/comments").after(Action::Call(wait))
+}
+
 fn are_processed(place: &Place, issues: &[u64]) -> bool {
     let has = |issue: &u64| {
         place
@@ -176,6 +182,7 @@ fn twenty_workers_with_one_server_publish_each_issue_once() {
 fn machines_that_share_nothing_but_github_publish_each_issue_once() {
     let place = Place::new();
     let issues = open_issues(&place, if is_full() { 40 } else { 6 });
+    place.host.fault(slow_comments(Duration::from_millis(300)));
     let mut machines: Vec<Machine> = (0..5)
         .map(|_| Machine::start(Place::env(&place.host, &place.token, KEYS)))
         .collect();
@@ -228,6 +235,7 @@ fn what_a_dead_machine_pushed_is_published_by_one_other_and_not_before_a_lease()
         "the other might be alive"
     );
     thread::sleep(LEASE + Duration::from_secs(2));
+    place.host.fault(slow_comments(Duration::from_secs(1)));
     all();
     assert_eq!(place.host.pulls(TARGET).len(), 1);
     // The dead one comes back.
