@@ -14,12 +14,12 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use agent_runner::github::Permission;
-use github::Host;
+use github::{Host, Seen};
 use tempfile::TempDir;
 
 const DISPATCH: &str = "octo/dispatch";
 const TARGET: &str = "octo/target";
-const ISSUES: usize = 10;
+const ISSUES: u32 = 10;
 
 /// `dispatch --once` over some issues, and an idle poll.
 pub fn dispatch() {
@@ -47,7 +47,7 @@ pub fn dispatch() {
 }
 
 fn row(name: &str, took: Duration, ratio: f64) {
-    let each = took.as_secs_f64() / ISSUES as f64;
+    let each = took.as_secs_f64() / f64::from(ISSUES);
     println!(
         "{name:<26} {:>7.0} ms an issue  {:>6.0} issues a minute  {ratio:.2} times as long",
         each * 1e3,
@@ -119,28 +119,23 @@ impl Place {
         began.elapsed()
     }
 
-    fn print_requests(&self, of: &str, number: usize) {
+    fn print_requests(&self, of: &str, number: u32) {
         let history = self.host.history();
-        let git = history
-            .iter()
-            .filter(|seen| seen.path.contains(".git/"))
-            .count();
-        let api = history.len() - git;
-        let unchanged = history
-            .iter()
-            .filter(|seen| seen.status == Some(304))
-            .count();
-        let each = |count: usize| count as f64 / number as f64;
+        let each = |is_counted: &dyn Fn(&Seen) -> bool| {
+            let count = history.iter().filter(|seen| is_counted(seen)).count();
+            f64::from(u32::try_from(count).unwrap()) / f64::from(number)
+        };
+        let is_git = |seen: &Seen| seen.path.contains(".git/");
         println!(
             "  {of}: {:.1} calls of the API ({:.1} unchanged), {:.1} requests of git",
-            each(api),
-            each(unchanged),
-            each(git),
+            each(&|seen| !is_git(seen)),
+            each(&|seen| seen.status == Some(304)),
+            each(&is_git),
         );
     }
 }
 
-fn diff(number: usize) -> String {
+fn diff(number: u32) -> String {
     format!(
         "diff --git a/file-{number} b/file-{number}\nnew file mode 100644\n--- /dev/null\n\
          +++ b/file-{number}\n@@ -0,0 +1 @@\n+by an agent\n"
@@ -184,7 +179,7 @@ fn by_hand() -> Duration {
         assert!(status.unwrap().success(), "{arguments:?}");
     };
     let began = Instant::now();
-    for (number, issue) in numbers.iter().enumerate() {
+    for (number, issue) in (0..).zip(&numbers) {
         let comments = format!("/repos/{DISPATCH}/issues/{issue}/comments");
         let (tree, branch) = (place.root.path().join("tree"), format!("task-{number}"));
         let patch = place.root.path().join("patch");

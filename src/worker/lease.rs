@@ -12,6 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::queue::{Claim, Queue, QueueError};
 use crate::worker::notes::Notes;
+use crate::worker::story::Failure;
 
 /// Why work must not go on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -81,6 +82,18 @@ impl Lease {
         *self.stop.borrow()
     }
 
+    /// What comes of a step, which is given up where the work is asked to stop: it may break off
+    /// anywhere. Nothing but the step may wait for [`Lease::stopped`].
+    pub(super) async fn unless_stopped<T>(
+        &self,
+        step: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        tokio::select! {
+            result = step => result,
+            () = self.stopped() => Err(self.must_stop().unwrap_or(Stop::LostLease).into()),
+        }
+    }
+
     /// Waits until the work is asked to stop, once more each time.
     pub(super) async fn stopped(&self) {
         self.stopped.notified().await;
@@ -104,7 +117,10 @@ impl Lease {
             Ok(()) => effect.as_mut().poll(context).map(Ok),
             Err(stop) => Poll::Ready(Err(stop)),
         });
-        step.await
+        tokio::select! {
+            result = step => result,
+            () = self.stopped() => Err(self.must_stop().unwrap_or(Stop::LostLease)),
+        }
     }
 
     fn check(&self) -> Result<(), Stop> {

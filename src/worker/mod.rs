@@ -21,6 +21,8 @@ use std::rc::Rc;
 
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep};
+use tracing::Instrument as _;
+use tracing::field::Empty;
 
 use crate::model::dispatch::WorkKey;
 use crate::model::text::{self, chain};
@@ -29,7 +31,6 @@ use crate::queue::{NewWork, Queue, QueueError, State, Work};
 use crate::sources::source::{Fate, Offer, SourceError, TaskSource};
 use crate::worker::hands::Hands;
 use crate::worker::lease::Lease;
-use crate::worker::notes::Notes;
 pub use crate::worker::settings::{RunCommand, WorkerSettings};
 
 /// What a worker did.
@@ -168,9 +169,7 @@ impl<S: TaskSource + 'static> Worker<S> {
                 continue;
             };
             let is_ended = matches!(work.state, State::Rested | State::Cancelled);
-            // Where nobody could be told that it rests, nobody asks again by its waiting.
-            let was_told = !Notes::from_text(work.notes.as_deref()).untold;
-            if is_ended && was_told && self.source.is_asked_again(offer).await? {
+            if is_ended && self.source.is_asked_again(offer).await? {
                 self.queue.reset(&offer.key).await?;
             }
         }
@@ -217,12 +216,16 @@ impl<S: TaskSource + 'static> Worker<S> {
             let lease = Rc::new(Lease::new(&self.queue, claim, settings.lease, asked));
             let (source, settings) = (Rc::clone(&self.source), Rc::clone(settings));
             let queue = self.queue.clone();
-            hands.take(offer.key.clone(), Rc::clone(&lease), async move {
+            let (key, held) = (offer.key.clone(), Rc::clone(&lease));
+            let span =
+                tracing::info_span!("task", issue = offer.origin, task_id = Empty, run = Empty);
+            let told = async move {
                 tokio::select! {
                     conclusion = story::tell(&*source, &queue, &settings, &offer, &lease) => conclusion,
                     never = lease.keep() => never,
                 }
-            });
+            };
+            hands.take(key, held, told.instrument(span));
         }
         Ok(())
     }

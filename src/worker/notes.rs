@@ -9,8 +9,8 @@ const MAX_PUSHED: usize = 8;
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default)]
 pub(super) struct Notes {
-    /// It rests, and nobody could be told.
-    pub(super) untold: bool,
+    /// It rests as soon as somebody is told this reason.
+    pub(super) to_tell: Option<String>,
     /// The commits that were about to be pushed, the newest last.
     pushed: Vec<String>,
     /// The commit of a branch that another machine pushed; a lease was waited since it was seen.

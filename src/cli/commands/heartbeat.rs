@@ -18,7 +18,7 @@ pub(crate) fn heartbeat(world: &World) -> Result<u8, CliError> {
     let notifier = wiring::notifier(&settings);
     let announce = wiring::announcement(&layout);
     let announce = notifier.as_ref().map(|_| &announce as &Announce<'_>);
-    wiring::recover(&world.ui, &layout, announce)?;
+    wiring::recover(world, &layout, announce)?;
     wiring::block_on(wiring::deliver(&world.ui, &layout, notifier.as_ref()))?;
     Ok(EXIT_SUCCESS)
 }

@@ -75,6 +75,7 @@ fn describe(settings: &TaskSettings) -> Value {
         "schedule": sourced("schedule", json!(task.schedule)),
         "timezone": sourced("timezone", json!(task.timezone)),
         "overlap": sourced("overlap", json!(task.overlap.as_str())),
+        "isolation": sourced("isolation", json!(task.isolation.as_str())),
         "containment": sourced(
             "containment",
             json!(task.containment.map_or("auto", Containment::as_str)),

@@ -120,12 +120,11 @@ impl Issues {
     }
 
     fn is_waiting(&self, issue: &Issue) -> bool {
-        let has = |label| has_label(issue, label);
         issue.state == State::Open
             && !issue.is_pull_request()
-            && has(&self.settings.label)
-            && !has(PROCESSED)
-            && !has(FAILED)
+            && has(issue, &self.settings.label)
+            && !has(issue, PROCESSED)
+            && !has(issue, FAILED)
     }
 
     async fn read(&self, number: u64) -> Result<Issue, SourceError> {
@@ -149,10 +148,17 @@ impl Issues {
         if self.is_waiting(&issue) {
             return Ok(issue);
         }
-        let why = if issue.state == State::Open {
-            "does not carry the label of open work any more"
+        let label = &self.settings.label;
+        let why = if issue.is_pull_request() {
+            "is a pull request".to_owned()
+        } else if issue.state != State::Open {
+            "is closed".to_owned()
+        } else if has(&issue, PROCESSED) {
+            format!("is done: it carries the label `{PROCESSED}`")
+        } else if has(&issue, FAILED) {
+            format!("rests: it carries the label `{FAILED}`, whose removal starts it afresh")
         } else {
-            "is closed"
+            format!("does not carry the label `{label}`")
         };
         Err(SourceError::Unwanted(format!("issue #{number} {why}")))
     }
@@ -334,7 +340,7 @@ impl TaskSource for Issues {
             Err(SourceError::Unwanted(reason)) => return Ok(Fate::Unwanted(reason)),
             issue => issue?,
         };
-        Ok(if has_label(&issue, PROCESSED) {
+        Ok(if has(&issue, PROCESSED) {
             Fate::Done
         } else if self.is_waiting(&issue) {
             Fate::Open
@@ -438,17 +444,16 @@ impl TaskSource for Issues {
         let created = match self.github.create_pull(&target, &pull).await {
             // Made by an attempt whose answer was lost, or by somebody else.
             Err(error) if error.is_already_exists() || error.is_ambiguous() => {
-                match self.pulls(work, name).await? {
-                    (Some(pull), _) => pull,
-                    (None, true) => return Err(trouble(&error)),
-                    // A list may be older than the pull request that is in the way.
-                    (None, false) => {
-                        return Err(SourceError::Later {
-                            reason: reason(&error),
-                            retry_at: error.retry_at(),
-                        });
+                let (found, is_shared) = self.pulls(work, name).await?;
+                found.ok_or_else(|| {
+                    if is_shared {
+                        let what = "somebody else has opened a pull request of the branch";
+                        return SourceError::Refused(format!("{what} {branch}"));
                     }
-                }
+                    // The list may be older than the pull request.
+                    let (reason, retry_at) = (reason(&error), None);
+                    SourceError::Later { reason, retry_at }
+                })?
             }
             created => created.map_err(|error| trouble(&error))?,
         };
@@ -486,7 +491,7 @@ impl TaskSource for Issues {
     }
 }
 
-fn has_label(issue: &Issue, label: &str) -> bool {
+fn has(issue: &Issue, label: &str) -> bool {
     let mut labels = issue.labels.iter();
     labels.any(|known| known.eq_ignore_ascii_case(label))
 }

@@ -63,7 +63,8 @@ pub fn left_on(env: &TestEnv, queue: Option<&str>) -> Vec<String> {
     }
     let workspaces = env.logs().join(".state/workspaces/work");
     for entry in fs::read_dir(workspaces).into_iter().flatten() {
-        complaints.push(format!("left behind: {:?}", entry.unwrap().path()));
+        let left = entry.unwrap().path();
+        complaints.push(format!("left behind: {}", left.display()));
     }
     let waiting = env.outbox();
     for run in env.records("dispatch_issue", "patch") {
