@@ -19,6 +19,8 @@ pub(super) struct Hands {
     ended: Vec<WorkKey>,
     tally: Tally,
     no_access: Option<String>,
+    /// Whether something was left to another machine in this round.
+    has_left: bool,
 }
 
 impl Hands {
@@ -37,10 +39,16 @@ impl Hands {
 
     pub(super) fn begin_round(&mut self) {
         self.ended.clear();
+        self.has_left = false;
     }
 
     pub(super) fn tally(&self) -> Tally {
         self.tally
+    }
+
+    /// Whether another look is due when a lease is over.
+    pub(super) fn has_left(&self) -> bool {
+        self.has_left
     }
 
     /// Why the source lets nobody in, once a work has found that out.
@@ -77,6 +85,7 @@ impl Hands {
             Conclusion::Done => self.tally.done += 1,
             Conclusion::Failed => self.tally.failed += 1,
             Conclusion::Dropped => self.tally.dropped += 1,
+            Conclusion::Elsewhere => self.has_left = true,
             Conclusion::NoAccess(reason) => self.no_access = Some(reason),
         }
     }

@@ -18,6 +18,7 @@ mod workspace;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
+use std::time::Duration;
 
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep};
@@ -107,6 +108,10 @@ impl<S: TaskSource + 'static> Worker<S> {
                     hands.shut_down().await;
                     return Ended::NoAccess(reason);
                 }
+                // The other machine has done it.
+                Err(Trouble::Source(SourceError::Unwanted(_))) if hands.has_left() => {
+                    return Ended::Finished(hands.tally());
+                }
                 Err(Trouble::Source(SourceError::Unwanted(reason))) => {
                     return Ended::Unwanted(reason);
                 }
@@ -124,6 +129,14 @@ impl<S: TaskSource + 'static> Worker<S> {
                         return Ended::Failed(chain(&error));
                     }
                     Err(error) => tracing::warn!("{}", chain(&error)),
+                    Ok(()) if !is_endless && hands.are_free() && hands.has_left() => {
+                        // A little longer, so that it may be claimed again.
+                        tokio::select! {
+                            () = sleep(self.settings.lease + Duration::from_secs(1)) => {}
+                            signal = shutdown.next() => return Ended::Stopped(signal),
+                        }
+                        break;
+                    }
                     Ok(()) if !is_endless && hands.are_free() => {
                         return Ended::Finished(hands.tally());
                     }

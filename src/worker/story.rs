@@ -41,6 +41,8 @@ pub(super) enum Conclusion {
     Failed,
     /// Nobody wants it, or somebody else has it.
     Dropped,
+    /// Another machine may be at it; who that is shows after a lease.
+    Elsewhere,
     /// The source does not let us in.
     NoAccess(String),
 }
@@ -152,7 +154,7 @@ async fn conclude<S: TaskSource>(
         Failure::Elsewhere => {
             let reason = "another machine has pushed its branch".to_owned();
             tracing::info!("left alone for a lease: {reason}");
-            return (Conclusion::Dropped, Some(again(reason, settings.lease)));
+            return (Conclusion::Elsewhere, Some(again(reason, settings.lease)));
         }
         Failure::Stopped(Stop::Shutdown { .. }) => {
             let reason = "the worker was stopped".to_owned();

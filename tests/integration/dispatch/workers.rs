@@ -219,24 +219,20 @@ fn what_a_dead_machine_pushed_is_published_by_one_other_and_not_before_a_lease()
     assert!(is_pushed);
     place.host.clear_faults();
 
-    let all = || {
-        let run = |env: &TestEnv| env.spawn(&["dispatch", "--once"]);
-        let workers: Vec<Child> = others.iter().map(run).collect();
-        for worker in workers {
-            let output = worker.wait_with_output().unwrap();
-            let said = String::from_utf8_lossy(&output.stderr);
-            assert_eq!(output.status.code(), Some(0), "{said}");
-        }
-    };
-    all();
-    assert_eq!(
-        place.host.pulls(TARGET).len(),
-        0,
-        "the other might be alive"
-    );
-    thread::sleep(LEASE + Duration::from_secs(2));
     place.host.fault(slow_comments(Duration::from_secs(1)));
-    all();
+    let began = Instant::now();
+    let run = |env: &TestEnv| env.spawn(&["dispatch", "--once"]);
+    let workers: Vec<Child> = others.iter().map(run).collect();
+    while place.host.pulls(TARGET).is_empty() {
+        assert!(began.elapsed() < Duration::from_secs(60));
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert!(began.elapsed() > LEASE, "the dead one might be alive");
+    for worker in workers {
+        let output = worker.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{said}");
+    }
     assert_eq!(place.host.pulls(TARGET).len(), 1);
     // The dead one comes back.
     let back = place.env.agent_runner(&["dispatch", "--once"]);
