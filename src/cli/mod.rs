@@ -35,6 +35,8 @@ pub fn main() -> ExitCode {
         Command::Runs(runs) => commands::runs::runs(&world, runs),
         Command::Show(run) => commands::show::show(&world, run),
         Command::Explain(run) => commands::explain::explain(&world, run),
+        Command::Schedule(schedule) => commands::schedule::schedule(&world, schedule),
+        Command::Triage(triage) => commands::triage::triage(&world, triage),
         Command::Init(init) => commands::init::init(&world, init),
         Command::NamespaceInit(init) => commands::namespace_init::namespace_init(init),
         Command::ApplyPatches => commands::apply_patches::apply_patches(&world),

@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::model::duration;
 use crate::model::outcome::Outcome;
 use crate::model::text;
+use crate::triage::Status;
 
 /// Prints for one command.
 #[derive(Debug)]
@@ -63,6 +64,23 @@ impl Ui {
             | Outcome::Crashed => 31,
         };
         self.paint(outcome.as_str(), colour)
+    }
+
+    /// A text in the colour of what became of a fire or a run.
+    pub fn status(&self, status: Status, text: &str) -> String {
+        self.paint(
+            text,
+            match status {
+                Status::Ok => 32,
+                Status::Running | Status::Skipped => 36,
+                Status::Limited => 33,
+                Status::Silent
+                | Status::Crashed
+                | Status::Missed
+                | Status::Failed
+                | Status::Overdue => 31,
+            },
+        )
     }
 
     /// A text that stands out.

@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use crate::model::message::Message;
 
+pub mod journal;
 pub mod ntfy;
 pub mod wording;
 

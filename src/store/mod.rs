@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 pub mod atomic;
+pub mod beats;
 pub mod capped_log;
 pub mod event_log;
 pub mod format;
@@ -19,6 +20,7 @@ pub mod layout;
 pub mod outbox;
 pub mod parked;
 mod private;
+pub mod probed;
 pub mod reader;
 pub mod recorder;
 pub mod recovery;

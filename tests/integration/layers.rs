@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 const ROOMS: &[(&str, u32, &[&str])] = &[
     ("model", 0, &[]),
     ("tls", 0, &[]),
+    ("schedule", 0, &["model"]),
     ("config", 1, &[]),
     ("prompt", 1, &[]),
     ("agents", 1, &[]),
@@ -31,6 +32,7 @@ const ROOMS: &[(&str, u32, &[&str])] = &[
     ),
     ("recovery", 2, &["orchestrator"]),
     ("deliver", 2, &[]),
+    ("triage", 2, &[]),
     ("worker", 2, &["orchestrator"]),
     ("cli", 3, &[]),
 ];

@@ -12,5 +12,7 @@ pub(crate) mod notify;
 mod plan;
 pub(crate) mod run;
 pub(crate) mod runs;
+pub(crate) mod schedule;
 pub(crate) mod show;
 pub(crate) mod tasks;
+pub(crate) mod triage;
