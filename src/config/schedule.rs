@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::config::settings::Settings;
 use crate::model::ids::{AgentName, TaskName};
-use crate::model::task::{CatchUp, Overlap};
+use crate::model::task::CatchUp;
 use crate::schedule::Zone;
 use crate::schedule::expression::Expression;
 
@@ -25,8 +25,6 @@ pub struct Scheduled {
     pub jitter: Duration,
     /// What becomes of a start that was missed.
     pub catch_up: CatchUp,
-    /// How long a start may wait for another run in the repository.
-    pub patience: Duration,
 }
 
 impl Scheduled {
@@ -103,10 +101,6 @@ impl Settings {
             timezone: settings.timezone.clone(),
             jitter: settings.jitter,
             catch_up: settings.catch_up,
-            patience: match settings.overlap {
-                Overlap::Skip => Duration::ZERO,
-                Overlap::Wait => settings.timeout,
-            },
         })
     }
 }

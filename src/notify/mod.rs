@@ -12,6 +12,7 @@ use crate::model::message::Message;
 
 pub mod journal;
 pub mod ntfy;
+pub mod ping;
 pub mod wording;
 
 /// Publishes notifications.

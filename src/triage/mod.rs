@@ -19,6 +19,7 @@ use crate::model::text;
 
 pub mod failures;
 pub mod heartbeat;
+pub mod late;
 mod matching;
 pub mod page;
 pub mod steps;
@@ -247,7 +248,9 @@ fn remarks(facts: &Facts) -> Vec<Remark> {
 fn status(record: &Record, now: DateTime<Utc>) -> Status {
     match record.outcome {
         Outcome::Running => {
-            let late = record.timeout.unwrap_or(LONGEST_RUN) + SLACK;
+            let late = record
+                .timeout
+                .map_or(LONGEST_RUN, |limit| limit * 2 + SLACK);
             let is_late = |start: DateTime<Utc>| (now - start).to_std().is_ok_and(|ran| ran > late);
             if record.start_time.is_some_and(is_late) {
                 Status::Overdue
@@ -273,8 +276,8 @@ fn status(record: &Record, now: DateTime<Utc>) -> Status {
 
 /// For a run whose record names no limit.
 const LONGEST_RUN: Duration = Duration::from_hours(24);
-/// A run ends within its time limit, its grace period and its checks' end; a beat later it is final.
-const SLACK: Duration = Duration::from_mins(2);
+/// A run may wait for its repository as long as it may last, and its checks come after it.
+const SLACK: Duration = Duration::from_mins(15);
 /// How long the common ntfy server keeps its messages; what is older proves nothing by its absence.
 const SERVER_KEEPS: TimeDelta = TimeDelta::hours(12);
 
@@ -333,7 +336,11 @@ fn why(record: &Record) -> String {
     };
     let resets = record.resets_at.map(|at| format!("; until {}", utc(at)));
     let said = text::first_line(&said, 160);
-    format!("{}: {said}{}", record.outcome, resets.unwrap_or_default())
+    let outcome = match record.outcome {
+        Outcome::Crashed | Outcome::Skipped => String::new(),
+        outcome => format!("{outcome}: "),
+    };
+    format!("{outcome}{said}{}", resets.unwrap_or_default())
 }
 
 /// A change this small, or of notes alone, is looked at although it counts.

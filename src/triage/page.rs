@@ -23,7 +23,11 @@ pub enum Part {
 /// The lines of the report: each a first piece with what it is, and its rest.
 pub fn page(report: &Report) -> Vec<(Part, String, String)> {
     let mut page = Page(Vec::new());
-    let back = duration::words((report.now - report.since).to_std().unwrap_or_default());
+    let back = report.now - report.since;
+    let back = match back.num_days() {
+        0..3 => duration::words(back.to_std().unwrap_or_default()),
+        days => format!("{days} days"),
+    };
     let to_do = report
         .rows
         .iter()

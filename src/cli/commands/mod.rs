@@ -4,6 +4,7 @@ pub(crate) mod agents;
 pub(crate) mod apply_patches;
 pub(crate) mod demo;
 pub(crate) mod dispatch;
+mod expectations;
 pub(crate) mod explain;
 pub(crate) mod heartbeat;
 pub(crate) mod init;

@@ -15,7 +15,7 @@ use crate::config::settings::Settings;
 use crate::model::clock::Clock as _;
 use crate::model::outcome::{EXIT_FAILURE, EXIT_SUCCESS};
 use crate::model::record::Record;
-use crate::model::task::{CatchUp, Overlap};
+use crate::model::task::CatchUp;
 use crate::model::text::chain;
 use crate::notify::ntfy::Ntfy;
 use crate::orchestrator::Announce;
@@ -180,11 +180,6 @@ fn fires(
             continue;
         };
         let task = &task.task;
-        let waits = match call.option("--overlap") {
-            Some(policy) => policy == "wait",
-            None => task.overlap == Overlap::Wait,
-        };
-        let patience = if waits { task.timeout } else { Duration::ZERO };
         let zone = job.timezone.as_deref().filter(|_| heeds_zones);
         installed.push((task.name.clone(), agent.to_owned()));
         add(
@@ -194,7 +189,7 @@ fn fires(
                 at: now,
                 task: task.name.clone(),
                 agent: agent.to_owned(),
-                tolerance: ON_TIME + task.jitter + patience,
+                tolerance: ON_TIME + task.jitter,
                 catch_up: task.catch_up == CatchUp::Once,
                 installed: true,
             },
@@ -213,7 +208,7 @@ fn fires(
                 at: now,
                 task: entry.task.clone(),
                 agent: entry.agent.clone(),
-                tolerance: ON_TIME + entry.jitter + entry.patience,
+                tolerance: ON_TIME + entry.jitter,
                 catch_up: entry.catch_up == CatchUp::Once,
                 installed: crontab.is_none(),
             },
