@@ -104,3 +104,29 @@ impl Settings {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::schedule::crontab;
+
+    #[test]
+    fn the_crontab_example_has_the_suggested_times() {
+        let example = include_str!("../../crontab.example");
+        // gemini's line is commented out until somebody has tried it.
+        let example = example.replace("\n#40 * * * *", "\n40 * * * *");
+        let found: BTreeSet<_> = crontab::jobs(&example)
+            .into_iter()
+            .filter_map(|job| {
+                let call = job.call().filter(|call| call.verb == "run")?;
+                let option = |name: &str| call.option(name).map(str::to_owned);
+                Some((option("--task")?, option("--agent")?, job.expression))
+            })
+            .collect();
+        let suggested = SUGGESTED
+            .map(|(task, agent, text)| (task.to_owned(), agent.to_owned(), text.to_owned()));
+        assert_eq!(found, BTreeSet::from(suggested));
+    }
+}

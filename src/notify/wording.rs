@@ -206,7 +206,6 @@ fn or_unknown(text: Option<String>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
 
     use super::*;
     use crate::model::ids::RunId;

@@ -51,6 +51,7 @@ pub fn fingerprint(record: &Record) -> String {
             .map(|evidence| evidence.fact.as_str())
     };
     let error = record.error.as_deref().or_else(fact).unwrap_or_default();
+    let error: String = error.chars().take(400).collect();
     let (task, agent) = (record.task.to_lowercase(), record.agent.to_lowercase());
     let mut words: Vec<String> = Vec::new();
     for word in error
@@ -125,6 +126,9 @@ fn describe(facts: &Facts, row: &Row, record: Option<&Record>) -> Failure {
     }
     failure.what = why(record);
     failure.step = next_step(record);
+    if row.status == Status::Overdue {
+        return failure;
+    }
     failure.fingerprint = fingerprint(record);
     let same: Vec<&Record> = facts
         .runs

@@ -45,6 +45,7 @@ impl<'a> Chain<'a> {
             None => (ended, why(record)),
         };
         let mut notes = vec![why];
+        notes.extend(shared_commit(record, facts));
         if self.0.len() > 1 {
             notes.push(format!("after {} runs", self.0.len()));
         }
@@ -62,6 +63,22 @@ impl<'a> Chain<'a> {
             why: notes.join("; "),
         }
     }
+}
+
+/// Whether another run counts the same commit as its own, as older runners let it.
+fn shared_commit(record: &Record, facts: &Facts) -> Option<String> {
+    let commits = |run: &Record| {
+        run.commits
+            .iter()
+            .map(|commit| commit.commit.clone())
+            .collect::<Vec<_>>()
+    };
+    let own = commits(record);
+    let is_other = |run: &&Record| {
+        run.path() != record.path() && commits(run).iter().any(|commit| own.contains(commit))
+    };
+    let other = facts.runs.iter().find(is_other)?;
+    Some(format!("look at it: {} has the same commit", other.path()))
 }
 
 fn words(record: &Record) -> String {

@@ -23,6 +23,8 @@ pub mod late;
 mod matching;
 pub mod page;
 pub mod steps;
+#[cfg(test)]
+mod tests;
 
 pub use failures::Failure;
 

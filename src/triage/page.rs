@@ -85,7 +85,7 @@ impl Page {
         } else {
             "%m-%d %H:%M"
         };
-        let by_hand = if row.scheduled { "" } else { " (by hand)" };
+        let by_hand = if row.scheduled { "" } else { " (extra)" };
         let rest = format!("{} {}{by_hand}", row.at.format(form), row.agent);
         let first = format!("{:<7}", row.status.as_str());
         self.0

@@ -151,23 +151,23 @@ const RULES: &[Rule] = &[
     // The work.
     on_words(
         &["commit_missing"],
-        &["uncommitted", "dirty", "changed files"],
+        &["uncommitted"],
         "work lies uncommitted in the repository: commit or discard it before the next run",
     ),
     on_words(
         &["commit_missing"],
-        &["another branch", "other branch", "detached", "not on"],
+        &["left off the branch"],
         "the work is on another branch: `git log --all`; bring it over, and check out the right branch",
     ),
     on_words(
         &["commit_missing"],
-        &["empty", "amend"],
+        &["but empty", "too small", "amended"],
         "a commit without a change does not count: read the transcript for what it claimed",
     ),
     on_words(
         &["commit_missing"],
-        &["reset", "rewound", "gone", "no longer"],
-        "history was rewound: `git reflog` has the lost commits",
+        &["by somebody else"],
+        "the commits there are not its own: read the transcript for what it claimed",
     ),
     on_outcome(
         &["commit_missing"],
@@ -213,12 +213,12 @@ const RULES: &[Rule] = &[
 
 /// What to do about the failure of a run.
 pub fn next_step(record: &Record) -> &'static str {
-    let mut said = record.error.clone().unwrap_or_default();
-    for evidence in &record.evidence {
+    let facts = record.evidence.iter().map(|evidence| &evidence.fact);
+    let mut said = String::new();
+    for part in record.error.iter().chain(facts) {
+        said.extend(part.chars().take(2000).flat_map(char::to_lowercase));
         said.push('\n');
-        said.push_str(&evidence.fact);
     }
-    let said = said.to_lowercase();
     let fits = |rule: &&Rule| {
         (rule.outcomes.is_empty() || rule.outcomes.contains(&record.outcome.as_str()))
             && (rule.classes.is_empty()

@@ -33,6 +33,8 @@ mod records;
 mod recovery;
 mod retries;
 mod runs;
+mod schedule;
 mod secrets;
 mod terminal;
+mod triage;
 mod usage;
