@@ -79,7 +79,7 @@ fn the_schedule_is_installed_renewed_and_removed_and_all_else_in_the_crontab_sta
     );
 
     // Twice changes nothing, another schedule changes its line, and removing leaves the rest.
-    env.agent_runner(&["schedule", "install"]);
+    drop(env.agent_runner(&["schedule", "install"]));
     assert_eq!(fs::read_to_string(tab(&env)).unwrap(), installed);
     let env = env.config("[tasks.other]\nprompt_text = \"x\"\nschedule = \"@daily\"\n");
     let check = env.agent_runner(&["schedule", "check"]);
@@ -89,9 +89,9 @@ fn the_schedule_is_installed_renewed_and_removed_and_all_else_in_the_crontab_sta
         "{}",
         check.stdout
     );
-    env.agent_runner(&["schedule", "install"]);
+    drop(env.agent_runner(&["schedule", "install"]));
     assert_eq!(env.agent_runner(&["schedule", "check"]).code, Some(0));
-    env.agent_runner(&["schedule", "remove"]);
+    drop(env.agent_runner(&["schedule", "remove"]));
     assert_eq!(
         fs::read_to_string(tab(&env)).unwrap(),
         format!("{FOREIGN}\n")
@@ -199,7 +199,7 @@ fn a_start_that_was_missed_while_the_machine_was_off_is_made_up_for_once() {
     );
     assert_eq!(env.record("work", "fake")["outcome"], "success");
     assert_eq!(env.run_directories("often", "fake").len(), 0);
-    env.agent_runner(&["heartbeat"]);
+    drop(env.agent_runner(&["heartbeat"]));
     assert_eq!(env.run_directories("work", "fake").len(), 1);
 }
 
@@ -233,17 +233,17 @@ fn an_overdue_success_is_told_once_and_its_return_once() {
         titles.collect()
     };
     beats(&env, 30, 0);
-    env.agent_runner(&["heartbeat"]);
+    drop(env.agent_runner(&["heartbeat"]));
     assert_eq!(titles(&env), [""; 0], "nobody has watched for an hour");
     beats(&env, 120, 0);
-    env.run("bad", "work");
+    drop(env.run("bad", "work"));
     for _ in 0..2 {
-        env.agent_runner(&["heartbeat"]);
+        drop(env.agent_runner(&["heartbeat"]));
         assert_eq!(titles(&env), ["[work] NO SUCCESS for 1h"]);
     }
-    env.run("good", "work");
+    drop(env.run("good", "work"));
     for _ in 0..2 {
-        env.agent_runner(&["heartbeat"]);
+        drop(env.agent_runner(&["heartbeat"]));
         assert_eq!(
             titles(&env),
             ["[work] NO SUCCESS for 1h", "[work] SUCCESS again"]

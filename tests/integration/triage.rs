@@ -38,7 +38,7 @@ fn a_machine_without_trouble_has_nothing_to_do() {
     let env = place();
     let empty = env.agent_runner(&["triage"]);
     assert_eq!(empty.code, Some(0), "{}{}", empty.stdout, empty.stderr);
-    env.run("good", "work");
+    drop(env.run("good", "work"));
     let done = env.agent_runner(&["triage", "--json"]);
     assert_eq!(
         (done.code, statuses(&done)),
@@ -60,7 +60,7 @@ fn a_failure_is_counted_over_time_and_a_due_start_without_a_run_is_missed() {
     fs::create_dir_all(env.logs().join("heartbeat")).unwrap();
     fs::write(env.logs().join("heartbeat/task.log"), beats).unwrap();
     for _ in 0..3 {
-        env.run("bad", "work");
+        drop(env.run("bad", "work"));
     }
     let done = env.agent_runner(&["triage", "--since", "10m", "--json"]);
     assert_eq!(done.code, Some(1));
@@ -109,10 +109,10 @@ fn real_ntfy_tells_triage_which_runs_a_person_heard_of() {
             server.token()
         )
     };
-    let (heard, deaf) = (config("runs"), config("others"));
+    let (heard, deaf) = (config("runs"), config("runs-others"));
     let env = place().config(&heard);
-    env.run("good", "work");
-    env.run("bad", "work");
+    drop(env.run("good", "work"));
+    drop(env.run("bad", "work"));
     let done = env.agent_runner(&["triage", "--json"]);
     assert_eq!(
         statuses(&done),

@@ -84,13 +84,9 @@ fn facts(
         .into_iter()
         .chain(runs.iter().filter_map(|run| run.start_time))
         .min();
-    let mut fires = fires(
-        world,
-        settings,
-        layout,
-        since.max(began.unwrap_or(now)),
-        now,
-    );
+    // What begins in its minute began at its fire.
+    let began = began.unwrap_or(now) - TimeDelta::minutes(1);
+    let mut fires = fires(world, settings, layout, since.max(began), now);
     fires.sort_by_key(|fire| fire.at);
     let day = now - TimeDelta::days(1);
     recent.retain(|beat| *beat >= day.min(since) && *beat <= now);
