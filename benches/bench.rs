@@ -352,7 +352,8 @@ fn many(base: &Path) {
         let children = format!("/proc/{0}/task/{0}/children", runner.id());
         let children = fs::read_to_string(children).unwrap_or_default();
         children.split_whitespace().any(|child| {
-            fs::read(format!("/proc/{child}/cmdline")).is_ok_and(|line| line == b"sleep\x0030\x00")
+            fs::read_to_string(format!("/proc/{child}/cmdline"))
+                .is_ok_and(|line| line.contains("sleep 30"))
         })
     };
     while began.elapsed() < Duration::from_secs(30) && !runners.iter().all(is_waiting) {
@@ -503,7 +504,7 @@ fn configuration() -> String {
     let mut text = String::new();
     for (name, output, script) in [
         ("say", "text", SAY.to_owned()),
-        ("wait", "text", "exec sleep 30".to_owned()),
+        ("wait", "text", "sleep 30; echo done".to_owned()),
         ("commit", "text", COMMIT.to_owned()),
         ("text", "text", flood("text")),
         ("short", "text", flood("short")),

@@ -1,16 +1,20 @@
 //! Delivering what waits in the outbox: the one place where the outbox and a notifier meet.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
 
 use crate::model::clock::Clock;
+use crate::model::message::Message;
 use crate::model::record::{NotificationRecord, NotificationState};
+use crate::notify::wording::{self, Event};
 use crate::notify::{Notifier, NotifyError};
 use crate::store::StoreError;
+use crate::store::digest::{Digest, is_digest};
 use crate::store::layout::Layout;
-use crate::store::outbox::{Age, Outbox, Waiting};
+use crate::store::outbox::{Age, Delivery, Outbox, Waiting};
 use crate::store::reader::read_record;
 use crate::store::recorder::update_notification;
 
@@ -29,8 +33,12 @@ pub struct Delivered {
     pub error: Option<NotifyError>,
 }
 
+/// More that wait are told in one message: a server that comes back is not flooded, and neither is
+/// the person who reads.
+const MOST_SINGLE: usize = 20;
+
 /// Delivers the notifications that wait, in order, and notes in each run's record what became of
-/// its own.
+/// its own. When many wait, they become one digest, whose id the records then name.
 ///
 /// Takes about `limit` at most. Stops trying at the first failure that may pass; what cannot be
 /// delivered and is too old expires. A notification
@@ -44,75 +52,221 @@ pub async fn deliver(
 ) -> Result<Delivered, StoreError> {
     let deadline = Instant::now() + limit;
     let outbox = Outbox::new(layout);
-    let mut told = Delivered::default();
     let pending = outbox.pending()?.len();
     if pending == 0 {
-        return Ok(told);
+        return Ok(Delivered::default());
     }
     let Some(delivery) = outbox.try_deliver()? else {
-        told.left = pending;
-        return Ok(told);
+        return Ok(Delivered {
+            left: pending,
+            ..Delivered::default()
+        });
     };
-    for mut waiting in delivery.waiting()? {
-        let run = waiting.entry.run.as_ref();
-        let record = run.map(|run| read_record(&layout.run(run), run));
-        if record
-            .as_ref()
-            .is_some_and(|record| !record.outcome.is_final())
-        {
-            told.left += 1;
-            continue;
-        }
-        if record.is_some_and(|record| is_delivered(&record.notification, &waiting)) {
-            // Whoever delivered it died before it could be removed.
-            delivery.done(&waiting)?;
-            continue;
-        }
-        let is_tried = !told.error.as_ref().is_some_and(NotifyError::is_transient);
-        let mut state = NotificationState::Pending;
-        if is_tried {
-            waiting.entry.attempts += 1;
-            let publishing = timeout_at(deadline, notifier.publish(&waiting.entry.message));
-            let late = |elapsed: Elapsed| Err(NotifyError::Transient(elapsed.into()));
-            state = match publishing.await.unwrap_or_else(late) {
-                Ok(()) => NotificationState::Delivered,
-                Err(error) => told.fail(error),
-            };
-        }
-        if state == NotificationState::Pending {
-            let now = clock.now();
-            match waiting.entry.age(now) {
-                Age::Kept if is_tried => {}
-                Age::Kept => {
-                    told.left += 1;
-                    continue;
-                }
-                Age::Expired => state = NotificationState::Expired,
-                Age::Unbelievable => waiting.entry.created = now,
+    let mut courier = Courier {
+        layout,
+        notifier,
+        deadline,
+        clock,
+        delivery,
+        told: Delivered::default(),
+    };
+    let mut ready = courier.ready()?;
+    if let Some(digest) = courier.delivery.digest() {
+        ready = courier.resume(digest, ready).await?;
+    } else if ready.len() > MOST_SINGLE {
+        let digest = Digest::new(clock.now());
+        ready = courier.together(digest, ready).await?;
+    }
+    courier.one_by_one(ready).await?;
+    Ok(courier.told)
+}
+
+/// One delivery under way.
+struct Courier<'a> {
+    layout: &'a Layout,
+    notifier: &'a dyn Notifier,
+    deadline: Instant,
+    clock: &'a dyn Clock,
+    delivery: Delivery<'a>,
+    told: Delivered,
+}
+
+impl Courier<'_> {
+    /// What is to be told now. What is told already is taken out.
+    fn ready(&mut self) -> Result<Vec<Waiting>, StoreError> {
+        let mut ready = Vec::new();
+        for waiting in self.delivery.waiting()? {
+            let run = waiting.entry.run.as_ref();
+            let record = run.map(|run| read_record(&self.layout.run(run), run));
+            if (record.as_ref()).is_some_and(|record| !record.outcome.is_final()) {
+                self.told.left += 1;
+            } else if record.is_some_and(|record| is_delivered(&record.notification, &waiting)) {
+                // Whoever delivered it died before it could be removed.
+                self.delivery.done(&waiting)?;
+            } else {
+                ready.push(waiting);
             }
         }
-        let noted = note(layout, &waiting, state, clock);
-        match state {
+        Ok(ready)
+    }
+
+    async fn one_by_one(&mut self, ready: Vec<Waiting>) -> Result<(), StoreError> {
+        for mut waiting in ready {
+            let is_tried = !(self.told.error.as_ref()).is_some_and(NotifyError::is_transient);
+            let mut state = NotificationState::Pending;
+            if is_tried {
+                waiting.entry.attempts += 1;
+                state = self.publish(&waiting.entry.message).await;
+            }
+            if state == NotificationState::Pending {
+                self.keep_on(&mut waiting, is_tried)?;
+            } else {
+                self.end(&waiting, state)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets one wait on that is not delivered, unless it is too old. `is_changed`: it is to be
+    /// written anew.
+    fn keep_on(&mut self, waiting: &mut Waiting, is_changed: bool) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        match waiting.entry.age(now) {
+            Age::Kept if is_changed => {}
+            Age::Kept => {
+                self.told.left += 1;
+                return Ok(());
+            }
+            Age::Expired => return self.end(waiting, NotificationState::Expired),
+            Age::Unbelievable => waiting.entry.created = now,
+        }
+        self.end(waiting, NotificationState::Pending)
+    }
+
+    /// Takes up a digest where a delivery before this one left it; gives what it does not tell.
+    async fn resume(
+        &mut self,
+        digest: Digest,
+        ready: Vec<Waiting>,
+    ) -> Result<Vec<Waiting>, StoreError> {
+        if digest.delivered_at.is_some() {
+            self.note_members(&digest, ready)
+        } else if ready.is_empty() {
+            self.delivery.remove_digest()?;
+            Ok(ready)
+        } else {
+            self.together(digest, ready).await
+        }
+    }
+
+    /// Tells all of these in one message; gives what it does not tell: nothing.
+    async fn together(
+        &mut self,
+        mut digest: Digest,
+        ready: Vec<Waiting>,
+    ) -> Result<Vec<Waiting>, StoreError> {
+        let entries = || ready.iter().map(|waiting| &waiting.entry);
+        digest.members = entries().map(|entry| entry.id().to_owned()).collect();
+        digest.attempts += 1;
+        // Before it is published: whoever repeats it must give it the same id.
+        self.delivery.keep_digest(&digest)?;
+        let events: Vec<Event<'_>> = entries()
+            .map(|entry| Event {
+                run: entry.run.as_ref().zip(entry.outcome()),
+                message: &entry.message,
+            })
+            .collect();
+        let message = wording::digest(&digest.id, &events);
+        match self.publish(&message).await {
             NotificationState::Delivered => {
-                told.delivered += 1;
-                delivery.done(&waiting)?;
-            }
-            NotificationState::Expired => {
-                told.expired += 1;
-                delivery.done(&waiting)?;
+                digest.delivered_at = Some(self.clock.now());
+                self.delivery.keep_digest(&digest)?;
+                return self.note_members(&digest, ready);
             }
             NotificationState::Refused => {
-                told.refused += 1;
-                delivery.refuse(&waiting)?;
+                for waiting in &ready {
+                    self.end(waiting, NotificationState::Refused)?;
+                }
+                self.delivery.remove_digest()?;
             }
-            NotificationState::Pending | NotificationState::Disabled => {
-                told.left += 1;
-                delivery.keep(&waiting)?;
+            NotificationState::Pending
+            | NotificationState::Disabled
+            | NotificationState::Expired => {
+                for mut waiting in ready {
+                    self.keep_on(&mut waiting, false)?;
+                }
             }
         }
-        noted?;
+        Ok(Vec::new())
     }
-    Ok(told)
+
+    /// Notes in the records of what a delivered digest tells that it does; gives the rest.
+    fn note_members(
+        &mut self,
+        digest: &Digest,
+        ready: Vec<Waiting>,
+    ) -> Result<Vec<Waiting>, StoreError> {
+        let members: BTreeSet<&str> = digest.members.iter().map(String::as_str).collect();
+        let is_member = |waiting: &Waiting| members.contains(waiting.entry.id());
+        let (told, rest): (Vec<_>, Vec<_>) = ready.into_iter().partition(is_member);
+        for (position, waiting) in told.iter().enumerate() {
+            if Instant::now() > self.deadline {
+                // Each record costs a sync; the next delivery goes on here.
+                self.told.left += told.len() - position + rest.len();
+                return Ok(Vec::new());
+            }
+            let notification = NotificationRecord {
+                state: NotificationState::Delivered,
+                id: Some(digest.id.clone()),
+                attempts: waiting.entry.attempts + digest.attempts,
+                delivered_at: digest.delivered_at,
+            };
+            note(self.layout, waiting, &notification)?;
+            self.delivery.done(waiting)?;
+            self.told.delivered += 1;
+        }
+        self.delivery.remove_digest()?;
+        Ok(rest)
+    }
+
+    async fn publish(&mut self, message: &Message) -> NotificationState {
+        let publishing = timeout_at(self.deadline, self.notifier.publish(message));
+        let late = |elapsed: Elapsed| Err(NotifyError::Transient(elapsed.into()));
+        match publishing.await.unwrap_or_else(late) {
+            Ok(()) => NotificationState::Delivered,
+            Err(error) => self.told.fail(error),
+        }
+    }
+
+    /// Notes what became of one notification, and takes it out of the outbox when that is final.
+    fn end(&mut self, waiting: &Waiting, state: NotificationState) -> Result<(), StoreError> {
+        let notification = NotificationRecord {
+            state,
+            id: Some(waiting.entry.id().to_owned()),
+            attempts: waiting.entry.attempts,
+            delivered_at: (state == NotificationState::Delivered).then(|| self.clock.now()),
+        };
+        let noted = note(self.layout, waiting, &notification);
+        match state {
+            NotificationState::Delivered => {
+                self.told.delivered += 1;
+                self.delivery.done(waiting)?;
+            }
+            NotificationState::Expired => {
+                self.told.expired += 1;
+                self.delivery.done(waiting)?;
+            }
+            NotificationState::Refused => {
+                self.told.refused += 1;
+                self.delivery.refuse(waiting)?;
+            }
+            NotificationState::Pending | NotificationState::Disabled => {
+                self.told.left += 1;
+                self.delivery.keep(waiting)?;
+            }
+        }
+        noted
+    }
 }
 
 impl Delivered {
@@ -131,26 +285,21 @@ impl Delivered {
 }
 
 fn is_delivered(told: &NotificationRecord, waiting: &Waiting) -> bool {
-    told.state == NotificationState::Delivered && told.id.as_deref() == Some(waiting.entry.id())
+    let by_itself_or_digest = |id: &str| id == waiting.entry.id() || is_digest(id);
+    told.state == NotificationState::Delivered
+        && told.id.as_deref().is_some_and(by_itself_or_digest)
 }
 
 /// Notes in the run's record what became of its notification.
 fn note(
     layout: &Layout,
     waiting: &Waiting,
-    state: NotificationState,
-    clock: &dyn Clock,
+    notification: &NotificationRecord,
 ) -> Result<(), StoreError> {
-    let Some(run) = &waiting.entry.run else {
-        return Ok(());
-    };
-    let notification = NotificationRecord {
-        state,
-        id: Some(waiting.entry.id().to_owned()),
-        attempts: waiting.entry.attempts,
-        delivered_at: (state == NotificationState::Delivered).then(|| clock.now()),
-    };
-    update_notification(layout, run, &notification)
+    match &waiting.entry.run {
+        Some(run) => update_notification(layout, run, notification),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -164,7 +313,7 @@ mod tests {
 
     use super::*;
     use crate::model::ids::RunPath;
-    use crate::model::message::{Message, Priority};
+    use crate::model::message::Priority;
     use crate::model::outcome::Outcome;
     use crate::model::record::Record;
     use crate::notify::Publishing;
@@ -218,7 +367,11 @@ mod tests {
         layout: Layout,
         clock: At,
         server: Server,
+        limit: Cell<Duration>,
     }
+
+    /// Reached only by a server that hangs.
+    const SHORT: Duration = Duration::from_millis(50);
 
     impl Stage {
         fn new(script: &[Next]) -> Self {
@@ -231,6 +384,7 @@ mod tests {
                     script: RefCell::new(script.iter().copied().collect()),
                     titles: RefCell::default(),
                 },
+                limit: Cell::new(Duration::from_secs(60)),
             }
         }
 
@@ -264,7 +418,7 @@ mod tests {
         }
 
         fn deliver(&self) -> Delivered {
-            let limit = Duration::from_millis(50);
+            let limit = self.limit.get();
             tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
@@ -306,8 +460,10 @@ mod tests {
     fn a_failure_that_may_pass_keeps_everything_in_order() {
         for failure in [Next::Fail, Next::Hang] {
             let stage = Stage::new(&[Next::Accept, failure]);
+            stage.limit.set(SHORT);
             let runs = ["one", "two", "three"].map(|title| stage.finish(title));
             stage.check((1, 0, 0, 2), &["one"]);
+            stage.limit.set(Duration::from_secs(60));
             let told = stage.notification(&runs[1]);
             assert_eq!((told.state, told.attempts), (NotificationState::Pending, 1));
             stage.check((2, 0, 0, 0), &["one", "two", "three"]);
@@ -392,5 +548,115 @@ mod tests {
         stage.check((0, 0, 0, 1), &[]);
         drop(delivery);
         stage.check((1, 0, 0, 0), &["one"]);
+    }
+
+    fn digest(stage: &Stage) -> Option<Digest> {
+        let outbox = Outbox::new(&stage.layout);
+        let delivery = outbox.try_deliver().unwrap().unwrap();
+        delivery.digest()
+    }
+
+    fn keep(stage: &Stage, digest: &Digest) {
+        let outbox = Outbox::new(&stage.layout);
+        let delivery = outbox.try_deliver().unwrap().unwrap();
+        delivery.keep_digest(digest).unwrap();
+    }
+
+    #[track_caller]
+    fn assert_told_by(stage: &Stage, runs: &[RunPath], id: &str) {
+        for run in runs {
+            let told = stage.notification(run);
+            assert_eq!(told.state, NotificationState::Delivered);
+            assert_eq!(told.id.as_deref(), Some(id), "{run}");
+            assert!(told.delivered_at.is_some());
+        }
+        assert!(Outbox::new(&stage.layout).pending().unwrap().is_empty());
+        assert_eq!(digest(stage), None);
+    }
+
+    fn finish_many(stage: &Stage, number: usize) -> Vec<RunPath> {
+        let title = |number| format!("run {number}");
+        (1..=number).map(|run| stage.finish(&title(run))).collect()
+    }
+
+    #[test]
+    fn many_that_wait_become_one_digest_and_a_few_do_not() {
+        let stage = Stage::new(&[]);
+        finish_many(&stage, MOST_SINGLE);
+        assert_eq!(stage.deliver().delivered, MOST_SINGLE);
+        assert_eq!(stage.server.titles.take().len(), MOST_SINGLE);
+
+        let runs = finish_many(&stage, MOST_SINGLE + 1);
+        stage.check((21, 0, 0, 0), &["[agent-runner] 21 notifications"]);
+        let id = stage.notification(&runs[0]).id.unwrap();
+        assert!(is_digest(&id), "{id}");
+        assert_told_by(&stage, &runs, &id);
+    }
+
+    #[test]
+    fn a_digest_that_did_not_get_through_grows_and_keeps_its_id() {
+        let stage = Stage::new(&[Next::Fail, Next::Hang]);
+        let mut runs = finish_many(&stage, 21);
+        stage.check((0, 0, 0, 21), &[]);
+        let id = digest(&stage).unwrap().id;
+        runs.extend(finish_many(&stage, 2));
+        stage.clock.0.set(stage.clock.now() + TimeDelta::hours(1));
+        stage.limit.set(SHORT);
+        stage.check((0, 0, 0, 23), &[]);
+        stage.limit.set(Duration::from_secs(60));
+        stage.check((23, 0, 0, 0), &["[agent-runner] 23 notifications"]);
+        assert_told_by(&stage, &runs, &id);
+        assert_eq!(stage.notification(&runs[0]).attempts, 3);
+    }
+
+    #[test]
+    fn a_crash_between_publishing_and_noting_repeats_at_most_the_digest_with_the_same_id() {
+        // Published, and killed before that could be kept.
+        let stage = Stage::new(&[]);
+        let runs = finish_many(&stage, 3);
+        let members = |runs: &[RunPath]| -> Vec<String> {
+            let id = |run: &RunPath| stage.notification(run).id.unwrap();
+            runs.iter().map(id).collect()
+        };
+        let mut begun = Digest::new(stage.clock.now() - TimeDelta::hours(1));
+        begun.members = members(&runs);
+        begun.attempts = 1;
+        keep(&stage, &begun);
+        stage.check((3, 0, 0, 0), &["[agent-runner] 3 notifications"]);
+        assert_told_by(&stage, &runs, &begun.id);
+
+        // Kept as delivered, and killed while it was noted; one came since.
+        stage.server.titles.take();
+        let runs = finish_many(&stage, 3);
+        begun.members = members(&runs);
+        begun.delivered_at = Some(stage.clock.now());
+        keep(&stage, &begun);
+        let noted = NotificationRecord {
+            state: NotificationState::Delivered,
+            id: Some(begun.id.clone()),
+            attempts: 1,
+            delivered_at: begun.delivered_at,
+        };
+        update_notification(&stage.layout, &runs[0], &noted).unwrap();
+        let new = stage.finish("new");
+        // The time is up: the noting goes on with the next delivery, and nothing overtakes it.
+        stage.limit.set(Duration::ZERO);
+        stage.check((0, 0, 0, 3), &[]);
+        stage.limit.set(Duration::from_secs(60));
+        stage.check((3, 0, 0, 0), &["new"]);
+        assert!(!is_digest(&stage.notification(&new).id.unwrap()));
+        assert_told_by(&stage, &runs, &begun.id);
+    }
+
+    #[test]
+    fn a_refused_digest_puts_all_that_it_tells_aside() {
+        let stage = Stage::new(&[Next::Refuse]);
+        let runs = finish_many(&stage, 25);
+        stage.check((0, 25, 0, 0), &[]);
+        for run in &runs {
+            assert_eq!(stage.notification(run).state, NotificationState::Refused);
+        }
+        assert_eq!(Outbox::new(&stage.layout).refused().unwrap().len(), 25);
+        assert_eq!(digest(&stage), None);
     }
 }

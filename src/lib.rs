@@ -39,6 +39,7 @@
 //! | 2 | [`planner`] | settings become a plan; a plan becomes one start |
 //! | 2 | [`checks`] | a task's own checks after the agent |
 //! | 2 | [`occupancy`] | one run at a time in a repository |
+//! | 2 | [`isolation`] | a run in a work tree of its own, and the way of its commits home |
 //! | 2 | [`admission`] | whether a run may start: parked agents, caps of the day |
 //! | 2 | [`attempts`] | which run comes next: a list's next agent, or the same once more |
 //! | 2 | [`orchestrator`] | the story of one run |
@@ -48,10 +49,12 @@
 //! | 2 | [`worker`] | dispatched work: claim, run, publish, tell |
 //! | 3 | [`cli`] | arguments, verbs, wiring, the only mouth |
 //!
-//! A room names only rooms on lower floors. On floor 0 the arrow is `schedule -> model`, on floor 1 the arrows are `git -> process` and
-//! `sources -> git, github, queue`; on floor 2 they are `checks, occupancy, admission -> planner`,
-//! `attempts -> planner, admission`, `orchestrator -> planner, checks, occupancy, admission` and
-//! `recovery -> orchestrator`. A test holds this table as data (`tests/integration/layers.rs`).
+//! A room names only rooms on lower floors. On floor 0 the arrow is `schedule -> model`, on floor 1
+//! they are `git -> process` and `sources -> git, github, queue`; on floor 2
+//! `checks, occupancy, isolation, admission -> planner`, `attempts -> planner, admission`,
+//! `orchestrator -> planner, checks, occupancy, isolation, admission` and
+//! `recovery -> orchestrator, isolation`. A test holds this table as data
+//! (`tests/integration/layers.rs`).
 //!
 //! # Invariants, mostly absences
 //!
@@ -103,6 +106,7 @@ pub mod admission;
 pub mod attempts;
 pub mod checks;
 pub mod deliver;
+pub mod isolation;
 pub mod occupancy;
 pub mod orchestrator;
 pub mod planner;

@@ -23,6 +23,7 @@ use crate::model::ids::{AgentName, RunPath};
 use crate::model::invocation::Invocation;
 use crate::model::record::Evidence;
 use crate::model::task::{Containment, PromptSource, Task};
+use crate::model::text;
 use crate::model::verdict::Policy;
 use crate::process::containment;
 use crate::process::identity::is_root;
@@ -186,6 +187,9 @@ fn prompt_text(plan: &RunPlan, place: Place<'_>) -> Result<String, String> {
         .request
         .as_ref()
         .map(|request| request.number.to_string());
+    // A second line of a title could open a block in which the instruction is lost.
+    let title = (plan.request.as_ref()).map(|request| text::first_line(&request.title, 300));
+    let title = title.unwrap_or_default();
     let mut variables = vec![
         ("task", plan.task.name.as_str()),
         ("agent", plan.agent.as_str()),
@@ -197,7 +201,7 @@ fn prompt_text(plan: &RunPlan, place: Place<'_>) -> Result<String, String> {
     if let Some(request) = &plan.request {
         variables.extend([
             ("instruction", request.instruction.as_str()),
-            ("title", &request.title),
+            ("title", &title),
             ("issue_number", number.as_deref().unwrap_or_default()),
             ("task_id", &request.task_id),
             ("target_repo", &request.target),

@@ -4,6 +4,10 @@
 //! Costs nothing when there is none, and may itself be killed at any point: what is redone has the
 //! same result.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+
+use crate::isolation;
 use crate::model::clock::Clock;
 use crate::model::ids::RunPath;
 use crate::model::record::{Evidence, EvidenceSource, Record};
@@ -15,7 +19,10 @@ use crate::store::layout::Layout;
 use crate::store::recovery::{Abandoned, abandoned};
 
 /// Recovers every run whose runner died; gives their final records.
+///
+/// `inherited` is the environment that the runner itself was given.
 pub fn recover(
+    inherited: &BTreeMap<OsString, OsString>,
     layout: &Layout,
     announce: Option<&Announce<'_>>,
     clock: &dyn Clock,
@@ -23,6 +30,7 @@ pub fn recover(
     let mut recovered = Vec::new();
     for Abandoned { folder, mut record } in abandoned(layout)? {
         kill_survivors(folder.run(), &mut record);
+        isolation::recover(inherited, layout, folder.run(), &mut record);
         orchestrator::tell_by_outbox(&mut record, announce, layout, folder.run(), clock.now())?;
         tracing::info!(run = %folder.run(), "a run whose runner died is recorded as crashed");
         folder.finish(&record)?;

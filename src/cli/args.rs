@@ -41,7 +41,21 @@ pub enum Command {
     /// See the whole job on a scratch repository: no agent, key or network needed
     Demo(DemoArguments),
     /// Work on dispatch issues: each becomes one pull request
+    ///
+    /// Looks for open issues with the label `copilot-agent` in the dispatch repository
+    /// (`DISPATCH_REPO`), has their instructions carried out by `[dispatch] agent`, and publishes
+    /// what comes of it. Needs `GITHUB_TOKEN`, or a GitHub App in `[github]`. Works until it is
+    /// stopped, unless an option says otherwise. docs/dispatch.md has the steps, the states of an
+    /// issue, the permissions, and what is refused.
     Dispatch(DispatchArguments),
+    /// Hand a task to whoever works on dispatch issues, or to the local queue
+    Delegate(DelegateArguments),
+    /// List the delegated tasks, and how far they are
+    Delegated(ListArguments),
+    /// Say what was due, what ran, what arrived, and what to do about the rest
+    Triage(TriageArguments),
+    /// Print, compare or install the crontab lines that config.toml asks for
+    Schedule(ScheduleArguments),
     /// Publish a notification to the configured ntfy topic
     Notify(NotifyArguments),
     /// Leave a sign of life, end runs whose runner died, and deliver waiting notifications
@@ -52,10 +66,8 @@ pub enum Command {
     Show(RunReference),
     /// Say in plain words how the outcome of a run was concluded
     Explain(RunReference),
-    /// Say what was due, what ran, what arrived, and what to do about the rest
-    Triage(TriageArguments),
-    /// Print, compare or install the crontab lines that config.toml asks for
-    Schedule(ScheduleArguments),
+    /// Remove runs that are too old or too many, and what crashes left
+    Clean(CleanArguments),
     /// Write a commented config.toml, the prompts and a crontab example to start from
     Init(InitArguments),
     /// Apply the patches of the prompt on standard input and commit them (the `patch` agent)
@@ -99,6 +111,9 @@ pub struct RunArguments {
     /// What to do while another run holds the repository [default: the task's, else `skip`]
     #[arg(long, value_name = "POLICY")]
     pub overlap: Option<OverlapPolicy>,
+    /// Where to work [default: the task's, else `none`]
+    #[arg(long, value_name = "PLACE")]
+    pub isolation: Option<WorkPlace>,
     /// Copy the agent's output to standard error while it works
     #[arg(long)]
     pub follow: bool,
@@ -114,6 +129,15 @@ pub enum OverlapPolicy {
     Skip,
     /// Wait, at most for the task's time limit.
     Wait,
+}
+
+/// Where a run works.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum WorkPlace {
+    /// In the repository itself.
+    None,
+    /// In a git work tree of its own; its commits are brought to the branch at the end.
+    Worktree,
 }
 
 /// The built-in prompts for trying an agent.
@@ -175,9 +199,48 @@ pub struct DispatchArguments {
     /// Work on this issue, and end
     #[arg(long, value_name = "N", conflicts_with_all = ["once", "event"])]
     pub issue: Option<u64>,
+    /// Where the work comes from
+    #[arg(long, value_name = "SOURCE", default_value = "github")]
+    pub source: SourceName,
     /// Work on the issue of this event of GitHub Actions (`$GITHUB_EVENT_PATH`), and end
     #[arg(long, value_name = "FILE", conflicts_with = "once")]
     pub event: Option<PathBuf>,
+}
+
+/// `delegate`
+#[derive(Args, Debug)]
+pub struct DelegateArguments {
+    /// What is to be done, as Markdown; `-` reads it from standard input
+    #[arg(value_name = "INSTRUCTION")]
+    pub instruction: String,
+    /// The repository to change: `owner/name`, or a directory for the provider `local`
+    #[arg(long, value_name = "REPOSITORY")]
+    pub repo: Option<String>,
+    /// `github_issue_dispatch`, `copilot`, `local` or `mock` [default: what is configured]
+    #[arg(long, value_name = "PROVIDER")]
+    pub provider: Option<String>,
+    /// Wait for the pull request
+    #[arg(long)]
+    pub wait: bool,
+    /// The task's id [default: a new one]
+    #[arg(long, value_name = "ID")]
+    pub task_id: Option<String>,
+    /// Who asks, in the issue's metadata
+    #[arg(long, value_name = "ID", default_value = "agent-runner")]
+    pub user_id: String,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Where dispatched work comes from.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub enum SourceName {
+    /// The issues of the dispatch repository.
+    #[default]
+    Github,
+    /// The tasks that `delegate --provider local` has queued.
+    Local,
 }
 
 /// `demo`
@@ -258,6 +321,28 @@ pub struct RunReference {
     #[arg(long)]
     pub json: bool,
 }
+
+/// `clean`
+#[derive(Args, Debug)]
+#[command(after_help = CLEAN_KEEPS)]
+pub struct CleanArguments {
+    /// Remove runs that started longer ago: `30d`, `12h` [default: `keep_for` of config.toml]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub older_than: Option<Duration>,
+    /// Remove the oldest runs until all take no more: `5GiB` [default: `keep_size` of config.toml]
+    #[arg(long, value_name = "SIZE", value_parser = duration::parse_size)]
+    pub max_size: Option<u64>,
+    /// Say what would be removed; remove nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+const CLEAN_KEEPS: &str = "\
+Runs that are active, that a person is still to be told of, and those of today, which caps count,
+always stay. Without a limit only what crashes left is removed.";
 
 /// `triage`
 #[derive(Args, Debug)]

@@ -60,7 +60,8 @@ fn set(subscriber: impl tracing::Subscriber + Send + Sync) {
 }
 
 fn json<S>() -> Layer<S, JsonFields, Format<Json>> {
-    layer().json().with_target(false).flatten_event(true)
+    let lines = layer().json().with_target(false).flatten_event(true);
+    lines.with_span_list(false)
 }
 
 /// Files rolled by day.

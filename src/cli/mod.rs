@@ -9,6 +9,7 @@ use crate::cli::args::{Arguments, Command};
 use crate::cli::error::CliError;
 use crate::cli::ui::Ui;
 use crate::cli::wiring::World;
+use crate::model::outcome::EXIT_SUCCESS;
 
 pub mod args;
 mod commands;
@@ -29,6 +30,8 @@ pub fn main() -> ExitCode {
         Command::Agents(list) => commands::agents::agents(&world, list),
         Command::Tasks(list) => commands::tasks::tasks(&world, list),
         Command::Demo(demo) => commands::demo::demo(&world, demo),
+        Command::Delegate(delegate) => commands::delegate::delegate(&world, delegate),
+        Command::Delegated(list) => commands::delegate::delegated(&world, list),
         Command::Dispatch(dispatch) => commands::dispatch::dispatch(&world, dispatch),
         Command::Notify(notify) => commands::notify::notify(&world, notify),
         Command::Heartbeat => commands::heartbeat::heartbeat(&world),
@@ -37,13 +40,26 @@ pub fn main() -> ExitCode {
         Command::Explain(run) => commands::explain::explain(&world, run),
         Command::Schedule(schedule) => commands::schedule::schedule(&world, schedule),
         Command::Triage(triage) => commands::triage::triage(&world, triage),
+        Command::Clean(clean) => commands::clean::clean(&world, clean),
         Command::Init(init) => commands::init::init(&world, init),
         Command::NamespaceInit(init) => commands::namespace_init::namespace_init(init),
         Command::ApplyPatches => commands::apply_patches::apply_patches(&world),
     };
-    match result {
-        Ok(code) => ExitCode::from(code),
-        Err(error) => report(&world.ui, &error),
+    let code = match result {
+        Ok(code) => code,
+        Err(error) => return report(&world.ui, &error),
+    };
+    let Some(failure) = world.ui.failure() else {
+        return ExitCode::from(code);
+    };
+    let error = CliError::failure("not everything was printed").because(failure);
+    let failed = report(&world.ui, &error);
+    // The exit code of a run is what its record says.
+    let is_run = matches!(&arguments.command, Command::Run(run) if !run.dry_run);
+    if is_run || code != EXIT_SUCCESS {
+        ExitCode::from(code)
+    } else {
+        failed
     }
 }
 

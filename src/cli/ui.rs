@@ -1,8 +1,10 @@
 //! The only mouth: data to standard output, talk to standard error, colour and a live line only on
 //! a terminal.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::io::{self, IsTerminal as _};
+use std::rc::Rc;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -13,11 +15,13 @@ use crate::model::text;
 use crate::triage::Status;
 
 /// Prints for one command.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Ui {
     colour: bool,
     live: bool,
     width: u16,
+    /// The first failure to print data.
+    failure: Rc<RefCell<Option<io::Error>>>,
 }
 
 /// The width of tables where standard output is no terminal.
@@ -32,19 +36,31 @@ impl Ui {
             colour: stdout.is_terminal() && !no_colour,
             live: io::stderr().is_terminal(),
             width: if width == 0 { PLAIN_WIDTH } else { width },
+            failure: Rc::default(),
         }
     }
 
     /// Prints data: a text that ends in a line feed, which is added where it is missing.
     ///
-    /// A reader that went away (`| head -1`) is no error: the command goes on to its end.
+    /// A reader that went away (`| head -1`) is no error: the command goes on to its end. Any other
+    /// failure is kept for [`Ui::failure`].
     pub fn data(&self, text: &str) {
-        print(&mut io::stdout().lock(), text);
+        match print(&mut io::stdout().lock(), text) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                self.failure.borrow_mut().get_or_insert(error);
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+
+    /// Why data was not printed, where it was not.
+    pub fn failure(&self) -> Option<io::Error> {
+        self.failure.take()
     }
 
     /// Prints talk.
     pub fn talk(&self, text: &str) {
-        print(&mut io::stderr().lock(), text);
+        print_talk(text);
     }
 
     /// An outcome in its colour.
@@ -123,12 +139,17 @@ impl Ui {
     }
 }
 
-fn print(stream: &mut dyn io::Write, text: &str) {
-    let line_feed = if text.ends_with('\n') { "" } else { "\n" };
-    match write!(stream, "{text}{line_feed}").and_then(|()| stream.flush()) {
+fn print_talk(text: &str) {
+    match print(&mut io::stderr().lock(), text) {
         // There is nobody left to tell.
         Ok(()) | Err(_) => {}
     }
+}
+
+fn print(stream: &mut dyn io::Write, text: &str) -> io::Result<()> {
+    let line_feed = if text.ends_with('\n') { "" } else { "\n" };
+    write!(stream, "{text}{line_feed}")?;
+    stream.flush()
 }
 
 /// A table without lines; a cell that does not fit is wrapped.
@@ -186,7 +207,7 @@ impl LiveLine {
 
     /// Prints talk above the line.
     pub fn say(&self, text: &str) {
-        self.bar.suspend(|| print(&mut io::stderr().lock(), text));
+        self.bar.suspend(|| print_talk(text));
     }
 
     /// Takes the line away.

@@ -13,8 +13,10 @@ use crate::agents::{self, AgentInterface};
 use crate::cli::error::CliError;
 use crate::cli::ui::Ui;
 use crate::config::env::Environment;
+use crate::config::origin::Sourced;
 use crate::config::settings::{
-    AgentSettings, GithubCredentials, NtfyCredentials, PromptChannel, Settings, TaskSettings,
+    AgentSettings, GithubCredentials, NtfyCredentials, PromptChannel, RunnerSettings, Settings,
+    TaskSettings,
 };
 use crate::config::{self, Overrides};
 use crate::deliver::{self, Delivered};
@@ -28,6 +30,8 @@ use crate::notify::ntfy::{Credentials, Ntfy};
 use crate::notify::wording;
 use crate::orchestrator::Announce;
 use crate::planner::{self, RunPlan, chain};
+use crate::process::limits;
+use crate::process::shutdown::leave_ctrl_z_to_main;
 use crate::process::watchdog::Limits;
 use crate::recovery;
 use crate::store::capped_log::LogCaps;
@@ -68,6 +72,7 @@ impl World {
         variables.insert("AGENT_RUNNER_LOG_ROOT".into(), logs.into());
         let environment = variables.into_iter().collect();
         Ok(Self {
+            ui: self.ui.clone(),
             environment,
             ..Self::new(self.config.clone())?
         })
@@ -79,9 +84,33 @@ impl World {
             config: self.config.clone(),
             ..overrides
         };
-        config::load(&self.environment, &self.current_directory, &overrides)
-            .map_err(|error| CliError::usage("the configuration is wrong").because(error))
+        let settings = config::load(&self.environment, &self.current_directory, &overrides)
+            .map_err(|error| CliError::usage("the configuration is wrong").because(error))?;
+        for warning in &settings.warnings {
+            self.ui.talk(&format!("warning: {warning}"));
+        }
+        refuse_repository(&settings.runner)?;
+        Ok(settings)
     }
+}
+
+/// Refuses a log root that is the top of a repository: its `.gitignore`, which leaves out all that
+/// lies beside it, would hide the repository's own files.
+fn refuse_repository(runner: &RunnerSettings) -> Result<(), CliError> {
+    let Sourced { value, origin } = &runner.log_root;
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    if real(value) != real(&runner.repo_root.value) && !value.join(".git").exists() {
+        return Ok(());
+    }
+    let message = format!(
+        "the log root `{}` ({origin}) is a repository",
+        value.display()
+    );
+    let place = value.join("logs");
+    Err(CliError::usage(message).hint(format!(
+        "name a directory of its own, such as {}: git is told to ignore everything in it",
+        place.display()
+    )))
 }
 
 /// The machine's clock.
@@ -280,10 +309,20 @@ fn backend(agent: &AgentSettings) -> Result<Arc<dyn AgentInterface>, CliError> {
     }))
 }
 
+/// The open files that any command gets by with: pipes, logs and locks of a run, and what it reads.
+const ENOUGH_FILES: u64 = 64;
+
 /// Runs a command's future: everything on this thread, which agents must be spawned from.
 pub(crate) fn block_on<F: Future>(future: F) -> Result<F::Output, CliError> {
+    let most = limits::open_files();
+    if most < ENOUGH_FILES {
+        let message =
+            format!("only {most} files may be open at once, and {ENOUGH_FILES} are needed");
+        return Err(CliError::failure(message).hint("raise the limit: ulimit -n 1024"));
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .on_thread_start(leave_ctrl_z_to_main)
         .build()
         .map_err(|error| CliError::failure("the runtime cannot be started").because(error))?;
     let output = runtime.block_on(future);
@@ -294,14 +333,19 @@ pub(crate) fn block_on<F: Future>(future: F) -> Result<F::Output, CliError> {
 
 /// Ends the runs whose runner died, at the head of every command that changes anything.
 pub(crate) fn recover(
-    ui: &Ui,
+    world: &World,
     layout: &Layout,
     announce: Option<&Announce<'_>>,
 ) -> Result<(), CliError> {
-    let recovered = recovery::recover(layout, announce, &SystemClock)
-        .map_err(|error| CliError::failure("runs that crashed cannot be ended").because(error))?;
+    let recovered = recovery::recover(
+        world.environment.variables(),
+        layout,
+        announce,
+        &SystemClock,
+    )
+    .map_err(|error| CliError::failure("runs that crashed cannot be ended").because(error))?;
     for record in recovered {
-        ui.talk(&format!(
+        world.ui.talk(&format!(
             "warning: {} crashed: its runner died",
             record.path()
         ));

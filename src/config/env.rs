@@ -7,9 +7,17 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use crate::model::ids::AgentName;
+use crate::model::text;
 
 /// Names the configuration file.
 pub(crate) const CONFIG: &str = "AGENT_RUNNER_CONFIG";
+
+/// What all variables of this program begin with.
+const PREFIX: &str = "AGENT_RUNNER_";
+
+/// Set for an agent, which may start this program itself.
+const RUN_ID: &str = "AGENT_RUNNER_RUN_ID";
+const MARKER: &str = "AGENT_RUNNER_MARKER";
 
 /// An environment variable that sets a key of the configuration file.
 #[derive(Debug)]
@@ -78,6 +86,34 @@ impl Environment {
     pub fn get(&self, name: &str) -> Option<&OsStr> {
         let value = self.variables.get(OsStr::new(name))?;
         (!value.is_empty()).then_some(value)
+    }
+
+    /// Says of each variable that begins like ours and is none what may have been meant.
+    pub(crate) fn unknown<'a>(
+        &self,
+        agents: impl Iterator<Item = &'a AgentName>,
+    ) -> impl Iterator<Item = String> {
+        let mut known: Vec<String> = agents.map(binary_variable).collect();
+        known.extend(VARIABLES.iter().map(|known| known.name.to_owned()));
+        known.extend([CONFIG, RUN_ID, MARKER].map(str::to_owned));
+        let set = |(name, value): (&OsString, &OsString)| {
+            let name = name.to_str()?.to_owned();
+            (name.starts_with(PREFIX) && !value.is_empty()).then_some(name)
+        };
+        let names: Vec<String> = self.variables.iter().filter_map(set).collect();
+        names.into_iter().filter_map(move |name| {
+            let mut names = known.iter().map(String::as_str);
+            if names.any(|known| known == name) {
+                return None;
+            }
+            let nearest = text::nearest(&name, known.iter().map(String::as_str));
+            let meant = nearest.map_or("docs/config.md lists them".to_owned(), |nearest| {
+                format!("did you mean `{nearest}`?")
+            });
+            Some(format!(
+                "the environment variable `{name}` is unknown and has no effect; {meant}"
+            ))
+        })
     }
 
     pub(crate) fn path(&self, name: &str) -> Option<PathBuf> {

@@ -12,13 +12,13 @@ use serde::{Deserialize, Deserializer};
 
 use crate::config::settings::{OllamaMode, PromptChannel, Secret};
 use crate::config::value::{
-    AgentLabel, Allowance, Argument, Containing, Dollars, Glob, Limit, PingUrl, PromptFile,
-    QueueUrl, Repository, Retries, Schedule, Server, Setting, Size, Stall, Taken, Target, Text,
-    Topic, VariableName, Zone,
+    AgentLabel, Allowance, Argument, Containing, Dollars, Glob, KeepFor, KeepSize, Limit, PingUrl,
+    PromptFile, QueueUrl, Repository, Retries, Schedule, Server, Setting, Size, Stall, Taken,
+    Target, Text, Topic, VariableName, Zone,
 };
 use crate::model::ids::{AgentName, TaskName};
 use crate::model::invocation::StopSignal;
-use crate::model::task::{CatchUp, Overlap};
+use crate::model::task::{CatchUp, Isolation, Overlap};
 
 /// A whole file.
 #[derive(Default, Deserialize)]
@@ -77,6 +77,9 @@ pub(crate) struct RunnerTable {
     /// What a run does while another one holds its repository: `skip` ends it at once as `skipped`,
     /// `wait` waits at most for the task's time limit. For tasks that name none.
     pub(crate) overlap: Setting<Overlap>,
+    /// Where a run works: `none` is the repository itself, `worktree` a git work tree of the run's
+    /// own, whose commits are brought to the branch at the end. For tasks that name none.
+    pub(crate) isolation: Setting<Isolation>,
     /// How the processes of a run are held together: `namespace` (bubblewrap must be installed),
     /// `cgroup`, `subreaper`, or `auto` for `cgroup` where one can be made and `subreaper` where
     /// not. A way that is named and does not work ends the run as `start_failed`. For tasks that
@@ -86,6 +89,11 @@ pub(crate) struct RunnerTable {
     pub(crate) log_head_bytes: Setting<Size>,
     /// How much of the end of an agent's output is kept when it is longer than that.
     pub(crate) log_tail_bytes: Setting<Size>,
+    /// How old a run may become before `clean` removes it; `off` keeps it for ever.
+    pub(crate) keep_for: Setting<KeepFor>,
+    /// How much all runs may take on disk together before `clean` removes the oldest; `off` sets no
+    /// limit.
+    pub(crate) keep_size: Setting<KeepSize>,
     /// The agents that `--agent auto` tries, in this order.
     pub(crate) auto_order: Setting<Vec<AgentName>>,
     /// How long an agent is not started after a limit whose reset time it did not tell; `0` lets it
@@ -292,6 +300,8 @@ pub(crate) struct TaskTable {
     pub(crate) ping_url: Setting<PingUrl>,
     /// What to do while another run holds the repository. Default: `runner.overlap`.
     pub(crate) overlap: Setting<Overlap>,
+    /// Where its runs work. Default: `runner.isolation`.
+    pub(crate) isolation: Setting<Isolation>,
     /// How its processes are held together. Default: `runner.containment`.
     pub(crate) containment: Setting<Containing>,
     /// The least inserted and deleted lines for a commit to count. Default: `1`.

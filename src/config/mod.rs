@@ -6,8 +6,9 @@
 //! comes from. This room reads one file and takes one look at the environment ([`mod@env`]); it
 //! starts nothing, and checks neither that a binary nor that a directory exists.
 
-use std::fs;
-use std::io;
+use std::fs::{File, Metadata};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -69,7 +70,7 @@ pub fn load(
     if let Some(user) = &user {
         check::own_file(user, &shipped.form)?;
     }
-    resolve::Resolver {
+    let mut settings = resolve::Resolver {
         environment,
         current_directory,
         overrides,
@@ -77,7 +78,12 @@ pub fn load(
         user: user.as_ref(),
         shipped: &shipped,
     }
-    .settings()
+    .settings()?;
+    let warning = file.as_ref().and_then(|file| file.warning.clone());
+    settings.warnings.extend(warning);
+    let unknown = environment.unknown(settings.agents.keys());
+    settings.warnings.extend(unknown);
+    Ok(settings)
 }
 
 struct FoundFile {
@@ -86,6 +92,8 @@ struct FoundFile {
     /// As people named it, for messages.
     shown: PathBuf,
     text: String,
+    /// What is wrong with it, although it can be read.
+    warning: Option<String>,
 }
 
 fn find_file(
@@ -116,18 +124,73 @@ fn find_file(
     Ok(None)
 }
 
+/// A larger file is none that a person wrote.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
 fn read(
     current_directory: &Path,
     shown: PathBuf,
     named_by: Option<Origin>,
 ) -> Result<FoundFile, ConfigError> {
     let path = current_directory.join(&shown);
-    match fs::read_to_string(&path) {
-        Ok(text) => Ok(FoundFile { path, shown, text }),
+    match read_regular(&path) {
+        Ok((text, metadata)) => Ok(FoundFile {
+            warning: writable_by_others(&shown, &metadata),
+            path,
+            shown,
+            text,
+        }),
         Err(source) => Err(ConfigError::Read {
             path: shown,
             named_by,
             source,
         }),
+    }
+}
+
+/// Reads a regular file, also through a link, with what the system knows of it. Nothing else is
+/// waited for or read without end, and only where there is no name at all there is no file.
+fn read_regular(path: &Path) -> io::Result<(String, Metadata)> {
+    let opened = File::options()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path);
+    let file = match opened {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && path.is_symlink() => {
+            let reason = "it is a link that leads nowhere";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+        }
+        opened => opened?,
+    };
+    let metadata = file.metadata()?;
+    if metadata.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    if !metadata.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    let mut text = String::new();
+    file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_FILE_BYTES {
+        return Err(io::Error::other("it is larger than 1 MiB"));
+    }
+    Ok((text, metadata))
+}
+
+/// Whoever can write the file decides which programs run, as whom the runner runs.
+fn writable_by_others(shown: &Path, metadata: &Metadata) -> Option<String> {
+    let (owner, own) = (metadata.uid(), rustix::process::geteuid().as_raw());
+    let shown = shown.display();
+    if metadata.mode() & 0o002 != 0 {
+        let mend = format!("chmod o-w {shown}");
+        Some(format!(
+            "everybody on this machine can write `{shown}`, and so run commands as you: {mend}"
+        ))
+    } else if owner != own && owner != 0 {
+        Some(format!(
+            "`{shown}` belongs to another user (number {owner}), who can so run commands as you"
+        ))
+    } else {
+        None
     }
 }

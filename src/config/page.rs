@@ -167,7 +167,8 @@ fn agents(page: &mut String) {
 }
 
 fn environment(page: &mut String) {
-    *page += "\n## Environment variables\n\nAn empty variable counts as unset.\n\n";
+    *page += "\n## Environment variables\n\nAn empty variable counts as unset. \
+              One that begins with `AGENT_RUNNER_` and is none of these is warned of.\n\n";
     *page += "| variable | sets |\n| --- | --- |\n";
     writeln!(page, "| `{}` | the configuration file |", env::CONFIG).unwrap();
     for variable in env::VARIABLES {

@@ -90,6 +90,7 @@ impl Resolver<'_> {
         let forms = || self.layers().map(|layer| &layer.form);
         Ok(Settings {
             file: self.file.map(Path::to_owned),
+            warnings: Vec::new(),
             git: GitSettings {
                 name: git.value(|git| &git.name),
                 email: git.value(|git| &git.email),
@@ -148,9 +149,12 @@ impl Resolver<'_> {
             limit_patience: tables.value(|runner| &runner.limit_patience),
             verify_timeout: tables.value(|runner| &runner.verify_timeout),
             overlap: tables.value(|runner| &runner.overlap),
+            isolation: tables.value(|runner| &runner.isolation),
             containment: tables.value(|runner| &runner.containment),
             log_head_bytes: tables.value(|runner| &runner.log_head_bytes),
             log_tail_bytes: tables.value(|runner| &runner.log_tail_bytes),
+            keep_for: tables.value(|runner| &runner.keep_for),
+            keep_size: tables.value(|runner| &runner.keep_size),
             auto_order: tables.value(|runner| &runner.auto_order),
             park_default: tables.value(|runner| &runner.park_default),
             retries: tables.value(|runner| &runner.retries),
@@ -377,6 +381,9 @@ impl Resolver<'_> {
         let retries = tables
             .find(|task| &task.retries)
             .unwrap_or_else(|| runner.retries.clone());
+        let isolation = tables
+            .find(|task| &task.isolation)
+            .unwrap_or_else(|| runner.isolation.clone());
         let containment = tables
             .find(|task| &task.containment)
             .unwrap_or_else(|| runner.containment.clone());
@@ -417,6 +424,7 @@ impl Resolver<'_> {
                 tables.find(|task| &task.expect_success_within),
             ),
             overlap: origins.value("overlap", overlap),
+            isolation: origins.value("isolation", isolation),
             containment: origins.value("containment", containment),
             min_changes: origins
                 .keep("min_changes", tables.find(|task| &task.min_changes))

@@ -12,7 +12,7 @@ use crate::model::caps::Caps;
 use crate::model::ids::{AgentName, TaskName};
 use crate::model::invocation::StopSignal;
 use crate::model::repository::RepositoryName;
-use crate::model::task::{Containment, Overlap, Task};
+use crate::model::task::{Containment, Isolation, Overlap, Task};
 use crate::model::text;
 
 /// Everything that is set for this call. Paths are absolute.
@@ -20,6 +20,8 @@ use crate::model::text;
 pub struct Settings {
     /// The configuration file that was found.
     pub file: Option<PathBuf>,
+    /// What is in force and probably not meant, for a person to read.
+    pub warnings: Vec<String>,
     /// What holds for every run.
     pub runner: RunnerSettings,
     /// Who commits where the repository names nobody.
@@ -100,6 +102,8 @@ pub struct RunnerSettings {
     pub verify_timeout: Sourced<Duration>,
     /// What a run does while another one holds its repository, for tasks that name nothing.
     pub overlap: Sourced<Overlap>,
+    /// Where a run works, for tasks that name nothing.
+    pub isolation: Sourced<Isolation>,
     /// How the processes of a run are held together, for tasks that name nothing; `None` is
     /// `auto`.
     pub containment: Sourced<Option<Containment>>,
@@ -107,6 +111,10 @@ pub struct RunnerSettings {
     pub log_head_bytes: Sourced<u64>,
     /// Bytes of an output's end that are kept.
     pub log_tail_bytes: Sourced<u64>,
+    /// The age at which `clean` removes a run; `None` is never.
+    pub keep_for: Sourced<Option<Duration>>,
+    /// The bytes that all runs may take before `clean` removes the oldest; `None` is any number.
+    pub keep_size: Sourced<Option<u64>>,
     /// The agents that `auto` tries, in this order.
     pub auto_order: Sourced<Vec<AgentName>>,
     /// How long an agent is parked whose limit has no known end.

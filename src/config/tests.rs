@@ -17,7 +17,7 @@ use crate::config::{Overrides, load};
 use crate::model::caps::Caps;
 use crate::model::ids::{AgentName, TaskName};
 use crate::model::invocation::StopSignal;
-use crate::model::task::{CatchUp, Overlap, PromptSource, Task};
+use crate::model::task::{CatchUp, Isolation, Overlap, PromptSource, Task};
 
 /// A directory with a `config.toml`, in which the program is called.
 struct Call {
@@ -135,6 +135,9 @@ fn a_wrong_file_is_told_with_its_place_and_what_would_be_right() {
         "[runner]\nworst_case_usd = \"1\"",
         "[git]\nname = \" \"",
         "[ntfy]\nserver = \"ntfy.sh\"",
+        "[ntfy]\nserver = \"http://ntfy.local:99999\"",
+        "[ntfy]\nserver = \"http://\"",
+        "[ntfy]\nserver = \"ftp://x\"",
         "[ntfy]\ntopic = \"my topic\"",
         "[ntfy]\nusername = \"u\"",
         "[ntfy]\npassword = \"canary\"",
@@ -245,6 +248,7 @@ fn the_defaults_are_those_of_the_contract() {
     for name in tasks {
         let expected = Task {
             overlap: Overlap::Skip,
+            isolation: Isolation::None,
             containment: None,
             name: name.parse().unwrap(),
             prompt: PromptSource::File(format!("{name}.md")),

@@ -18,7 +18,7 @@ use crate::model::duration;
 use crate::model::ids::{AgentName, TaskName};
 use crate::model::invocation::StopSignal;
 use crate::model::repository::{RepositoryName, RepositoryNameError};
-use crate::model::task::{CatchUp, Containment, Overlap};
+use crate::model::task::{CatchUp, Containment, Isolation, Overlap};
 use crate::model::text;
 use crate::schedule::expression::Expression;
 
@@ -427,22 +427,55 @@ impl Text for Size {
     const NUMBER: bool = true;
 
     fn read(text: &str) -> Result<Self, String> {
-        let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic() || c == ' ');
-        let unit = match text[digits.len()..].trim_start() {
-            "" | "B" => Some(1),
-            "KiB" => Some(1 << 10),
-            "MiB" => Some(1 << 20),
-            "GiB" => Some(1 << 30),
-            _ => None,
-        };
-        let number = digits.parse::<u64>().ok().filter(|number| *number > 0);
-        number
-            .zip(unit)
-            .and_then(|(number, unit)| number.checked_mul(unit))
-            .map(Self)
-            .ok_or_else(|| {
-                format!("`{text}` is no size: write `64MiB`, `512KiB` or a number of bytes")
-            })
+        duration::parse_size(text).map(Self)
+    }
+}
+
+/// The age up to which something is kept; `None` keeps it for ever.
+#[derive(Clone, Copy)]
+pub(crate) struct KeepFor(Option<Duration>);
+
+impl From<KeepFor> for Option<Duration> {
+    fn from(keep: KeepFor) -> Self {
+        keep.0
+    }
+}
+
+impl Text for KeepFor {
+    const EXPECTED: &'static str = "a duration such as `30d`, or `off`";
+    const NUMBER: bool = true;
+    const SWITCH: bool = true;
+
+    fn read(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        let duration = duration::parse(text).map_err(|error| format!("{error}; or `off`"))?;
+        Ok(Self(Some(duration)))
+    }
+}
+
+/// The size up to which something is kept; `None` keeps it all.
+#[derive(Clone, Copy)]
+pub(crate) struct KeepSize(Option<u64>);
+
+impl From<KeepSize> for Option<u64> {
+    fn from(keep: KeepSize) -> Self {
+        keep.0
+    }
+}
+
+impl Text for KeepSize {
+    const EXPECTED: &'static str = "a size such as `5GiB`, a number of bytes, or `off`";
+    const NUMBER: bool = true;
+    const SWITCH: bool = true;
+
+    fn read(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        let bytes = duration::parse_size(text).map_err(|problem| format!("{problem}; or `off`"))?;
+        Ok(Self(Some(bytes)))
     }
 }
 
@@ -474,6 +507,14 @@ impl Text for Overlap {
 
     fn read(text: &str) -> Result<Self, String> {
         choose(text, &[("skip", Self::Skip), ("wait", Self::Wait)])
+    }
+}
+
+impl Text for Isolation {
+    const EXPECTED: &'static str = "`none` or `worktree`";
+
+    fn read(text: &str) -> Result<Self, String> {
+        choose(text, &[("none", Self::None), ("worktree", Self::Worktree)])
     }
 }
 
@@ -564,12 +605,14 @@ checked_text! {
 checked_text! {
     /// An ntfy server.
     Server, "a URL such as `https://ntfy.sh`", |text| {
-        let host = text
-            .strip_prefix("https://")
-            .or_else(|| text.strip_prefix("http://"));
-        match host {
-            Some(host) if !host.is_empty() && !host.contains(char::is_whitespace) => Ok(()),
-            Some(_) | None => Err(format!("`{text}` is no URL: write `https://HOST`")),
+        let refused = |reason: &str| Err(format!("`{text}` is no URL{reason}: write `https://HOST`"));
+        // By the parser that publishing uses: what it does not take never arrives.
+        match reqwest012::Url::parse(text) {
+            Ok(url) if !matches!(url.scheme(), "http" | "https") => refused(""),
+            Ok(_) if text.contains(char::is_whitespace) => refused(""),
+            Ok(_) => Ok(()),
+            Err(error) if text.starts_with("http") => refused(&format!(" ({error})")),
+            Err(_) => refused(""),
         }
     }
 }

@@ -187,7 +187,7 @@ pub(super) fn sealed(
 }
 
 /// The variables that add settings after those that `inherited` already carries.
-fn appended_settings(
+pub(super) fn appended_settings(
     inherited: &BTreeMap<OsString, OsString>,
     settings: &[(&str, &str)],
 ) -> Vec<(OsString, OsString)> {

@@ -15,7 +15,7 @@ pub(super) struct Facts {
     pub email: String,
     /// When it was written, as ISO 8601.
     pub authored: String,
-    /// The first line of its message, white space as git writes it in reflogs.
+    /// The first line of its message, as [`cut_line`] gives it.
     pub first_line: String,
 }
 
@@ -45,6 +45,19 @@ pub(super) fn reach<'a>(graph: &Graph<'a>, tip: &str) -> HashSet<&'a str> {
     reached
 }
 
+/// The most that is read of one commit: an agent can write a message of any size.
+const MAX_RECORD_BYTES: usize = 16 * 1024;
+
+/// The longest first line that is told and compared.
+const MAX_LINE_BYTES: usize = 4 * 1024;
+
+/// A line with white space as git writes it in reflogs, as far as it is told and compared.
+pub(super) fn cut_line(line: &str) -> String {
+    let mut words = line.split_whitespace().collect::<Vec<_>>().join(" ");
+    words.truncate(words.floor_char_boundary(MAX_LINE_BYTES));
+    words
+}
+
 const FORMAT: &str = "--format=tformat:%H%n%P%n%ct%n%an%n%ae%n%aI%n%B";
 
 impl Git {
@@ -65,7 +78,7 @@ impl Git {
         arguments.extend(LOG_OPTIONS);
         arguments.extend(revisions);
         arguments.push("--");
-        parse_facts(&self.read(&arguments)?)
+        self.facts(&arguments, &[])
     }
 
     /// These very commits, in this order; those that do not exist are passed over.
@@ -75,7 +88,12 @@ impl Git {
         }
         let mut arguments = vec!["log", "--no-walk=unsorted", "--stdin"];
         arguments.extend(LOG_OPTIONS);
-        parse_facts(&self.read_with_input(&arguments, &lines(ids))?)
+        self.facts(&arguments, &lines(ids))
+    }
+
+    fn facts(&self, arguments: &[&str], stdin: &[u8]) -> Result<Vec<Facts>, GitError> {
+        let log = self.start_keeping(Some(MAX_RECORD_BYTES), arguments, stdin)?;
+        parse_facts(&self.output(arguments, log)?)
     }
 
     /// What each of these commits changes against its parent.
@@ -96,6 +114,8 @@ impl Git {
             "--raw",
             "--numstat",
             "--no-renames",
+            "--no-ext-diff",
+            "--no-textconv",
         ];
         parse_numbers(&self.read_with_input(&arguments, &lines(ids))?)
     }
@@ -162,10 +182,7 @@ fn parse_record(record: &str) -> Option<Facts> {
         author: fields.next()?.to_owned(),
         email: fields.next()?.to_owned(),
         authored: fields.next()?.to_owned(),
-        first_line: {
-            let line = fields.next()?.lines().next().unwrap_or_default();
-            line.split_whitespace().collect::<Vec<_>>().join(" ")
-        },
+        first_line: cut_line(fields.next()?.lines().next().unwrap_or_default()),
     })
 }
 

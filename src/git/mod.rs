@@ -15,6 +15,7 @@ mod history;
 mod mirror;
 mod patches;
 mod plumbing;
+mod programs;
 mod publish;
 mod quarantine;
 mod reflog;
@@ -24,6 +25,7 @@ mod standing;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod work_tree;
 mod workspace;
 
 use std::collections::BTreeMap;
@@ -39,13 +41,14 @@ pub use crate::git::mirror::{Mirror, MirrorError, MirrorLimits};
 pub use crate::git::patches::{Applied, PatchError};
 pub use crate::git::publish::{PushError, Pushed};
 pub use crate::git::remote::{Remote, RemoteError, RemoteFault};
-pub use crate::git::snapshot::Snapshot;
+pub use crate::git::snapshot::{LEAST_PATIENCE, Snapshot};
+pub use crate::git::work_tree::{Home, Homecoming, WorkTree};
 pub use crate::git::workspace::remove_workspace;
 use crate::model::text;
+use crate::process::budget::Budget;
 use crate::process::command::{self, Captured, HelperCommand, HelperError, RunningHelper};
 
-/// The longest one git command may take: `git status` of a work tree with a million files on a
-/// cold disk needs most of a minute.
+/// The longest one git command may take where nothing else bounds it.
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// A repository, and how git is called in it.
@@ -55,6 +58,7 @@ pub struct Git {
     inherited: BTreeMap<OsString, OsString>,
     environment: BTreeMap<OsString, OsString>,
     ignored: Option<PathBuf>,
+    budget: Option<Budget>,
     /// The longest one command may take.
     limit: Duration,
     /// The most bytes one command may print.
@@ -131,8 +135,14 @@ pub enum GitError {
         /// What is wrong with it.
         source: glob::PatternError,
     },
-    /// A file of our own for git could not be made.
-    #[error("cannot make a temporary directory")]
+    /// Other runs make or remove work trees.
+    #[error("other runs work on the list of work trees in `{}`", path.display())]
+    Busy {
+        /// The repository's own directory.
+        path: PathBuf,
+    },
+    /// A file of our own for git could not be made or removed.
+    #[error("cannot make or remove a directory of our own")]
     Scratch(#[source] io::Error),
 }
 
@@ -156,6 +166,7 @@ impl GitError {
             | Self::Output { .. }
             | Self::Reflog { .. }
             | Self::Pattern { .. }
+            | Self::Busy { .. }
             | Self::Scratch(_) => None,
         }
     }
@@ -170,8 +181,19 @@ impl Git {
             inherited: inherited.clone(),
             environment: environment::for_own_commands(inherited),
             ignored: None,
+            budget: None,
             limit: LIMIT,
             max_output: usize::MAX,
+        }
+    }
+
+    /// The same repository, with commands that share a time.
+    #[must_use]
+    pub fn within(&self, budget: &Budget) -> Self {
+        Self {
+            budget: Some(budget.clone()),
+            limit: budget.length(),
+            ..self.clone()
         }
     }
 
@@ -240,8 +262,25 @@ impl Git {
         changed
     }
 
+    /// The same repository, with settings that outrank all others.
+    fn with_settings(&self, settings: &[(&str, &str)]) -> Self {
+        let mut changed = self.clone();
+        let settings = environment::appended_settings(&self.environment, settings);
+        changed.environment.extend(settings);
+        changed
+    }
+
     /// Starts a command; several can run side by side.
     fn start(&self, arguments: &[&str], stdin: &[u8]) -> Result<RunningHelper, GitError> {
+        self.start_keeping(None, arguments, stdin)
+    }
+
+    fn start_keeping(
+        &self,
+        record_bytes: Option<usize>,
+        arguments: &[&str],
+        stdin: &[u8],
+    ) -> Result<RunningHelper, GitError> {
         let environment: Vec<_> = self.environment.clone().into_iter().collect();
         command::start(&HelperCommand {
             program: OsStr::new("git"),
@@ -250,6 +289,8 @@ impl Git {
             environment: &environment,
             stdin,
             limit: self.limit,
+            budget: self.budget.as_ref(),
+            record_bytes,
         })
         .map_err(|error| self.not_run(arguments, error))
     }

@@ -21,7 +21,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::git::files;
-use crate::git::history::Facts;
+use crate::git::history::{Facts, cut_line};
 use crate::git::snapshot::Place;
 use crate::git::{Git, GitError};
 
@@ -87,7 +87,7 @@ impl Entry {
     /// Whether git made the commit, which is the new one, when it wrote this entry.
     pub(super) fn made(&self, commit: &Facts) -> bool {
         self.text.as_ref().is_some_and(|text| {
-            *text == commit.first_line
+            cut_line(text) == commit.first_line
                 || (commit.parents.len() > 1 && text.starts_with("Merge made by"))
         })
     }

@@ -6,11 +6,16 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 
 use crate::git::environment::Identity;
+use crate::git::programs::{CONFIGURED, Programs, setting};
 use crate::git::{Git, GitError};
+
+/// The least time for looking at a repository again.
+pub const LEAST_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A repository before a run.
 #[derive(Clone, Debug)]
@@ -21,6 +26,8 @@ pub struct Snapshot {
     pub(super) start: i64,
     name: Option<String>,
     email: Option<String>,
+    pub(super) programs: Programs,
+    took: Duration,
 }
 
 impl Snapshot {
@@ -39,9 +46,23 @@ impl Snapshot {
         !self.status.changes.is_empty()
     }
 
+    /// The same, had another commit been checked out.
+    #[must_use]
+    pub fn moved_to(&self, commit: &str) -> Self {
+        let mut moved = self.clone();
+        moved.status.head = Some(commit.to_owned());
+        moved
+    }
+
     /// An operation that is half-done: `rebase`, `merge`, `cherry-pick`, `revert`, `bisect`, `am`.
     pub fn in_progress(&self) -> Option<&str> {
         self.status.in_progress
+    }
+
+    /// How long looking again may take in all: ten seconds more than a few times as long as this
+    /// look took.
+    pub fn patience(&self) -> Duration {
+        LEAST_PATIENCE + self.took * 3
     }
 
     /// The identity that the repository's configuration gives to commits (`user.name`,
@@ -115,19 +136,22 @@ impl Git {
             "--git-dir",
             "--git-common-dir",
         ];
+        let began = Instant::now();
         let status = self.start(&STATUS, &[])?;
         let place = self.start(&find, &[])?;
-        let identity = self.start(&CONFIGURED_IDENTITY, &[])?;
+        let configured = self.start(&CONFIGURED, &[])?;
 
         let status = self.output(&STATUS, status)?;
         let place = parse_place(&self.output(&find, place)?)?;
         // Status 1: nothing is configured.
-        let identity = self.finish(&CONFIGURED_IDENTITY, identity)?.stdout;
+        let configured = self.finish(&CONFIGURED, configured)?.stdout;
         Ok(Snapshot {
             status: self.parse_status(&place, &status)?,
             start: start.timestamp(),
-            name: setting(&identity, "user.name"),
-            email: setting(&identity, "user.email"),
+            name: setting(&configured, "user.name"),
+            email: setting(&configured, "user.email"),
+            programs: Programs::parse(&configured),
+            took: began.elapsed(),
             place,
         })
     }
@@ -138,8 +162,8 @@ impl Git {
 
     /// The identity for a commit of the runner's own.
     pub(super) fn identity(&self, fallback: &Identity) -> Result<Identity, GitError> {
-        let helper = self.start(&CONFIGURED_IDENTITY, &[])?;
-        let output = self.finish(&CONFIGURED_IDENTITY, helper)?.stdout;
+        let helper = self.start(&CONFIGURED, &[])?;
+        let output = self.finish(&CONFIGURED, helper)?.stdout;
         let or = |key, other: &String| setting(&output, key).unwrap_or_else(|| other.clone());
         Ok(Identity {
             name: or("user.name", &fallback.name),
@@ -202,17 +226,6 @@ impl Status {
     }
 }
 
-const CONFIGURED_IDENTITY: [&str; 4] = ["config", "-z", "--get-regexp", r"^user\.(name|email)$"];
-
-/// Reads `key`, a line feed, `value`, ended by NUL; the last value counts.
-fn setting(output: &[u8], key: &str) -> Option<String> {
-    String::from_utf8_lossy(output)
-        .split_terminator('\0')
-        .filter_map(|entry| entry.split_once('\n'))
-        .rfind(|(name, value)| *name == key && !value.trim().is_empty())
-        .map(|(_, value)| value.to_owned())
-}
-
 fn parse_place(output: &[u8]) -> Result<Place, GitError> {
     let mut paths = output
         .split(|byte| *byte == b'\n')
@@ -242,7 +255,7 @@ fn stamp(path: &Path) -> Option<FileStamp> {
 }
 
 /// The files by which git itself knows what is half-done, see wt-status.c.
-fn in_progress(directory: &Path) -> Option<&'static str> {
+pub(super) fn in_progress(directory: &Path) -> Option<&'static str> {
     [
         ("rebase-merge", "rebase"),
         ("rebase-apply/applying", "am"),

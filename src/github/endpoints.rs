@@ -27,6 +27,9 @@ pub struct NewIssue<'a> {
     pub body: &'a str,
     /// Labels; GitHub drops them silently when the caller cannot write.
     pub labels: &'a [&'a str],
+    /// Who is to do it; must be assignable.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub assignees: &'a [&'a str],
 }
 
 /// A pull request to be made.
@@ -347,6 +350,26 @@ impl GitHub {
         .await
     }
 
+    /// Whether issues of a repository can be assigned to an account.
+    pub async fn is_assignable(
+        &self,
+        repository: &RepositoryName,
+        login: &str,
+    ) -> Result<bool, GitHubError> {
+        let asked = async {
+            let url = self.url(repository, &["assignees", login], &[])?;
+            self.0.read::<Option<Value>>(Some(repository), url).await
+        };
+        match asked.await {
+            Ok(_) => Ok(true),
+            Err(Fault::NotFound { .. }) => Ok(false),
+            Err(fault) => Err(failed(
+                format!("ask whether `{login}` can be assigned in `{repository}`"),
+                fault,
+            )),
+        }
+    }
+
     /// Closes an issue.
     pub async fn close_issue(
         &self,
@@ -368,8 +391,9 @@ impl GitHub {
         repository: &RepositoryName,
         branch: &str,
     ) -> Result<(), GitHubError> {
-        let mut path = vec!["git", "refs", "heads"];
-        path.extend(branch.split('/'));
+        // One part of the address, as GitHub describes it: its slashes are encoded.
+        let reference = format!("heads/{branch}");
+        let path = ["git", "refs", &reference];
         let attempt = format!("delete the branch `{branch}` of `{repository}`");
         match self.delete(attempt, repository, &path).await {
             Err(error) if error.says("Reference does not exist") => Ok(()),

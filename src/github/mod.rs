@@ -181,7 +181,7 @@ impl Shared {
                 ))
             })
         });
-        Ok(Self {
+        let shared = Self {
             client,
             api_url: api_url(&settings.api_url)?,
             identity: Identity::new(settings.credentials)?,
@@ -192,7 +192,9 @@ impl Shared {
             clock: settings.clock,
             counters: Counters::default(),
             moved: Mutex::default(),
-        })
+        };
+        shared.remember_limit();
+        Ok(shared)
     }
 
     /// The server's time, as far as it has told us.

@@ -50,6 +50,26 @@ pub fn elapsed(duration: Duration) -> String {
     format!("{}m{:02}s", seconds / 60, seconds % 60)
 }
 
+/// Reads `64MiB`, `5 GiB`, or a bare number of bytes.
+///
+/// # Errors
+/// When the text is none of these, or zero; the error says what would be right.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic() || c == ' ');
+    let unit = match text[digits.len()..].trim() {
+        "" | "B" => Some(1),
+        "KiB" => Some(1 << 10),
+        "MiB" => Some(1 << 20),
+        "GiB" => Some(1 << 30),
+        _ => None,
+    };
+    let number = digits.parse::<u64>().ok().filter(|number| *number > 0);
+    number
+        .zip(unit)
+        .and_then(|(number, unit)| number.checked_mul(unit))
+        .ok_or_else(|| format!("`{text}` is no size: write `64MiB`, `512KiB` or a number of bytes"))
+}
+
 /// Writes a size with a binary unit: `812 B`, `3.1 KiB`, `64 MiB`.
 pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];

@@ -6,6 +6,7 @@
 pub mod caps;
 pub mod change;
 pub mod clock;
+pub mod delegated;
 pub mod dispatch;
 pub mod duration;
 pub mod event;
@@ -20,6 +21,7 @@ pub mod record;
 pub mod report;
 pub mod repository;
 pub mod reset;
+pub mod retention;
 pub mod task;
 pub mod text;
 pub mod tree_path;

@@ -43,6 +43,8 @@ pub struct Task {
     pub expect_success_within: Option<Duration>,
     /// What to do while another run holds the repository.
     pub overlap: Overlap,
+    /// Where its runs work.
+    pub isolation: Isolation,
     /// How its processes are held together; `None` is the strongest way that needs no program.
     pub containment: Option<Containment>,
     /// The least inserted and deleted lines for a commit to count.
@@ -71,6 +73,26 @@ impl Overlap {
         match self {
             Self::Skip => "skip",
             Self::Wait => "wait",
+        }
+    }
+}
+
+/// Where a run works.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Isolation {
+    /// In the repository itself, on the branch that is checked out.
+    #[default]
+    None,
+    /// In a git work tree of its own, whose commits are brought to that branch at the end.
+    Worktree,
+}
+
+impl Isolation {
+    /// Its name on the command line and in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Worktree => "worktree",
         }
     }
 }

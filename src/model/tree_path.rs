@@ -6,6 +6,9 @@ use icu_normalizer::DecomposingNormalizerBorrowed;
 /// A part of a path as the most careless file system sees it: letters of one case, Unicode
 /// decomposed, without what HFS+ ignores.
 pub fn fold(part: &str) -> String {
+    if part.is_ascii() {
+        return part.to_ascii_lowercase();
+    }
     let visible: String = part.chars().filter(|c| !is_ignored(*c)).collect();
     // Upper case first: it joins letters that lower case alone keeps apart, such as `ſ` and `s`.
     let lower = visible.to_uppercase().to_lowercase();

@@ -25,6 +25,10 @@ pub struct Policy {
     pub min_changes: u64,
 }
 
+/// What is known of the repository after the run: `None` where there is none, or why nothing is
+/// known.
+pub type Seen<'a> = Result<Option<&'a RepositoryChange>, &'a str>;
+
 /// One of the task's own checks, carried out after the agent.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Check {
@@ -53,7 +57,7 @@ pub struct Verdict {
 pub fn wants_checks(
     end: &ProcessEnd,
     report: &AgentReport,
-    change: Option<&RepositoryChange>,
+    change: Seen<'_>,
     policy: Policy,
 ) -> bool {
     conclude(end, report, change, &[], policy).outcome == Outcome::Success
@@ -61,11 +65,11 @@ pub fn wants_checks(
 
 /// Concludes what became of a run.
 ///
-/// Total and pure. `change` is `None` where there is no repository to look at.
+/// Total and pure.
 pub fn conclude(
     end: &ProcessEnd,
     report: &AgentReport,
-    change: Option<&RepositoryChange>,
+    change: Seen<'_>,
     checks: &[Check],
     policy: Policy,
 ) -> Verdict {
@@ -76,12 +80,14 @@ pub fn conclude(
     if !matches!(end.exit, ProcessExit::NotStarted(_)) {
         case.hear_agent(report);
     }
-    if let Some(change) = change {
-        case.hear_repository(change, policy);
+    match change {
+        Ok(Some(change)) => case.hear_repository(change, policy),
+        Ok(None) => {}
+        Err(reason) => case.note(EvidenceSource::Git, unreadable(reason)),
     }
     let finding = process_finding(end, report)
         .or_else(|| agent_finding(end, report))
-        .or_else(|| policy_finding(change))
+        .or_else(|| policy_finding(change.ok().flatten()))
         .or_else(|| commit_finding(report, change, policy))
         .unwrap_or_else(|| case.hear_checks(checks));
     case.close(finding)
@@ -249,11 +255,18 @@ fn policy_finding(change: Option<&RepositoryChange>) -> Option<Finding> {
 }
 
 /// Whether the commit is there that the task requires.
-fn commit_finding(
-    report: &AgentReport,
-    change: Option<&RepositoryChange>,
-    policy: Policy,
-) -> Option<Finding> {
+fn commit_finding(report: &AgentReport, change: Seen<'_>, policy: Policy) -> Option<Finding> {
+    let change = match change {
+        Ok(change) => change,
+        Err(reason) => {
+            let (outcome, class) = if policy.requires_commit {
+                (Outcome::CommitMissing, None)
+            } else {
+                (Outcome::AgentError, Some(ErrorClass::Unknown))
+            };
+            return Some(Finding::bad(outcome, class, unreadable(reason)));
+        }
+    };
     if !policy.requires_commit {
         return None;
     }
@@ -271,6 +284,10 @@ fn commit_finding(
         return Some(Finding::good(Outcome::NoChange));
     }
     missing(missing_commit_reason(change))
+}
+
+fn unreadable(reason: &str) -> String {
+    format!("what the run changed is not known, the repository could not be read: {reason}")
 }
 
 fn missing_commit_reason(change: &RepositoryChange) -> String {

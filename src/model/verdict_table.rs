@@ -7,7 +7,7 @@ use crate::model::change::{Commit, RepositoryChange, Standing};
 use crate::model::outcome::Outcome;
 use crate::model::process_end::{ProcessEnd, ProcessExit, StopReason};
 use crate::model::report::{AgentError, AgentReport, Ending, ErrorClass};
-use crate::model::verdict::{Check, Policy, Verdict, conclude, wants_checks};
+use crate::model::verdict::{Check, Policy, Seen, Verdict, conclude, wants_checks};
 
 fn ends() -> Vec<(&'static str, ProcessEnd)> {
     let end = |exit, stopped| ProcessEnd {
@@ -98,12 +98,21 @@ fn commit(standing: Standing, lines: u64) -> Commit {
     }
 }
 
-fn changes() -> Vec<(&'static str, Option<RepositoryChange>)> {
+type Change = Result<Option<RepositoryChange>, &'static str>;
+
+fn seen(change: &Change) -> Seen<'_> {
+    change
+        .as_ref()
+        .map(Option::as_ref)
+        .map_err(|reason| *reason)
+}
+
+fn changes() -> Vec<(&'static str, Change)> {
     let with = |commits: Vec<Commit>| {
-        Some(RepositoryChange {
+        Ok(Some(RepositoryChange {
             commits,
             ..RepositoryChange::default()
-        })
+        }))
     };
     let foreign = || {
         commit(
@@ -118,7 +127,8 @@ fn changes() -> Vec<(&'static str, Option<RepositoryChange>)> {
         ..commit(Standing::Own, 3)
     };
     vec![
-        ("no repository", None),
+        ("no repository", Ok(None)),
+        ("unreadable", Err("git did not end")),
         ("untouched", with(vec![])),
         ("own commit", with(vec![commit(Standing::Own, 3)])),
         (
@@ -158,10 +168,10 @@ fn changes() -> Vec<(&'static str, Option<RepositoryChange>)> {
         ),
         (
             "left uncommitted",
-            Some(RepositoryChange {
+            Ok(Some(RepositoryChange {
                 left_uncommitted: vec!["a.txt".into()],
                 ..Default::default()
-            }),
+            })),
         ),
     ]
 }
@@ -195,7 +205,7 @@ fn the_table_of_outcomes() {
             let mut rows = Vec::new();
             for (change_name, change) in changes() {
                 for (policy_name, policy) in policies() {
-                    let verdict = conclude(&end, &report, change.as_ref(), &[], policy);
+                    let verdict = conclude(&end, &report, seen(&change), &[], policy);
                     rows.push((format!("{change_name}, {policy_name}"), outcome(&verdict)));
                 }
             }
@@ -222,7 +232,7 @@ fn a_good_outcome_needs_every_witness() {
         for (_, report) in reports() {
             for (_, change) in changes() {
                 for (_, policy) in policies() {
-                    let verdict = conclude(&end, &report, change.as_ref(), &[], policy);
+                    let verdict = conclude(&end, &report, seen(&change), &[], policy);
                     if verdict.outcome.is_good() {
                         assert_eq!(end.exit, ProcessExit::Code(0));
                         assert_eq!(end.stopped, None);
@@ -244,18 +254,18 @@ fn a_good_outcome_needs_every_witness() {
 fn failed_checks_fail_a_run_that_is_good_otherwise() {
     let (_, end) = ends().swap_remove(0);
     let (_, report) = reports().swap_remove(0);
-    let (_, change) = changes().swap_remove(2);
+    let (_, change) = changes().swap_remove(3);
     let (_, policy) = policies().swap_remove(1);
-    assert!(wants_checks(&end, &report, change.as_ref(), policy));
+    assert!(wants_checks(&end, &report, seen(&change), policy));
     let check = |failure: Option<&str>| Check {
         command: "make test".into(),
         failure: failure.map(str::to_owned),
     };
-    let verdict = |checks: &[Check]| conclude(&end, &report, change.as_ref(), checks, policy);
+    let verdict = |checks: &[Check]| conclude(&end, &report, seen(&change), checks, policy);
     assert_eq!(verdict(&[check(None)]).outcome, Outcome::Success);
     let failed = verdict(&[check(None), check(Some("exit 2\n1 test failed"))]);
     assert_eq!(failed.outcome, Outcome::VerifyFailed);
     insta::assert_snapshot!(failed.error.unwrap(), @"the task's check `make test` failed: exit 2");
-    let (_, untouched) = changes().swap_remove(1);
-    assert!(!wants_checks(&end, &report, untouched.as_ref(), policy));
+    let (_, untouched) = changes().swap_remove(2);
+    assert!(!wants_checks(&end, &report, seen(&untouched), policy));
 }

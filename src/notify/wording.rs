@@ -1,5 +1,6 @@
-//! What a notification says of a run. Pure.
+//! What a notification says of a run, or of many. Pure.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use chrono::{DateTime, Utc};
 
 use crate::model::clock::utc;
 use crate::model::duration;
+use crate::model::ids::RunPath;
 use crate::model::message::{Message, Priority};
 use crate::model::outcome::Outcome;
 use crate::model::record::Record;
@@ -60,6 +62,68 @@ pub fn of_run(record: &Record, directory: &Path) -> Option<Message> {
     })
 }
 
+/// One of many notifications that are told together.
+#[derive(Clone, Copy, Debug)]
+pub struct Event<'a> {
+    /// The run it tells of, if it does, and how that ended.
+    pub run: Option<(&'a RunPath, &'a str)>,
+    /// What it says by itself.
+    pub message: &'a Message,
+}
+
+/// Words one message for many notifications, given in the order in which they waited: how many
+/// runs ended how, and the newest with their names. Its last line holds its `id`.
+pub fn digest(id: &str, events: &[Event<'_>]) -> Message {
+    let is_failure = |event: &&Event<'_>| event.message.priority >= Priority::High;
+    let failures = events.iter().filter(is_failure).count();
+    let mut groups: BTreeMap<String, BTreeMap<&str, usize>> = BTreeMap::new();
+    for event in events {
+        let (group, outcome) = match event.run {
+            Some((run, outcome)) => (format!("{}/{}", run.task, run.agent), outcome),
+            None => ("other messages".to_owned(), "sent"),
+        };
+        *groups.entry(group).or_default().entry(outcome).or_default() += 1;
+    }
+    let groups = groups.into_iter().map(|(group, outcomes)| {
+        let outcomes = outcomes
+            .iter()
+            .map(|(outcome, number)| format!("{number} {outcome}"));
+        format!("{group}: {}", outcomes.collect::<Vec<_>>().join(", "))
+    });
+    let newest = events.iter().rev().map(|event| {
+        let run = event
+            .run
+            .map_or(String::new(), |(run, _)| format!("\n  run: {run}"));
+        format!("- {}{run}", text::first_line(&event.message.title, 100))
+    });
+    let number = text::count(events.len(), "notification");
+    let mut lines = vec![
+        format!("{number} waited and are told in one."),
+        String::new(),
+    ];
+    lines.extend(listed(groups, ""));
+    lines.extend([String::new(), "The newest:".to_owned()]);
+    lines.extend(listed(newest, ""));
+    let last = format!("\ndigest: {id}");
+    let body = lines.join("\n") + "\n";
+    let failed = match failures {
+        0 => String::new(),
+        failures => format!(" — {failures} FAILED"),
+    };
+    let tag = if failures > 0 {
+        "x"
+    } else {
+        "white_check_mark"
+    };
+    let priorities = events.iter().map(|event| event.message.priority);
+    Message {
+        title: format!("[agent-runner] {number}{failed}"),
+        body: text::cut_middle(&body, MAX_BODY_BYTES - last.len()) + &last,
+        priority: priorities.max().unwrap_or_default(),
+        tags: vec![tag.to_owned()],
+    }
+}
+
 /// Words that a task has had no success for too long; `last` is the last one, `task/agent/run_id`
 /// with its end.
 pub fn of_overdue(task: &str, within: Duration, last: Option<(&str, DateTime<Utc>)>) -> Message {
@@ -107,6 +171,10 @@ fn good_lines(record: &Record) -> Vec<String> {
         String::new(),
         "commits:".to_owned(),
     ];
+    lines.splice(
+        2..2,
+        source(record).map(|source| format!("source: {source}")),
+    );
     let commits = record.commits.iter().map(|commit| {
         let id = commit.commit.get(..8).unwrap_or(&commit.commit);
         format!(
@@ -154,6 +222,10 @@ fn bad_lines(record: &Record, directory: &Path) -> Vec<String> {
         String::new(),
         format!("Error: {}{class}", record.outcome),
     ];
+    lines.splice(
+        2..2,
+        source(record).map(|source| format!("Source: {source}")),
+    );
     let detail = record
         .error
         .as_deref()
@@ -193,6 +265,12 @@ fn listed(items: impl ExactSizeIterator<Item = String>, none: &str) -> Vec<Strin
         listed.push(format!("and {more} more"));
     }
     listed
+}
+
+/// Where dispatched work came from, such as `owner/repo#7`.
+fn source(record: &Record) -> Option<String> {
+    let source = record.source.as_deref();
+    source.map(|source| text::first_line(source, 200))
 }
 
 /// A name of a task or an agent, whatever an older record calls so.
@@ -338,5 +416,62 @@ mod tests {
         record.files_changed = (0..23).map(|n| format!("f{n}")).collect();
         let body = worded(&record).body;
         assert!(body.contains("f19, and 3 more\n"), "{body}");
+    }
+
+    #[test]
+    fn a_digest_counts_by_task_agent_and_outcome_and_names_the_newest() {
+        let paths: Vec<RunPath> = (0..300)
+            .map(|n| {
+                let agent = if n % 3 == 0 { "bad" } else { "good" };
+                format!(
+                    "work{}/{agent}/20260219_20{:02}{:02}",
+                    n % 2,
+                    n / 60,
+                    n % 60
+                )
+            })
+            .map(|path| path.parse().unwrap())
+            .collect();
+        let mut messages = Vec::new();
+        for path in &paths {
+            let failed = path.agent.as_str() == "bad";
+            let (outcome, priority) = if failed {
+                ("agent_error", Priority::High)
+            } else {
+                ("success", Priority::Default)
+            };
+            let title = format!("[{}] {} — {outcome}", path.task, path.agent);
+            let message = Message {
+                title,
+                body: String::new(),
+                priority,
+                tags: Vec::new(),
+            };
+            messages.push((outcome, message));
+        }
+        let events: Vec<Event<'_>> = paths
+            .iter()
+            .zip(&messages)
+            .map(|(path, (outcome, message))| Event {
+                run: Some((path, *outcome)),
+                message,
+            })
+            .collect();
+        let told = digest("digest-1771533603000000", &events);
+        assert!(told.body.len() <= MAX_BODY_BYTES);
+        insta::assert_snapshot!(format!(
+            "{}\n{:?} {:?}\n\n{}",
+            told.title, told.priority, told.tags, told.body
+        ));
+        let one = Event {
+            run: None,
+            message: &told,
+        };
+        let told = digest("digest-1", &[one]);
+        assert!(
+            told.body.contains("other messages: 1 sent"),
+            "{}",
+            told.body
+        );
     }
 }

@@ -6,7 +6,8 @@ use std::io::{self, Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -14,6 +15,7 @@ use rustix::io::{Errno, ioctl_fionbio};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use thiserror::Error;
 
+use crate::process::budget::Budget;
 use crate::process::program::find_program;
 
 /// A helper command.
@@ -31,6 +33,10 @@ pub struct HelperCommand<'a> {
     pub stdin: &'a [u8],
     /// The longest it may take; then it is killed.
     pub limit: Duration,
+    /// A time that it shares with others, and in which it must end as well.
+    pub budget: Option<&'a Budget>,
+    /// How much is kept of each record, ended by NUL, of its standard output; `None` keeps all.
+    pub record_bytes: Option<usize>,
 }
 
 /// What a helper command printed, and its exit status.
@@ -63,6 +69,12 @@ pub enum HelperError {
         /// The limit.
         limit: Duration,
     },
+    /// The runner was asked to stop meanwhile, and it was killed.
+    #[error("`{program}` was ended, for the runner was asked to stop")]
+    CutShort {
+        /// The program.
+        program: String,
+    },
     /// It printed too much and was killed.
     #[error("`{program}` printed more than {limit} bytes")]
     TooMuchOutput {
@@ -88,16 +100,45 @@ impl HelperError {
     }
 }
 
+/// The helpers that run, by their process groups. None is in it that was reaped: its number may be
+/// another's by then.
+struct Helpers {
+    groups: Vec<Pid>,
+    are_over: bool,
+}
+
+static HELPERS: Mutex<Helpers> = Mutex::new(Helpers {
+    groups: Vec::new(),
+    are_over: false,
+});
+
+fn helpers() -> MutexGuard<'static, Helpers> {
+    HELPERS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Kills all helpers that run, in whichever threads, and lets no other start: the runner ends.
+pub fn end_all() {
+    let mut helpers = helpers();
+    helpers.are_over = true;
+    for group in &helpers.groups {
+        if let Err(error) = kill_process_group(*group, Signal::KILL) {
+            tracing::debug!(%error, "helper not killed");
+        }
+    }
+}
+
 /// Runs a helper command to its end. Blocks, at most for its limit.
 pub fn run(command: &HelperCommand<'_>) -> Result<Captured, HelperError> {
     start(command)?.finish()
 }
 
-/// A helper command that was started. Several may run side by side.
+/// A helper command that was started; dropped, it is killed. Several may run side by side.
 #[derive(Debug)]
 pub struct RunningHelper {
     program: String,
     limit: Duration,
+    budget: Option<Budget>,
+    record_bytes: Option<usize>,
     child: Child,
     input: Vec<u8>,
 }
@@ -106,10 +147,22 @@ pub struct RunningHelper {
 /// is finished.
 pub fn start(command: &HelperCommand<'_>) -> Result<RunningHelper, HelperError> {
     let program = command.program.to_string_lossy().into_owned();
-    match spawn(command) {
+    let mut helpers = helpers();
+    let spawned = if helpers.are_over {
+        Err(io::Error::other("the runner ends"))
+    } else {
+        spawn(command)
+    };
+    if let Ok(child) = &spawned {
+        helpers.groups.push(Pid::from_child(child));
+    }
+    drop(helpers);
+    match spawned {
         Ok(child) => Ok(RunningHelper {
             program,
             limit: command.limit,
+            budget: command.budget.cloned(),
+            record_bytes: command.record_bytes,
             child,
             input: command.stdin.to_owned(),
         }),
@@ -118,23 +171,23 @@ pub fn start(command: &HelperCommand<'_>) -> Result<RunningHelper, HelperError> 
 }
 
 impl RunningHelper {
-    /// Waits for its end, at most for its limit from now; then it is killed. A pipe that another
-    /// process still holds is not waited for.
+    /// Waits for its end, at most for its limit from now and within its budget; then it is killed.
+    /// A pipe that another process still holds is not waited for.
     pub fn finish(self) -> Result<Captured, HelperError> {
         self.finish_within(usize::MAX)
     }
 
     /// The same, but it is also killed when it prints more than about `max_output` bytes.
     pub fn finish_within(mut self, max_output: usize) -> Result<Captured, HelperError> {
-        let result = self.listen(Instant::now() + self.limit, max_output);
-        if !matches!(result, Ok(Heard::All(_)))
-            && let Err(error) = self.kill()
-        {
-            tracing::debug!(%error, program = self.program, "helper not killed");
+        let mut deadline = Instant::now() + self.limit;
+        if let Some(budget) = self.budget.as_ref().filter(|budget| budget.end < deadline) {
+            (deadline, self.limit) = (budget.end, budget.length());
         }
-        let program = self.program;
+        let result = self.listen(deadline, max_output);
+        let program = std::mem::take(&mut self.program);
         match result {
             Ok(Heard::All(captured)) => Ok(captured),
+            Ok(Heard::TooLate) if self.is_cut() => Err(HelperError::CutShort { program }),
             Ok(Heard::TooLate) => Err(HelperError::TimedOut {
                 program,
                 limit: self.limit,
@@ -147,11 +200,21 @@ impl RunningHelper {
         }
     }
 
+    fn is_cut(&self) -> bool {
+        self.budget.as_ref().is_some_and(Budget::is_cut)
+    }
+
     /// Kills it and the processes that it has started: one that speaks with a server would go on.
     fn kill(&mut self) -> io::Result<()> {
         kill_process_group(Pid::from_child(&self.child), Signal::KILL)?;
-        self.child.wait()?;
+        self.reap()?;
         Ok(())
+    }
+
+    fn reap(&mut self) -> io::Result<ExitStatus> {
+        let group = Pid::from_child(&self.child);
+        helpers().groups.retain(|known| *known != group);
+        self.child.wait()
     }
 
     /// Feeds it and takes what it prints until it ends.
@@ -161,17 +224,19 @@ impl RunningHelper {
         let mut stdout = Pipe::new(self.child.stdout.take())?;
         let mut stderr = Pipe::new(self.child.stderr.take())?;
         let mut input = &self.input[..];
-        let (mut printed, mut complained) = (Vec::new(), Vec::new());
+        let mut printed = Kept::new(self.record_bytes);
+        let mut complained = Kept::new(None);
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            if left.is_zero() || self.is_cut() {
                 return Ok(Heard::TooLate);
             }
             let mut watched = vec![PollFd::new(&exit, PollFlags::IN)];
             watched.extend(stdin.watch(PollFlags::OUT));
             watched.extend(stdout.watch(PollFlags::IN));
             watched.extend(stderr.watch(PollFlags::IN));
-            let limit = Timespec::try_from(left).map_err(io::Error::other)?;
+            let pause = left.min(LOOK_INTERVAL);
+            let limit = Timespec::try_from(pause).map_err(io::Error::other)?;
             match poll(&mut watched, Some(&limit)) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
@@ -180,16 +245,71 @@ impl RunningHelper {
             stdin.write(&mut input)?;
             stdout.read(&mut printed)?;
             stderr.read(&mut complained)?;
-            if printed.len().max(complained.len()) > max_output {
+            if printed.bytes.len().max(complained.bytes.len()) > max_output {
                 return Ok(Heard::TooMuch);
             }
             if has_ended {
                 return Ok(Heard::All(Captured {
-                    code: self.child.wait()?.code(),
-                    stdout: printed,
-                    stderr: String::from_utf8_lossy(&complained).into_owned(),
+                    code: self.reap()?.code(),
+                    stdout: printed.bytes,
+                    stderr: String::from_utf8_lossy(&complained.bytes).into_owned(),
                 }));
             }
+        }
+    }
+}
+
+impl Drop for RunningHelper {
+    /// Nobody waits for it any more.
+    fn drop(&mut self) {
+        // Of one that was waited for, the number may be another's now.
+        if let Ok(None) = self.child.try_wait()
+            && let Err(error) = self.kill()
+        {
+            tracing::debug!(%error, "helper not killed");
+        }
+    }
+}
+
+/// How often somebody who waits looks whether the budget was cut short.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// What is kept of an output.
+struct Kept {
+    bytes: Vec<u8>,
+    /// The most of one record.
+    record_bytes: Option<usize>,
+    /// How much of the last record has come.
+    length: usize,
+}
+
+impl Kept {
+    fn new(record_bytes: Option<usize>) -> Self {
+        Self {
+            bytes: Vec::new(),
+            record_bytes,
+            length: 0,
+        }
+    }
+
+    fn take(&mut self, piece: &[u8]) {
+        let Some(most) = self.record_bytes else {
+            self.bytes.extend_from_slice(piece);
+            return;
+        };
+        for part in piece.split_inclusive(|byte| *byte == 0) {
+            let (text, end) = match part.split_last() {
+                Some((0, text)) => (text, &part[text.len()..]),
+                Some(_) | None => (part, &part[part.len()..]),
+            };
+            let room = most.saturating_sub(self.length).min(text.len());
+            self.bytes.extend_from_slice(&text[..room]);
+            self.bytes.extend_from_slice(end);
+            self.length = if end.is_empty() {
+                self.length.saturating_add(text.len())
+            } else {
+                0
+            };
         }
     }
 }
@@ -220,11 +340,14 @@ impl Pipe {
         self.0.as_ref().map(|file| PollFd::new(file, flags))
     }
 
-    fn read(&mut self, bytes: &mut Vec<u8>) -> io::Result<()> {
+    fn read(&mut self, kept: &mut Kept) -> io::Result<()> {
         let Some(file) = &mut self.0 else {
             return Ok(());
         };
-        match file.take(PIECE_BYTES).read_to_end(bytes) {
+        let mut piece = Vec::new();
+        let result = file.take(PIECE_BYTES).read_to_end(&mut piece);
+        kept.take(&piece);
+        match result {
             Ok(number) if number as u64 == PIECE_BYTES => {}
             Ok(_) => self.0 = None,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -295,6 +418,8 @@ mod tests {
             environment: &[("PATH".into(), "/usr/bin:/bin".into())],
             stdin,
             limit,
+            budget: None,
+            record_bytes: None,
         })
     }
 
@@ -319,6 +444,15 @@ mod tests {
             assert!(matches!(error, HelperError::TimedOut { .. }), "{error}");
             assert!(began.elapsed() < LIMIT / 2, "{script}");
         }
+    }
+
+    #[test]
+    fn of_each_record_only_the_beginning_is_kept() {
+        let mut kept = Kept::new(Some(3));
+        for piece in [&b"ab\0abcd"[..], b"ef", b"g\0\0x", b"yz!\0abc\0q"] {
+            kept.take(piece);
+        }
+        assert_eq!(kept.bytes, b"ab\0abc\0\0xyz\0abc\0q");
     }
 
     #[test]
@@ -351,6 +485,8 @@ mod tests {
                 environment: &[("PATH".into(), "/usr/bin:/bin".into())],
                 stdin: b"",
                 limit: LIMIT,
+                budget: None,
+                record_bytes: None,
             });
             let error = helper.unwrap().finish_within(1 << 20).unwrap_err();
             assert!(
@@ -377,6 +513,8 @@ mod tests {
             environment: &[("PATH".into(), "/usr/bin:/bin".into())],
             stdin: &[],
             limit: LIMIT,
+            budget: None,
+            record_bytes: None,
         });
         let Err(HelperError::NotStarted { source, .. }) = error else {
             panic!("{error:?}");

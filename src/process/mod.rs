@@ -2,12 +2,16 @@
 //!
 //! [`supervise`] holds one process tree under limits: a pure [`watchdog`] decides, one loop acts.
 //! [`containment`] holds the tree together and ends what is left of it. [`command`] runs short helpers such as
-//! git, [`child`] starts a program beside this one. [`program`] finds a program file, [`shutdown`] turns signals into values.
+//! git, a [`budget`] bounds several of them together. [`child`] starts a program beside this one.
+//! [`program`] finds a program file, [`shutdown`] turns signals into values, [`limits`] tells what
+//! the system allows.
 
+pub mod budget;
 pub mod child;
 pub mod command;
 pub mod containment;
 pub mod identity;
+pub mod limits;
 pub mod program;
 pub mod shutdown;
 pub mod supervise;

@@ -4,6 +4,8 @@ use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::process::system;
+
 /// Waits for the signals that ask the runner to stop.
 ///
 /// A hang-up that was ignored when the runner began (`nohup`) stays ignored.
@@ -48,6 +50,12 @@ impl Shutdown {
             _ = hangup => libc::SIGHUP,
         }
     }
+}
+
+/// To be called by every thread beside the main one: Ctrl-Z is for the main thread, which stops the
+/// agent before the runner.
+pub fn leave_ctrl_z_to_main() {
+    system::pass_over_stops();
 }
 
 /// Whether this process was started with the signal ignored. See proc(5), `SigIgn`.

@@ -282,6 +282,13 @@ impl HeldStop {
     }
 }
 
+/// Leaves requests to stop (SIGTSTP) to the other threads: the one that holds them back.
+pub(super) fn pass_over_stops() {
+    if let Err(error) = mask(libc::SIG_BLOCK, &[libc::SIGTSTP]) {
+        tracing::debug!(%error, "a thread may stop the runner behind its back");
+    }
+}
+
 impl Drop for HeldStop {
     fn drop(&mut self) {
         if let Err(error) = mask(libc::SIG_UNBLOCK, &[libc::SIGTSTP]) {

@@ -203,7 +203,8 @@ impl Queue {
     /// Lets the work be done afresh: it waits, and its attempts begin at none. `false`: it is
     /// unknown, or somebody works on it.
     pub async fn reset(&self, key: &WorkKey) -> Result<bool, QueueError> {
-        let set = "state = 'waiting', reason = $2, attempts = 0, not_before = 0";
+        let set = "state = 'waiting', reason = $2, attempts = 0, not_before = 0,
+             revision = NULL, notes = NULL";
         self.change_unheld("reset work", key, set, "", None).await
     }
 

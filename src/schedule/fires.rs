@@ -3,7 +3,9 @@
 //! Cron looks at the clock of the zone each minute. Where that clock jumps by at most three hours,
 //! as twice a year, an expression with a fixed time of the day is due once: what lies in a gap
 //! right after it, what the clock shows twice the first time. Expressions that follow the clock
-//! (`*` in minute or hour) are due whenever it shows their time. See cron(8).
+//! (`*` in minute or hour) are due whenever it shows their time. See cron(8). Of several times in a
+//! gap Debian's cron starts each, one after another; here they count as one, since they are one
+//! start that is late.
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 

@@ -11,7 +11,7 @@ use crate::store::StoreError;
 use crate::store::private::{list, remove, sync_directory};
 
 /// How the names of temporary files begin.
-const TEMPORARY: &str = ".tmp";
+pub(crate) const TEMPORARY: &str = ".tmp";
 
 /// Replaces a file and returns when that survives a loss of power. Costs two syncs.
 ///

@@ -87,14 +87,44 @@ impl Layout {
         self.state().join("outbox")
     }
 
+    /// Notifications that the server refused.
+    pub(crate) fn refused(&self) -> PathBuf {
+        self.outbox().join("refused")
+    }
+
+    /// Runs on their way to being removed.
+    pub(crate) fn trash(&self) -> PathBuf {
+        self.state().join("trash")
+    }
+
     /// Agents that are not started before their limit is over.
     pub fn parked(&self) -> PathBuf {
         self.state().join("parked")
     }
 
+    /// Tasks that were handed to somebody else.
+    pub fn delegated(&self) -> PathBuf {
+        self.state().join("delegated")
+    }
+
     /// Of what a person was told once and is not told again.
     pub fn told(&self) -> PathBuf {
         self.state().join("told")
+    }
+
+    /// Work trees of isolated runs.
+    pub fn work_trees(&self) -> PathBuf {
+        self.state().join("worktrees")
+    }
+
+    /// The work tree of an isolated run.
+    pub fn work_tree(&self, run: &RunPath) -> PathBuf {
+        self.work_trees().join(run.to_string().replace('/', "."))
+    }
+
+    /// Creates the directory of work trees.
+    pub fn create_work_trees(&self) -> Result<(), StoreError> {
+        self.create_state(&self.work_trees())
     }
 
     /// The directory of the runner's own rolling log.

@@ -2,8 +2,8 @@
 //!
 //! [`layout`] alone knows file names, [`mod@format`] alone the form of a record. [`recorder`] writes a
 //! run's directory, [`reader`] finds runs and reads them, [`recovery`] finds those whose runner
-//! died, [`outbox`] keeps notifications until somebody has them, [`parked`] the agents
-//! whose limit is not over. Not for deciding anything: an
+//! died, [`outbox`] keeps notifications until somebody has them and [`digest`] tells many in one, [`parked`] the agents
+//! whose limit is not over, and [`retention`] removes what is old. Not for deciding anything: an
 //! outcome comes from `model::verdict`.
 
 use std::io;
@@ -14,6 +14,8 @@ use thiserror::Error;
 pub mod atomic;
 pub mod beats;
 pub mod capped_log;
+pub mod delegated;
+pub mod digest;
 pub mod event_log;
 pub mod format;
 pub mod layout;
@@ -25,6 +27,7 @@ pub mod reader;
 pub mod recorder;
 pub mod recovery;
 pub mod request;
+pub mod retention;
 pub mod summary;
 #[cfg(test)]
 mod testing;

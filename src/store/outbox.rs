@@ -6,7 +6,7 @@
 
 use std::fs::{File, TryLockError};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -93,6 +93,11 @@ impl Entry {
         &self.id
     }
 
+    /// The outcome of its run, by name.
+    pub fn outcome(&self) -> Option<&str> {
+        self.id.strip_prefix(&id_prefix(self.run.as_ref()?))
+    }
+
     /// For how long it has waited, as far as the clock can be believed.
     pub fn age(&self, now: DateTime<Utc>) -> Age {
         let age = now - self.created;
@@ -160,6 +165,17 @@ impl Outbox {
         Ok(())
     }
 
+    /// Takes back the notification of a run.
+    pub fn withdraw(&self, run: &RunPath) -> Result<(), StoreError> {
+        let prefix = id_prefix(run);
+        for name in self.names()? {
+            if split_name(&name).is_some_and(|(_order, id)| id.starts_with(&prefix)) {
+                remove(&self.layout.outbox().join(name))?;
+            }
+        }
+        Ok(())
+    }
+
     /// The notifications that wait, in the order in which they are to be delivered.
     pub fn pending(&self) -> Result<Vec<Waiting>, StoreError> {
         let names = self.names()?;
@@ -171,7 +187,7 @@ impl Outbox {
 
     /// The notifications that the server refused, oldest first.
     pub fn refused(&self) -> Result<Vec<Entry>, StoreError> {
-        let directory = self.refused_directory();
+        let directory = self.layout.refused();
         let names = entry_names(&directory)?;
         let entries = names
             .iter()
@@ -211,13 +227,9 @@ impl Outbox {
     }
 
     fn put_aside(&self, name: &str) -> Result<(), StoreError> {
-        let aside = self.refused_directory();
+        let aside = self.layout.refused();
         create_directory(&aside)?;
         atomic::rename(&self.layout.outbox().join(name), &aside.join(name))
-    }
-
-    fn refused_directory(&self) -> PathBuf {
-        self.layout.outbox().join("refused")
     }
 }
 
@@ -229,6 +241,10 @@ pub struct Delivery<'a> {
 }
 
 impl Delivery<'_> {
+    pub(super) fn layout(&self) -> &Layout {
+        &self.outbox.layout
+    }
+
     /// The notifications that wait, in order. Files that are none are put aside.
     pub fn waiting(&self) -> Result<Vec<Waiting>, StoreError> {
         // Another process may be writing one now.

@@ -264,6 +264,29 @@ fn split_directory(directory: &Path) -> Option<(Layout, RunPath)> {
     is_directory(&directory).then(|| (Layout::new(root), path))
 }
 
+/// The directories of all runs.
+pub(crate) fn run_directories(layout: &Layout) -> Result<Vec<path::PathBuf>, StoreError> {
+    let runs = paths(layout, &Filter::default())?;
+    let directory = |run: &RunPath| layout.run(run).path().to_owned();
+    Ok(runs.iter().map(directory).collect())
+}
+
+/// The directories of agents below those of tasks, then those of tasks.
+pub(crate) fn upper_directories(layout: &Layout) -> Result<Vec<path::PathBuf>, StoreError> {
+    let (mut agents, mut tasks) = (Vec::new(), Vec::new());
+    for task in subdirectories(layout.root())?
+        .iter()
+        .filter_map(|name| name.parse().ok())
+    {
+        let found = subdirectories(&layout.task(&task))?;
+        let names = found.iter().filter_map(|name| name.parse().ok());
+        agents.extend(names.map(|agent: AgentName| layout.agent(&task, &agent)));
+        tasks.push(layout.task(&task));
+    }
+    agents.append(&mut tasks);
+    Ok(agents)
+}
+
 fn paths(layout: &Layout, filter: &Filter) -> Result<Vec<RunPath>, StoreError> {
     let mut found = Vec::new();
     for task in subdirectories(layout.root())?

@@ -29,6 +29,7 @@ use crate::store::private::{
     open_read, overwrite, remove, sync_directory,
 };
 use crate::store::reader::read_metadata;
+use crate::store::retention::remove_tree;
 use crate::store::summary;
 
 /// The directory of a run that this process carries out.
@@ -59,7 +60,7 @@ impl RunFolder {
         layout.create_state(&layout.running())?;
         create_directory(&layout.task(task))?;
         create_directory(&layout.agent(task, agent))?;
-        let mut attempt = 1;
+        let (mut attempt, mut again) = (1, false);
         let (run, _mark) = loop {
             let run = RunPath {
                 task: task.clone(),
@@ -77,6 +78,13 @@ impl RunFolder {
             };
             match create_new_directory(directory.path()) {
                 Ok(()) => break (run, mark),
+                // Empty directories are cleaned away.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && !again => {
+                    mark.remove()?;
+                    again = true;
+                    create_directory(&layout.task(task))?;
+                    create_directory(&layout.agent(task, agent))?;
+                }
                 Err(error) => {
                     mark.remove()?;
                     if error.kind() != io::ErrorKind::AlreadyExists {
@@ -85,7 +93,13 @@ impl RunFolder {
                 }
             }
         };
-        let path = layout.run(&run).runner_log();
+        // What was refused before it began is no run that crashed.
+        Self::furnish(layout, &run).inspect_err(|_| Self::discard(layout, &run))
+    }
+
+    /// Puts into a new directory what every run has from its beginning.
+    fn furnish(layout: &Layout, run: &RunPath) -> Result<Self, StoreError> {
+        let path = layout.run(run).runner_log();
         let runner_log = create_file(&path)?;
         // Somebody who looks may hold the shared lock for a moment, so this one waits.
         runner_log
@@ -93,11 +107,23 @@ impl RunFolder {
             .map_err(|source| StoreError::new("lock", &path, source))?;
         let folder = Self {
             layout: layout.clone(),
-            run,
+            run: run.clone(),
             runner_log,
         };
         folder.reserve()?;
         Ok(folder)
+    }
+
+    /// Removes a run whose agent was not started, as if it had never begun. What cannot be removed
+    /// will count as crashed.
+    pub fn discard(layout: &Layout, run: &RunPath) {
+        let removed = [
+            remove_tree(layout.run(run).path()),
+            remove(&mark_path(layout, run)),
+        ];
+        for error in removed.into_iter().filter_map(Result::err) {
+            tracing::warn!(cause = %error.source, "{error}");
+        }
     }
 
     fn reserve(&self) -> Result<(), StoreError> {
@@ -190,6 +216,10 @@ impl RunFolder {
     pub fn make_room(&self) -> Result<bool, StoreError> {
         remove(&self.directory().reserve())?;
         let directory = self.directory();
+        if is_directory(directory.metadata().as_path()) {
+            // The agent put it there; nothing but a directory is not replaced by the record.
+            remove_tree(&directory.metadata())?;
+        }
         if is_directory(directory.path()) {
             return Ok(false);
         }
@@ -202,13 +232,13 @@ impl RunFolder {
         Ok(true)
     }
 
-    /// Writes the final record and the summaries, and frees the lock.
+    /// Writes the final record and the summaries. The lock is freed with the value.
     ///
     /// The record decides: a summary that cannot be written is a line in the runner's log.
     ///
     /// # Errors
     /// When the record cannot be written. The run is not finished and will count as crashed.
-    pub fn finish(self, record: &Record) -> Result<(), StoreError> {
+    pub fn finish(&self, record: &Record) -> Result<(), StoreError> {
         let text = summary::summary(record);
         let block = summary::block(record, &text);
         let RunPath { task, agent, .. } = &self.run;
@@ -225,6 +255,11 @@ impl RunFolder {
             tracing::warn!(cause = %error.source, "{error}");
         }
         Ok(())
+    }
+
+    /// Removes what only the agent's process had a use for, after its death.
+    pub(crate) fn tidy(&self) -> Result<(), StoreError> {
+        remove_tree(&self.directory().private_directory())
     }
 
     /// Removes the mark of a run that has begun and not ended.

@@ -35,6 +35,9 @@ pub fn abandoned(layout: &Layout) -> Result<Vec<Abandoned>, StoreError> {
             continue;
         };
         if let Some(folder) = RunFolder::take_over(layout, &run)? {
+            if let Err(error) = folder.tidy() {
+                tracing::warn!(cause = %error.source, "{error}");
+            }
             let directory = folder.directory();
             let mut record = read_record(&directory, &run);
             if !directory.metadata().exists() {

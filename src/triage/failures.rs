@@ -121,7 +121,7 @@ fn describe(facts: &Facts, row: &Row, record: Option<&Record>) -> Failure {
     let Some(record) = record else { return failure };
     if row.status == Status::Silent && status(record, facts.now) == Status::Ok {
         failure.step = steps::SILENT;
-        failure.fingerprint = "silent".to_owned();
+        "silent".clone_into(&mut failure.fingerprint);
         return failure;
     }
     failure.what = why(record);

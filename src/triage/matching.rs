@@ -140,14 +140,13 @@ pub(crate) fn rows(facts: &Facts) -> Vec<Row> {
 }
 
 fn missed_row(fire: &Fire, facts: &Facts) -> Row {
-    let why = if !fire.installed {
-        "no record; it is not in the crontab: `agent-runner schedule check`"
-    } else {
-        match heartbeat::beat_at(&facts.beats, fire.at) {
-            Some(false) => "no record, and no heartbeat then: machine or cron was off",
-            Some(true) => "no record although the heartbeat beat: see logs/cron.log",
-            None => "no record; nobody knows whether cron was there: see logs/cron.log",
+    let why = match heartbeat::beat_at(&facts.beats, fire.at) {
+        _ if !fire.installed => {
+            "no record; it is not in the crontab: `agent-runner schedule check`"
         }
+        Some(false) => "no record, and no heartbeat then: machine or cron was off",
+        Some(true) => "no record although the heartbeat beat: see logs/cron.log",
+        None => "no record; nobody knows whether cron was there: see logs/cron.log",
     };
     Row {
         status: Status::Missed,

@@ -188,7 +188,7 @@ fn what_went_wrong_with_older_runners_is_told_for_what_it_is() {
         record.evidence.push(Evidence::new(
             EvidenceSource::Runner,
             "it left no metadata.json",
-        ))
+        ));
     };
     check(
         with(bare, told),
@@ -277,7 +277,7 @@ fn what_went_wrong_with_older_runners_is_told_for_what_it_is() {
     // A23: a dry run of an older runner.
     check(
         with(run("07:00", "codex", Success), |record| {
-            record.dry_run = true
+            record.dry_run = true;
         }),
         Status::Ok,
         "dry run",
@@ -342,7 +342,7 @@ fn a_day_is_told_with_the_most_urgent_first() {
         with(run("09:30", "codex", Success), |record| commit(record, 1)),
         run("11:50", "claude", Running),
         with(run("10:00", "ollama", Running), |record| {
-            record.timeout = Some(Duration::from_mins(15))
+            record.timeout = Some(Duration::from_mins(15));
         }),
         failed("10:20", "kilo", Skipped, "another run holds `/repo`"),
         failed("10:30", "claude", Crashed, "the runner died during the run"),

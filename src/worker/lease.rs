@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::queue::{Claim, Queue};
+use crate::worker::story::Failure;
 
 /// Why work must not go on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -50,6 +51,18 @@ impl Lease {
     /// Why the work must stop, when it must.
     pub(super) fn must_stop(&self) -> Option<Stop> {
         *self.stop.borrow()
+    }
+
+    /// What comes of a step, which is given up where the work is asked to stop: it may break off
+    /// anywhere. Nothing but the step may wait for [`Lease::stopped`].
+    pub(super) async fn unless_stopped<T>(
+        &self,
+        step: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        tokio::select! {
+            result = step => result,
+            () = self.stopped() => Err(self.must_stop().unwrap_or(Stop::LostLease).into()),
+        }
     }
 
     /// Waits until the work is asked to stop, once more each time.

@@ -19,6 +19,8 @@ use std::rc::Rc;
 
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep};
+use tracing::Instrument as _;
+use tracing::field::Empty;
 
 use crate::model::dispatch::WorkKey;
 use crate::model::text::{self, chain};
@@ -95,7 +97,11 @@ impl<S: TaskSource + 'static> Worker<S> {
     async fn rounds(&self, scope: Scope, shutdown: &mut Shutdown, hands: &mut Hands) -> Ended {
         let is_endless = scope == Scope::Forever;
         loop {
-            let offers = match self.look(scope).await {
+            let looked = tokio::select! {
+                looked = self.look(scope) => looked,
+                signal = shutdown.next() => return stop(hands, shutdown, signal).await,
+            };
+            let offers = match looked {
                 Ok(offers) => offers,
                 Err(Trouble::Source(SourceError::NoAccess(reason))) => {
                     hands.shut_down().await;
@@ -131,14 +137,7 @@ impl<S: TaskSource + 'static> Worker<S> {
                         }
                     }
                     () = sleep(next_look - Instant::now()), if is_endless => {}
-                    signal = shutdown.next() => {
-                        tokio::select! {
-                            () = hands.shut_down() => {}
-                            _ = shutdown.next() => {}
-                        }
-                        hands.shut_down_at_once().await;
-                        return Ended::Stopped(signal);
-                    }
+                    signal = shutdown.next() => return stop(hands, shutdown, signal).await,
                 }
             }
         }
@@ -157,9 +156,7 @@ impl<S: TaskSource + 'static> Worker<S> {
                 continue;
             };
             let is_ended = matches!(work.state, State::Rested | State::Cancelled);
-            // Where nobody could be told that it rests, nobody asks again by its waiting.
-            let was_told = work.notes.as_deref() != Some(story::UNTOLD);
-            if is_ended && was_told && self.source.is_asked_again(offer).await? {
+            if is_ended && self.source.is_asked_again(offer).await? {
                 self.queue.reset(&offer.key).await?;
             }
         }
@@ -184,15 +181,29 @@ impl<S: TaskSource + 'static> Worker<S> {
             let lease = Rc::new(Lease::new(&self.queue, claim, settings.lease));
             let (source, settings) = (Rc::clone(&self.source), Rc::clone(settings));
             let queue = self.queue.clone();
-            hands.take(offer.key.clone(), Rc::clone(&lease), async move {
+            let (key, held) = (offer.key.clone(), Rc::clone(&lease));
+            let span =
+                tracing::info_span!("task", issue = offer.origin, task_id = Empty, run = Empty);
+            let told = async move {
                 tokio::select! {
                     conclusion = story::tell(&*source, &queue, &settings, &offer, &lease) => conclusion,
                     never = lease.keep() => never,
                 }
-            });
+            };
+            hands.take(key, held, told.instrument(span));
         }
         Ok(())
     }
+}
+
+/// Ends all works, at once when a second signal comes.
+async fn stop(hands: &mut Hands, shutdown: &mut Shutdown, signal: i32) -> Ended {
+    tokio::select! {
+        () = hands.shut_down() => {}
+        _ = shutdown.next() => {}
+    }
+    hands.shut_down_at_once().await;
+    Ended::Stopped(signal)
 }
 
 fn new_work(offer: &Offer) -> NewWork {

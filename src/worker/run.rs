@@ -41,7 +41,8 @@ pub(super) async fn carry_out<S: TaskSource>(
             exit = child.ended() => break exit,
             () = lease.stopped() => {
                 let stop = lease.must_stop().unwrap_or(Stop::LostLease);
-                child.stop(stop == Stop::Shutdown { at_once: true });
+                // Asked twice, a run ends at once, and all that it started with it.
+                child.stop(false);
                 reason = Some(Failure::Stopped(stop));
             }
             () = sleep(settings.poll_interval), if reason.is_none() => {
@@ -106,9 +107,11 @@ fn read_record(workspace: &Workspace) -> io::Result<Record> {
 fn unrecorded(workspace: &Workspace, exit: &ProcessExit, error: &io::Error) -> Failure {
     let said = read(&workspace.path("run.err")).unwrap_or_default();
     let said = text::first_line(&String::from_utf8_lossy(&said), 500);
-    Failure::later(format!(
-        "the run left no record ({exit:?}, {error}): {said}"
-    ))
+    let reason = format!("the run left no record ({exit:?}, {error}): {said}");
+    match exit {
+        ProcessExit::Signal(_) => Failure::Failed(reason),
+        _ => Failure::later(reason),
+    }
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {

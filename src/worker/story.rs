@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::Span;
+
 use crate::git::{Mirror, MirrorError, MirrorLimits, PushError};
 use crate::model::outcome::Outcome;
 use crate::model::record::Record;
@@ -21,11 +23,18 @@ use crate::worker::settings::WorkerSettings;
 use crate::worker::workspace::{self, Workspace};
 use crate::worker::{record, run, trace};
 
-/// The note on work that rests without anybody having been told.
-pub(super) const UNTOLD: &str = "untold";
+/// The beginning of the note on work that rests as soon as somebody is told; the reason follows.
+const TO_TELL: &str = "to tell: ";
+
+/// The pause between two tries to tell somebody where the source refuses to take a word.
+const TELLING_PAUSE: Duration = Duration::from_secs(3600);
 
 /// The longest pause between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 3600);
+
+/// The most of an agent's last message that is passed on to whoever asked; it is asked for that
+/// much.
+const MAX_MESSAGE_CHARS: usize = 1500;
 
 /// How a piece of work ended for this worker.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -96,17 +105,15 @@ pub(super) async fn tell<S: TaskSource>(
     lease: &Lease,
 ) -> Conclusion {
     let title = text::first_line(&offer.title, 200);
-    tracing::info!(issue = offer.origin, "Processing task: {title}");
-    let result = carry_out(source, queue, settings, offer, lease).await;
+    tracing::info!("Processing task: {title}");
+    let notes = lease.claim.notes.as_deref().unwrap_or_default();
+    let result = match notes.strip_prefix(TO_TELL) {
+        None => carry_out(source, queue, settings, offer, lease).await,
+        Some(reason) => Err(to_tell(source, offer, reason).await),
+    };
     let (conclusion, end) = match result {
-        Ok(publication) => {
-            let address = publication.address;
-            tracing::info!(
-                issue = offer.origin,
-                address,
-                "Task processed successfully: {}",
-                offer.number
-            );
+        Ok(_publication) => {
+            tracing::info!("Task processed successfully: {}", offer.number);
             (Conclusion::Done, Some(End::Done))
         }
         Err(failure) => conclude(source, queue, settings, offer, lease, failure).await,
@@ -114,9 +121,9 @@ pub(super) async fn tell<S: TaskSource>(
     if let Some(end) = end {
         match queue.finish(&lease.claim, &end).await {
             Ok(true) => {}
-            Ok(false) => tracing::warn!(issue = offer.origin, "somebody else has the claim"),
+            Ok(false) => tracing::warn!("somebody else has the claim"),
             // The lease runs out; then what is there is found.
-            Err(error) => tracing::warn!(issue = offer.origin, "{}", chain(&error)),
+            Err(error) => tracing::warn!("{}", chain(&error)),
         }
     }
     conclusion
@@ -139,10 +146,7 @@ async fn conclude<S: TaskSource>(
     };
     let (reason, next) = match failure {
         Failure::Stopped(Stop::LostLease) => {
-            tracing::warn!(
-                issue = offer.origin,
-                "the claim is lost: somebody else works on it"
-            );
+            tracing::warn!("the claim is lost: somebody else works on it");
             return (Conclusion::Dropped, None);
         }
         Failure::Stopped(Stop::Shutdown { .. }) => {
@@ -150,7 +154,7 @@ async fn conclude<S: TaskSource>(
             return (Conclusion::Dropped, Some(again(reason, Duration::ZERO)));
         }
         Failure::Source(SourceError::Unwanted(reason)) => {
-            tracing::info!(issue = offer.origin, "given up: {reason}");
+            tracing::info!("given up: {reason}");
             return (Conclusion::Dropped, Some(End::Cancelled { reason }));
         }
         Failure::Source(SourceError::NoAccess(reason)) => {
@@ -158,7 +162,7 @@ async fn conclude<S: TaskSource>(
             return (Conclusion::NoAccess(reason), Some(end));
         }
         Failure::Source(SourceError::Later { reason, retry_at }) => {
-            tracing::warn!(issue = offer.origin, "tried again later: {reason}");
+            tracing::warn!("tried again later: {reason}");
             let until = retry_at.map(|at| (at - settings.clock.now()).to_std().unwrap_or_default());
             return (
                 Conclusion::Failed,
@@ -172,7 +176,7 @@ async fn conclude<S: TaskSource>(
         Failure::Failed(reason) => (reason, Next::AgainAfter(pause)),
     };
     let reason = settings.redactor.text(&reason);
-    tracing::error!(issue = offer.origin, "failed: {reason}");
+    tracing::error!("failed: {reason}");
     if lease.confirm().await.is_err() {
         return (Conclusion::Dropped, None);
     }
@@ -184,17 +188,33 @@ async fn conclude<S: TaskSource>(
             counts: true,
         },
         (Next::Rests, Ok(())) => End::Rested { reason },
-        // Weather: the claim is kept open, so that it is told.
-        (Next::Rests, Err(SourceError::Later { reason, .. })) => again(reason, pause),
+        // It rests when somebody knows; the work itself is not done again until then.
         (Next::Rests, Err(error)) => {
-            tracing::error!(issue = offer.origin, "nobody could be told: {error}");
-            if let Err(error) = queue.note(&lease.claim, UNTOLD).await {
+            tracing::error!("nobody is told yet: {error}");
+            let note = format!("{TO_TELL}{reason}");
+            if let Err(error) = queue.note(&lease.claim, &note).await {
                 tracing::warn!("{}", chain(&error));
             }
-            End::Rested { reason }
+            let pause = match error {
+                SourceError::Later { .. } => pause,
+                SourceError::Unwanted(_) | SourceError::Refused(_) | SourceError::NoAccess(_) => {
+                    TELLING_PAUSE
+                }
+            };
+            again(reason, pause)
         }
     };
     (Conclusion::Failed, Some(end))
+}
+
+/// Why work that is only to be told of failed; nothing is told of work that nobody wants any more.
+async fn to_tell<S: TaskSource>(source: &S, offer: &Offer, reason: &str) -> Failure {
+    match source.offer(offer.number).await {
+        Err(error @ (SourceError::Unwanted(_) | SourceError::NoAccess(_))) => error.into(),
+        Ok(_) | Err(SourceError::Refused(_) | SourceError::Later { .. }) => {
+            Failure::refused(reason)
+        }
+    }
 }
 
 /// The pause after an attempt, from 1: twice as long each time.
@@ -210,35 +230,18 @@ async fn carry_out<S: TaskSource>(
     offer: &Offer,
     lease: &Lease,
 ) -> Result<Publication, Failure> {
-    let mut work = source.accept(offer).await?;
-    work.request.fence = lease.claim.fence;
-    let task_id = text::first_line(&work.request.task_id, 300);
-    tracing::info!(issue = offer.origin, "Task ID: {task_id}");
-    tracing::debug!("Instruction: {}", work.request.instruction);
-    let kept = queue.set_revision(&lease.claim, &work.revision).await;
-    kept.map_err(|error| Failure::later(chain(&error)))?;
-
-    let directory = workspace::mirror(&settings.workspace, &work.request.target, &work.remote);
-    let limits = MirrorLimits {
-        fetch: settings.git_timeout,
-        push: settings.git_timeout,
-        ..MirrorLimits::default()
-    };
-    let mirror = Mirror::new(&settings.inherited, &directory, work.remote.clone());
-    let mirror = mirror.with_limits(limits);
-    let base = prepare(&mirror, &work, &directory).await?;
+    let begun = begin(source, queue, settings, offer, lease);
+    let (work, mirror, base) = lease.unless_stopped(begun).await?;
 
     // A name may be taken between the look at it and the push.
     for _try in 0..3 {
-        let (name, place) = choose(source, &mirror, &work, &base).await?;
+        let choice = choose(source, &mirror, &work, &base);
+        let (name, place) = lease.unless_stopped(choice).await?;
         match place {
             Place::Published(publication) => {
-                tracing::info!(
-                    issue = offer.origin,
-                    "found published: {}",
-                    publication.address
-                );
-                return complete(source, &work, lease, publication).await;
+                tracing::info!("found published: {}", publication.address);
+                let completed = complete(source, &work, lease, publication);
+                return lease.unless_stopped(completed).await;
             }
             Place::Pushed => {
                 let branch = name.branch();
@@ -265,14 +268,55 @@ async fn carry_out<S: TaskSource>(
                 }
             }
         }
-        lease.confirm().await?;
-        source.check_wanted(&work).await?;
-        let publication = source.publish(&work, &name, &base.branch).await?;
-        return complete(source, &work, lease, publication).await;
+        let published = publish(source, &work, &name, &base, lease);
+        return lease.unless_stopped(published).await;
     }
     Err(Failure::Failed(
         "the names of its branches were taken by others again and again".to_owned(),
     ))
+}
+
+/// Decides whether the work may be done, and gets ready what it is done from.
+async fn begin<S: TaskSource>(
+    source: &S,
+    queue: &Queue,
+    settings: &WorkerSettings,
+    offer: &Offer,
+    lease: &Lease,
+) -> Result<(Accepted, Mirror, Base), Failure> {
+    let mut work = source.accept(offer).await?;
+    work.request.fence = lease.claim.fence;
+    let task_id = text::first_line(&work.request.task_id, 300);
+    Span::current().record("task_id", &task_id);
+    tracing::info!("Task ID: {task_id}");
+    tracing::debug!("Instruction: {}", work.request.instruction);
+    let kept = queue.set_revision(&lease.claim, &work.revision).await;
+    kept.map_err(|error| Failure::later(chain(&error)))?;
+
+    let directory = workspace::mirror(&settings.workspace, &work.request.target, &work.remote);
+    let limits = MirrorLimits {
+        fetch: settings.git_timeout,
+        push: settings.git_timeout,
+        ..MirrorLimits::default()
+    };
+    let mirror = Mirror::new(&settings.inherited, &directory, work.remote.clone());
+    let mirror = mirror.with_limits(limits);
+    let base = prepare(&mirror, &work, &directory).await?;
+    Ok((work, mirror, base))
+}
+
+/// Publishes the branch, which is at the remote, and tells that the work is done.
+async fn publish<S: TaskSource>(
+    source: &S,
+    work: &Accepted,
+    name: &WorkName,
+    base: &Base,
+    lease: &Lease,
+) -> Result<Publication, Failure> {
+    lease.confirm().await?;
+    source.check_wanted(work).await?;
+    let publication = source.publish(work, name, &base.branch).await?;
+    complete(source, work, lease, publication).await
 }
 
 async fn complete<S: TaskSource>(
@@ -282,7 +326,11 @@ async fn complete<S: TaskSource>(
     publication: Publication,
 ) -> Result<Publication, Failure> {
     lease.confirm().await?;
-    source.tell_completed(work, &publication).await?;
+    match source.tell_completed(work, &publication).await {
+        // It is done, whether the source takes the word or not.
+        Err(SourceError::Refused(reason)) => tracing::warn!("not told that it is done: {reason}"),
+        told => told?,
+    }
     Ok(publication)
 }
 
@@ -308,11 +356,12 @@ async fn prepare(
             None => mirror.default_branch()?,
         };
         let Some(branch) = branch else {
-            return Err(Failure::refused("the repository is empty"));
+            return Err(Failure::Failed("the repository is empty".to_owned()));
         };
+        // Not for good: git takes a network's login page of one line for an empty repository.
         let commit = mirror
             .tip(&branch)?
-            .ok_or_else(|| Failure::refused(format!("the repository has no branch `{branch}`")))?;
+            .ok_or_else(|| Failure::Failed(format!("the repository has no branch `{branch}`")))?;
         Ok(Base { branch, commit })
     })
     .await
@@ -396,17 +445,25 @@ async fn run_in_clone<S: TaskSource>(
     name: &WorkName,
     lease: &Lease,
 ) -> Result<Finished, Failure> {
+    if lease.claim.attempt > settings.attempts {
+        let attempts = text::count(settings.attempts as usize, "attempt");
+        let reason = format!("{attempts} began, and the worker died in each");
+        return Err(Failure::refused(reason));
+    }
     lease.confirm().await?;
-    source.tell_started(work).await?;
+    let told = async { Ok::<_, Failure>(source.tell_started(work).await?) };
+    lease.unless_stopped(told).await?;
     let started = settings.clock.now();
     let workspace = Workspace::create(&settings.workspace, &work.request)
         .map_err(|error| Failure::later(format!("no workspace can be made: {error}")))?;
     let branch = name.branch();
     tracing::info!("Creating new branch {branch}");
     let (cloning, tree, commit) = (mirror.clone(), workspace.tree(), base.commit.clone());
-    blocking(move || Ok::<_, Failure>(cloning.clone_to(&tree, &commit, &branch)?)).await?;
+    let cloned = blocking(move || Ok::<_, Failure>(cloning.clone_to(&tree, &commit, &branch)?));
+    lease.unless_stopped(cloned).await?;
 
     let record = run::carry_out(source, settings, work, &workspace, lease).await?;
+    Span::current().record("run", record.path());
     judge_run(settings, &record)?;
     let taking = Taking {
         mirror: mirror.clone(),
@@ -423,7 +480,7 @@ async fn run_in_clone<S: TaskSource>(
         ),
         message: trace::commit_message(&work.request),
     };
-    let commit = match take(taking, settings, work).await {
+    let commit = match lease.unless_stopped(take(taking, settings, work)).await {
         Ok(commit) => commit,
         Err(failure) => {
             if let Failure::Source(SourceError::Refused(reason)) = &failure {
@@ -442,7 +499,11 @@ fn judge_run(settings: &WorkerSettings, record: &Record) -> Result<(), Failure> 
         .error
         .clone()
         .unwrap_or_else(|| record.outcome.to_string());
-    let reason = format!("{} ({}, run {})", said, record.outcome, record.path());
+    let mut reason = format!("{} ({}, run {})", said, record.outcome, record.path());
+    if let (Outcome::CommitMissing, Some(last_message)) = (record.outcome, &record.last_message) {
+        let last_message = text::shorten(last_message.trim(), MAX_MESSAGE_CHARS);
+        reason = format!("{reason}\n\nThe agent's last message:\n\n{last_message}");
+    }
     match record.outcome {
         Outcome::Success => Ok(()),
         Outcome::RateLimited => Err(Failure::Source(SourceError::Later {
@@ -451,6 +512,7 @@ fn judge_run(settings: &WorkerSettings, record: &Record) -> Result<(), Failure> 
         })),
         Outcome::Interrupted { .. } | Outcome::Skipped => Err(Failure::later(reason)),
         Outcome::PolicyBlocked => Err(Failure::refused(reason)),
+        Outcome::StartFailed => Err(Failure::Failed(reason)),
         _ if settings.run.is_deterministic() => Err(Failure::refused(reason)),
         _ => Err(Failure::Failed(reason)),
     }
@@ -495,9 +557,7 @@ async fn take(
         if !violations.is_empty() {
             let shown = violations.iter().take(10).map(ToString::to_string);
             let list = shown.collect::<Vec<_>>().join("; ");
-            return Err(Failure::refused(format!(
-                "the result is not published: {list}"
-            )));
+            return Err(Failure::refused(format!("not published: {list}")));
         }
         let (path, trace) = (&taking.trace_path, redactor.text(&taking.trace));
         let commit =
@@ -520,6 +580,12 @@ impl From<Stop> for NotPushed {
     }
 }
 
+impl From<Failure> for NotPushed {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
 impl From<SourceError> for NotPushed {
     fn from(error: SourceError) -> Self {
         Self::Failed(error.into())
@@ -537,8 +603,8 @@ async fn push<S: TaskSource>(
     source.check_wanted(work).await?;
     lease.confirm().await?;
     let (mirror, branch, commit) = (mirror.clone(), name.branch(), result.commit.clone());
-    let pushed = blocking(move || mirror.push(&branch, &commit, None)).await;
-    match pushed {
+    let pushed = async { Ok(blocking(move || mirror.push(&branch, &commit, None)).await) };
+    match lease.unless_stopped(pushed).await? {
         Ok(_) => {
             tracing::info!("Committed and pushed changes to {}", name.branch());
             Ok(())

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use agent_runner::github::{
     App, Credentials, Fault as ClientFault, GitHub, GitHubError, NewIssue, NewPull, Permission,
@@ -233,6 +233,7 @@ fn every_endpoint_says_and_does_what_its_name_tells() {
             title: "made",
             body: "by us",
             labels: &["copilot-agent", "x"],
+            assignees: &[],
         };
         let made = client.create_issue(repository, &made).await.unwrap();
         assert_eq!(made.labels, ["copilot-agent", "x"]);
@@ -280,7 +281,7 @@ const WRITES: [(&str, &str); 8] = [
     ("POST", "/repos/octo/hello/pulls"),
     ("PATCH", "/repos/octo/hello/pulls/*"),
     ("POST", "/repos/octo/hello/issues"),
-    ("DELETE", "/repos/octo/hello/git/refs/heads/*"),
+    ("DELETE", "/repos/octo/hello/git/refs/*"),
 ];
 
 /// A place where each of [`WRITES`] can be done once.
@@ -350,10 +351,11 @@ async fn write(
                 title: "x",
                 body: "",
                 labels: &[],
+                assignees: &[],
             };
             client.create_issue(repository, &new).await.map(drop)
         }
-        ("DELETE", "heads") => client.delete_branch(repository, "work").await,
+        ("DELETE", "refs") => client.delete_branch(repository, "work").await,
         other => panic!("{other:?}"),
     }
 }
@@ -569,47 +571,41 @@ fn the_last_request_of_the_hour_is_the_last_one_sent() {
 fn writes_keep_their_distance_and_reads_do_not_wait() {
     let place = Place::new();
     let number = place.issue("an issue", None);
-    let interval = Duration::from_millis(300);
-    let client = GitHub::new(Settings {
-        write_interval: interval,
-        ..place.settings()
-    })
-    .unwrap();
     let repository = &place.repository;
-    run(async {
-        tokio::join!(
-            async {
-                client
-                    .create_comment(repository, number, "1")
-                    .await
-                    .unwrap()
-            },
-            async {
-                client
-                    .create_comment(repository, number, "2")
-                    .await
-                    .unwrap()
-            },
-            async {
-                client
-                    .create_comment(repository, number, "3")
-                    .await
-                    .unwrap()
-            },
-            async { client.login().await.unwrap() },
-        )
-    });
-    let history = place.host.history();
-    let at = |method: &str| -> Vec<Instant> {
-        let of_method = history.iter().filter(|seen| seen.method == method);
-        of_method.map(|seen| seen.at).collect()
+    let client = |write_interval: Duration| {
+        GitHub::new(Settings {
+            write_interval,
+            ..place.settings()
+        })
+        .unwrap()
     };
-    let (writes, reads) = (at("POST"), at("GET"));
+    let interval = Duration::from_millis(300);
+    let paced = client(interval);
+    let write = |text: &'static str| {
+        let client = paced.clone();
+        async move {
+            client
+                .create_comment(repository, number, text)
+                .await
+                .unwrap()
+        }
+    };
+    run(async { tokio::join!(write("1"), write("2"), write("3")) });
+    let writes = place.host.writes();
     assert_eq!(writes.len(), 3);
     for pair in writes.windows(2) {
-        assert!(pair[1] - pair[0] >= interval, "{:?}", pair[1] - pair[0]);
+        let distance = pair[1].at - pair[0].at;
+        assert!(distance >= interval, "{distance:?}");
     }
-    assert!(reads[0] < writes[2], "a read waits for no write");
+
+    let slow = client(Duration::from_secs(3600));
+    run(async {
+        slow.create_comment(repository, number, "4").await.unwrap();
+        tokio::select! {
+            _ = slow.create_comment(repository, number, "5") => panic!("an hour has not passed"),
+            login = slow.login() => assert_eq!(login.unwrap(), "alice"),
+        }
+    });
 }
 
 #[test]
@@ -1098,4 +1094,84 @@ fn the_stand_in_serves_git_with_its_permissions_and_hooks() {
     assert!(git(None, &["clone", "-q", &url, "b"]).is_err());
     assert!(git(Some(&reader), &["clone", "-q", &url, "b"]).is_err());
     git(Some(&place.token), &["clone", "-q", &url, "b"]).unwrap();
+}
+
+#[test]
+fn the_stand_in_follows_the_rules_that_the_dispatch_relies_on() {
+    let place = Place::new();
+    let (client, repository) = (place.client(), &place.repository);
+    let number = place.issue("an issue", None);
+    place.branch("work");
+    place.host.set_lag(1);
+    let new = NewPull {
+        title: "x",
+        head: "work",
+        base: "main",
+        body: "",
+    };
+    let pull = run(client.create_pull(repository, &new)).unwrap();
+    // Lists lag behind, and a second one is refused all the same.
+    assert!(run(client.pulls(repository, "work")).unwrap().is_empty());
+    assert!(
+        run(client.create_pull(repository, &new))
+            .unwrap_err()
+            .is_already_exists()
+    );
+    assert_eq!(run(client.pulls(repository, "work")).unwrap().len(), 1);
+    // A new commit moves it, and without its branch it is closed.
+    place.branch("work");
+    let moved = run(client.pull(repository, pull.number)).unwrap();
+    assert_ne!(moved.head.sha, pull.head.sha);
+    run(client.delete_branch(repository, "work")).unwrap();
+    assert_eq!(
+        run(client.pull(repository, pull.number)).unwrap().state,
+        State::Closed
+    );
+    assert_eq!(place.host.pulls("octo/hello")[0]["state"], "closed");
+    place.host.set_open("octo/hello", pull.number, true);
+    assert_eq!(
+        run(client.close_pull(repository, pull.number))
+            .unwrap()
+            .state,
+        State::Closed
+    );
+
+    let comment = run(client.create_comment(repository, number, "x")).unwrap();
+    place.host.delete_comment("octo/hello", comment.id);
+    assert!(
+        run(client.edit_comment(repository, comment.id, "y"))
+            .unwrap_err()
+            .is_not_found()
+    );
+    let long = "é".repeat(65_537);
+    let error = run(client.create_comment(repository, number, &long)).unwrap_err();
+    assert!(chain(&error).contains("too long"), "{}", chain(&error));
+    place
+        .host
+        .unlabel("octo/hello", number, "copilot-agent", "bob");
+    assert!(
+        run(client.issues(repository, "copilot-agent"))
+            .unwrap()
+            .is_empty()
+    );
+    assert_eq!(
+        run(client.repository(repository)).unwrap().id,
+        place.host.repository_id("octo/hello")
+    );
+
+    let last = place.host.history().pop().unwrap();
+    assert_eq!(
+        (last.who.as_deref(), last.status),
+        (Some("alice"), Some(200))
+    );
+    let writes = place.host.writes();
+    assert_eq!(writes[0].body["head"], "work");
+    let lists = place.host.history();
+    let list = lists
+        .iter()
+        .find(|seen| seen.path.ends_with("/pulls") && seen.method == "GET");
+    assert_eq!(
+        list.unwrap().query,
+        "state=all&head=octo%3Awork&per_page=100"
+    );
 }

@@ -100,6 +100,13 @@ fn a_commit_with_a_giant_subject_has_a_record_that_can_be_read() {
     assert!(fs::metadata(metadata).unwrap().len() < 20_000);
 }
 
+/// A filter that an earlier run planted and that git runs when somebody looks at the tree.
+fn with_planted_filter(filter: &str) -> TestEnv {
+    let env = with_filter(filter);
+    assert_eq!(env.run("fake", "work").code, Some(0));
+    env
+}
+
 /// A filter that git runs when somebody looks at the tree, as an agent can plant it.
 fn with_filter(filter: &str) -> TestEnv {
     let script = format!(
@@ -114,20 +121,18 @@ fn with_filter(filter: &str) -> TestEnv {
 
 #[test]
 fn a_program_that_the_repository_names_sees_no_secret_of_the_runner() {
-    let env = with_filter("env > $0.seen")
+    let env = with_planted_filter("env > $0.seen")
         .variable("GITHUB_TOKEN", "ghp_canary")
         .variable("AGENT_RUNNER_NTFY_TOKEN", "tk_canary");
     assert_eq!(env.run("fake", "work").code, Some(0));
-    // That it runs at all is git's doing; the day it does not, this test has nothing to see.
-    if let Ok(seen) = fs::read_to_string(env.root().join("filter.seen")) {
-        assert!(!seen.contains("canary"), "{seen}");
-    }
+    let seen = fs::read_to_string(env.root().join("filter.seen")).unwrap();
+    assert!(!seen.contains("canary"), "{seen}");
 }
 
 #[test]
 fn a_program_that_the_repository_names_cannot_hold_up_the_run_or_outlive_it() {
     let sleep = format!("{}", 910_000_000 + u64::from(std::process::id()));
-    let env = with_filter(&format!("setsid sleep {sleep} >/dev/null &"));
+    let env = with_planted_filter(&format!("setsid sleep {sleep} >/dev/null &"));
     let began = Instant::now();
     let mut command = Command::new("timeout");
     env.settle(&mut command);
@@ -193,6 +198,83 @@ fn a_pipe_in_the_place_of_a_reflog_or_of_fetched_heads_is_never_waited_for() {
         assert!(ended, "{planted}");
         assert_ne!(env.record("work", "fake")["outcome"], "running");
     }
+}
+
+/// What an agent can plant so that git waits for ever.
+const GIT_WAITS: [&str; 6] = [
+    "rm .git/HEAD; mkfifo .git/HEAD",
+    "rm .git/index; mkfifo .git/index",
+    "rm .git/config; mkfifo .git/config",
+    "mkfifo .git/packed-refs; rm .git/refs/heads/main",
+    "mkfifo .gitignore",
+    "printf '#!/bin/sh\nsleep 600 &\ncat' > ../filter; chmod +x ../filter
+     echo '* filter=f' > .git/info/attributes; touch -d 2001-01-01 README.md",
+];
+
+#[test]
+fn what_makes_git_wait_costs_ten_seconds_and_the_change_is_unknown() {
+    let runs: Vec<_> = GIT_WAITS
+        .iter()
+        .map(|planted| {
+            let env = TestEnv::new()
+                .script("fake", "text", &format!("{planted}; echo done"))
+                .task("work", "");
+            env.git(&["config", "filter.f.clean", "../filter"]);
+            let runner = env.spawn(&["run", "--agent", "fake", "--task", "work"]);
+            (planted, env, runner)
+        })
+        .collect();
+    let began = Instant::now();
+    for (planted, env, mut runner) in runs {
+        let left = Duration::from_secs(18).saturating_sub(began.elapsed());
+        let ended = eventually(left, || runner.try_wait().unwrap().is_some());
+        if !ended {
+            runner.kill().unwrap();
+        }
+        assert!(ended, "{planted}");
+        assert_eq!(runner.wait().unwrap().code(), Some(1), "{planted}");
+        let record = env.record("work", "fake");
+        assert_eq!(record["outcome"], "agent_error", "{planted}");
+        let facts = evidence(&record);
+        assert!(
+            facts.contains("what the run changed is not known"),
+            "{facts}"
+        );
+        let place = env.root().display().to_string();
+        assert!(processes_with(&place).is_empty(), "{planted}");
+    }
+}
+
+#[test]
+fn a_request_to_stop_is_heard_while_git_waits() {
+    let env = TestEnv::new()
+        .script("fake", "text", "mkfifo .gitignore; echo done")
+        .task("work", "");
+    let mut runner = env.spawn(&["run", "--agent", "fake", "--task", "work"]);
+    let waits = || {
+        let stat = |pid: u32| fs::read_link(format!("/proc/{pid}/cwd")).unwrap_or_default();
+        env.repository().join(".gitignore").exists()
+            && processes_with("git\0status")
+                .iter()
+                .any(|pid| stat(*pid) == env.repository())
+    };
+    assert!(eventually(Duration::from_secs(9), waits));
+    let began = Instant::now();
+    let pid = runner.id().to_string();
+    Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+    assert_eq!(runner.wait().unwrap().code(), Some(143));
+    assert!(began.elapsed() < Duration::from_secs(5));
+    assert_eq!(env.record("work", "fake")["outcome"], "interrupted");
+}
+
+#[test]
+fn a_filter_that_the_run_configured_is_not_run_and_an_older_one_is() {
+    let env = with_filter("touch $0.ran");
+    assert_eq!(env.run("fake", "work").code, Some(0));
+    assert!(!env.root().join("filter.ran").exists());
+    // Now it was there before the run.
+    assert_eq!(env.run("fake", "work").code, Some(0));
+    assert!(env.root().join("filter.ran").exists());
 }
 
 #[test]

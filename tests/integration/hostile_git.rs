@@ -199,8 +199,9 @@ impl Trap {
         WorkKey::new("github", &[&self.base])
     }
 
-    fn take(&self) -> Result<String, MirrorError> {
-        self.mirror.take(&self.work(), &self.base, "b", &self.key())
+    fn take(&self, work: &Path) -> Result<String, MirrorError> {
+        let key = self.key();
+        self.mirror.take(work, &self.base, "b", &key)
     }
 }
 
@@ -260,7 +261,7 @@ fn what_an_agent_planted_in_its_repository_is_never_run() {
 
     let trap = Trap::new();
     let work = trap.work();
-    let tip = trap.take().unwrap();
+    let tip = trap.take(&work).unwrap();
     let changes = trap.mirror.changes(&trap.base, &tip).unwrap();
     trap.mirror.paths(&tip).unwrap();
     let mut seen = 0;
@@ -355,13 +356,19 @@ fn a_repository_that_leads_elsewhere_or_holds_up_a_reader_is_not_taken() {
             symlink("/dev/zero", work.join(".git/packed-refs")).unwrap();
         }),
     ];
-    for (words, plant) in plants {
-        let trap = Trap::new();
-        plant(&trap.work(), trap.space.path());
-        let error = trap.take().unwrap_err();
+    let trap = Trap::new();
+    for (number, (words, plant)) in plants.into_iter().enumerate() {
+        let space = trap.space.path().join(number.to_string());
+        fs::create_dir(&space).unwrap();
+        let work = space.join("work");
+        let mut copy = Command::new("cp");
+        copy.arg("-a").args([&trap.work(), &work]);
+        assert!(copy.status().unwrap().success());
+        plant(&work, &space);
+        let error = trap.take(&work).unwrap_err();
         assert!(error.to_string().contains(words), "{words}: {error}");
-        assert_eq!(trap.fired(), BTreeSet::new());
     }
+    assert_eq!(trap.fired(), BTreeSet::new());
 }
 
 #[test]
@@ -389,7 +396,7 @@ fn a_pipe_or_a_giant_in_the_place_of_a_configuration_is_never_read() {
             );
         }
     }
-    trap.take().unwrap();
+    trap.take(&trap.work()).unwrap();
     assert_eq!(trap.fired(), BTreeSet::new());
 }
 
@@ -409,7 +416,7 @@ fn a_tree_with_gits_own_directory_in_it_is_not_taken() {
         let commit = ["commit-tree", tree.trim(), "-p", &trap.base, "-m", "x"];
         let commit = git(&work, &commit);
         git(&work, &["update-ref", "refs/heads/b", &commit]);
-        let error = trap.take().unwrap_err();
+        let error = trap.take(&work).unwrap_err();
         assert!(matches!(error, MirrorError::Work { .. }), "{name}: {error}");
         assert!(error.to_string().contains("hasDotgit"), "{error}");
     }

@@ -12,14 +12,19 @@
 mod support;
 
 mod caps;
+mod clean;
 mod clock;
 mod commits;
 mod containment;
+mod contract;
 mod crash_sweep;
 mod dispatch;
+mod faults;
+mod full_disk;
 mod github;
 mod hostile;
 mod hostile_git;
+mod isolation;
 mod layers;
 mod misbehaviour;
 mod overlap;

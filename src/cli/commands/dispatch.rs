@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::sleep;
 
-use crate::cli::args::DispatchArguments;
+use crate::cli::args::{DispatchArguments, SourceName};
 use crate::cli::error::CliError;
 use crate::cli::logging::{self, Talk, TalkFormat};
 use crate::cli::wiring::{self, SystemClock, World};
@@ -25,11 +25,13 @@ use crate::model::repository::RepositoryName;
 use crate::model::tree_policy::{Permission, TreePolicy};
 use crate::orchestrator::Announce;
 use crate::planner;
-use crate::process::identity;
 use crate::process::shutdown::Shutdown;
+use crate::process::{command, identity};
 use crate::queue::{Queue, QueueUrl};
 use crate::redact::Redactor;
 use crate::sources::dispatch_issues::{Issues, IssuesSettings};
+use crate::sources::local::Local;
+use crate::sources::source::TaskSource;
 use crate::store::layout::Layout;
 use crate::store::outbox::{Entry, Outbox};
 use crate::worker::{Ended, RunCommand, Scope, Worker, WorkerSettings};
@@ -43,9 +45,14 @@ const MAX_EVENT_BYTES: u64 = 32 << 20;
 pub(crate) fn dispatch(world: &World, arguments: &DispatchArguments) -> Result<u8, CliError> {
     let settings = world.settings(Overrides::default())?;
     let event = arguments.event.as_deref().map(read_event).transpose()?;
-    let repository = repository(&settings, event.as_ref())?;
-    let credentials = credentials(&settings)?;
     let layout = wiring::layout(&settings);
+    let issues = match arguments.source {
+        SourceName::Github => Some((
+            repository(&settings, event.as_ref())?,
+            credentials(&settings)?,
+        )),
+        SourceName::Local => None,
+    };
     layout
         .create_state(&layout.runner_logs())
         .map_err(|error| CliError::failure("work cannot be recorded").because(error))?;
@@ -53,12 +60,6 @@ pub(crate) fn dispatch(world: &World, arguments: &DispatchArguments) -> Result<u
     let redactor = Arc::new(Redactor::new(secrets.iter().map(String::as_str)));
     logging::begin_talking(&layout.runner_logs(), talk(world, &redactor)?);
 
-    let notifier = wiring::notifier(&settings);
-    let announce = wiring::announcement(&layout);
-    let announced = notifier.as_ref().map(|_| &announce as &Announce<'_>);
-    wiring::recover(&world.ui, &layout, announced)?;
-
-    let github = github(&settings, &layout, credentials)?;
     let scope = match (arguments.issue, &event) {
         (Some(number), _) => Scope::One(number),
         (None, Some(event)) => Scope::One(event.number),
@@ -67,41 +68,85 @@ pub(crate) fn dispatch(world: &World, arguments: &DispatchArguments) -> Result<u
     };
     let dispatch = &settings.dispatch;
     tracing::info!("Starting {}", dispatch.agent_name.value);
-    tracing::info!("Monitoring dispatch repository: {repository}");
-    if scope == Scope::Forever {
-        let seconds = dispatch.poll_interval.value.as_secs();
-        tracing::info!("Poll interval: {seconds} seconds");
-    }
-    let source = Issues::new(github, issues(&settings, repository), Arc::new(SystemClock));
-    let worker_settings = worker(world, &settings, redactor, notifier.is_some())?;
-    let ended = wiring::block_on(async {
-        let mut shutdown = Shutdown::listen()
-            .map_err(|error| CliError::failure("signals cannot be taken").because(error))?;
-        let queue = Queue::open(&queue_url(&settings, &layout)?)
-            .await
-            .map_err(|error| CliError::failure("the queue cannot be used").because(error))?;
-        let worker = Worker::new(source, queue.clone(), worker_settings);
-        let care = async {
-            loop {
-                sleep(CARE_INTERVAL).await;
-                if let Err(error) = wiring::recover(&world.ui, &layout, announced) {
-                    tracing::warn!("{error}");
-                }
-                wiring::deliver(&world.ui, &layout, notifier.as_ref()).await;
-            }
-        };
-        let ended = tokio::select! {
-            ended = worker.work(scope, &mut shutdown) => ended,
-            never = care => never,
-        };
-        queue.close().await;
-        if let Ended::NoAccess(reason) = &ended {
-            tell_no_access(&layout, reason);
+    let office = Office {
+        world,
+        settings: &settings,
+        layout: &layout,
+        scope,
+        redactor,
+    };
+    let ended = match issues {
+        Some((repository, credentials)) => {
+            tracing::info!("Monitoring dispatch repository: {repository}");
+            let github = github(&settings, &layout, credentials)?;
+            let issues = issues_settings(&settings, repository);
+            office.work_off(|_| Issues::new(github, issues, Arc::new(SystemClock)))?
         }
-        wiring::deliver(&world.ui, &layout, notifier.as_ref()).await;
-        Ok(ended)
-    })??;
+        None => office.work_off(|queue| Local::new(queue, Arc::new(SystemClock)))?,
+    };
     exit_code(&ended, arguments.event.is_some())
+}
+
+/// What work is done with, whatever its source.
+struct Office<'a> {
+    world: &'a World,
+    settings: &'a Settings,
+    layout: &'a Layout,
+    scope: Scope,
+    redactor: Arc<Redactor>,
+}
+
+impl Office<'_> {
+    fn work_off<S: TaskSource + 'static>(
+        self,
+        source: impl FnOnce(Queue) -> S,
+    ) -> Result<Ended, CliError> {
+        let Self {
+            world,
+            settings,
+            layout,
+            scope,
+            redactor,
+        } = self;
+        if scope == Scope::Forever {
+            let seconds = settings.dispatch.poll_interval.value.as_secs();
+            tracing::info!("Poll interval: {seconds} seconds");
+        }
+        let notifier = wiring::notifier(settings);
+        let announce = wiring::announcement(layout);
+        let announced = notifier.as_ref().map(|_| &announce as &Announce<'_>);
+        wiring::recover(world, layout, announced)?;
+        let worker_settings = worker(world, settings, redactor, notifier.is_some())?;
+        wiring::block_on(async {
+            let mut shutdown = Shutdown::listen()
+                .map_err(|error| CliError::failure("signals cannot be taken").because(error))?;
+            let queue = Queue::open(&queue_url(settings, layout)?)
+                .await
+                .map_err(|error| CliError::failure("the queue cannot be used").because(error))?;
+            let worker = Worker::new(source(queue.clone()), queue.clone(), worker_settings);
+            let care = async {
+                loop {
+                    sleep(CARE_INTERVAL).await;
+                    if let Err(error) = wiring::recover(world, layout, announced) {
+                        tracing::warn!("{error}");
+                    }
+                    wiring::deliver(&world.ui, layout, notifier.as_ref()).await;
+                }
+            };
+            let ended = tokio::select! {
+                ended = worker.work(scope, &mut shutdown) => ended,
+                never = care => never,
+            };
+            // What was given up in the middle of a fetch or a push.
+            command::end_all();
+            queue.close().await;
+            if let Ended::NoAccess(reason) = &ended {
+                tell_no_access(layout, reason);
+            }
+            wiring::deliver(&world.ui, layout, notifier.as_ref()).await;
+            Ok(ended)
+        })?
+    }
 }
 
 fn exit_code(ended: &Ended, is_event: bool) -> Result<u8, CliError> {
@@ -214,7 +259,7 @@ pub(super) fn github(
     GitHub::new(client).map_err(|error| CliError::usage("GitHub cannot be used").because(error))
 }
 
-fn issues(settings: &Settings, repository: RepositoryName) -> IssuesSettings {
+fn issues_settings(settings: &Settings, repository: RepositoryName) -> IssuesSettings {
     let dispatch = &settings.dispatch;
     IssuesSettings {
         repository,
@@ -302,7 +347,8 @@ fn run_command(world: &World, settings: &Settings) -> Result<RunCommand, CliErro
     })
 }
 
-fn queue_url(settings: &Settings, layout: &Layout) -> Result<QueueUrl, CliError> {
+/// Where claims are kept.
+pub(super) fn queue_url(settings: &Settings, layout: &Layout) -> Result<QueueUrl, CliError> {
     match &settings.queue.url {
         None => Ok(QueueUrl::sqlite(layout.state().join("queue.sqlite"))),
         Some(url) => url.value.expose().parse().map_err(|error| {

@@ -176,6 +176,7 @@ fn run_arguments(task: &str, agent: &str) -> RunArguments {
         request: None,
         // What runs now is what was missed elsewhere, or what is due now.
         overlap: Some(OverlapPolicy::Wait),
+        isolation: None,
         follow: false,
         json: false,
     }

@@ -22,7 +22,7 @@ pub(crate) fn heartbeat(world: &World) -> Result<u8, CliError> {
     let notifier = wiring::notifier(&settings);
     let announce = wiring::announcement(&layout);
     let announce = notifier.as_ref().map(|_| &announce as &Announce<'_>);
-    wiring::recover(&world.ui, &layout, announce)?;
+    wiring::recover(world, &layout, announce)?;
     let tasks = || settings.tasks.values().map(|settings| &settings.task);
     let catches_up = tasks().any(|task| task.catch_up == CatchUp::Once);
     let expects = tasks().any(|task| task.expect_success_within.is_some());

@@ -2,6 +2,8 @@
 
 pub(crate) mod agents;
 pub(crate) mod apply_patches;
+pub(crate) mod clean;
+pub(crate) mod delegate;
 pub(crate) mod demo;
 pub(crate) mod dispatch;
 mod expectations;

@@ -81,6 +81,7 @@ fn describe(plan: &RunPlan, prepared: Result<&Prepared, &String>) -> Value {
         "agent": plan.agent.as_str(),
         "model": plan.model,
         "repository": plan.repository,
+        "isolation": plan.task.isolation.as_str(),
         "requires_commit": plan.policy().requires_commit,
         "timeout": limit(plan.limits.timeout),
         "stall_timeout": plan.limits.stall_timeout.map(limit),

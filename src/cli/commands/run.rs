@@ -9,7 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::task::JoinHandle;
 
 use crate::attempts::{self, Attempt, Attempts};
-use crate::cli::args::{DebugPrompt, OverlapPolicy, RunArguments};
+use crate::cli::args::{DebugPrompt, OverlapPolicy, RunArguments, WorkPlace};
 use crate::cli::error::CliError;
 use crate::cli::logging;
 use crate::cli::ui::{LiveLine, Ui};
@@ -24,7 +24,7 @@ use crate::model::outcome::{EXIT_FAILURE, Outcome};
 use crate::model::process_end::StopReason;
 use crate::model::record::Record;
 use crate::model::report::Usage;
-use crate::model::task::Overlap;
+use crate::model::task::{Isolation, Overlap};
 use crate::model::text;
 use crate::notify::ping::{Ping, Signal};
 use crate::orchestrator::{self, Announce, Services, Spectator};
@@ -114,6 +114,11 @@ fn plans(
             Some(OverlapPolicy::Skip) => Overlap::Skip,
             Some(OverlapPolicy::Wait) => Overlap::Wait,
         };
+        plan.task.isolation = match arguments.isolation {
+            None => plan.task.isolation,
+            Some(WorkPlace::None) => Isolation::None,
+            Some(WorkPlace::Worktree) => Isolation::Worktree,
+        };
         planner::check_variables(&plan).map_err(|error| {
             CliError::usage(format!("the prompt of `{}` is wrong", task.task.name)).because(error)
         })?;
@@ -142,7 +147,7 @@ pub(super) fn carry_out(
     let notifier = wiring::notifier(settings);
     let announce = wiring::announcement(&layout);
     let announce = notifier.as_ref().map(|_| &announce as &Announce<'_>);
-    wiring::recover(&world.ui, &layout, announce)?;
+    wiring::recover(world, &layout, announce)?;
     wiring::block_on(async {
         let mut shutdown = Shutdown::listen()
             .map_err(|error| CliError::failure("signals cannot be taken").because(error))?;

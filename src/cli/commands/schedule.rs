@@ -55,9 +55,7 @@ pub(crate) fn schedule(world: &World, arguments: &ScheduleArguments) -> Result<u
             let lines = plan.lines(&entries)?;
             plan.change(*dry_run, |block, crontab| block.put(crontab, &lines))
         }
-        ScheduleAction::Remove { dry_run } => {
-            plan.change(*dry_run, |block, crontab| block.remove(crontab))
-        }
+        ScheduleAction::Remove { dry_run } => plan.change(*dry_run, Block::remove),
         ScheduleAction::Systemd { directory } => plan.systemd(directory.as_deref()),
     }
 }
@@ -503,6 +501,8 @@ fn crontab_program(world: &World, arguments: &[&str], stdin: &[u8]) -> Result<Ca
         environment: &environment,
         stdin,
         limit: Duration::from_secs(10),
+        budget: None,
+        record_bytes: None,
     })
     .map_err(|error| {
         CliError::failure("the crontab cannot be read")

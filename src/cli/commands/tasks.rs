@@ -85,6 +85,7 @@ fn describe(settings: &TaskSettings) -> Value {
             task.expect_success_within.map_or(Value::Null, seconds),
         ),
         "overlap": sourced("overlap", json!(task.overlap.as_str())),
+        "isolation": sourced("isolation", json!(task.isolation.as_str())),
         "containment": sourced(
             "containment",
             json!(task.containment.map_or("auto", Containment::as_str)),

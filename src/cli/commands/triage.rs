@@ -37,7 +37,7 @@ pub(crate) fn triage(world: &World, arguments: &TriageArguments) -> Result<u8, C
     let notifier = wiring::notifier(&settings);
     let announce = wiring::announcement(&layout);
     let announce = notifier.as_ref().map(|_| &announce as &Announce<'_>);
-    wiring::recover(&world.ui, &layout, announce)?;
+    wiring::recover(world, &layout, announce)?;
     let now = SystemClock.now();
     let since = TimeDelta::from_std(arguments.since).ok();
     let since = since.and_then(|back| now.checked_sub_signed(back));

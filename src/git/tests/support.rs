@@ -176,6 +176,8 @@ impl Scene {
             environment: &environment.into_iter().collect::<Vec<_>>(),
             stdin: &[],
             limit: Duration::from_secs(60),
+            budget: None,
+            record_bytes: None,
         })
         .unwrap()
     }

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use chrono::TimeDelta;
+
 use crate::git::Remote;
 use crate::github::{Comment, GitHub, GitHubError, Issue, NewPull, Permission, Pull, State};
 use crate::model::clock::Clock;
@@ -115,22 +117,18 @@ impl Issues {
             title: issue.title.clone(),
             repository: repository.to_string(),
             author: login_of(issue).to_owned(),
-            created: issue.created_at,
+            // GitHub tells the second alone; of one second the lower number is older.
+            created: issue.created_at
+                + TimeDelta::milliseconds(i64::try_from(issue.number % 1000).unwrap_or(0)),
         })
     }
 
     fn is_waiting(&self, issue: &Issue) -> bool {
-        let has = |label: &str| {
-            issue
-                .labels
-                .iter()
-                .any(|known| known.eq_ignore_ascii_case(label))
-        };
         issue.state == State::Open
             && !issue.is_pull_request()
-            && has(&self.settings.label)
-            && !has(PROCESSED)
-            && !has(FAILED)
+            && has(issue, &self.settings.label)
+            && !has(issue, PROCESSED)
+            && !has(issue, FAILED)
     }
 
     async fn read(&self, number: u64) -> Result<Issue, SourceError> {
@@ -154,10 +152,17 @@ impl Issues {
         if self.is_waiting(&issue) {
             return Ok(issue);
         }
-        let why = if issue.state == State::Open {
-            "does not carry the label of open work any more"
+        let label = &self.settings.label;
+        let why = if issue.is_pull_request() {
+            "is a pull request".to_owned()
+        } else if issue.state != State::Open {
+            "is closed".to_owned()
+        } else if has(&issue, PROCESSED) {
+            format!("is done: it carries the label `{PROCESSED}`")
+        } else if has(&issue, FAILED) {
+            format!("rests: it carries the label `{FAILED}`, whose removal starts it afresh")
         } else {
-            "is closed"
+            format!("does not carry the label `{label}`")
         };
         Err(SourceError::Unwanted(format!("issue #{number} {why}")))
     }
@@ -423,8 +428,16 @@ impl TaskSource for Issues {
         let created = match self.github.create_pull(&target, &pull).await {
             // Made by an attempt whose answer was lost, or by somebody else.
             Err(error) if error.is_already_exists() || error.is_ambiguous() => {
-                let (found, _) = self.pulls(work, name).await?;
-                found.ok_or_else(|| trouble(&error))?
+                let (found, is_shared) = self.pulls(work, name).await?;
+                found.ok_or_else(|| {
+                    if is_shared {
+                        let what = "somebody else has opened a pull request of the branch";
+                        return SourceError::Refused(format!("{what} {branch}"));
+                    }
+                    // The list may be older than the pull request.
+                    let (reason, retry_at) = (reason(&error), None);
+                    SourceError::Later { reason, retry_at }
+                })?
             }
             created => created.map_err(|error| trouble(&error))?,
         };
@@ -460,6 +473,11 @@ impl TaskSource for Issues {
             Next::AgainAfter(_) => Ok(()),
         }
     }
+}
+
+fn has(issue: &Issue, label: &str) -> bool {
+    let mut labels = issue.labels.iter();
+    labels.any(|known| known.eq_ignore_ascii_case(label))
 }
 
 fn login_of(issue: &Issue) -> &str {

@@ -192,6 +192,7 @@ impl Model {
             row.state = State::Waiting;
             row.attempts = 0;
             row.not_before = 0;
+            row.notes = None;
         })
     }
 

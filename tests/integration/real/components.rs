@@ -55,9 +55,24 @@ pub fn files() -> PathBuf {
     root().join("tests/real")
 }
 
+/// The `node_modules` that an installed program of npm's lies in: its name in `bin` is a link, or a
+/// script that names the real one.
+pub fn npm_modules(program: &Path) -> PathBuf {
+    let script = match fs::read_link(program) {
+        Ok(target) => target,
+        Err(_) => fs::read_to_string(program)
+            .unwrap()
+            .split('"')
+            .find(|part| part.contains("node_modules/.bin") && !part.ends_with("/node"))
+            .unwrap()
+            .into(),
+    };
+    script.ancestors().nth(2).unwrap().to_owned()
+}
+
 /// The version that an npm package is pinned at.
 pub fn pinned_version(package: &str) -> String {
-    ["package.json", "qwen/package.json"]
+    ["package.json", "qwen/package.json", "github/package.json"]
         .into_iter()
         .find_map(|file| {
             let text = fs::read(files().join(file)).unwrap();

@@ -6,7 +6,7 @@
 mod agents;
 pub mod components;
 mod cron;
-mod http;
+pub mod http;
 mod model_server;
 mod ntfy;
 pub mod ntfy_server;

@@ -6,7 +6,7 @@ use insta::{assert_snapshot, with_settings};
 use serde_json::{Value, json};
 
 use crate::real::ntfy_server::{NtfyServer, PASSWORD, USER};
-use crate::support::{Done, TestEnv, filters};
+use crate::support::{Done, TestEnv, eventually, filters};
 
 const COMMITS: &str = "echo hello > a; git add a; git commit -qm 'Add a — ✓'; echo 'all done ✓'";
 const FAILS: &str = "echo 'cannot go on' >&2; exit 3";
@@ -229,4 +229,99 @@ fn real_ntfy_gets_messages_of_ones_own() {
     assert_eq!(refused.code, Some(1));
     assert!(refused.stderr.contains("403"), "{}", refused.stderr);
     assert_eq!(server.messages("runs").len(), 2);
+}
+
+/// Beats until nothing waits.
+#[track_caller]
+fn beat_until_all_is_told(env: &TestEnv) {
+    let told = eventually(Duration::from_secs(60), || {
+        assert_eq!(env.agent_runner(&["heartbeat"]).code, Some(0));
+        env.outbox().is_empty()
+    });
+    assert!(told, "{:?}", env.outbox());
+}
+
+#[test]
+fn real_ntfy_is_told_of_300_runs_that_ended_while_it_was_down_in_one_digest() {
+    let Some(mut server) = NtfyServer::start() else {
+        return;
+    };
+    let env = with_token(&server)
+        .script("quick", "text", "echo hello")
+        .script("broken", "text", "exit 3");
+    server.stop();
+    std::thread::scope(|scope| {
+        for (number, agent) in ["quick", "broken", "quick"].iter().enumerate() {
+            let place = env.root().join(format!("place-{number}"));
+            std::fs::create_dir(&place).unwrap();
+            let env = &env;
+            scope.spawn(move || {
+                let place = place.to_str().unwrap();
+                for _ in 0..100 {
+                    let run = ["run", "--agent", agent, "--task", "work", "--repo", place];
+                    let done = env.agent_runner(&run);
+                    assert_eq!(
+                        done.code,
+                        Some(i32::from(*agent == "broken")),
+                        "{}",
+                        done.stderr
+                    );
+                }
+            });
+        }
+    });
+    server.start_again();
+    beat_until_all_is_told(&env);
+    let messages = server.messages("runs");
+    let [message] = &messages[..] else {
+        panic!("{messages:#?}");
+    };
+    assert_eq!(
+        message["title"],
+        "[agent-runner] 300 notifications — 100 FAILED"
+    );
+    let body = message["message"].as_str().unwrap();
+    assert!(body.contains("work/broken: 100 agent_error"), "{body}");
+    assert!(body.contains("work/quick: 200 success"), "{body}");
+    let records = [env.records("work", "quick"), env.records("work", "broken")].concat();
+    assert_eq!(records.len(), 300);
+    for record in records {
+        let told = &record["notification"];
+        assert_eq!(told["state"], "delivered");
+        let id = told["id"].as_str().unwrap();
+        assert!(
+            body.ends_with(&format!("\ndigest: {id}")),
+            "{id} is not of {body}"
+        );
+    }
+}
+
+#[test]
+fn real_ntfy_that_comes_and_goes_while_runs_go_on_is_told_of_each_in_order() {
+    let Some(mut server) = NtfyServer::start() else {
+        return;
+    };
+    let env = with_token(&server).script("slow", "text", "sleep 0.3; echo hello");
+    for number in 0..12 {
+        let mut run = env.spawn(&["run", "--agent", "slow", "--task", "work"]);
+        std::thread::sleep(Duration::from_millis(100));
+        match number % 4 {
+            1 => server.stop(),
+            3 => server.start_again(),
+            _ => {}
+        }
+        assert_eq!(run.wait().unwrap().code(), Some(0));
+    }
+    beat_until_all_is_told(&env);
+    let run_of = |message: &Value| {
+        let body = message["message"].as_str().unwrap();
+        body.rsplit_once("run: work/slow/").unwrap().1.to_owned()
+    };
+    let told: Vec<String> = server.messages("runs").iter().map(run_of).collect();
+    let runs: Vec<String> = env
+        .records("work", "slow")
+        .iter()
+        .map(|record| record["run_id"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(told, runs);
 }

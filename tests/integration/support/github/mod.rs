@@ -344,6 +344,30 @@ impl Host {
         number
     }
 
+    /// Opens a pull request without a text as somebody, and gives its number.
+    pub fn open_pull(
+        &self,
+        repository: &str,
+        author: &str,
+        title: &str,
+        head: &str,
+        base: &str,
+    ) -> u64 {
+        let mut state = self.state();
+        let index = state.index(repository).unwrap();
+        let bare = state.bare(state.repositories[index].id);
+        let pull = state::Pull {
+            id: state.next_id(),
+            head: head.to_owned(),
+            head_sha: git::commit_of(&bare, head).unwrap(),
+            base: base.to_owned(),
+            base_sha: git::commit_of(&bare, base).unwrap(),
+            merged_at: None,
+            hidden: 0,
+        };
+        state.add_issue(index, author, title, None, Some(pull))
+    }
+
     /// Comments as somebody, and gives the comment's number.
     pub fn comment(&self, repository: &str, number: u64, author: &str, body: &str) -> u64 {
         let mut state = self.state();
@@ -468,6 +492,17 @@ impl Host {
         comments
             .map(|comment| (comment.author.clone(), comment.body.clone()))
             .collect()
+    }
+
+    /// Numbers of an account's comments on an issue.
+    pub fn comment_ids(&self, repository: &str, number: u64, author: &str) -> Vec<u64> {
+        let mut state = self.state();
+        let issue = state.repository(repository).issue(number).unwrap();
+        let own = issue
+            .comments
+            .iter()
+            .filter(|comment| comment.author == author);
+        own.map(|comment| comment.id).collect()
     }
 
     /// All pull requests of a repository as the API shows them, the oldest first.

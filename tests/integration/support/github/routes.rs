@@ -113,7 +113,7 @@ fn authenticate_app(state: &State, statement: &str) -> Result<Who, Response> {
     let is_signed = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, &app.public_key)
         .verify(signed.as_bytes(), &signature)
         .is_ok();
-    if !is_signed || head["alg"] != "RS256" || claims["iss"] != app.id.to_string() {
+    if !is_signed || head["alg"] != "RS256" || claims["iss"].as_str() != Some(&app.id.to_string()) {
         return Err(undecodable());
     }
     let now = state.now().timestamp();
@@ -447,11 +447,11 @@ impl Call<'_> {
             ("GET", ["labels"]) => {
                 let (shapes, repository) = (self.shapes(state), &state.repositories[index]);
                 let labels = repository.labels.keys();
-                self.page(
+                Ok(self.page(
                     labels
                         .map(|label| shapes.label(repository, label))
                         .collect(),
-                )
+                ))
             }
             ("POST", ["labels"]) => {
                 must_write("issues=write")?;
@@ -468,21 +468,26 @@ impl Call<'_> {
                     &self.shapes(state).label(&state.repositories[index], &name),
                 ))
             }
-            ("DELETE", ["git", "refs", "heads", branch @ ..]) => {
+            ("DELETE", ["git", "refs", parts @ ..]) => {
                 must_write("contents=write")?;
-                let reference = format!("refs/heads/{}", branch.join("/"));
+                // Slashes may be encoded or not.
+                let reference = format!("refs/{}", parts.join("/"));
                 let bare = state.bare(state.repositories[index].id);
-                if git::commit_of(&bare, &branch.join("/")).is_none() {
+                let branch = reference
+                    .strip_prefix("refs/heads/")
+                    .ok_or_else(not_found)?;
+                if git::commit_of(&bare, branch).is_none() {
                     return Err(problem(422, "Reference does not exist"));
                 }
                 git::run(&bare, &["update-ref", "-d", &reference]).expect("it is there");
                 state.look_at_branches(index);
                 Ok(Response::new(204, ""))
             }
-            ("GET", ["git", "ref", "heads", branch @ ..]) => {
-                let branch = branch.join("/");
+            ("GET", ["git", "ref", parts @ ..]) => {
+                let parts = parts.join("/");
+                let branch = parts.strip_prefix("heads/").ok_or_else(not_found)?;
                 let bare = state.bare(state.repositories[index].id);
-                let sha = git::commit_of(&bare, &branch).ok_or_else(not_found)?;
+                let sha = git::commit_of(&bare, branch).ok_or_else(not_found)?;
                 let url = format!(
                     "{}/repos/{}/git",
                     self.api,
@@ -513,7 +518,7 @@ impl Call<'_> {
     ) -> Answer {
         let method = self.request.method.as_str();
         match (method, rest) {
-            ("GET", []) => return self.list_issues(state, index),
+            ("GET", []) => return Ok(self.list_issues(state, index)),
             ("POST", []) => {
                 let title = text(body, "title")?;
                 let number = state.add_issue(index, actor, &title, body["body"].as_str(), None);
@@ -556,7 +561,7 @@ impl Call<'_> {
                     must_write("issues=write")?;
                 }
                 if let Some(title) = body["title"].as_str() {
-                    issue.title = title.to_owned();
+                    title.clone_into(&mut issue.title);
                 }
                 if let Some(body) = body["body"].as_str() {
                     issue.body = Some(body.to_owned());
@@ -573,11 +578,11 @@ impl Call<'_> {
                     .find(|issue| issue.number == number);
                 let shapes = self.shapes(state);
                 let comments = issue.expect("found above").comments.iter();
-                return self.page(
+                return Ok(self.page(
                     comments
                         .map(|comment| shapes.comment(repository, number, comment))
                         .collect(),
-                );
+                ));
             }
             ("POST", ["comments"]) => {
                 if is_locked && must_write("issues=write").is_err() {
@@ -613,11 +618,11 @@ impl Call<'_> {
                     .find(|issue| issue.number == number);
                 let shapes = self.shapes(state);
                 let events = issue.expect("found above").events.iter();
-                return self.page(
+                return Ok(self.page(
                     events
                         .map(|event| shapes.event(repository, event))
                         .collect(),
-                );
+                ));
             }
             (_, ["labels", label @ ..]) => {
                 must_write("issues=write")?;
@@ -660,7 +665,7 @@ impl Call<'_> {
             .issue(repository, issue.expect("found above"))))
     }
 
-    fn list_issues(&self, state: &State, index: usize) -> Answer {
+    fn list_issues(&self, state: &State, index: usize) -> Response {
         let repository = &state.repositories[index];
         let wanted = self.request.query("labels").unwrap_or_default();
         let wanted: Vec<&str> = wanted
@@ -752,7 +757,7 @@ impl Call<'_> {
         state.look_at_branches(index);
         let login = self.login.as_deref();
         match (self.request.method.as_str(), rest) {
-            ("GET", []) => self.list_pulls(state, index),
+            ("GET", []) => Ok(self.list_pulls(state, index)),
             ("POST", []) => {
                 must_write("pull_requests=write")?;
                 self.create_pull(state, index, body, actor)
@@ -766,7 +771,7 @@ impl Call<'_> {
                 if method == "PATCH" {
                     must_write("pull_requests=write")?;
                     if let Some(title) = body["title"].as_str() {
-                        issue.title = title.to_owned();
+                        title.clone_into(&mut issue.title);
                     }
                     if let Some(body) = body["body"].as_str() {
                         issue.body = Some(body.to_owned());
@@ -789,7 +794,7 @@ impl Call<'_> {
         }
     }
 
-    fn list_pulls(&self, state: &mut State, index: usize) -> Answer {
+    fn list_pulls(&self, state: &mut State, index: usize) -> Response {
         let head = self.request.query("head");
         let base = self.request.query("base");
         let owner = state.repositories[index].owner.clone();
@@ -894,7 +899,7 @@ impl Call<'_> {
     }
 
     /// One page of a list, with the links to others.
-    fn page(&self, items: Vec<Value>) -> Answer {
+    fn page(&self, items: Vec<Value>) -> Response {
         let number = |name: &str, default: usize| {
             let told = self.request.query(name).and_then(|text| text.parse().ok());
             told.unwrap_or(default).max(1)
@@ -926,9 +931,9 @@ impl Call<'_> {
             .collect();
         let response = ok(&Value::Array(items));
         if links.is_empty() {
-            return Ok(response);
+            return response;
         }
-        Ok(response.header("link", links.join(", ")))
+        response.header("link", links.join(", "))
     }
 }
 

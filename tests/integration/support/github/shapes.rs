@@ -4,6 +4,7 @@ use agent_runner::github::Permission;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
 
+use super::http::encode;
 use super::state::{Comment, Event, Issue, Repository, State};
 
 /// Writes answers for one request: addresses are those by which the client came.
@@ -36,7 +37,7 @@ impl Shapes<'_> {
             .state
             .find_account(login)
             .expect("accounts are made before");
-        let url = format!("{}/users/{}", self.api, account.login);
+        let url = format!("{}/users/{}", self.api, encode(&account.login));
         let mut user = json!({
             "login": account.login,
             "id": account.id,
@@ -44,7 +45,7 @@ impl Shapes<'_> {
             "avatar_url": format!("{}/avatars/{}", self.html(), account.id),
             "gravatar_id": "",
             "url": url,
-            "html_url": format!("{}/{}", self.html(), account.login),
+            "html_url": format!("{}/{}", self.html(), encode(&account.login)),
             "type": if account.is_bot { "Bot" } else { "User" },
             "site_admin": false,
         });
@@ -199,7 +200,7 @@ impl Shapes<'_> {
         json!({
             "id": id,
             "node_id": node("L", id),
-            "url": format!("{}/labels/{label}", self.repository_url(repository)),
+            "url": format!("{}/labels/{}", self.repository_url(repository), encode(label)),
             "name": label,
             "color": "ededed",
             "default": false,

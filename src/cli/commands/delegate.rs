@@ -1,0 +1,517 @@
+//! `delegate` and `delegated`: hands a task to whoever works on dispatch issues, and follows it.
+
+use std::io::{IsTerminal as _, Read as _};
+
+use chrono::{DateTime, Utc};
+use serde_json::json;
+use tokio::time::sleep;
+
+use crate::cli::args::{DelegateArguments, ListArguments};
+use crate::cli::commands::dispatch;
+use crate::cli::error::CliError;
+use crate::cli::wiring::{self, SystemClock, World};
+use crate::config::Overrides;
+use crate::config::settings::Settings;
+use crate::github::{GitHub, NewIssue, State as IssueState};
+use crate::model::clock::{Clock as _, utc};
+use crate::model::delegated::{Delegated, DelegatedState, Provider};
+use crate::model::dispatch::WorkKey;
+use crate::model::message::{Message, Priority};
+use crate::model::outcome::{EXIT_FAILURE, EXIT_SUCCESS};
+use crate::model::repository::RepositoryName;
+use crate::model::text;
+use crate::planner::chain;
+use crate::process::identity;
+use crate::queue::{Queue, State as WorkState};
+use crate::sources::delegation::{Delegation, closed_issues, task_of};
+use crate::sources::local::{self, LocalTask};
+use crate::store::delegated;
+use crate::store::layout::Layout;
+use crate::store::outbox::{Entry, Outbox};
+
+/// The longest instruction: what an issue holds.
+const MAX_INSTRUCTION_BYTES: u64 = 60_000;
+/// GitHub's coding agent, as an assignee.
+const COPILOT: &str = "copilot-swe-agent[bot]";
+
+/// Hands a task over; with `--wait` follows it to its end.
+pub(crate) fn delegate(world: &World, arguments: &DelegateArguments) -> Result<u8, CliError> {
+    let settings = world.settings(Overrides::default())?;
+    let layout = wiring::layout(&settings);
+    let provider = provider(world, &settings, arguments)?;
+    let order = Delegation {
+        task_id: arguments
+            .task_id
+            .clone()
+            .unwrap_or_else(|| new_id(SystemClock.now())),
+        user_id: arguments.user_id.clone(),
+        instruction: instruction(&arguments.instruction)?,
+        target: target(arguments, provider),
+    };
+    wiring::block_on(async {
+        let desk = Desk::open(&settings, &layout, provider).await?;
+        let mut task = desk.hand_over(world, &order, arguments).await?;
+        desk.keep(&task)?;
+        if arguments.wait && !task.state.is_final() {
+            world
+                .ui
+                .talk(&format!("{}: {}", task.task_id, task.message));
+            while !task.state.is_final() {
+                sleep(settings.dispatch.poll_interval.value).await;
+                let before = (task.state, task.message.clone());
+                desk.look(&mut task).await?;
+                if before != (task.state, task.message.clone()) {
+                    desk.keep(&task)?;
+                    world
+                        .ui
+                        .talk(&format!("{}: {}", task.task_id, task.message));
+                }
+            }
+            tell(&layout, &task);
+            let notifier = wiring::notifier(&settings);
+            wiring::deliver(&world.ui, &layout, notifier.as_ref()).await;
+        }
+        if arguments.json {
+            let answer = json!({
+                "ok": task.state != DelegatedState::Failed,
+                "status": task.state.as_str(),
+                "message": task.message,
+                "trace": delegated::value(&task),
+            });
+            world.ui.data(&format!("{answer:#}"));
+        } else {
+            world
+                .ui
+                .data(&format!("{}\ntask: {}", task.message, task.task_id));
+        }
+        Ok(match task.state {
+            DelegatedState::Failed => EXIT_FAILURE,
+            _ => EXIT_SUCCESS,
+        })
+    })?
+}
+
+/// Lists the tasks that were handed over, and how far they are.
+pub(crate) fn delegated(world: &World, arguments: &ListArguments) -> Result<u8, CliError> {
+    let settings = world.settings(Overrides::default())?;
+    let layout = wiring::layout(&settings);
+    let failed = |error| CliError::failure("the delegated tasks cannot be read").because(error);
+    let mut tasks = delegated::all(&layout).map_err(failed)?;
+    wiring::block_on(async {
+        for task in tasks.iter_mut().filter(|task| !task.state.is_final()) {
+            let looked = async {
+                let desk = Desk::open(&settings, &layout, task.provider).await?;
+                desk.look(task).await?;
+                desk.keep(task)
+            };
+            if let Err(error) = looked.await {
+                world
+                    .ui
+                    .talk(&format!("warning: {}: {error}", task.task_id));
+            }
+        }
+        Ok::<_, CliError>(())
+    })??;
+    if arguments.json {
+        let list: Vec<_> = tasks.iter().map(delegated::value).collect();
+        world.ui.data(&format!("{:#}", json!(list)));
+        return Ok(EXIT_SUCCESS);
+    }
+    if tasks.is_empty() {
+        world.ui.talk("no task was delegated from here");
+        return Ok(EXIT_SUCCESS);
+    }
+    let mut table = world.ui.table(&[
+        "CREATED (UTC)",
+        "TASK",
+        "PROVIDER",
+        "STATE",
+        "RESULT",
+        "WHAT",
+    ]);
+    for task in &tasks {
+        table.short_row([
+            utc(task.created_at).replace(" UTC", ""),
+            text::shorten(&task.task_id, 36),
+            task.provider.as_str().to_owned(),
+            task.state.as_str().to_owned(),
+            task.result.clone().unwrap_or_default(),
+            text::first_line(&task.title, 60),
+        ]);
+    }
+    world.ui.data(&table.text());
+    Ok(EXIT_SUCCESS)
+}
+
+/// The provider that was named, else the environment's, else the dispatch repository where one is
+/// configured with a token, else GitHub's own agent.
+fn provider(
+    world: &World,
+    settings: &Settings,
+    arguments: &DelegateArguments,
+) -> Result<Provider, CliError> {
+    const VARIABLE: &str = "HANDSFREE_AGENT_DEFAULT_PROVIDER";
+    let variable = world.environment.get(VARIABLE);
+    let variable = variable.map(|name| name.to_string_lossy().into_owned());
+    let (name, place) = match (&arguments.provider, variable) {
+        (Some(name), _) => (name.clone(), "--provider"),
+        (None, Some(name)) => (name, VARIABLE),
+        (None, None) => {
+            let dispatch = settings.dispatch.repo.as_ref();
+            let has_issues = dispatch.zip(settings.github.credentials.as_ref()).is_some();
+            return Ok(if has_issues {
+                Provider::GithubIssueDispatch
+            } else {
+                Provider::Copilot
+            });
+        }
+    };
+    Provider::from_name(&name).ok_or_else(|| {
+        let known = Provider::ALL.map(Provider::as_str);
+        let suggestion = text::suggest(&name, known.into_iter());
+        CliError::usage(format!(
+            "{place}: there is no provider `{name}`; {suggestion}"
+        ))
+    })
+}
+
+fn instruction(given: &str) -> Result<String, CliError> {
+    let instruction = if given == "-" {
+        if std::io::stdin().is_terminal() {
+            return Err(CliError::usage(
+                "`-` reads the instruction from standard input",
+            ));
+        }
+        let mut read = String::new();
+        std::io::stdin()
+            .take(MAX_INSTRUCTION_BYTES + 1)
+            .read_to_string(&mut read)
+            .map_err(|error| CliError::usage("the instruction cannot be read").because(error))?;
+        read.trim_end().to_owned()
+    } else {
+        given.to_owned()
+    };
+    if instruction.trim().is_empty() {
+        return Err(CliError::usage("the instruction is empty"));
+    }
+    if instruction.len() as u64 > MAX_INSTRUCTION_BYTES {
+        return Err(CliError::usage(
+            "the instruction is longer than an issue can hold",
+        ));
+    }
+    Ok(instruction)
+}
+
+/// What the task is about, as the issue names it.
+fn target(arguments: &DelegateArguments, provider: Provider) -> Option<(String, String)> {
+    if provider == Provider::Local {
+        return None;
+    }
+    let repository = arguments.repo.as_ref()?;
+    Some(("repository".to_owned(), repository.clone()))
+}
+
+/// A new id, in the form of a UUID of one's own making (version 8 of RFC 9562).
+fn new_id(now: DateTime<Utc>) -> String {
+    let (pid, nanoseconds) = (
+        std::process::id(),
+        now.timestamp_nanos_opt().unwrap_or_default(),
+    );
+    let boot = identity::boot_id().unwrap_or_default();
+    let key = WorkKey::new(
+        "task",
+        &[
+            &identity::host_name(),
+            &boot,
+            &pid.to_string(),
+            &nanoseconds.to_string(),
+        ],
+    );
+    let digits = key.as_str();
+    let (a, b, c) = (&digits[..8], &digits[8..12], &digits[12..15]);
+    format!("{a}-{b}-8{c}-9{}-{}", &digits[15..18], &digits[18..30])
+}
+
+/// Where tasks are handed over and asked after.
+struct Desk<'a> {
+    settings: &'a Settings,
+    layout: &'a Layout,
+    github: Option<GitHub>,
+    queue: Option<Queue>,
+}
+
+impl<'a> Desk<'a> {
+    async fn open(
+        settings: &'a Settings,
+        layout: &'a Layout,
+        provider: Provider,
+    ) -> Result<Self, CliError> {
+        let mut desk = Self {
+            settings,
+            layout,
+            github: None,
+            queue: None,
+        };
+        match provider {
+            Provider::GithubIssueDispatch | Provider::Copilot => {
+                let credentials = dispatch::credentials(settings)?;
+                desk.github = Some(dispatch::github(settings, layout, credentials)?);
+            }
+            Provider::Local => {
+                layout
+                    .create()
+                    .map_err(|error| CliError::failure("the queue has no place").because(error))?;
+                let url = dispatch::queue_url(settings, layout)?;
+                let queue = Queue::open(&url).await;
+                desk.queue = Some(queue.map_err(|error| {
+                    CliError::failure("the queue cannot be used").because(error)
+                })?);
+            }
+            Provider::Mock => {}
+        }
+        Ok(desk)
+    }
+
+    fn keep(&self, task: &Delegated) -> Result<(), CliError> {
+        delegated::put(self.layout, task)
+            .map_err(|error| CliError::failure("the task is not noted").because(error))
+    }
+
+    async fn hand_over(
+        &self,
+        world: &World,
+        order: &Delegation,
+        arguments: &DelegateArguments,
+    ) -> Result<Delegated, CliError> {
+        let mut task = Delegated {
+            task_id: order.task_id.clone(),
+            provider: Provider::Mock,
+            title: text::first_line(&order.instruction, 200),
+            created_at: SystemClock.now(),
+            state: DelegatedState::Running,
+            message: "Mock agent started".to_owned(),
+            issue: None,
+            target: None,
+            directory: None,
+            result: None,
+        };
+        if let Some(queue) = &self.queue {
+            let named = arguments.repo.as_ref();
+            let directory = named.map_or_else(
+                || self.settings.runner.repo_root.value.clone(),
+                |path| world.current_directory.join(path),
+            );
+            let repository = directory.canonicalize().map_err(|error| {
+                let what = format!("there is no repository `{}`", directory.display());
+                CliError::usage(what).because(error)
+            })?;
+            let local = LocalTask {
+                number: 0,
+                task_id: order.task_id.clone(),
+                title: order.title(),
+                instruction: order.instruction.clone(),
+                repository,
+            };
+            let put = local::put(queue, local, &SystemClock).await;
+            let local =
+                put.map_err(|error| CliError::failure("the task is not queued").because(error))?;
+            task.provider = Provider::Local;
+            task.state = DelegatedState::Created;
+            task.message = format!(
+                "queued as local task {}; `agent-runner dispatch --source local --once` does it",
+                local.number
+            );
+            task.directory = Some(local.repository);
+        } else if let Some(github) = &self.github {
+            self.open_issue(github, order, arguments, &mut task).await?;
+        }
+        Ok(task)
+    }
+
+    async fn open_issue(
+        &self,
+        github: &GitHub,
+        order: &Delegation,
+        arguments: &DelegateArguments,
+        task: &mut Delegated,
+    ) -> Result<(), CliError> {
+        let parse = |name: &String| {
+            name.parse::<RepositoryName>()
+                .map_err(|error| CliError::usage("--repo is wrong").because(error))
+        };
+        let target = arguments.repo.as_ref().map(parse).transpose()?;
+        let dispatch = self
+            .settings
+            .dispatch
+            .repo
+            .as_ref()
+            .map(|repo| repo.value.clone());
+        let is_copilot = arguments_is_copilot(arguments, self.settings);
+        let label = self.settings.dispatch.label.value.as_str();
+        let (repository, labels, assignees): (_, &[&str], &[&str]) = if is_copilot {
+            let repository = target.clone().ok_or_else(|| {
+                CliError::usage("the provider `copilot` needs `--repo owner/name`")
+            })?;
+            let offers = github.is_assignable(&repository, COPILOT).await;
+            let offers = offers.map_err(|error| CliError::failure(chain(&error)))?;
+            if !offers {
+                let what = format!("{repository} does not offer GitHub's coding agent");
+                return Err(CliError::failure(what).hint(
+                    "a paid Copilot plan, the coding agent switched on for the repository, and a \
+                     token of a user are needed; or set DISPATCH_REPO and use \
+                     `--provider github_issue_dispatch`",
+                ));
+            }
+            (repository, &[], &[COPILOT])
+        } else {
+            let repository = dispatch.ok_or_else(|| {
+                CliError::usage("no dispatch repository is configured")
+                    .hint("set DISPATCH_REPO=owner/name, or `repo` in [dispatch] of config.toml")
+            })?;
+            (repository, &[label], &[])
+        };
+        let (title, body) = (order.title(), order.body());
+        let new = NewIssue {
+            title: &title,
+            body: &body,
+            labels,
+            assignees,
+        };
+        let issue = github
+            .create_issue(&repository, &new)
+            .await
+            .map_err(|error| {
+                let what = format!("Failed to create dispatch issue: {}", chain(&error));
+                match error.hint() {
+                    Some(hint) => CliError::failure(what).hint(hint),
+                    None => CliError::failure(what),
+                }
+            })?;
+        task.provider = if is_copilot {
+            Provider::Copilot
+        } else {
+            Provider::GithubIssueDispatch
+        };
+        task.message = format!("Dispatch issue created: {}", issue.html_url);
+        task.issue = Some((repository.clone(), issue.number));
+        task.target = Some(target.unwrap_or(repository));
+        Ok(())
+    }
+
+    /// Asks how far a task is.
+    async fn look(&self, task: &mut Delegated) -> Result<(), CliError> {
+        if let Some(queue) = &self.queue {
+            look_locally(queue, task).await
+        } else if let Some(github) = &self.github {
+            look_on_github(github, task).await
+        } else {
+            play_on(task);
+            Ok(())
+        }
+    }
+}
+
+fn arguments_is_copilot(arguments: &DelegateArguments, settings: &Settings) -> bool {
+    match &arguments.provider {
+        Some(name) => name == Provider::Copilot.as_str(),
+        None => settings.dispatch.repo.is_none(),
+    }
+}
+
+async fn look_locally(queue: &Queue, task: &mut Delegated) -> Result<(), CliError> {
+    let failed = |error| CliError::failure("the queue cannot be asked").because(error);
+    let works = queue.list().await.map_err(failed)?;
+    let found = works.into_iter().find_map(|work| {
+        let local = LocalTask::of(&work)?;
+        (local.task_id == task.task_id).then_some((work, local))
+    });
+    let Some((work, local)) = found else {
+        task.state = DelegatedState::Failed;
+        "the queue does not know the task any more".clone_into(&mut task.message);
+        return Ok(());
+    };
+    task.state = match work.state {
+        WorkState::Waiting => DelegatedState::Created,
+        WorkState::Claimed | WorkState::Retrying => DelegatedState::Running,
+        WorkState::Done => DelegatedState::Completed,
+        WorkState::Rested | WorkState::Cancelled => DelegatedState::Failed,
+    };
+    if let Some(reason) = work.reason {
+        task.message = reason;
+    }
+    if task.state == DelegatedState::Completed {
+        let branch = local.branch().unwrap_or_default();
+        task.message = format!("done: branch {branch} of {}", local.repository.display());
+        task.result = Some(branch);
+    }
+    Ok(())
+}
+
+/// By the metadata in a pull request, or by the issue that one closes.
+async fn look_on_github(github: &GitHub, task: &mut Delegated) -> Result<(), CliError> {
+    let failed = |error| CliError::failure("GitHub cannot be asked").because(error);
+    let (Some((repository, number)), Some(target)) = (&task.issue, &task.target) else {
+        return Ok(());
+    };
+    let pulls = github.newest_pulls(target).await.map_err(failed)?;
+    let ours = pulls.iter().find(|pull| {
+        task_of(&pull.body).as_deref() == Some(&task.task_id)
+            || closed_issues(&pull.body, target).contains(&(repository.clone(), *number))
+    });
+    if let Some(pull) = ours {
+        task.state = DelegatedState::Completed;
+        task.message = format!("PR opened: {}", pull.html_url);
+        task.result = Some(pull.html_url.clone());
+        return Ok(());
+    }
+    let issue = github.issue(repository, *number).await.map_err(failed)?;
+    let has = |label: &str| issue.labels.iter().any(|known| known == label);
+    if has("failed") {
+        task.state = DelegatedState::Failed;
+        task.message = format!("it rests as failed: {}", issue.html_url);
+    } else if issue.state == IssueState::Closed {
+        task.state = DelegatedState::Failed;
+        task.message = format!(
+            "the issue was closed without a pull request: {}",
+            issue.html_url
+        );
+    }
+    Ok(())
+}
+
+/// The next step of a task that nobody does, as the original plays it.
+fn play_on(task: &mut Delegated) {
+    task.message = match task.message.as_str() {
+        "Mock agent started" => "Analyzing code".to_owned(),
+        "Analyzing code" => "Generating changes".to_owned(),
+        _ => {
+            let address = "https://github.com/mock/repo/pull/123";
+            task.state = DelegatedState::Completed;
+            task.result = Some(address.to_owned());
+            format!("Mock PR opened at {address}")
+        }
+    };
+}
+
+/// Puts the end of a task into the outbox.
+fn tell(layout: &Layout, task: &Delegated) {
+    let is_good = task.state == DelegatedState::Completed;
+    let message = Message {
+        title: format!(
+            "[delegated] {} — {}",
+            text::first_line(&task.title, 80),
+            if is_good { "COMPLETED" } else { "FAILED" }
+        ),
+        body: format!("task: {}\n{}\n", task.task_id, task.message),
+        priority: if is_good {
+            Priority::Default
+        } else {
+            Priority::High
+        },
+        tags: vec![(if is_good { "white_check_mark" } else { "x" }).to_owned()],
+    };
+    let entry = Entry::of_message(message, SystemClock.now());
+    if let Err(error) = Outbox::new(layout).put(&entry) {
+        tracing::error!("nobody is told: {}", chain(&error));
+    }
+}

@@ -1,0 +1,97 @@
+//! Programs that a repository's configuration names and that git runs: filters and merge drivers.
+//!
+//! An agent may have named them. What was named before it began is run as ever; what it changed is
+//! not run by our own commands.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::git::{Git, GitError, Snapshot};
+
+/// Reads the identity and the programs of a configuration.
+pub(super) const CONFIGURED: [&str; 4] = [
+    "config",
+    "-z",
+    "--get-regexp",
+    r"^(user\.(name|email)|filter\..*|merge\..*\.driver)$",
+];
+
+/// Settings that name programs, by their keys.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct Programs(BTreeMap<String, String>);
+
+impl Programs {
+    pub(super) fn parse(output: &[u8]) -> Self {
+        let programs = entries(output).filter(|(key, _)| !key.starts_with("user."));
+        Self(programs.collect())
+    }
+
+    /// The settings with which git runs what was named in `self` alone, when the configuration
+    /// says `now`.
+    fn instead_of(&self, now: &Self) -> Vec<(String, String)> {
+        let keys = self.0.keys().chain(now.0.keys());
+        let changed = keys.filter(|key| self.0.get(*key) != now.0.get(*key));
+        let drivers: BTreeSet<&str> = changed
+            .filter_map(|key| key.rsplit_once('.'))
+            .map(|(driver, _)| driver)
+            .collect();
+        let mut settings = Vec::new();
+        for driver in drivers {
+            // An empty filter changes nothing; a merge driver that fails leaves a conflict.
+            let variables: &[(&str, &str)] = if driver.starts_with("merge.") {
+                &[("driver", "false")]
+            } else {
+                &[
+                    ("clean", ""),
+                    ("smudge", ""),
+                    ("process", ""),
+                    ("required", "false"),
+                ]
+            };
+            for (variable, nothing) in variables {
+                let key = format!("{driver}.{variable}");
+                let value = self.0.get(&key).map_or(*nothing, String::as_str).to_owned();
+                settings.push((key, value));
+            }
+        }
+        settings
+    }
+}
+
+impl Git {
+    /// The same repository, with commands that run no filter or merge driver that was not
+    /// configured at `before`.
+    pub fn with_programs_of(&self, before: &Snapshot) -> Result<Self, GitError> {
+        let helper = self.start(&CONFIGURED, &[])?;
+        let now = Programs::parse(&self.finish(&CONFIGURED, helper)?.stdout);
+        let settings = before.programs.instead_of(&now);
+        if settings.is_empty() {
+            return Ok(self.clone());
+        }
+        let keys: Vec<&str> = settings.iter().map(|(key, _)| key.as_str()).collect();
+        tracing::warn!(?keys, "programs that the run configured are not run");
+        let settings: Vec<_> = settings
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str()))
+            .collect();
+        Ok(self.with_settings(&settings))
+    }
+}
+
+/// The value that counts of a setting, the last.
+pub(super) fn setting(output: &[u8], key: &str) -> Option<String> {
+    entries(output)
+        .filter(|(name, value)| name == key && !value.trim().is_empty())
+        .map(|(_, value)| value)
+        .last()
+}
+
+/// Reads `key`, a line feed, `value`, ended by NUL; a key alone is true.
+fn entries(output: &[u8]) -> impl Iterator<Item = (String, String)> {
+    let text = String::from_utf8_lossy(output).into_owned();
+    let entry = |entry: &str| {
+        let (key, value) = entry.split_once('\n').unwrap_or((entry, "true"));
+        (key.to_owned(), value.to_owned())
+    };
+    let entries: Vec<_> = text.split_terminator('\0').map(entry).collect();
+    entries.into_iter()
+}

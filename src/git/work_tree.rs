@@ -1,0 +1,484 @@
+//! A work tree of a run's own, and the way of its commits home: to the branch where the run began.
+//!
+//! A person's index, tree and uncommitted work are left alone: git itself moves their branch, and
+//! refuses where that would overwrite anything.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::git::snapshot::in_progress;
+use crate::git::{Git, GitError, Identity, files, reason, reflog};
+use crate::model::text;
+use crate::model::verdict::short;
+
+/// Where an isolated run begins.
+#[derive(Clone, Debug)]
+pub struct Home {
+    /// The root of the person's work tree.
+    pub top_level: PathBuf,
+    /// The directory within it where the run was to work.
+    pub below: PathBuf,
+    /// The branch that is checked out.
+    pub branch: String,
+    /// Its commit.
+    pub commit: String,
+}
+
+/// How commits came home.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Homecoming {
+    /// The run made none.
+    Nothing,
+    /// The branch has them.
+    Home {
+        /// The commit onto which they were rebased, when the branch had moved.
+        onto: Option<String>,
+    },
+    /// They stay on the run's branch.
+    Left {
+        /// Why, as a clause.
+        why: String,
+    },
+}
+
+/// A run's work tree and its branch.
+#[derive(Clone, Debug)]
+pub struct WorkTree {
+    /// git in the work tree.
+    git: Git,
+    path: PathBuf,
+    branch: String,
+}
+
+/// How often the branch may move under our hands before its commits are left where they are.
+const TRIES: usize = 3;
+
+impl Git {
+    /// Finds the branch and the commit from which an isolated run may begin.
+    pub fn home(&self) -> Result<Home, GitError> {
+        let place = self.read_line(&["rev-parse", "--show-toplevel", "--show-prefix"])?;
+        let (top_level, below) = place.split_once('\n').unwrap_or((&place, ""));
+        let refused = |reason: &str| GitError::Refused {
+            command: "worktree add".to_owned(),
+            reason: format!("{reason}; isolation needs a branch to bring the commits to"),
+        };
+        let branch = self.head_branch()?;
+        Ok(Home {
+            branch: branch.ok_or_else(|| refused("HEAD is detached"))?,
+            commit: self
+                .commit_of("HEAD")?
+                .ok_or_else(|| refused("the repository has no commit yet"))?,
+            top_level: top_level.into(),
+            below: below.into(),
+        })
+    }
+
+    /// Makes a work tree at `path`, on a new branch that begins at a commit.
+    pub fn add_work_tree(
+        &self,
+        path: &Path,
+        branch: &str,
+        commit: &str,
+    ) -> Result<WorkTree, GitError> {
+        let path_text = path.to_string_lossy();
+        let turn = self.turn()?;
+        let add = [
+            "worktree",
+            "add",
+            "-q",
+            "--no-checkout",
+            "--no-track",
+            "-b",
+            branch,
+            &path_text,
+            commit,
+        ];
+        self.quiet().read(&add)?;
+        let tree = self.work_tree(path, branch);
+        let top_level = tree.git.read_line(&["rev-parse", "--show-toplevel"])?;
+        drop(turn);
+        if path.canonicalize().ok().as_deref() == Some(Path::new(&top_level)) {
+            tree.inside().read(&["reset", "-q", "--hard"])?;
+            return Ok(tree);
+        }
+        tree.put_away(None, None)?;
+        Err(GitError::Refused {
+            command: "worktree add".to_owned(),
+            reason: format!(
+                "the repository's `core.worktree` leads every work tree to `{top_level}`; \
+                 `git config --worktree` is the place for it"
+            ),
+        })
+    }
+
+    /// A work tree that was made before.
+    pub fn work_tree(&self, path: &Path, branch: &str) -> WorkTree {
+        WorkTree {
+            git: self.quiet().at(path),
+            path: path.to_owned(),
+            branch: branch.to_owned(),
+        }
+    }
+
+    /// Without what configuration adds to the commands of this file: signatures, submodules, work
+    /// put aside and brought back.
+    fn quiet(&self) -> Self {
+        self.with_settings(&[
+            ("commit.gpgSign", "false"),
+            ("merge.autoStash", "false"),
+            ("rebase.autoStash", "false"),
+            ("rebase.updateRefs", "false"),
+            ("rerere.enabled", "false"),
+            ("submodule.recurse", "false"),
+        ])
+    }
+
+    /// Waits for one's turn to look at or change the list of work trees, which lasts until the file
+    /// is dropped: git fails where it meets one that is just being made.
+    fn turn(&self) -> Result<File, GitError> {
+        let path = self.read_line(&["rev-parse", "--path-format=absolute", "--git-common-dir"])?;
+        let busy = || GitError::Busy {
+            path: (&path).into(),
+        };
+        let directory = File::open(&path).map_err(GitError::Scratch)?;
+        let has_turn = match &self.budget {
+            Some(budget) => budget.wait_until(|| directory.try_lock().is_ok()),
+            None => directory.lock().is_ok(),
+        };
+        has_turn.then_some(directory).ok_or_else(busy)
+    }
+
+    fn head_branch(&self) -> Result<Option<String>, GitError> {
+        let arguments = ["symbolic-ref", "-q", "HEAD"];
+        let captured = self.finish(&arguments, self.start(&arguments, &[])?)?;
+        match captured.code {
+            Some(0) => {
+                let name = String::from_utf8_lossy(&captured.stdout);
+                Ok(name.trim().strip_prefix("refs/heads/").map(str::to_owned))
+            }
+            Some(1) => Ok(None),
+            Some(_) | None => Err(self.refused(&arguments, &captured)),
+        }
+    }
+
+    fn is_ancestor(&self, old: &str, new: &str) -> Result<bool, GitError> {
+        let arguments = ["merge-base", "--is-ancestor", old, new];
+        let captured = self.finish(&arguments, self.start(&arguments, &[])?)?;
+        match captured.code {
+            Some(0) => Ok(true),
+            Some(1) => Ok(false),
+            Some(_) | None => Err(self.refused(&arguments, &captured)),
+        }
+    }
+
+    /// Runs a command; what git says against it is a value.
+    fn attempt(&self, arguments: &[&str]) -> Result<Result<(), String>, GitError> {
+        let captured = self.finish(arguments, self.start(arguments, &[])?)?;
+        Ok(if captured.code == Some(0) {
+            Ok(())
+        } else {
+            Err(reason(&captured))
+        })
+    }
+
+    /// The work tree that has a branch checked out.
+    fn holder(&self, branch: &str) -> Result<Option<PathBuf>, GitError> {
+        let output = self.read(&["worktree", "list", "--porcelain", "-z"])?;
+        let output = String::from_utf8_lossy(&output);
+        let wanted = format!("branch refs/heads/{branch}");
+        let mut tree = None;
+        for line in output.split('\0') {
+            if let Some(path) = line.strip_prefix("worktree ") {
+                tree = Some(PathBuf::from(path));
+            } else if line == wanted {
+                return Ok(tree);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Moves a branch forward, with the work tree that has it checked out, if one has.
+    fn fast_forward(
+        &self,
+        branch: &str,
+        old: &str,
+        new: &str,
+        action: &str,
+    ) -> Result<Result<(), String>, GitError> {
+        let git = self.with_variable("GIT_REFLOG_ACTION", action);
+        let Some(tree) = self.holder(branch)? else {
+            let name = format!("refs/heads/{branch}");
+            let note = format!("{action}: Fast-forward");
+            return git.attempt(&["update-ref", "-m", &note, &name, new, old]);
+        };
+        // Half of it would be somebody's broken work tree, so no request to stop cuts it short.
+        let git = Self {
+            budget: None,
+            ..git.at(&tree)
+        };
+        git.attempt(&[
+            "merge",
+            "-q",
+            "--ff-only",
+            "--no-overwrite-ignore",
+            "--no-stat",
+            "--no-verify-signatures",
+            "--no-autostash",
+            "--no-squash",
+            "--commit",
+            new,
+        ])
+    }
+}
+
+impl WorkTree {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The branch of the run.
+    pub fn branch(&self) -> &str {
+        &self.branch
+    }
+
+    /// Whether it is there, or half-removed.
+    pub fn is_there(&self) -> bool {
+        self.path.is_dir() || gone(&self.path).is_dir()
+    }
+
+    /// The same, with git as it is used in `git`.
+    #[must_use]
+    pub fn with(&self, git: &Git) -> Self {
+        git.work_tree(&self.path, &self.branch)
+    }
+
+    /// git in the work tree, whatever the run made of `core.worktree`.
+    fn inside(&self) -> Git {
+        self.git.with_variable("GIT_WORK_TREE", &self.path)
+    }
+
+    fn tip(&self) -> Result<Option<String>, GitError> {
+        self.git.commit_of(&format!("refs/heads/{}", self.branch))
+    }
+
+    /// Brings the run's commits to the branch where it began; rebases them when that has moved,
+    /// and only when they are `all_own`. Other runs must be kept out meanwhile.
+    pub fn bring_home(
+        &self,
+        home: &Home,
+        run_mark: &str,
+        identity: &Identity,
+        all_own: bool,
+    ) -> Result<Homecoming, GitError> {
+        let left = |why: String| Ok(Homecoming::Left { why });
+        let _turn = self.git.turn()?;
+        let Some(mut tip) = self.tip()? else {
+            return left("the run removed its branch".to_owned());
+        };
+        if tip == home.commit {
+            return Ok(Homecoming::Nothing);
+        }
+        if !self.git.is_ancestor(&home.commit, &tip)? {
+            return left(format!("they do not go on from {}", short(&home.commit)));
+        }
+        let action = reflog::action(run_mark);
+        let mut since = home.commit.clone();
+        let mut onto = None;
+        for _ in 0..TRIES {
+            if let Some(operation) = self.half_done(&home.top_level)? {
+                return left(format!(
+                    "a {operation} is half-done in `{}`",
+                    home.top_level.display()
+                ));
+            }
+            let name = format!("refs/heads/{}", home.branch);
+            let Some(target) = self.git.commit_of(&name)? else {
+                return left(format!("branch `{}` does not exist any more", home.branch));
+            };
+            if !self.git.is_ancestor(&target, &tip)? {
+                if !all_own {
+                    return left(format!(
+                        "`{}` has moved, and commits of others are among them",
+                        home.branch
+                    ));
+                }
+                if let Err(why) = self.rebase(&since, &target, &action, identity)? {
+                    return left(format!("on `{}` as it is now {why}", home.branch));
+                }
+                since.clone_from(&target);
+                onto = Some(target.clone());
+                tip = self.tip()?.unwrap_or_default();
+            }
+            match self
+                .git
+                .fast_forward(&home.branch, &target, &tip, &action)?
+            {
+                Ok(()) => return Ok(Homecoming::Home { onto }),
+                Err(_) if self.git.commit_of(&name)?.as_ref() != Some(&target) => {}
+                Err(why) => return left(why),
+            }
+        }
+        left(format!("`{}` kept moving", home.branch))
+    }
+
+    /// Puts the commits after `since` onto `target`; in vain, everything is as it was.
+    fn rebase(
+        &self,
+        since: &str,
+        target: &str,
+        action: &str,
+        identity: &Identity,
+    ) -> Result<Result<(), String>, GitError> {
+        let git = self
+            .inside()
+            .with_variable("GIT_REFLOG_ACTION", action)
+            .with_variable("GIT_COMMITTER_NAME", &identity.name)
+            .with_variable("GIT_COMMITTER_EMAIL", &identity.email);
+        let rebase = [
+            "rebase",
+            "-q",
+            "--no-autosquash",
+            "--onto",
+            target,
+            since,
+            &self.branch,
+        ];
+        let Err(why) = git.attempt(&rebase)? else {
+            return Ok(Ok(()));
+        };
+        if self.half_done(&self.path)?.is_none() {
+            return Ok(Err(format!("they cannot be rebased: {why}")));
+        }
+        let conflicts = git.read(&["diff", "--name-only", "-z", "--diff-filter=U"])?;
+        let conflicts = String::from_utf8_lossy(&conflicts);
+        let names: Vec<&str> = conflicts.split_terminator('\0').take(5).collect();
+        git.read(&["rebase", "--abort"])?;
+        Ok(Err(format!(
+            "they conflict: {}",
+            text::first_line(&names.join(", "), 300)
+        )))
+    }
+
+    fn half_done(&self, tree: &Path) -> Result<Option<&'static str>, GitError> {
+        let git = self.git.at(tree);
+        let directory = git.read_line(&["rev-parse", "--absolute-git-dir"])?;
+        Ok(in_progress(Path::new(&directory)))
+    }
+
+    /// Removes the work tree, and the branch where nothing is lost with it; keeps what was not
+    /// committed, and commits that `home` does not have. Ignored files go. Tells where the commits
+    /// are and what stays.
+    ///
+    /// `began` is the commit where the run began; `None` where its agent was never started.
+    pub fn put_away(
+        &self,
+        home: Option<&str>,
+        began: Option<&str>,
+    ) -> Result<Vec<String>, GitError> {
+        let gone = gone(&self.path);
+        if self.path.is_dir() {
+            if began.is_some()
+                && let Some(why) = self.worth_keeping()?
+            {
+                return Ok(vec![format!(
+                    "{why} in `{}`, on branch `{}`",
+                    self.path.display(),
+                    self.branch
+                )]);
+            }
+            // From here on it is to be removed, whatever happens to this process.
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "a directory, within one directory"
+            )]
+            fs::rename(&self.path, &gone).map_err(GitError::Scratch)?;
+        }
+        let Some(common) = common_directory(&gone) else {
+            remove(&gone)?;
+            return Ok(Vec::new());
+        };
+        let outside = self.git.at(&common);
+        let turn = outside.turn()?;
+        let path = self.path.to_string_lossy();
+        // Twice, for one that a killed `git worktree add` has left locked.
+        let removed = outside.attempt(&["worktree", "remove", "--force", "--force", &path])?;
+        let mut facts = Vec::new();
+        if let Err(why) = removed {
+            tracing::warn!(why, "git does not forget the work tree");
+        }
+        let name = format!("refs/heads/{}", self.branch);
+        if let Some(tip) = outside.commit_of(&name)? {
+            let has = |other: &str| match outside.commit_of(other)? {
+                Some(other) => outside.is_ancestor(&tip, &other),
+                None => Ok(false),
+            };
+            let home_name = home.map(|home| format!("refs/heads/{home}"));
+            let has_none = began.is_none_or(|began| began == tip);
+            if has_none || home_name.as_deref().map_or(Ok(false), has)? {
+                outside.read(&["update-ref", "-d", &name, &tip])?;
+                if let Some(home) = home.filter(|_| !has_none) {
+                    facts.push(format!("its commits came to branch `{home}`"));
+                }
+            } else {
+                facts.push(format!(
+                    "its commits stay on branch `{0}`; `git merge {0}` brings them",
+                    self.branch
+                ));
+            }
+        }
+        drop(turn);
+        remove(&gone)?;
+        Ok(facts)
+    }
+
+    /// What would be lost with the work tree.
+    fn worth_keeping(&self) -> Result<Option<String>, GitError> {
+        if let Some(operation) = self.half_done(&self.path)? {
+            return Ok(Some(format!("a half-done {operation} stays")));
+        }
+        let directory = self.git.read_line(&["rev-parse", "--absolute-git-dir"])?;
+        if Path::new(&directory).join("modules").is_dir() {
+            return Ok(Some("submodules that the run filled in stay".to_owned()));
+        }
+        let status = [
+            "status",
+            "--porcelain",
+            "-z",
+            "--untracked-files=normal",
+            "--ignore-submodules=none",
+        ];
+        if !self.inside().read(&status)?.is_empty() {
+            return Ok(Some("uncommitted work stays".to_owned()));
+        }
+        let is_kept = self.git.head_branch()?.is_some()
+            || !self
+                .git
+                .read(&["for-each-ref", "--count=1", "--contains=HEAD"])?
+                .is_empty();
+        Ok((!is_kept).then(|| "commits on no branch stay".to_owned()))
+    }
+}
+
+/// Where a work tree lies that is being removed.
+fn gone(path: &Path) -> PathBuf {
+    let mut gone = path.as_os_str().to_owned();
+    gone.push(".gone");
+    gone.into()
+}
+
+/// The repository of a work tree, as its `.git` file tells.
+fn common_directory(tree: &Path) -> Option<PathBuf> {
+    let link = files::read(&tree.join(".git")).ok()?;
+    let link = String::from_utf8(link).ok()?;
+    let own = Path::new(link.strip_prefix("gitdir: ")?.trim_end());
+    own.parent()?.parent().map(Path::to_owned)
+}
+
+fn remove(directory: &Path) -> Result<(), GitError> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(GitError::Scratch(error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}

@@ -1,0 +1,168 @@
+//! A run in a git work tree of its own, and what becomes of its commits.
+//!
+//! The repository is held by nobody while the agent works. At the end the commits of a good run are
+//! brought to the branch where it began, by fast-forward or rebase, one run at a time. What cannot
+//! be brought there stays on the run's branch, what was not committed stays in its work tree, and
+//! both are told; everything else is removed. Blocks: to be called where waiting is allowed.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::time::Duration;
+
+use crate::git::{Git, GitError, Home, Homecoming, Identity, Snapshot, WorkTree};
+use crate::model::change::{RepositoryChange, Standing};
+use crate::model::ids::RunPath;
+use crate::model::record::{Evidence, EvidenceSource, Record};
+use crate::model::task::Isolation;
+use crate::planner::{self, RunPlan};
+use crate::process::budget::Budget;
+use crate::store::layout::Layout;
+
+/// The longest time for making a work tree: git writes every file of the repository.
+pub const MAKING: Duration = Duration::from_mins(10);
+
+/// The longest time for bringing commits home, and again for tidying up.
+pub const ENDING: Duration = Duration::from_mins(2);
+
+/// The longest time for tidying up after a runner that died.
+const RECOVERING: Duration = Duration::from_secs(30);
+
+/// Where an isolated run works, and where it came from.
+#[derive(Clone, Debug)]
+pub struct Room {
+    tree: WorkTree,
+    home: Home,
+}
+
+/// What became of a good run's commits.
+#[derive(Clone, Debug)]
+pub struct Ending {
+    /// How they came home.
+    pub homecoming: Homecoming,
+    /// What the run changed, where its commits are others now.
+    pub change: Option<RepositoryChange>,
+}
+
+impl Room {
+    /// Makes the work tree of a run.
+    pub fn make(git: &Git, layout: &Layout, run: &RunPath) -> Result<Self, String> {
+        let make = || {
+            let home = git.home()?;
+            let tree = git.add_work_tree(&layout.work_tree(run), &branch(run), &home.commit)?;
+            Ok(Self { tree, home })
+        };
+        layout
+            .create_work_trees()
+            .map_err(|error| planner::chain(&error))?;
+        make().map_err(|error: GitError| {
+            let cause = planner::chain(&error);
+            format!("no work tree can be made for the run: {cause}")
+        })
+    }
+
+    /// The branch where the run began.
+    pub fn home(&self) -> &str {
+        &self.home.branch
+    }
+
+    /// The branch of the run.
+    pub fn branch(&self) -> &str {
+        self.tree.branch()
+    }
+
+    /// The plan, with the work tree for its repository.
+    pub fn plan(&self, plan: &RunPlan) -> RunPlan {
+        let mut plan = plan.clone();
+        plan.repository = self.tree.path().join(&self.home.below);
+        plan
+    }
+
+    /// Brings the commits of a good run home; `git` is the work tree's, `before` its state at the
+    /// start. The repository must be held.
+    pub fn bring_home(
+        &self,
+        git: &Git,
+        before: &Snapshot,
+        change: &RepositoryChange,
+        identity: &Identity,
+        mark: &str,
+        paths: &[String],
+    ) -> Result<Ending, GitError> {
+        let is_own = |standing: &Standing| !matches!(standing, Standing::Foreign { .. });
+        let all_own = change.commits.iter().all(|commit| is_own(&commit.standing));
+        let tree = self.tree.with(git);
+        let homecoming = tree.bring_home(&self.home, mark, identity, all_own)?;
+        let change = match &homecoming {
+            Homecoming::Home { onto: Some(onto) } => {
+                Some(git.compare(&before.moved_to(onto), mark, paths)?)
+            }
+            Homecoming::Home { onto: None } | Homecoming::Nothing | Homecoming::Left { .. } => None,
+        };
+        Ok(Ending { homecoming, change })
+    }
+
+    /// What stays where nothing can be known.
+    pub fn left(&self) -> Evidence {
+        let (path, branch) = (self.tree.path().display(), self.tree.branch());
+        let fact = format!("the work tree `{path}` and branch `{branch}` stay");
+        Evidence::new(EvidenceSource::Git, fact)
+    }
+
+    /// Removes what need not stay, and tells where the commits are and what stays.
+    pub fn put_away(&self, git: Result<Git, GitError>, was_started: bool) -> Vec<Evidence> {
+        let began = was_started.then_some(self.home.commit.as_str());
+        let home = Some(self.home.branch.as_str());
+        let left = git.and_then(|git| self.tree.with(&git).put_away(home, began));
+        told(&self.tree, left)
+    }
+}
+
+fn told(tree: &WorkTree, left: Result<Vec<String>, GitError>) -> Vec<Evidence> {
+    let facts = left.unwrap_or_else(|error| {
+        let (path, branch) = (tree.path().display(), tree.branch());
+        let cause = planner::chain(&error);
+        vec![format!(
+            "the work tree `{path}` and branch `{branch}` stay: {cause}"
+        )]
+    });
+    let evidence = |fact| Evidence::new(EvidenceSource::Git, fact);
+    facts.into_iter().map(evidence).collect()
+}
+
+/// Puts away what a run left whose runner died, and says in its record what stays.
+pub fn recover(
+    inherited: &BTreeMap<OsString, OsString>,
+    layout: &Layout,
+    run: &RunPath,
+    record: &mut Record,
+) {
+    let path = layout.work_tree(run);
+    let environment = planner::inheritable(inherited, &[], &[]);
+    let git = Git::new(&environment, &path).within(&Budget::new(RECOVERING));
+    let tree = git.work_tree(&path, &branch(run));
+    if tree.is_there() {
+        let began = record.head_before.as_deref();
+        let left = tree.put_away(record.branch.as_deref(), began);
+        record.evidence.extend(told(&tree, left));
+    }
+}
+
+/// Counts the run's commits as left on its branch.
+pub fn strand(change: &mut RepositoryChange, branch: &str) {
+    for commit in &mut change.commits {
+        if matches!(commit.standing, Standing::Own | Standing::Amended { .. }) {
+            commit.standing = Standing::Elsewhere {
+                branch: Some(branch.to_owned()),
+            };
+        }
+    }
+}
+
+/// Whether the run is to work in a work tree of its own.
+pub fn is_wanted(plan: &RunPlan) -> bool {
+    plan.task.isolation == Isolation::Worktree
+}
+
+fn branch(run: &RunPath) -> String {
+    format!("agent-runner/{run}")
+}

@@ -1,0 +1,209 @@
+//! Which runs may be removed to keep the log root small. Pure.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::model::ids::RunPath;
+use crate::model::outcome::Outcome;
+use crate::model::record::NotificationState;
+
+/// How long and how much is kept; `None` sets no limit.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Retention {
+    /// The greatest age of a run, counted from its start.
+    pub age: Option<Duration>,
+    /// The most bytes that all runs together take.
+    pub bytes: Option<u64>,
+}
+
+/// A run as it lies on disk.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Kept {
+    /// Which run.
+    pub run: RunPath,
+    /// When it started.
+    pub began: DateTime<Utc>,
+    /// What it takes on disk.
+    pub bytes: u64,
+    /// A process holds it, or it has begun and is not yet recorded as ended.
+    pub is_active: bool,
+    /// What its record says became of it.
+    pub outcome: Outcome,
+    /// What its record says became of its notification.
+    pub notification: NotificationState,
+    /// Its notification lies in the outbox.
+    pub waits: bool,
+}
+
+/// Why a run stays, whatever its age and size.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Protection {
+    /// It has not ended.
+    Active,
+    /// A person is still to be told of it.
+    Untold,
+    /// It started today, and the caps of the day count it.
+    Today,
+}
+
+impl Kept {
+    /// Why it must stay; `None` when it may go. `day_began`: the start of the day that caps count.
+    pub fn protection(&self, day_began: DateTime<Utc>) -> Option<Protection> {
+        if self.is_active || !self.outcome.is_final() {
+            Some(Protection::Active)
+        } else if self.waits || self.notification == NotificationState::Pending {
+            Some(Protection::Untold)
+        } else if self.began >= day_began {
+            Some(Protection::Today)
+        } else {
+            None
+        }
+    }
+}
+
+impl Retention {
+    /// The runs to remove, in the order in which they are: the oldest first, all that are too old,
+    /// and as many more as it takes to get below the size. What is protected stays and counts.
+    pub fn surplus<'a>(
+        &self,
+        runs: &'a [Kept],
+        now: DateTime<Utc>,
+        day_began: DateTime<Utc>,
+    ) -> Vec<&'a Kept> {
+        let mut total: u64 = runs.iter().map(|run| run.bytes).sum();
+        let mut free: Vec<&Kept> = (runs.iter())
+            .filter(|run| run.protection(day_began).is_none())
+            .collect();
+        free.sort_by_key(|run| (run.began, run.run.run_id.order().1));
+        let oldest = (self.age)
+            .and_then(|age| TimeDelta::from_std(age).ok())
+            .and_then(|age| now.checked_sub_signed(age));
+        free.into_iter()
+            .take_while(|run| {
+                let too_old = oldest.is_some_and(|oldest| run.began < oldest);
+                let too_many = self.bytes.is_some_and(|most| total > most);
+                total -= run.bytes;
+                too_old || too_many
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::ids::RunId;
+
+    const DAY: i64 = 24 * 3600;
+
+    fn now() -> DateTime<Utc> {
+        "2026-02-19T20:40:03Z".parse().unwrap()
+    }
+
+    fn kept(seconds_ago: i64, bytes: u64) -> Kept {
+        let began = now() - TimeDelta::seconds(seconds_ago);
+        Kept {
+            run: RunPath {
+                task: "t".parse().unwrap(),
+                agent: "a".parse().unwrap(),
+                run_id: RunId::new(began, 1),
+            },
+            began,
+            bytes,
+            is_active: false,
+            outcome: Outcome::Success,
+            notification: NotificationState::Delivered,
+            waits: false,
+        }
+    }
+
+    fn ages(retention: Retention, runs: &[Kept]) -> Vec<i64> {
+        let surplus = retention.surplus(runs, now(), now() - TimeDelta::hours(20));
+        let age = |run: &&Kept| (now() - run.began).num_days();
+        surplus.iter().map(age).collect()
+    }
+
+    #[test]
+    fn the_oldest_go_first_by_age_and_by_size() {
+        let runs: Vec<Kept> = [3, 1, 9, 5, 0].map(|days| kept(days * DAY, 10)).to_vec();
+        let of = |days: Option<u64>, bytes| Retention {
+            age: days.map(|days| Duration::from_secs(days * 86_400)),
+            bytes,
+        };
+        assert_eq!(ages(of(None, None), &runs), [] as [i64; 0]);
+        assert_eq!(ages(of(Some(4), None), &runs), [9, 5]);
+        assert_eq!(ages(of(None, Some(25)), &runs), [9, 5, 3]);
+        assert_eq!(ages(of(Some(8), Some(30)), &runs), [9, 5]);
+        assert_eq!(
+            ages(of(Some(0), Some(0)), &runs),
+            [9, 5, 3, 1],
+            "today's stays"
+        );
+        assert_eq!(
+            ages(of(Some(u64::MAX / 86_400), None), &runs),
+            [] as [i64; 0]
+        );
+    }
+
+    fn any_run() -> impl Strategy<Value = Kept> {
+        let outcomes = prop::sample::select(vec![
+            Outcome::Running,
+            Outcome::Success,
+            Outcome::Timeout,
+            Outcome::Crashed,
+            Outcome::Skipped,
+        ]);
+        let states = prop::sample::select(NotificationState::ALL.to_vec());
+        let flags = (prop::bool::weighted(0.2), prop::bool::weighted(0.2));
+        (-DAY..40 * DAY, 0..1000u64, outcomes, states, flags).prop_map(
+            |(age, bytes, outcome, notification, (is_active, waits))| Kept {
+                is_active,
+                outcome,
+                notification,
+                waits,
+                ..kept(age, bytes)
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn retention_never_removes_an_active_or_untold_run(
+            runs in prop::collection::vec(any_run(), 0..60),
+            age in prop::option::of(0..40 * 86_400u64),
+            bytes in prop::option::of(0..30_000u64),
+        ) {
+            let day_began = now() - TimeDelta::hours(20);
+            let retention = Retention { age: age.map(Duration::from_secs), bytes };
+            let surplus = retention.surplus(&runs, now(), day_began);
+            for run in &surplus {
+                prop_assert!(!run.is_active && run.outcome != Outcome::Running);
+                prop_assert!(!run.waits && run.notification != NotificationState::Pending);
+                prop_assert!(run.began < day_began);
+            }
+            let left: Vec<&Kept> = (runs.iter())
+                .filter(|run| !surplus.iter().any(|gone| std::ptr::eq(*gone, *run)))
+                .collect();
+            let free = |run: &&&Kept| run.protection(day_began).is_none();
+            let oldest_left = left.iter().filter(free).map(|run| run.began).min();
+            // Nothing is left that is older than what went, or too old.
+            if let Some(oldest_left) = oldest_left {
+                prop_assert!(surplus.iter().all(|gone| gone.began <= oldest_left));
+                prop_assert!(age.is_none_or(|age| (now() - oldest_left).num_seconds() <= age.cast_signed()));
+            }
+            // The size is kept, unless only protected runs are left; and no more went than had to.
+            let size = |runs: &[&Kept]| runs.iter().map(|run| run.bytes).sum::<u64>();
+            if let Some(most) = bytes {
+                prop_assert!(size(&left) <= most || left.iter().filter(free).count() == 0);
+            }
+            if let Some(last) = surplus.last() {
+                let was_too_old = age.is_some_and(|age| (now() - last.began).num_seconds() > age.cast_signed());
+                let was_too_many = bytes.is_some_and(|most| size(&left) + last.bytes > most);
+                prop_assert!(was_too_old || was_too_many);
+            }
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Hearing the agent: every byte is kept, every event read.
+
+use std::fmt;
+use std::time::Duration;
+
+use chrono::{DateTime, Local, TimeDelta, Utc};
+
+use crate::agents::{AgentExit, TranscriptParser};
+use crate::model::event::AgentEvent;
+use crate::model::process_end::{ProcessEnd, Stream};
+use crate::model::record::{Evidence, EvidenceSource};
+use crate::model::report::AgentReport;
+use crate::orchestrator::Spectator;
+use crate::planner::RunPlan;
+use crate::process::supervise::{Act, Observer};
+use crate::process::watchdog::Activity;
+use crate::redact::{Masked, Redactor};
+use crate::store::StoreError;
+use crate::store::capped_log::{CappedLog, LogCaps, LogEnd};
+use crate::store::event_log::EventLog;
+use crate::store::recorder::RunFolder;
+
+/// Hears the agent: keeps every byte, reads the events, and tells the watchdog what they mean.
+pub(super) struct Listener<'a> {
+    redactor: &'a Redactor,
+    /// Standard output and standard error on their way through the redactor.
+    masked: [Masked; 2],
+    transcript: CappedLog,
+    stdout: CappedLog,
+    event_log: EventLog,
+    parser: Box<dyn TranscriptParser>,
+    events: Vec<AgentEvent>,
+    start: DateTime<Utc>,
+    spectator: &'a mut dyn Spectator,
+}
+
+impl fmt::Debug for Listener<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Listener")
+            .field("start", &self.start)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a> Listener<'a> {
+    pub(super) fn new(
+        plan: &RunPlan,
+        folder: &RunFolder,
+        caps: LogCaps,
+        start: DateTime<Utc>,
+        spectator: &'a mut dyn Spectator,
+        redactor: &'a Redactor,
+    ) -> Result<Self, StoreError> {
+        Ok(Self {
+            redactor,
+            masked: [Masked::default(), Masked::default()],
+            transcript: folder.transcript(caps)?,
+            stdout: folder.stdout(caps)?,
+            event_log: folder.events(caps.head)?,
+            parser: plan.backend.parser(),
+            events: Vec::new(),
+            start,
+            spectator,
+        })
+    }
+
+    fn at(&self, elapsed: Duration) -> DateTime<Utc> {
+        self.start + TimeDelta::from_std(elapsed).unwrap_or_default()
+    }
+
+    /// Until when, from the start, the agent said that it waits.
+    fn waiting_until(&self, event: &AgentEvent, elapsed: Duration) -> Activity {
+        let AgentEvent::RateLimit { resets, .. } = event else {
+            return Activity::Progress;
+        };
+        let moment = resets
+            .as_ref()
+            .and_then(|hint| hint.resolve(self.at(elapsed), &Local));
+        Activity::Waiting {
+            until: moment.map(|moment| (moment - self.start).to_std().unwrap_or_default()),
+        }
+    }
+
+    /// Takes bytes without secrets: keeps them, shows them, reads them.
+    fn take(&mut self, stream: Stream, bytes: &[u8], elapsed: Duration) -> Activity {
+        self.transcript.write(bytes);
+        if stream == Stream::Stdout {
+            self.stdout.write(bytes);
+        }
+        self.spectator.printed(bytes);
+        self.events.clear();
+        self.parser.feed(stream, bytes, &mut self.events);
+        let time = self.at(elapsed);
+        for event in &self.events {
+            self.event_log.event(time, event);
+        }
+        self.event_log.flush();
+        self.spectator.happened(&self.events, elapsed);
+        match self.events.last() {
+            None => Activity::Output,
+            Some(event) => self.waiting_until(event, elapsed),
+        }
+    }
+
+    pub(super) fn finish(
+        mut self,
+        end: &ProcessEnd,
+        result_file: Option<&str>,
+    ) -> (AgentReport, u64, Vec<Evidence>) {
+        for (masked, stream) in [(0, Stream::Stdout), (1, Stream::Stderr)] {
+            let rest = self.masked[masked].finish(self.redactor);
+            self.take(stream, &rest, end.elapsed);
+        }
+        let report = self.parser.finish(&AgentExit {
+            code: end.exit_code(),
+            result_file,
+        });
+        let LogEnd {
+            dropped_bytes,
+            error,
+        } = self.transcript.finish();
+        let failure = error
+            .or(self.stdout.finish().error)
+            .or(self.event_log.finish().err());
+        let note = failure.map(|failure| {
+            Evidence::new(
+                EvidenceSource::Runner,
+                format!("the logs are not complete: {failure}"),
+            )
+        });
+        (report, dropped_bytes, note.into_iter().collect())
+    }
+}
+
+impl Observer for Listener<'_> {
+    fn printed(&mut self, stream: Stream, bytes: &[u8], elapsed: Duration) -> Activity {
+        let masked = match stream {
+            Stream::Stdout => 0,
+            Stream::Stderr => 1,
+        };
+        let mut activity = Activity::Output;
+        let pieces = self.masked[masked].push(self.redactor, bytes);
+        for clean in pieces.iter().filter(|clean| !clean.is_empty()) {
+            match self.take(stream, clean, elapsed) {
+                Activity::Output => {}
+                meant => activity = meant,
+            }
+        }
+        activity
+    }
+
+    fn acted(&mut self, act: Act, elapsed: Duration) {
+        tracing::info!(?act, ?elapsed, "agent process");
+        let (name, detail) = match act {
+            Act::Started(pid) => ("started", format!("process {pid}")),
+            Act::Stopping(reason) => ("stopping", format!("{reason:?}").to_lowercase()),
+            Act::Killed => ("killed", String::new()),
+            Act::Paused => ("paused", String::new()),
+            Act::Resumed => ("resumed", String::new()),
+            Act::Ended => ("ended", String::new()),
+        };
+        self.event_log.lifecycle(self.at(elapsed), name, &detail);
+        self.event_log.flush();
+        self.spectator.acted(act);
+    }
+}

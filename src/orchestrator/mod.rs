@@ -1,0 +1,517 @@
+//! The story of one run, top to bottom: the only room that knows the order of things.
+//!
+//! Begin the record (no record, no run), look at the repository, start the agent and listen, read
+//! its report, look at the repository again, carry out the task's checks, conclude, and finish the
+//! record with its notification in the outbox. It names no concrete agent and no notifier.
+
+mod aftermath;
+mod begun;
+mod filling;
+mod listener;
+
+use std::fmt;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use crate::admission::{self, Admission, Refusal};
+use crate::checks;
+use crate::git::{Git, GitError, Homecoming, LEAST_PATIENCE, Snapshot};
+use crate::isolation::{self, Ending, Room};
+use crate::model::change::RepositoryChange;
+use crate::model::clock::Clock;
+use crate::model::event::AgentEvent;
+use crate::model::ids::RunPath;
+use crate::model::message::Message;
+use crate::model::outcome::Outcome;
+use crate::model::process_end::{ProcessEnd, StopReason};
+use crate::model::record::{Evidence, EvidenceSource, Record};
+use crate::model::report::{AgentError, AgentReport, ErrorClass};
+use crate::model::task::Overlap;
+use crate::model::verdict::{self, Check, Verdict};
+use crate::occupancy::{self, Hold};
+use crate::planner::{self, Place, RunPlan};
+use crate::process::budget::{self, Budget};
+use crate::process::containment;
+use crate::process::shutdown::Shutdown;
+use crate::process::supervise::{Act, Process, supervise};
+use crate::redact::Redactor;
+use crate::store::StoreError;
+use crate::store::capped_log::LogCaps;
+use crate::store::layout::Layout;
+use crate::store::recorder::RunFolder;
+
+use crate::orchestrator::aftermath::Aftermath;
+use crate::orchestrator::begun::Begun;
+pub(crate) use crate::orchestrator::begun::tell_by_outbox;
+use crate::orchestrator::filling::describe_start;
+use crate::orchestrator::listener::Listener;
+
+/// Words what is told of a finished run; `None` when it is not told.
+pub type Announce<'a> = dyn Fn(&Record) -> Option<Message> + 'a;
+
+/// What a run needs from outside.
+#[expect(missing_debug_implementations, reason = "it holds borrowed closures")]
+pub struct Services<'a> {
+    /// Tells the time of day.
+    pub clock: &'a dyn Clock,
+    /// Where records go.
+    pub layout: &'a Layout,
+    /// How much of the output is kept.
+    pub caps: LogCaps,
+    /// Words what is told of a finished run; `None` when nobody is to be told.
+    pub announce: Option<&'a Announce<'a>>,
+    /// Hears which run has begun, so that the runner's own log can follow it.
+    pub begun: &'a dyn Fn(&RunFolder),
+    /// Shows the run while it works.
+    pub spectator: &'a mut dyn Spectator,
+    /// Asks the runner to stop.
+    pub shutdown: &'a mut Shutdown,
+}
+
+/// Watches a run while it works.
+pub trait Spectator: fmt::Debug {
+    /// Sees what the agent printed, byte by byte.
+    fn printed(&mut self, bytes: &[u8]);
+    /// Sees the events that it completed.
+    fn happened(&mut self, events: &[AgentEvent], elapsed: Duration);
+    /// Sees what is done to the agent's process.
+    fn acted(&mut self, act: Act);
+}
+
+/// Runs a plan to its final record.
+///
+/// Whatever becomes of the agent is in the record; a notification waits in the outbox.
+///
+/// # Errors
+/// When no record could be made: nothing was started. Or when the final record could not be
+/// written: the run is over, and its record still says `running`.
+pub async fn run(plan: &RunPlan, services: &mut Services<'_>) -> Result<Record, StoreError> {
+    let mut begun = Begun::new(plan, services)?;
+    let is_apart = isolation::is_wanted(plan);
+    // It may wait long, and a run that has begun has a record.
+    let announced = if plan.task.overlap == Overlap::Wait && !is_apart {
+        begun.folder.begin(&begun.record)
+    } else {
+        Ok(())
+    };
+    let story = match announced {
+        Err(error) => not_started(plan, planner::chain(&error)),
+        Ok(()) if is_apart => tell_apart(plan, services, &mut begun).await,
+        Ok(()) => match occupancy::hold(plan, services.shutdown).await {
+            Hold::Ours(_lock) => tell_or_refuse(plan, services, &mut begun).await,
+            Hold::Refused(verdict) => unstarted(verdict),
+        },
+    };
+    begun.end(plan, services, story)
+}
+
+/// Records that a plan is not started, and why.
+///
+/// # Errors
+/// When no record could be made or finished.
+pub fn refuse(
+    plan: &RunPlan,
+    refusal: Refusal,
+    services: &Services<'_>,
+) -> Result<Record, StoreError> {
+    Begun::new(plan, services)?.end(plan, services, refused(refusal))
+}
+
+/// What was seen of a run, from every side.
+struct Story {
+    end: ProcessEnd,
+    report: AgentReport,
+    /// `None` where there is no repository, or why nothing is known of it.
+    change: Result<Option<RepositoryChange>, String>,
+    checks: Vec<Check>,
+    verdict: Verdict,
+    /// What git was asked after the agent, to be asked again.
+    aftermath: Option<Arc<Aftermath>>,
+    dropped_bytes: u64,
+    notes: Vec<Evidence>,
+    /// What kept it from starting.
+    refusal: Option<Refusal>,
+}
+
+impl Story {
+    fn judge(&mut self, plan: &RunPlan) {
+        let seen = self.change.as_ref().map(Option::as_ref);
+        self.verdict = verdict::conclude(
+            &self.end,
+            &self.report,
+            seen.map_err(String::as_str),
+            &self.checks,
+            plan.policy(),
+        );
+    }
+
+    fn note(&mut self, source: EvidenceSource, fact: String) {
+        self.notes.push(Evidence::new(source, fact));
+    }
+}
+
+/// Tells the story; where there is no room for its files, the agent is not started, and the space
+/// kept for the end may do for saying so.
+async fn tell_or_refuse(plan: &RunPlan, services: &mut Services<'_>, begun: &mut Begun) -> Story {
+    let story = tell(plan, services, begun).await;
+    story.unwrap_or_else(|error| not_started(plan, planner::chain(&error)))
+}
+
+/// # Errors
+/// Before the agent is started, and never after it.
+async fn tell(
+    plan: &RunPlan,
+    services: &mut Services<'_>,
+    begun: &mut Begun,
+) -> Result<Story, StoreError> {
+    let Begun {
+        folder,
+        redactor,
+        record,
+        since: _,
+    } = begun;
+    let (folder, redactor) = (&*folder, &*redactor);
+    // What the repository names as its filters is run by git, and an agent may have named it.
+    let environment = planner::inheritable(&plan.inherited, &[], &[]);
+    let git = Git::new(&environment, &plan.repository).ignoring(services.layout.root());
+    let mark = folder.run().to_string();
+    let start = record.start_time.unwrap_or_default();
+    if let Err(error) = containment::adopt_orphans() {
+        tracing::warn!(%error, "what git is made to start may outlive the run");
+    }
+    let look = {
+        let (git, requires_commit) = (git.clone(), plan.policy().requires_commit);
+        move |budget: &Budget| snapshot(&git.within(budget), start, requires_commit)
+    };
+    let (before, signal) = budget::within(FIRST_LOOK, services.shutdown, look).await;
+    if let Some(signal) = signal {
+        containment::kill_started(&marker(folder.run(), std::process::id()));
+        let meanwhile = "while it looked at the repository";
+        return Ok(refused(Refusal::stopped(signal, meanwhile)));
+    }
+    let private_directory = folder.directory().private_directory();
+    let prepared = before.as_ref().map_err(Clone::clone).and_then(|before| {
+        let identity = before
+            .as_ref()
+            .map(|before| before.identity(&plan.identity));
+        let identity = identity.as_ref().unwrap_or(&plan.identity);
+        let git_environment = git.agent_environment(&mark, identity);
+        let place = Place {
+            run: folder.run(),
+            private_directory: &private_directory,
+            branch: before.as_ref().and_then(Snapshot::branch),
+            start,
+            git_environment: &git_environment,
+        };
+        planner::prepare(plan, place)
+    });
+    let prepared = match prepared {
+        Ok(prepared) => prepared,
+        Err(reason) => return Ok(not_started(plan, reason)),
+    };
+    let before = before.ok().flatten();
+    let turn = match admission::admit(plan, services.layout, services.clock.now())? {
+        Admission::Granted(turn) => turn,
+        Admission::Refused(refusal) => return Ok(refused(refusal)),
+    };
+    describe_start(record, &prepared, before.as_ref());
+    folder.write_prompt(&redactor.text(&prepared.prompt))?;
+    folder.create_private_directory()?;
+    folder.begin(record)?;
+    drop(turn);
+    if let Err(reason) = planner::write_private_files(&prepared.invocation) {
+        return Ok(not_started(plan, reason));
+    }
+
+    let (now, caps) = (services.clock.now(), services.caps);
+    let mut listener = Listener::new(plan, folder, caps, now, services.spectator, redactor)?;
+    let process = Process {
+        program: &prepared.invocation.program,
+        arguments: &prepared.invocation.arguments,
+        directory: &plan.repository,
+        environment: &prepared.environment,
+        stdin: &prepared.invocation.stdin,
+        containment: plan.task.containment,
+        stop_signal: prepared.invocation.stop_signal,
+        marker: &marker(folder.run(), std::process::id()),
+    };
+    let mut end = supervise(&process, plan.limits, &mut listener, services.shutdown).await;
+    let result_file = prepared
+        .invocation
+        .result_file
+        .as_deref()
+        .and_then(read_result_file);
+    let (mut report, dropped_bytes, mut notes) = listener.finish(&end, result_file.as_deref());
+    if let Err(error) = fs::remove_dir_all(&private_directory) {
+        tracing::warn!(%error, "private files stay behind");
+    }
+
+    let patience = before.as_ref().map_or(LEAST_PATIENCE, Snapshot::patience);
+    let aftermath = Aftermath {
+        git,
+        before,
+        mark,
+        paths: plan.task.paths.clone(),
+        patches: if report.error.is_none() {
+            std::mem::take(&mut report.patches)
+        } else {
+            Vec::new()
+        },
+        subject: format!("Apply the answer of {} to {}", plan.agent, plan.task.name),
+        identity: plan.identity.clone(),
+    };
+    let look = move |budget: &Budget| {
+        let (applied, change) = aftermath.look(budget);
+        (aftermath, applied, change)
+    };
+    let ((aftermath, applied, change), signal) =
+        budget::within(patience, services.shutdown, look).await;
+    end.stopped = end.stopped.or(signal.map(StopReason::Shutdown));
+    match applied {
+        Ok(Some(applied)) => {
+            let fact = format!("the runner applied the diffs in the answer: {applied}");
+            notes.push(Evidence::new(EvidenceSource::Git, fact));
+        }
+        Ok(None) => {}
+        Err(message) => report.error = Some(AgentError::new(ErrorClass::Unknown, message)),
+    }
+    let seen = change.as_ref().map(Option::as_ref).map_err(String::as_str);
+    let mut checks = Vec::new();
+    if verdict::wants_checks(&end, &report, seen, plan.policy()) {
+        checks = carry_out_checks(plan, folder, services, redactor, &mut end).await;
+    }
+    // What git or a check was made to start.
+    end.survivors_killed +=
+        containment::kill_started(&marker(folder.run(), std::process::id())).killed;
+    let verdict = verdict::conclude(&end, &report, seen, &checks, plan.policy());
+    Ok(Story {
+        end,
+        report,
+        change,
+        checks,
+        verdict,
+        aftermath: Some(Arc::new(aftermath)),
+        dropped_bytes,
+        notes,
+        refusal: None,
+    })
+}
+
+/// The story of a run in a work tree of its own. The repository is held only at its end.
+async fn tell_apart(plan: &RunPlan, services: &mut Services<'_>, begun: &mut Begun) -> Story {
+    let environment = planner::inheritable(&plan.inherited, &[], &[]);
+    let git = Git::new(&environment, &plan.repository);
+    let make = {
+        let (git, layout) = (git.clone(), services.layout.clone());
+        let run = begun.folder.run().clone();
+        move |budget: &Budget| Room::make(&git.within(budget), &layout, &run)
+    };
+    let (room, signal) = budget::within(isolation::MAKING, services.shutdown, make).await;
+    let room = match room {
+        Ok(room) => room,
+        Err(_) if let Some(signal) = signal => {
+            let meanwhile = "while it made a work tree";
+            return refused(Refusal::stopped(signal, meanwhile));
+        }
+        Err(reason) => return not_started(plan, reason),
+    };
+    begun.record.branch = Some(room.home().to_owned());
+    let mut story = match signal {
+        None => tell_or_refuse(&room.plan(plan), services, begun).await,
+        Some(signal) => refused(Refusal::stopped(signal, "while it made a work tree")),
+    };
+    if story.verdict.outcome.is_good() {
+        bring_home(plan, services, &room, &mut story).await;
+    }
+    if story.change.is_err() {
+        // Tidying up would wait for what looking has waited for.
+        story.notes.push(room.left());
+        return story;
+    }
+    let was_started = begun.record.was_started();
+    let aftermath = story.aftermath.clone();
+    let put_away = move |budget: &Budget| {
+        let guarded = aftermath.map(|aftermath| aftermath.git(budget));
+        let git = guarded.unwrap_or_else(|| Ok(git.within(budget)));
+        room.put_away(git, was_started)
+    };
+    let (left, _) = budget::within(isolation::ENDING, services.shutdown, put_away).await;
+    story.notes.extend(left);
+    story
+}
+
+/// Brings the commits of a good run to the branch where it began; where that fails, the run is
+/// judged again without them.
+async fn bring_home(plan: &RunPlan, services: &mut Services<'_>, room: &Room, story: &mut Story) {
+    let (Some(aftermath), Ok(Some(change))) = (story.aftermath.clone(), story.change.clone())
+    else {
+        return;
+    };
+    if change.commits.is_empty() {
+        return;
+    }
+    let mut patient = plan.clone();
+    patient.task.overlap = Overlap::Wait;
+    let ending = match occupancy::hold(&patient, services.shutdown).await {
+        Hold::Refused(verdict) => {
+            if let Outcome::Interrupted { signal } = verdict.outcome {
+                story.end.stopped = Some(StopReason::Shutdown(signal));
+            }
+            Err(verdict.error.unwrap_or_default())
+        }
+        Hold::Ours(_lock) => {
+            let room = room.clone();
+            let come = move |budget: &Budget| aftermath.bring_home(&room, &change, budget);
+            let (ending, signal) = budget::within(isolation::ENDING, services.shutdown, come).await;
+            let stopped = signal.map(StopReason::Shutdown);
+            story.end.stopped = story.end.stopped.or(stopped);
+            ending.map_err(|error| planner::chain(&error))
+        }
+    };
+    let (home, branch) = (room.home(), room.branch());
+    let why = match ending {
+        Ok(Ending {
+            homecoming: Homecoming::Nothing,
+            ..
+        }) => return,
+        Ok(Ending {
+            homecoming: Homecoming::Home { onto },
+            change,
+        }) => {
+            if let Some(onto) = onto {
+                let after = if story.checks.is_empty() {
+                    ""
+                } else {
+                    ", after the task's checks"
+                };
+                let onto = verdict::short(&onto);
+                let fact = format!("the run's commits were rebased onto {onto}{after}");
+                story.note(EvidenceSource::Git, fact);
+            }
+            if let Some(change) = change {
+                story.change = Ok(Some(change));
+            }
+            story.judge(plan);
+            return;
+        }
+        Ok(Ending {
+            homecoming: Homecoming::Left { why },
+            ..
+        })
+        | Err(why) => why,
+    };
+    if let Ok(Some(change)) = &mut story.change {
+        isolation::strand(change, branch);
+    }
+    story.judge(plan);
+    let fact = format!("the run's commits are on `{branch}` and not on `{home}`: {why}");
+    if let Some(error) = &mut story.verdict.error {
+        *error = format!("{error}; {fact}");
+    }
+    story.note(EvidenceSource::Git, fact);
+}
+
+/// The longest look at the repository before the run: `git status` of a work tree with a million
+/// files on a cold disk needs most of a minute.
+const FIRST_LOOK: Duration = Duration::from_mins(2);
+
+/// The repository before the run; `None` where there is none and none is needed.
+fn snapshot(
+    git: &Git,
+    start: DateTime<Utc>,
+    requires_commit: bool,
+) -> Result<Option<Snapshot>, String> {
+    match git.snapshot(start) {
+        Ok(snapshot) => Ok(Some(snapshot)),
+        Err(GitError::NotARepository { .. }) if !requires_commit => Ok(None),
+        Err(error) => Err(planner::chain(&error)),
+    }
+}
+
+fn not_started(plan: &RunPlan, reason: String) -> Story {
+    let end = ProcessEnd::not_started(reason);
+    let report = AgentReport::default();
+    unstarted(verdict::conclude(
+        &end,
+        &report,
+        Ok(None),
+        &[],
+        plan.policy(),
+    ))
+}
+
+/// The story of a run whose agent was never started.
+fn unstarted(verdict: Verdict) -> Story {
+    let end = ProcessEnd::not_started("");
+    let report = AgentReport::default();
+    Story {
+        end,
+        report,
+        change: Ok(None),
+        checks: Vec::new(),
+        verdict,
+        aftermath: None,
+        dropped_bytes: 0,
+        notes: Vec::new(),
+        refusal: None,
+    }
+}
+
+fn refused(refusal: Refusal) -> Story {
+    Story {
+        refusal: Some(refusal.clone()),
+        ..unstarted(refusal.verdict)
+    }
+}
+
+/// A text that only processes of this run carry in their environment; `runner` is the number of
+/// the process that supervises it.
+pub(crate) fn marker(run: &RunPath, runner: u32) -> String {
+    format!("{run}@{runner}")
+}
+
+/// The largest result file that is read.
+const MAX_RESULT_BYTES: u64 = 1024 * 1024;
+
+/// Reads what the agent wrote aside. It may have put a pipe, a link or a giant there instead.
+fn read_result_file(path: &Path) -> Option<String> {
+    let metadata = fs::symlink_metadata(path).ok()?;
+    if !metadata.is_file() || metadata.len() > MAX_RESULT_BYTES {
+        return None;
+    }
+    let text = fs::read(path).ok()?;
+    Some(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// Runs the task's own checks; a request to stop meanwhile ends the run as interrupted.
+async fn carry_out_checks(
+    plan: &RunPlan,
+    folder: &RunFolder,
+    services: &mut Services<'_>,
+    redactor: &Redactor,
+    end: &mut ProcessEnd,
+) -> Vec<Check> {
+    if plan.task.verify.is_empty() {
+        return Vec::new();
+    }
+    let marker = marker(folder.run(), std::process::id());
+    // The log is for reading along; the result does not depend on it.
+    let mut log = match folder.checks(services.caps) {
+        Ok(log) => Some(log),
+        Err(error) => {
+            tracing::warn!(error = planner::chain(&error), "the checks have no log");
+            None
+        }
+    };
+    let (checks, stopped) =
+        checks::carry_out(plan, &marker, &mut log, redactor, services.shutdown).await;
+    if let Some(error) = log.and_then(|log| log.finish().error) {
+        tracing::warn!(%error, "the checks' log is not complete");
+    }
+    end.stopped = end.stopped.or(stopped);
+    checks
+}

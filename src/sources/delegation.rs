@@ -1,0 +1,190 @@
+//! A dispatch issue as HandsFree's provider writes it, and how its pull request is found again.
+
+use std::fmt::Write as _;
+
+use pulldown_cmark::{Event, Parser};
+use serde_json::Value;
+
+use crate::model::repository::RepositoryName;
+
+/// The longest part of an instruction that becomes a title, in characters.
+const TITLE_CHARS: usize = 100;
+
+/// A task that is handed to somebody.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Delegation {
+    /// Its name.
+    pub task_id: String,
+    /// Who asks.
+    pub user_id: String,
+    /// What is to be done.
+    pub instruction: String,
+    /// What it is about: a kind, such as `repository`, `issue` or `pr`, and a reference such as
+    /// `owner/repo#7`.
+    pub target: Option<(String, String)>,
+}
+
+impl Delegation {
+    /// The issue's title.
+    pub fn title(&self) -> String {
+        if self.instruction.is_empty() {
+            return "Agent Task".to_owned();
+        }
+        let mut title: String = self.instruction.chars().take(TITLE_CHARS).collect();
+        if title.len() < self.instruction.len() {
+            title.push_str("...");
+        }
+        title
+    }
+
+    /// The issue's text.
+    pub fn body(&self) -> String {
+        let mut lines = vec![
+            "# Agent Task Delegation".to_owned(),
+            String::new(),
+            format!("**Task ID:** `{}`", self.task_id),
+            format!("**User ID:** `{}`", self.user_id),
+            String::new(),
+        ];
+        if let Some((kind, reference)) = &self.target {
+            lines.push(format!("**Target:** {kind} `{reference}`"));
+            lines.push(String::new());
+        }
+        lines.extend([
+            "## Instructions".to_owned(),
+            String::new(),
+            self.instruction.clone(),
+            String::new(),
+            "---".to_owned(),
+            String::new(),
+            "<!-- agent_task_metadata".to_owned(),
+            format!(
+                "{{\"task_id\": {}, \"user_id\": {}, \"provider\": \"github_issue_dispatch\"}}",
+                ascii_json(&self.task_id),
+                ascii_json(&self.user_id)
+            ),
+            "-->".to_owned(),
+        ]);
+        lines.join("\n")
+    }
+}
+
+/// A text as JSON in ASCII alone, as Python writes it.
+fn ascii_json(text: &str) -> String {
+    let mut ascii = String::new();
+    for c in Value::from(text).to_string().chars() {
+        // `-->` would end the comment.
+        if c.is_ascii() && c != '>' {
+            ascii.push(c);
+        } else {
+            let mut units = [0; 2];
+            for unit in c.encode_utf16(&mut units) {
+                write!(ascii, "\\u{unit:04x}").expect("a string takes all");
+            }
+        }
+    }
+    ascii
+}
+
+/// The task that a pull request says it is for, by the hidden comment in its text.
+pub fn task_of(body: &str) -> Option<String> {
+    let mut rest = body;
+    while let Some(at) = rest.find("<!--") {
+        rest = &rest[at + 4..];
+        let inside = rest.split("-->").next().unwrap_or_default().trim_start();
+        if let Some(json) = inside.strip_prefix("agent_task_metadata") {
+            let value: Value = serde_json::from_str(json.trim()).ok()?;
+            return value["task_id"].as_str().map(str::to_owned);
+        }
+    }
+    None
+}
+
+/// The issues that the text of a pull request in `repository` closes: `Fixes #7`,
+/// `closes owner/repo#7`.
+pub fn closed_issues(body: &str, repository: &RepositoryName) -> Vec<(RepositoryName, u64)> {
+    let mut text = String::new();
+    for event in Parser::new(body) {
+        match event {
+            Event::Text(part) => text.push_str(&part),
+            Event::SoftBreak | Event::HardBreak | Event::End(_) => text.push('\n'),
+            _ => {}
+        }
+    }
+    let words: Vec<&str> = text.split_whitespace().collect();
+    words
+        .windows(2)
+        .filter_map(|pair| {
+            let keyword = pair[0].trim_end_matches(':').to_ascii_lowercase();
+            let closes = ["fixes", "closes", "resolves"].contains(&keyword.as_str());
+            let (name, number) = pair[1].split_once('#').filter(|_| closes)?;
+            let digits = number.trim_end_matches(|c: char| !c.is_ascii_digit());
+            let name = match name {
+                "" => repository.clone(),
+                name => name.parse().ok()?,
+            };
+            Some((name, digits.parse().ok()?))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sources::dispatch_issues::grammar::{self, Reading};
+
+    fn delegation() -> Delegation {
+        Delegation {
+            task_id: "7a0c52e1-0000-4000-8000-000000000001".to_owned(),
+            user_id: "u-1".to_owned(),
+            instruction: "Correct the spelling.".to_owned(),
+            target: Some(("issue".to_owned(), "octo/target#7".to_owned())),
+        }
+    }
+
+    #[test]
+    fn the_issue_is_byte_for_byte_that_of_the_original_provider() {
+        let whole = "# Agent Task Delegation\n\n\
+            **Task ID:** `7a0c52e1-0000-4000-8000-000000000001`\n**User ID:** `u-1`\n\n\
+            **Target:** issue `octo/target#7`\n\n## Instructions\n\nCorrect the spelling.\n\n---\n\n\
+            <!-- agent_task_metadata\n{\"task_id\": \"7a0c52e1-0000-4000-8000-000000000001\", \
+            \"user_id\": \"u-1\", \"provider\": \"github_issue_dispatch\"}\n-->";
+        assert_eq!(delegation().body(), whole);
+        assert_eq!(delegation().title(), "Correct the spelling.");
+        let mut other = delegation();
+        other.target = None;
+        assert!(!other.body().contains("**Target:**"));
+        other.instruction = "é".repeat(101);
+        assert_eq!(other.title(), format!("{}...", "é".repeat(100)));
+        other.instruction.clear();
+        assert_eq!(other.title(), "Agent Task");
+        other.user_id = "ü\"-->\u{1f600}".to_owned();
+        assert!(other.body().contains(r#""\u00fc\"--\u003e\ud83d\ude00""#));
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let delegation = delegation();
+        let read = grammar::read(&delegation.title(), Some(&delegation.body()));
+        let Reading::Work(work) = read else {
+            panic!("{read:?}");
+        };
+        assert_eq!(work.task_id, delegation.task_id);
+        assert_eq!(work.instruction.trim(), delegation.instruction);
+        assert_eq!(work.target.unwrap().as_str(), "octo/target");
+    }
+
+    #[test]
+    fn a_pull_request_is_found_by_its_metadata_and_by_the_issues_it_closes() {
+        let body = "Text\n\n<!-- agent_task_metadata {\"task_id\": \"t-1\"} -->\n\nFixes octo/d#7\n\
+            closes #8, and Resolves: #9.\nfixes `#10`\nfixed #11";
+        assert_eq!(task_of(body).unwrap(), "t-1");
+        assert_eq!(task_of("<!-- other --> none"), None);
+        let repository = "octo/target".parse().unwrap();
+        let closed: Vec<_> = closed_issues(body, &repository)
+            .into_iter()
+            .map(|(name, number)| format!("{name}#{number}"))
+            .collect();
+        assert_eq!(closed, ["octo/d#7", "octo/target#8", "octo/target#9"]);
+    }
+}

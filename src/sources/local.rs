@@ -1,0 +1,317 @@
+//! Tasks that were put into the queue of this machine: no code host is involved.
+//!
+//! The result is a branch of the repository, with the trace file on it, and a file beside the
+//! repository that tells how the task stands:
+//!
+//! ```text
+//! project/                          branch agent-task-7a0c52e1
+//! project.agent-tasks/7a0c52e1….json
+//! ```
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::git::Remote;
+use crate::model::clock::{Clock, utc};
+use crate::model::dispatch::{WorkKey, WorkRequest};
+use crate::model::text;
+use crate::model::work_name::WorkName;
+use crate::queue::{NewWork, Queue, QueueError, State, Work};
+use crate::sources::source::{
+    Accepted, Next, Offer, Publication, SourceError, Standing, TaskSource,
+};
+
+/// What every local task's origin begins with.
+const ORIGIN: &str = "local#";
+
+/// A task as it lies in the queue.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct LocalTask {
+    /// Its number among the local tasks, from 1.
+    pub number: u64,
+    /// Its name.
+    pub task_id: String,
+    /// Its title.
+    pub title: String,
+    /// What is to be done.
+    pub instruction: String,
+    /// The repository to change, absolute.
+    pub repository: PathBuf,
+}
+
+impl LocalTask {
+    /// The task in a work of the queue; `None` when the work is of another source.
+    pub fn of(work: &Work) -> Option<Self> {
+        let payload = work.payload.as_deref()?;
+        let is_local = work.origin.starts_with(ORIGIN);
+        is_local
+            .then(|| serde_json::from_str(payload).ok())
+            .flatten()
+    }
+
+    /// Where it comes from, in records.
+    pub fn origin(&self) -> String {
+        format!("{ORIGIN}{}", self.number)
+    }
+
+    /// The file that tells how it stands.
+    pub fn status_file(&self) -> PathBuf {
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        let name: String = (self.task_id.chars())
+            .map(|c| if plain(c) { c } else { '_' })
+            .take(100)
+            .collect();
+        let mut directory = self.repository.clone().into_os_string();
+        directory.push(".agent-tasks");
+        PathBuf::from(directory).join(format!("{name}.json"))
+    }
+
+    /// The branch of its result, once there is one.
+    pub fn branch(&self) -> Option<String> {
+        Some(read_status(self)?["branch"].as_str()?.to_owned())
+    }
+
+    fn key(&self) -> WorkKey {
+        WorkKey::new("local", &[&self.task_id])
+    }
+}
+
+/// Puts a task into the queue; `number` is filled in.
+pub async fn put(
+    queue: &Queue,
+    mut task: LocalTask,
+    clock: &dyn Clock,
+) -> Result<LocalTask, PutError> {
+    let known = queue.list().await?;
+    let numbers = known
+        .iter()
+        .filter_map(LocalTask::of)
+        .map(|task| task.number);
+    task.number = numbers.max().unwrap_or(0) + 1;
+    let work = NewWork {
+        key: task.key(),
+        origin: task.origin(),
+        group_repository: task.repository.to_string_lossy().into_owned(),
+        group_author: "local".to_owned(),
+        created: clock.now(),
+        payload: Some(serde_json::to_string(&task).map_err(io::Error::other)?),
+    };
+    queue.offer(&[work]).await?;
+    Ok(task)
+}
+
+/// Why a task is not in the queue.
+#[derive(Debug, thiserror::Error)]
+pub enum PutError {
+    /// The queue does not take it.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    /// The repository's path cannot be written down.
+    #[error("the task cannot be written down")]
+    Form(#[from] io::Error),
+}
+
+/// The local tasks of a queue.
+#[derive(Debug)]
+pub struct Local {
+    queue: Queue,
+    clock: Arc<dyn Clock + Send + Sync>,
+}
+
+impl Local {
+    /// The tasks of that queue.
+    pub fn new(queue: Queue, clock: Arc<dyn Clock + Send + Sync>) -> Self {
+        Self { queue, clock }
+    }
+
+    async fn tasks(&self) -> Result<Vec<(Work, LocalTask)>, SourceError> {
+        let works = self.queue.list().await.map_err(|error| later(&error))?;
+        let tasks = works.into_iter().filter_map(|work| {
+            let task = LocalTask::of(&work)?;
+            Some((work, task))
+        });
+        Ok(tasks.collect())
+    }
+
+    async fn task(&self, number: u64) -> Result<(Work, LocalTask), SourceError> {
+        let mut tasks = self.tasks().await?.into_iter();
+        tasks
+            .find(|(_, task)| task.number == number)
+            .ok_or_else(|| SourceError::Unwanted(format!("there is no local task {number}")))
+    }
+
+    /// Tells how a task stands, in its file.
+    fn note(&self, task: &LocalTask, state: &str, more: Value) -> Result<(), SourceError> {
+        let mut status = json!({
+            "task_id": task.task_id,
+            "title": task.title,
+            "state": state,
+            "changed_at": utc(self.clock.now()),
+        });
+        if let (Some(status), Value::Object(more)) = (status.as_object_mut(), more) {
+            status.extend(more);
+        }
+        let path = task.status_file();
+        write(&path, &format!("{status:#}\n")).map_err(|error| SourceError::Later {
+            reason: format!("cannot write `{}`: {error}", path.display()),
+            retry_at: None,
+        })
+    }
+}
+
+/// Replaces a small file whole.
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    use std::io::Write as _;
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    fs::create_dir_all(directory)?;
+    let mut file = tempfile::NamedTempFile::new_in(directory)?;
+    file.write_all(text.as_bytes())?;
+    file.as_file().sync_all()?;
+    file.persist(path).map(drop).map_err(|error| error.error)
+}
+
+fn read_status(task: &LocalTask) -> Option<Value> {
+    serde_json::from_slice(&fs::read(task.status_file()).ok()?).ok()
+}
+
+fn later(error: &QueueError) -> SourceError {
+    SourceError::Later {
+        reason: text::chain(error),
+        retry_at: None,
+    }
+}
+
+fn offer(work: Work, task: LocalTask) -> Offer {
+    Offer {
+        key: work.key,
+        origin: work.origin,
+        number: task.number,
+        title: task.title,
+        repository: work.group_repository,
+        author: work.group_author,
+        created: work.created,
+    }
+}
+
+impl TaskSource for Local {
+    fn name(&self) -> String {
+        "the local queue".to_owned()
+    }
+
+    async fn offers(&self) -> Result<Vec<Offer>, SourceError> {
+        let open = |work: &Work| {
+            matches!(
+                work.state,
+                State::Waiting | State::Retrying | State::Claimed
+            )
+        };
+        let tasks = self.tasks().await?.into_iter();
+        Ok(tasks
+            .filter(|(work, _)| open(work))
+            .map(|(work, task)| offer(work, task))
+            .collect())
+    }
+
+    async fn offer(&self, number: u64) -> Result<Offer, SourceError> {
+        let (work, task) = self.task(number).await?;
+        Ok(offer(work, task))
+    }
+
+    async fn is_asked_again(&self, _offer: &Offer) -> Result<bool, SourceError> {
+        Ok(false)
+    }
+
+    async fn accept(&self, offer: &Offer) -> Result<Accepted, SourceError> {
+        let (_, task) = self.task(offer.number).await?;
+        let refused = |error: String| SourceError::Refused(error);
+        let path = task.repository.to_str();
+        let path = path.ok_or_else(|| refused("the repository's path is not UTF-8".to_owned()))?;
+        Ok(Accepted {
+            remote: Remote::new(path, None).map_err(|error| refused(error.to_string()))?,
+            base: None,
+            revision: WorkKey::new("revision", &[&task.title, &task.instruction]).to_string(),
+            request: WorkRequest {
+                key: offer.key.clone(),
+                origin: offer.origin.clone(),
+                number: offer.number,
+                target: path.to_owned(),
+                task_id: task.task_id,
+                title: task.title,
+                instruction: task.instruction,
+                fence: 0,
+            },
+        })
+    }
+
+    async fn check_wanted(&self, work: &Accepted) -> Result<(), SourceError> {
+        let (found, _) = self.task(work.request.number).await?;
+        match found.state {
+            State::Cancelled => Err(SourceError::Unwanted("the task was cancelled".to_owned())),
+            _ => Ok(()),
+        }
+    }
+
+    async fn standing(&self, work: &Accepted, name: &WorkName) -> Result<Standing, SourceError> {
+        let (_, task) = self.task(work.request.number).await?;
+        let status = read_status(&task).unwrap_or_default();
+        let is_done = status["state"] == "completed" && status["branch"] == name.branch();
+        Ok(if is_done {
+            Standing::Published(Publication {
+                address: address(&task, name),
+            })
+        } else {
+            Standing::Free
+        })
+    }
+
+    async fn tell_started(&self, work: &Accepted) -> Result<(), SourceError> {
+        let (_, task) = self.task(work.request.number).await?;
+        self.note(&task, "running", json!({}))
+    }
+
+    async fn publish(
+        &self,
+        work: &Accepted,
+        name: &WorkName,
+        base: &str,
+    ) -> Result<Publication, SourceError> {
+        let (_, task) = self.task(work.request.number).await?;
+        let more = json!({"branch": name.branch(), "base": base, "trace": name.trace_path()});
+        self.note(&task, "completed", more)?;
+        Ok(Publication {
+            address: address(&task, name),
+        })
+    }
+
+    async fn tell_completed(
+        &self,
+        _work: &Accepted,
+        _publication: &Publication,
+    ) -> Result<(), SourceError> {
+        Ok(())
+    }
+
+    async fn tell_failed(
+        &self,
+        offer: &Offer,
+        reason: &str,
+        next: Next,
+    ) -> Result<(), SourceError> {
+        let (_, task) = self.task(offer.number).await?;
+        let state = match next {
+            Next::Rests => "failed",
+            Next::AgainAfter(_) => "waiting",
+        };
+        self.note(&task, state, json!({"reason": reason}))
+    }
+}
+
+fn address(task: &LocalTask, name: &WorkName) -> String {
+    format!("branch {} of {}", name.branch(), task.repository.display())
+}

@@ -1,0 +1,228 @@
+//! Removing runs and what crashes left, so that a log root does not grow for ever.
+//!
+//! Which runs may go is decided by [`model::retention`](crate::model::retention). A run goes by a
+//! rename into `.state/trash`, so it is there whole or not at all; what a killed removal left in the
+//! trash, the next one clears. The run's lock is held meanwhile: nobody is writing in it.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File, Metadata, Permissions};
+use std::io;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::model::ids::RunPath;
+use crate::model::outcome::Outcome;
+use crate::model::retention::Kept;
+use crate::store::StoreError;
+use crate::store::atomic;
+use crate::store::layout::Layout;
+use crate::store::outbox::Outbox;
+use crate::store::private::{is_directory, list, remove};
+use crate::store::reader::{self, Filter, Run, read_record};
+use crate::store::recorder::{RunFolder, mark_name};
+
+/// What was removed.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Removed {
+    /// Files and directories, or runs.
+    pub number: usize,
+    /// What they took on disk.
+    pub bytes: u64,
+}
+
+/// Nothing younger is a leftover: whoever made it may still be at work with it.
+const LEFTOVER_AFTER: TimeDelta = TimeDelta::hours(1);
+
+/// Finds all runs, the newest first, with what is to be known to decide which may go.
+pub fn survey(layout: &Layout, now: DateTime<Utc>) -> Result<Vec<Kept>, StoreError> {
+    let waiting: BTreeSet<String> = (Outbox::new(layout).pending()?.into_iter())
+        .filter_map(|waiting| Some(waiting.entry.run?.to_string()))
+        .collect();
+    let marks: BTreeSet<String> = list(&layout.running())?
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
+    let kept = |run: Run| {
+        let path = run.directory.path();
+        Kept {
+            began: run.path.run_id.started().unwrap_or_else(|| modified(path)),
+            bytes: size(path),
+            is_active: marks.contains(&mark_name(&run.path)) || is_being_made(&run, now),
+            outcome: run.record.outcome,
+            notification: run.record.notification.state,
+            waits: waiting.contains(&run.path.to_string()),
+            run: run.path,
+        }
+    };
+    Ok(reader::runs(layout, &Filter::default())?
+        .map(kept)
+        .collect())
+}
+
+/// A directory without a record in which a runner may just be about to begin.
+fn is_being_made(run: &Run, now: DateTime<Utc>) -> bool {
+    let is_made = fs::symlink_metadata(run.directory.metadata()).is_ok();
+    !is_made && now - modified(run.directory.path()) < LEFTOVER_AFTER
+}
+
+/// Removes a run that was found free to go; `false` when somebody has taken hold of it since.
+pub fn remove_run(layout: &Layout, run: &RunPath) -> Result<bool, StoreError> {
+    let directory = layout.run(run);
+    // Records of the original programs have no lock and no runner.
+    let folder = if fs::symlink_metadata(directory.runner_log()).is_ok_and(|log| log.is_file()) {
+        match RunFolder::take_over(layout, run)? {
+            Some(folder) => Some(folder),
+            None => return Ok(false),
+        }
+    } else {
+        None
+    };
+    let is_marked = layout.running().join(mark_name(run)).exists();
+    if is_marked || read_record(&directory, run).outcome == Outcome::Running {
+        return Ok(false);
+    }
+    let trash = layout.trash();
+    layout.create_state(&trash)?;
+    let gone = trash.join(mark_name(run));
+    remove_tree(&gone)?;
+    atomic::rename(directory.path(), &gone)?;
+    drop(folder);
+    remove_tree(&gone)?;
+    Ok(true)
+}
+
+/// What crashes leave: the trash of a killed removal, temporary files that never got their name,
+/// directories in which nothing lies, and refused notifications older than `refused_before`.
+/// `dry_run` only counts them.
+pub fn remove_leftovers(
+    layout: &Layout,
+    now: DateTime<Utc>,
+    refused_before: Option<DateTime<Utc>>,
+    dry_run: bool,
+) -> Result<Removed, StoreError> {
+    let mut leftovers: Vec<PathBuf> = children(&layout.trash())?;
+    let places = [
+        layout.state(),
+        layout.outbox(),
+        layout.parked(),
+        layout.told(),
+    ];
+    for place in places {
+        leftovers.extend(temporary_files(&place, now)?);
+    }
+    if let Some(before) = refused_before {
+        let refused = children(&layout.refused())?;
+        leftovers.extend(refused.into_iter().filter(|path| modified(path) < before));
+    }
+    for directory in [layout.refused()]
+        .into_iter()
+        .chain(reader::run_directories(layout)?)
+    {
+        leftovers.extend(temporary_files(&directory, now)?);
+    }
+    for directory in reader::upper_directories(layout)? {
+        let is_old = now - modified(&directory) > LEFTOVER_AFTER;
+        if is_old && fs::read_dir(&directory).is_ok_and(|mut entries| entries.next().is_none()) {
+            leftovers.push(directory);
+        }
+    }
+    let mut removed = Removed::default();
+    for leftover in leftovers {
+        removed.number += 1;
+        removed.bytes += size(&leftover);
+        if !dry_run {
+            remove_tree(&leftover)?;
+        }
+    }
+    Ok(removed)
+}
+
+/// Files that were to replace others when their writer was killed.
+fn temporary_files(directory: &Path, now: DateTime<Utc>) -> Result<Vec<PathBuf>, StoreError> {
+    let mut found = Vec::new();
+    for (name, kind) in list(directory)? {
+        let path = directory.join(&name);
+        let is_temporary = kind.is_file() && name.starts_with(atomic::TEMPORARY);
+        if is_temporary && now - modified(&path) > LEFTOVER_AFTER {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}
+
+fn children(directory: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    if !is_directory(directory) {
+        return Ok(Vec::new());
+    }
+    let entries = fs::read_dir(directory).and_then(|entries| {
+        let paths = entries.map(|entry| Ok(entry?.path()));
+        paths.collect::<io::Result<Vec<_>>>()
+    });
+    entries.map_err(|source| StoreError::new("list", directory, source))
+}
+
+/// Removes a file or a directory with all that lies in it; what is gone is as good. Links are
+/// removed, not followed, and directories without permissions are given them first.
+pub(crate) fn remove_tree(path: &Path) -> Result<(), StoreError> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => match fs::remove_dir_all(path) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                open_up(path);
+                fs::remove_dir_all(path)
+            }
+            result => result,
+        },
+        Ok(_) => return remove(path),
+        Err(error) => Err(error),
+    };
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(StoreError::new("remove", path, error))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Makes every directory of a tree one that its owner can empty. What fails here fails again, and
+/// is told, when the tree is removed.
+fn open_up(directory: &Path) {
+    let opened = File::options()
+        .read(true)
+        .custom_flags(libc::O_PATH | libc::O_NOFOLLOW | libc::O_DIRECTORY)
+        .open(directory)
+        .and_then(|handle| {
+            // Through the handle, which is no link whatever the path has become.
+            let handle = format!("/proc/self/fd/{}", handle.as_raw_fd());
+            fs::set_permissions(handle, Permissions::from_mode(0o700))?;
+            fs::read_dir(directory)
+        });
+    for entry in opened.into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            open_up(&entry.path());
+        }
+    }
+}
+
+/// What a file or a tree takes on disk, in bytes; links are not followed, and what cannot be looked
+/// into takes nothing.
+fn size(path: &Path) -> u64 {
+    let Ok(found) = fs::symlink_metadata(path) else {
+        return 0;
+    };
+    let mut bytes = found.blocks() * 512;
+    if found.is_dir() {
+        let entries = fs::read_dir(path).into_iter().flatten().flatten();
+        bytes += entries.map(|entry| size(&entry.path())).sum::<u64>();
+    }
+    bytes
+}
+
+fn modified(path: &Path) -> DateTime<Utc> {
+    let time = |found: Metadata| found.modified();
+    fs::symlink_metadata(path)
+        .and_then(time)
+        .map_or(DateTime::UNIX_EPOCH, DateTime::from)
+}

@@ -1,0 +1,347 @@
+//! Work that fails, names that are taken, and publications that are there already.
+
+use std::fs;
+use std::time::Duration;
+
+use super::place::{DISPATCH, Place, TARGET, adds, body};
+use crate::support::github::{Action, Fault, git};
+
+/// Replaces a line of a README that the target does not have.
+const WRONG: &str =
+    "```diff\n--- a/README.md\n+++ b/README.md\n@@ -1 +1 @@\n-# nothing like it\n+# new\n```";
+
+#[test]
+fn a_failing_task_is_tried_three_times_under_one_comment_and_rests() {
+    let place = Place::agent("echo x >> $HOME/attempts; exit 3", "");
+    let issue = place.issue("t", &body("task-1", "Do it."));
+    let attempts = || {
+        fs::read_to_string(place.env.root().join("home/attempts"))
+            .unwrap_or_default()
+            .lines()
+            .count()
+    };
+    for attempt in 1..=3 {
+        let done = place.dispatches(1);
+        assert_eq!(attempts(), attempt, "{}", done.stderr);
+        let comments = place.comments(issue, "❌");
+        assert_eq!(comments.len(), 1, "{comments:?}");
+        let next = if attempt < 3 {
+            format!("It is tried again in {attempt}s.")
+        } else {
+            "until somebody removes the label `failed`".to_owned()
+        };
+        assert!(comments[0].contains(&next), "{comments:?}");
+        if attempt == 1 {
+            // Not before the pause is over.
+            place.dispatches(0);
+            assert_eq!(attempts(), 1);
+        }
+        std::thread::sleep(Duration::from_secs(attempt as u64));
+    }
+    assert_eq!(place.comments(issue, "🤖").len(), 1);
+    assert_eq!(
+        place.host.labels(DISPATCH, issue),
+        ["copilot-agent", "failed"]
+    );
+    assert_eq!(place.branches(), Vec::<String>::new());
+    let writes = place.host.writes().len();
+    place.dispatches(0);
+    assert_eq!((place.host.writes().len(), attempts()), (writes, 3));
+
+    place.host.unlabel(DISPATCH, issue, "failed", "alice");
+    place.dispatches(1);
+    assert_eq!(attempts(), 4);
+    assert!(place.comments(issue, "❌")[0].contains("It is tried again in 1s."));
+    assert_eq!(place.host.comments(DISPATCH, issue).len(), 2);
+}
+
+#[test]
+fn a_patch_that_does_not_apply_names_its_block_and_rests_at_once() {
+    let place = Place::new();
+    let issue = place.issue(
+        "t",
+        &body("task-1", &format!("{}\n\n{WRONG}", adds("a.txt"))),
+    );
+    place.dispatches(1);
+    let comment = &place.comments(issue, "❌")[0];
+    assert!(
+        comment.contains("block 2") && comment.contains("patch does not apply"),
+        "{comment}"
+    );
+    assert_eq!(
+        place.host.labels(DISPATCH, issue),
+        ["copilot-agent", "failed"]
+    );
+    assert_eq!(
+        (place.branches().len(), place.host.pulls(TARGET).len()),
+        (0, 0)
+    );
+}
+
+#[test]
+fn an_instruction_without_a_patch_is_told_that_it_has_none() {
+    let place = Place::new();
+    let issue = place.issue("t", &body("task-1", "Do something nice."));
+    place.dispatches(1);
+    let comment = &place.comments(issue, "❌")[0];
+    assert!(comment.contains("has no diff block"), "{comment}");
+    assert_eq!(
+        place.host.labels(DISPATCH, issue),
+        ["copilot-agent", "failed"]
+    );
+}
+
+#[test]
+fn a_limit_of_use_costs_no_attempt_and_is_waited_for() {
+    // Claude's own words for a limit that ends soon.
+    let place = Place::agent_with(
+        "claude",
+        "cat > /dev/null; echo x >> $HOME/attempts\n\
+         now=$(date +%s); printf '{\"type\":\"rate_limit_event\",\"rate_limit_info\":{\"status\":\"rejected\",\"resetsAt\":%s,\"rateLimitType\":\"five_hour\"}}\\n' $((now + 3600))\n\
+         echo '{\"type\":\"result\",\"subtype\":\"success\",\"is_error\":true,\"api_error_status\":429,\"result\":\"You have hit your limit\",\"session_id\":\"s\"}'; exit 1",
+        "attempts = 1",
+    );
+    let issue = place.issue("t", &body("task-1", "Do it."));
+    let done = place.dispatches(1);
+    assert_eq!(
+        place.env.record("dispatch_issue", "script")["outcome"],
+        "rate_limited",
+        "{}",
+        done.stderr
+    );
+    assert!(done.stderr.contains("tried again later"), "{}", done.stderr);
+    // Its time has not come: no run is started, and nobody is told of a failure.
+    place.dispatches(0);
+    let attempts = fs::read_to_string(place.env.root().join("home/attempts")).unwrap();
+    assert_eq!(attempts.lines().count(), 1);
+    assert_eq!(place.comments(issue, "❌"), Vec::<String>::new());
+    assert_eq!(place.host.labels(DISPATCH, issue), ["copilot-agent"]);
+}
+
+#[test]
+fn two_tasks_whose_ids_begin_alike_get_two_branches_and_two_traces() {
+    let place = Place::with("concurrency = 2");
+    let first = place.issue("one", &body("smoke-test-1", &adds("a.txt")));
+    let second = place.issue("two", &body("smoke-test-2", &adds("b.txt")));
+    place.dispatches(0);
+    for issue in [first, second] {
+        place.assert_done(issue);
+    }
+    let branches = place.branches();
+    assert_eq!(branches.len(), 2);
+    assert_eq!(branches[0], "agent-task-smoke-te");
+    assert!(
+        branches[1].starts_with("agent-task-smoke-te-"),
+        "{branches:?}"
+    );
+    let pulls = place.host.pulls(TARGET);
+    assert_eq!(pulls.len(), 2);
+    for branch in &branches {
+        let name = branch.strip_prefix("agent-task-").unwrap();
+        assert!(
+            place
+                .file(branch, &format!("agent-tasks/{name}.md"))
+                .is_some()
+        );
+    }
+}
+
+/// F157: the same id in another issue neither takes over nor changes what the first one made.
+#[test]
+fn the_same_task_id_in_two_issues_makes_two_pull_requests() {
+    let place = Place::new();
+    let first = place.issue("one", &body("task-1", &adds("a.txt")));
+    place.dispatches(0);
+    let second = place.issue("two", &body("task-1", &adds("b.txt")));
+    place.dispatches(0);
+    for issue in [first, second] {
+        place.assert_done(issue);
+    }
+    let titles: Vec<_> = place
+        .host
+        .pulls(TARGET)
+        .iter()
+        .map(|pull| pull["title"].clone())
+        .collect();
+    assert_eq!(titles, ["Agent task: one", "Agent task: two"]);
+    assert_eq!(place.branches().len(), 2);
+}
+
+#[test]
+fn a_foreign_branch_trace_or_pull_request_is_not_taken_over() {
+    for kind in ["branch", "trace", "pull"] {
+        let place = Place::new();
+        let bare = place.host.bare(TARGET);
+        let theirs = match kind {
+            "trace" => git::commit(&bare, "main", "agent-tasks/task-1.md", "theirs\n", "theirs"),
+            _ => git::commit(
+                &bare,
+                "agent-task-task-1",
+                "their.txt",
+                "theirs\n",
+                "theirs",
+            ),
+        };
+        if kind == "pull" {
+            place
+                .host
+                .open_pull(TARGET, "alice", "theirs", "agent-task-task-1", "main");
+        }
+        let issue = place.issue("t", &body("task-1", &adds("a.txt")));
+        place.dispatches(0);
+        place.assert_done(issue);
+        let own = place
+            .branches()
+            .into_iter()
+            .find(|branch| branch.starts_with("agent-task-task-1-"));
+        let own = own.unwrap_or_else(|| panic!("{kind}: {:?}", place.branches()));
+        assert!(place.file(&own, "a.txt").is_some());
+        let kept = if kind == "trace" {
+            "main"
+        } else {
+            "agent-task-task-1"
+        };
+        assert_eq!(git::commit_of(&bare, kept), Some(theirs));
+        let pulls = place.host.pulls(TARGET);
+        assert_eq!(pulls.len(), if kind == "pull" { 2 } else { 1 });
+        assert!(
+            pulls
+                .iter()
+                .all(|pull| pull["title"] != "theirs" || pull["body"].is_null())
+        );
+    }
+}
+
+#[test]
+fn a_pull_request_that_a_person_closed_or_merged_is_left_alone() {
+    for is_merged in [false, true] {
+        let place = Place::new();
+        let issue = place.issue("t", &body("task-1", &adds("a.txt")));
+        place.dispatches(0);
+        let pull = place.host.pulls(TARGET)[0]["number"].as_u64().unwrap();
+        if is_merged {
+            place.host.merge(TARGET, pull);
+        } else {
+            place.host.set_open(TARGET, pull, false);
+        }
+        let before = place.host.pulls(TARGET);
+        // Another machine that knows nothing finds the issue as if it were new.
+        place.host.unlabel(DISPATCH, issue, "processed", "alice");
+        place.forget();
+        place.dispatches(0);
+        place.assert_done(issue);
+        assert_eq!(place.host.pulls(TARGET), before);
+        assert_eq!(place.branches(), ["agent-task-task-1"]);
+    }
+}
+
+#[test]
+fn an_issue_that_carries_a_label_of_the_end_is_not_worked_on() {
+    let place = Place::new();
+    for label in ["processed", "failed", "Processed"] {
+        let issue = place.issue("t", &body("task-1", &adds("a.txt")));
+        place.host.label(DISPATCH, issue, label, "alice");
+    }
+    place.dispatches(0);
+    assert_eq!(place.host.writes().len(), 0);
+    let done = place.env.agent_runner(&["dispatch", "--issue", "2"]);
+    assert_eq!(done.code, Some(1));
+    assert!(
+        done.stderr.contains("whose removal starts it afresh"),
+        "{}",
+        done.stderr
+    );
+}
+
+/// B14, F083: what is in the base already is no change, and no empty pull request.
+#[test]
+fn a_patch_that_is_in_the_base_already_says_so() {
+    let place = Place::new();
+    git::commit(
+        &place.host.bare(TARGET),
+        "main",
+        "a.txt",
+        "by an agent\n",
+        "theirs",
+    );
+    let issue = place.issue("t", &body("task-1", &adds("a.txt")));
+    place.dispatches(1);
+    let comment = &place.comments(issue, "❌")[0];
+    assert!(comment.contains("already"), "{comment}");
+    assert_eq!(place.host.pulls(TARGET).len(), 0);
+}
+
+#[test]
+fn where_the_failure_cannot_be_told_the_work_is_not_done_again() {
+    let place = Place::agent("echo x >> $HOME/attempts; exit 3", "attempts = 1");
+    let issue = place.issue("t", &body("task-1", "Do it."));
+    for nth in 2..=3 {
+        let comments = "/repos/*/*/issues/*/comments";
+        place.host.fault(
+            Fault::on("POST", comments)
+                .nth(nth)
+                .before(Action::Status(502)),
+        );
+    }
+    for _round in 0..2 {
+        place.dispatches(1);
+        std::thread::sleep(Duration::from_millis(1100));
+    }
+    assert_eq!(place.comments(issue, "❌"), Vec::<String>::new());
+    place.dispatches(1);
+    assert_eq!(place.comments(issue, "❌").len(), 1);
+    assert_eq!(
+        place.host.labels(DISPATCH, issue),
+        ["copilot-agent", "failed"]
+    );
+    let attempts = fs::read_to_string(place.env.root().join("home/attempts")).unwrap();
+    assert_eq!(attempts.lines().count(), 1);
+}
+
+/// A repository that lets nobody label, or an issue whose conversation was locked.
+#[test]
+fn done_stays_done_where_the_last_label_is_refused() {
+    let place = Place::new();
+    let issue = place.issue("t", &body("task-1", &adds("a.txt")));
+    place
+        .host
+        .fault(Fault::on("POST", "/repos/*/*/issues/*/labels").before(Action::Status(403)));
+    let done = place.dispatches(0);
+    assert!(
+        done.stderr.contains("Could not add 'processed' label"),
+        "{}",
+        done.stderr
+    );
+    assert_eq!(place.comments(issue, "✅").len(), 1);
+    assert_eq!(place.comments(issue, "❌"), Vec::<String>::new());
+    let writes = place.host.writes().len();
+    place.dispatches(0);
+    assert_eq!(place.host.writes().len(), writes);
+}
+
+/// A task that takes its worker with it is not tried for ever.
+#[test]
+fn a_task_whose_worker_dies_each_time_rests() {
+    let kills =
+        "while ! test -s $HOME/worker; do sleep 0.05; done; kill -9 $(cat $HOME/worker); sleep 60";
+    let place = Place::agent(kills, "attempts = 1\nlease = \"2s\"");
+    let issue = place.issue("t", &body("task-1", "Do it."));
+    let mut worker = place.env.spawn(&["dispatch", "--once"]);
+    fs::write(
+        place.env.root().join("home/worker"),
+        worker.id().to_string(),
+    )
+    .unwrap();
+    assert_eq!(worker.wait().unwrap().code(), None);
+    std::thread::sleep(Duration::from_secs(3));
+    place.dispatches(1);
+    let comment = &place.comments(issue, "❌")[0];
+    assert!(
+        comment.contains("1 attempt began, and the worker died in each"),
+        "{comment}"
+    );
+    assert_eq!(
+        place.host.labels(DISPATCH, issue),
+        ["copilot-agent", "failed"]
+    );
+}

@@ -1,0 +1,190 @@
+//! Who may ask for what, and what changes while an agent works.
+
+use std::time::Duration;
+
+use agent_runner::github::Permission;
+
+use super::place::{DISPATCH, Place, TARGET, adds, body};
+use crate::support::{eventually, processes_with, unique_sleep};
+
+#[test]
+fn only_who_can_write_or_is_listed_is_served() {
+    let place = Place::with("authors = [\"Carol\"]");
+    place.host.user("mallory", Permission::Read);
+    place.host.user("carol", Permission::None);
+    let open = |author, task: &str| {
+        let body = body(task, &adds("a.txt"));
+        place
+            .host
+            .open_issue(DISPATCH, author, "t", Some(&body), &["copilot-agent"])
+    };
+    let (refused, listed) = (open("mallory", "task-mal"), open("carol", "task-car"));
+    place.dispatches(1);
+    place.assert_refused(refused, "the author cannot write to octo/dispatch");
+    place.assert_done(listed);
+    assert_eq!(place.branches(), ["agent-task-task-car"]);
+}
+
+#[test]
+fn a_target_that_is_not_allowed_is_not_even_asked_about() {
+    let place = Place::new();
+    place.host.repository("evil/target");
+    let other = body("task-1", &adds("a.txt")).replace(TARGET, "evil/target");
+    let issue = place.issue("t", &other);
+    place.dispatches(1);
+    place.assert_refused(issue, "evil/target is not on the list");
+    let history = place.host.history();
+    assert!(
+        history.iter().all(|seen| !seen.path.contains("evil")),
+        "{history:?}"
+    );
+
+    let env = place.other_env("targets = [\"evil/*\"]\n");
+    place.host.unlabel(DISPATCH, issue, "failed", "alice");
+    assert_eq!(env.agent_runner(&["dispatch", "--once"]).code, Some(0));
+    assert_eq!(place.host.pulls("evil/target").len(), 1);
+}
+
+#[test]
+fn an_archived_or_missing_target_is_refused_and_says_so() {
+    let place = Place::new();
+    place.host.set_archived(TARGET, true);
+    let archived = place.issue("t", &body("task-1", &adds("a.txt")));
+    let missing = body("task-2", &adds("a.txt")).replace(TARGET, "octo/nothing");
+    let missing = place.issue("t", &missing);
+    place.dispatches(1);
+    place.assert_refused(archived, "octo/target is archived");
+    place.assert_refused(missing, "octo/nothing");
+    assert_eq!(place.host.pulls(TARGET).len(), 0);
+}
+
+/// Starts a worker whose agent works until it is stopped, changes something meanwhile, and gives
+/// the worker's exit code.
+fn changed_while_working(place: &Place, tag: u32, change: impl FnOnce()) -> Option<i32> {
+    let sleep = unique_sleep(tag);
+    let mut worker = place.env.spawn(&["dispatch", "--once"]);
+    let works = || !processes_with(&sleep).is_empty();
+    assert!(eventually(Duration::from_secs(60), works));
+    change();
+    let code = worker.wait().unwrap().code();
+    assert_eq!(processes_with(&sleep), Vec::<u32>::new());
+    assert_eq!(place.branches(), Vec::<String>::new());
+    let record = place.env.record("dispatch_issue", "script");
+    assert_eq!(record["outcome"], "interrupted");
+    assert_eq!(place.workspaces(), Vec::<String>::new());
+    code
+}
+
+fn slow(tag: u32) -> Place {
+    Place::agent(
+        &format!(
+            "echo x > x; git add x; git commit -qm x; sleep {}",
+            unique_sleep(tag)
+        ),
+        "",
+    )
+}
+
+#[test]
+fn an_issue_that_is_edited_while_an_agent_works_is_not_published() {
+    let place = slow(1);
+    let issue = place.issue("t", &body("task-1", "Do it."));
+    let code = changed_while_working(&place, 1, || {
+        let edited = body("task-1", "Do something else.");
+        place
+            .host
+            .change_issue(DISPATCH, issue, Some(&edited), false);
+    });
+    assert_eq!(code, Some(1));
+    assert_eq!(place.comments(issue, "🤖").len(), 1);
+    assert!(place.comments(issue, "❌")[0].contains("was edited after the work on it began"));
+    assert_eq!(
+        place.host.labels(DISPATCH, issue),
+        ["copilot-agent", "failed"]
+    );
+}
+
+#[test]
+fn an_issue_that_is_unlabelled_or_closed_while_an_agent_works_is_given_up() {
+    for tag in [2, 3] {
+        let place = slow(tag);
+        let issue = place.issue("t", &body("task-1", "Do it."));
+        let code = changed_while_working(&place, tag, || match tag {
+            2 => place
+                .host
+                .unlabel(DISPATCH, issue, "copilot-agent", "alice"),
+            _ => place.host.set_open(DISPATCH, issue, false),
+        });
+        assert_eq!(code, Some(0));
+        assert_eq!(place.host.comments(DISPATCH, issue).len(), 1);
+        assert_eq!(place.host.pulls(TARGET).len(), 0);
+    }
+}
+
+#[test]
+fn an_issue_that_was_given_up_is_done_when_it_is_labelled_again() {
+    let place = slow(4);
+    let issue = place.issue("t", &body("task-1", &adds("a.txt")));
+    changed_while_working(&place, 4, || {
+        place
+            .host
+            .unlabel(DISPATCH, issue, "copilot-agent", "alice");
+    });
+    place.host.label(DISPATCH, issue, "copilot-agent", "alice");
+    let env = place.same_env("");
+    assert_eq!(env.agent_runner(&["dispatch", "--once"]).code, Some(0));
+    place.assert_done(issue);
+}
+
+#[test]
+fn comments_of_strangers_are_neither_believed_nor_shown_to_an_agent() {
+    let place = Place::agent("cat > prompt.txt; git add . && git commit -qm work", "");
+    place.host.user("mallory", Permission::Read);
+    let first = place.issue("t", &body("task-aaa-1", "Do it."));
+    place
+        .host
+        .comment(DISPATCH, first, "alice", "INJECTED by a friend");
+    place.dispatches(0);
+    // Whoever saw the markers of one issue can write them below it before they are due.
+    let markers: Vec<String> = place
+        .host
+        .comments(DISPATCH, first)
+        .into_iter()
+        .map(|(_, text)| text)
+        .filter(|text| text.contains("<!-- agent-runner"))
+        .collect();
+    assert_eq!(markers.len(), 2);
+    let comments: Vec<u64> = place.comment_ids(first);
+    for comment in comments {
+        place.host.delete_comment(DISPATCH, comment);
+    }
+    for marker in &markers {
+        place.host.comment(DISPATCH, first, "mallory", marker);
+    }
+    place.host.unlabel(DISPATCH, first, "processed", "alice");
+    place.forget();
+    place.dispatches(0);
+    let own = place.host.comments(DISPATCH, first);
+    let own = own
+        .iter()
+        .filter(|(author, _)| author == "runner-bot")
+        .count();
+    assert_eq!(
+        own, 1,
+        "the pull request was there: only the last word is said again"
+    );
+    let prompt = place.file("agent-task-task-aaa", "prompt.txt").unwrap();
+    assert!(
+        prompt.contains("Do it.") && !prompt.contains("INJECTED"),
+        "{prompt}"
+    );
+    assert_eq!(place.host.pulls(TARGET).len(), 1);
+}
+
+#[test]
+fn a_text_with_hidden_characters_is_refused() {
+    let place = Place::new();
+    let issue = place.issue("t", &body("task-1", "Do it.\u{202e}\u{200b}"));
+    place.dispatches(1);
+    place.assert_refused(issue, "characters that a reader does not see");
+}

@@ -1,0 +1,554 @@
+//! Runs in a work tree of their own: their commits come home, and nobody's work is touched.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::support::{Done, TestEnv, eventually, evidence, processes_with};
+
+/// An isolated task that requires a commit, for an agent that does `script`.
+fn env(script: &str) -> TestEnv {
+    isolated(script, "")
+}
+
+fn isolated(script: &str, keys: &str) -> TestEnv {
+    let keys = format!("requires_commit = true\nisolation = \"worktree\"\n{keys}");
+    TestEnv::new()
+        .script("fake", "text", &format!("{script}\necho done"))
+        .task("work", &keys)
+}
+
+/// A script that commits a file and waits until it may go on.
+const COMMIT_AND_WAIT: &str = "echo agent > agent.txt; git add agent.txt; git commit -qm agent
+    touch $OUT/begun; while [ ! -e $OUT/go ]; do sleep 0.05; done";
+
+fn waiting(script: &str) -> TestEnv {
+    let env = env(script);
+    let out = env.root().display().to_string();
+    env.config(&format!("[agents.fake.env]\nOUT = \"{out}\""))
+}
+
+/// Runs the agent; when it waits, a person does something.
+#[track_caller]
+fn meanwhile(env: &TestEnv, person: impl FnOnce()) -> (Option<i32>, Value) {
+    let mut runner = env.spawn(&["run", "--agent", "fake", "--task", "work"]);
+    let begun = || env.root().join("begun").exists();
+    assert!(eventually(Duration::from_secs(20), begun));
+    person();
+    fs::write(env.root().join("go"), "").unwrap();
+    let code = runner.wait().unwrap().code();
+    (code, env.record("work", "fake"))
+}
+
+fn work_trees(env: &TestEnv) -> Vec<PathBuf> {
+    let directory = env.logs().join(".state/worktrees");
+    let entries = fs::read_dir(directory).into_iter().flatten();
+    entries.map(|entry| entry.unwrap().path()).collect()
+}
+
+/// Nothing of the run is left beside its commits.
+#[track_caller]
+fn is_tidy(env: &TestEnv) {
+    assert_eq!(work_trees(env), Vec::<PathBuf>::new());
+    assert_eq!(env.git(&["branch", "--list", "agent-runner/*"]), "");
+    assert_eq!(env.git(&["worktree", "list"]).lines().count(), 1);
+}
+
+/// The branch that a run left.
+#[track_caller]
+fn left_branch(env: &TestEnv) -> String {
+    let branch = env.git(&[
+        "branch",
+        "--list",
+        "--format=%(refname:short)",
+        "agent-runner/*",
+    ]);
+    let record = env.record("work", "fake");
+    let run = record["run_id"].as_str().unwrap();
+    assert_eq!(branch, format!("agent-runner/work/fake/{run}"));
+    branch
+}
+
+/// A person's uncommitted work of every kind.
+fn dirty(env: &TestEnv) {
+    let write = |name: &str, text: &str| fs::write(env.repository().join(name), text).unwrap();
+    write("staged.txt", "staged\n");
+    env.git(&["add", "staged.txt"]);
+    write("staged.txt", "staged, then changed\n");
+    write("README.md", "# changed\n");
+    write("untracked.txt", "untracked\n");
+    write(".git/info/exclude", "ignored.txt\n");
+    write("ignored.txt", "ignored\n");
+}
+
+/// All that a person has not committed, byte for byte.
+fn uncommitted(env: &TestEnv) -> Vec<String> {
+    let read = |name: &str| fs::read_to_string(env.repository().join(name)).unwrap();
+    let mut all = vec![
+        env.git(&["diff", "--binary"]),
+        env.git(&["diff", "--cached", "--binary"]),
+        env.git(&["status", "--porcelain", "--ignored"]),
+        env.git(&["stash", "list"]),
+    ];
+    all.extend(["staged.txt", "README.md", "untracked.txt", "ignored.txt"].map(read));
+    all
+}
+
+#[test]
+fn commits_of_an_isolated_run_come_to_the_branch_past_a_persons_uncommitted_work() {
+    let env = env(
+        "test ! -e untracked.txt && echo agent > agent.txt && git add . && git commit -qm agent",
+    );
+    dirty(&env);
+    let before = uncommitted(&env);
+    let done = env.run("fake", "work");
+    let record = env.record("work", "fake");
+    assert_eq!(done.code, Some(0), "{}", evidence(&record));
+    assert_eq!(uncommitted(&env), before);
+    assert_eq!(env.git(&["log", "--format=%s", "main"]), "agent\nfirst");
+    assert_eq!(
+        record["commits"][0]["commit"],
+        env.git(&["rev-parse", "main"]).as_str()
+    );
+    assert_eq!(
+        (&record["branch"], &record["outcome"]),
+        (&"main".into(), &"success".into())
+    );
+    assert!(env.repository().join("agent.txt").exists());
+    is_tidy(&env);
+}
+
+#[test]
+fn a_run_is_rebased_over_a_commit_that_a_person_made_meanwhile() {
+    let env = waiting(COMMIT_AND_WAIT);
+    let (code, record) = meanwhile(&env, || {
+        fs::write(env.repository().join("person.txt"), "p\n").unwrap();
+        env.git(&["add", "person.txt"]);
+        env.git(&["commit", "-qm", "person"]);
+        dirty(&env);
+    });
+    let facts = evidence(&record);
+    assert_eq!(code, Some(0), "{facts}");
+    assert_eq!(
+        env.git(&["log", "--format=%s", "main"]),
+        "agent\nperson\nfirst"
+    );
+    assert_eq!(record["commits"].as_array().unwrap().len(), 1, "{facts}");
+    assert_eq!(
+        record["commits"][0]["commit"],
+        env.git(&["rev-parse", "main"]).as_str()
+    );
+    assert!(facts.contains("rebased onto"), "{facts}");
+    assert!(
+        facts.contains("its commits came to branch `main`"),
+        "{facts}"
+    );
+    assert_eq!(
+        env.git(&["log", "-1", "--format=%an %cn"]),
+        "agent-runner agent-runner"
+    );
+    assert_eq!(
+        fs::read_to_string(env.repository().join("README.md")).unwrap(),
+        "# changed\n"
+    );
+    is_tidy(&env);
+}
+
+#[test]
+fn a_conflict_leaves_the_commits_on_a_named_branch_and_says_so() {
+    let env = waiting(COMMIT_AND_WAIT).unreachable_server();
+    let mut before = Vec::new();
+    let (code, record) = meanwhile(&env, || {
+        fs::write(env.repository().join("agent.txt"), "p\n").unwrap();
+        env.git(&["add", "agent.txt"]);
+        env.git(&["commit", "-qm", "person"]);
+        dirty(&env);
+        before = uncommitted(&env);
+    });
+    assert_eq!(code, Some(1));
+    assert_eq!(record["outcome"], "commit_missing");
+    assert_eq!(record["commits"], Value::Array(Vec::new()));
+    assert_eq!(uncommitted(&env), before);
+    assert_eq!(env.git(&["log", "--format=%s", "main"]), "person\nfirst");
+    let branch = left_branch(&env);
+    assert_eq!(env.git(&["log", "--format=%s", &branch]), "agent\nfirst");
+    assert_eq!(work_trees(&env), Vec::<PathBuf>::new());
+    let facts = evidence(&record);
+    assert!(facts.contains(&format!("`git merge {branch}`")), "{facts}");
+    let error = record["error"].as_str().unwrap();
+    assert!(
+        error.contains(&branch) && error.contains("they conflict: agent.txt"),
+        "{error}"
+    );
+    for page in [
+        env.agent_runner(&["show", "latest"]),
+        env.agent_runner(&["explain", "latest"]),
+    ] {
+        assert!(page.stdout.contains(&branch), "{}", page.stdout);
+    }
+    let told = env.outbox()[0].to_string();
+    assert!(told.contains(&branch), "{told}");
+}
+
+#[test]
+fn uncommitted_work_in_the_way_stays_as_it_is_and_the_commits_stay_on_a_named_branch() {
+    for file in ["README.md", "staged.txt", "untracked.txt", "ignored.txt"] {
+        let env = env(&format!(
+            "echo agent > {file}; git add -f {file}; git commit -qm agent"
+        ));
+        dirty(&env);
+        let before = uncommitted(&env);
+        let index = fs::read(env.repository().join(".git/index")).unwrap();
+        assert_eq!(env.run("fake", "work").code, Some(1), "{file}");
+        assert_eq!(uncommitted(&env), before, "{file}");
+        // `git status` of the test may refresh it; what is in it is compared above.
+        let now = fs::read(env.repository().join(".git/index")).unwrap();
+        assert_eq!(index.len(), now.len(), "{file}");
+        assert_eq!(env.git(&["log", "--format=%s", "main"]), "first");
+        let branch = left_branch(&env);
+        assert_eq!(env.git(&["log", "--format=%s", &branch]), "agent\nfirst");
+        assert_eq!(env.record("work", "fake")["outcome"], "commit_missing");
+    }
+}
+
+#[test]
+fn a_branch_that_nobody_has_checked_out_moves_alone() {
+    let env = waiting(COMMIT_AND_WAIT);
+    let (code, record) = meanwhile(&env, || {
+        env.git(&["switch", "-qc", "elsewhere"]);
+    });
+    assert_eq!(code, Some(0), "{}", evidence(&record));
+    assert_eq!(env.git(&["log", "--format=%s", "main"]), "agent\nfirst");
+    assert_eq!(env.git(&["log", "--format=%s", "HEAD"]), "first");
+    assert!(!env.repository().join("agent.txt").exists());
+    is_tidy(&env);
+}
+
+#[test]
+fn two_isolated_runs_work_at_once_and_both_land() {
+    let script = "touch $OUT/$1; while [ ! -e $OUT/go ]; do sleep 0.05; done
+        echo $$ > $$.txt; git add .; git commit -qm agent; echo done";
+    let env = env("").script("one", "text", &script.replace("$1", "one"));
+    let env = env.script("two", "text", &script.replace("$1", "two"));
+    let out = env.root().display().to_string();
+    let env = env
+        .config(&format!("[agents.one.env]\nOUT = \"{out}\""))
+        .config(&format!("[agents.two.env]\nOUT = \"{out}\""));
+    let start = |agent| env.spawn(&["run", "--agent", agent, "--task", "work"]);
+    let runners = ["one", "two"].map(start);
+    let both = || {
+        ["one", "two"]
+            .iter()
+            .all(|name| env.root().join(name).exists())
+    };
+    assert!(eventually(Duration::from_secs(20), both));
+    fs::write(env.root().join("go"), "").unwrap();
+    for mut runner in runners {
+        assert_eq!(runner.wait().unwrap().code(), Some(0));
+    }
+    assert_eq!(
+        env.git(&["log", "--format=%s", "main"]),
+        "agent\nagent\nfirst"
+    );
+    assert_eq!(env.git(&["status", "--porcelain"]), "");
+    for agent in ["one", "two"] {
+        let commit = &env.record("work", agent)["commits"][0]["commit"];
+        env.git(&[
+            "merge-base",
+            "--is-ancestor",
+            commit.as_str().unwrap(),
+            "main",
+        ]);
+    }
+    is_tidy(&env);
+}
+
+#[test]
+fn an_isolated_run_works_while_another_holds_the_repository_and_waits_only_to_land() {
+    let env = waiting(COMMIT_AND_WAIT);
+    let slow = format!(
+        "touch {0}/slow; while [ ! -e {0}/end ]; do sleep 0.05; done; echo done",
+        env.root().display()
+    );
+    let env = env.script("slow", "text", &slow).task("plain", "");
+    let mut holder = env.spawn(&["run", "--agent", "slow", "--task", "plain"]);
+    assert!(eventually(Duration::from_secs(20), || env
+        .root()
+        .join("slow")
+        .exists()));
+    fs::write(env.root().join("go"), "").unwrap();
+    let mut runner = env.spawn(&["run", "--agent", "fake", "--task", "work"]);
+    assert!(eventually(Duration::from_secs(20), || env
+        .root()
+        .join("begun")
+        .exists()));
+    assert!(!eventually(Duration::from_millis(700), || runner
+        .try_wait()
+        .unwrap()
+        .is_some()));
+    fs::write(env.root().join("end"), "").unwrap();
+    assert_eq!(holder.wait().unwrap().code(), Some(0));
+    assert_eq!(runner.wait().unwrap().code(), Some(0));
+    assert_eq!(env.git(&["log", "--format=%s", "main"]), "agent\nfirst");
+}
+
+#[test]
+fn a_failed_isolated_run_leaves_its_commits_on_its_branch_and_its_uncommitted_work_in_its_tree() {
+    let commit = "echo agent > agent.txt; git add .; git commit -qm agent";
+    let failed = env(&format!("{commit}; exit 3"));
+    assert_eq!(failed.run("fake", "work").code, Some(1));
+    let branch = left_branch(&failed);
+    assert_eq!(failed.git(&["log", "--format=%s", &branch]), "agent\nfirst");
+    assert_eq!(failed.git(&["log", "--format=%s", "main"]), "first");
+    assert_eq!(work_trees(&failed), Vec::<PathBuf>::new());
+    let facts = evidence(&failed.record("work", "fake"));
+    assert!(facts.contains(&format!("`git merge {branch}`")), "{facts}");
+
+    let dirty = env(&format!("{commit}; echo more > more.txt; exit 3"));
+    assert_eq!(dirty.run("fake", "work").code, Some(1));
+    let trees = work_trees(&dirty);
+    assert_eq!(
+        fs::read_to_string(trees[0].join("more.txt")).unwrap(),
+        "more\n"
+    );
+    let facts = evidence(&dirty.record("work", "fake"));
+    assert!(facts.contains(&trees[0].display().to_string()), "{facts}");
+    assert!(facts.contains(&left_branch(&dirty)), "{facts}");
+
+    let nothing = env("exit 3");
+    assert_eq!(nothing.run("fake", "work").code, Some(1));
+    is_tidy(&nothing);
+}
+
+#[test]
+fn checks_of_an_isolated_run_see_its_work_tree() {
+    let commit = "echo agent > agent.txt; git add .; git commit -qm agent";
+    let there = format!(
+        "test -e agent.txt && test ! -e {}",
+        "$HOME/../repository/agent.txt"
+    );
+    let good = isolated(commit, &format!("verify = ['{there}']"));
+    assert_eq!(
+        good.run("fake", "work").code,
+        Some(0),
+        "{}",
+        evidence(&good.record("work", "fake"))
+    );
+    is_tidy(&good);
+    let bad = isolated(commit, "verify = ['false']");
+    assert_eq!(bad.run("fake", "work").code, Some(1));
+    assert_eq!(bad.record("work", "fake")["outcome"], "verify_failed");
+    assert_eq!(bad.git(&["log", "--format=%s", "main"]), "first");
+    left_branch(&bad);
+}
+
+#[test]
+fn a_runner_that_was_killed_loses_nothing_of_an_isolated_run() {
+    for (more, keeps_tree) in [("", false), ("echo more > more.txt; ", true)] {
+        let env = waiting(&format!("{more}{COMMIT_AND_WAIT}"));
+        let mut runner = env.spawn(&["run", "--agent", "fake", "--task", "work"]);
+        assert!(eventually(Duration::from_secs(20), || env
+            .root()
+            .join("begun")
+            .exists()));
+        runner.kill().unwrap();
+        runner.wait().unwrap();
+        assert_eq!(env.agent_runner(&["heartbeat"]).code, Some(0));
+        let record = env.record("work", "fake");
+        assert_eq!(record["outcome"], "crashed");
+        let branch = left_branch(&env);
+        assert_eq!(env.git(&["log", "--format=%s", &branch]), "agent\nfirst");
+        assert!(evidence(&record).contains(&branch), "{}", evidence(&record));
+        assert_eq!(work_trees(&env).len(), usize::from(keeps_tree));
+        assert_eq!(env.agent_runner(&["heartbeat"]).code, Some(0));
+    }
+    let env = waiting("touch $OUT/begun; sleep 60");
+    let mut runner = env.spawn(&["run", "--agent", "fake", "--task", "work"]);
+    assert!(eventually(Duration::from_secs(20), || env
+        .root()
+        .join("begun")
+        .exists()));
+    runner.kill().unwrap();
+    runner.wait().unwrap();
+    assert_eq!(env.agent_runner(&["heartbeat"]).code, Some(0));
+    is_tidy(&env);
+}
+
+#[test]
+fn what_makes_git_wait_in_an_isolated_run_is_kept_and_waited_for_once() {
+    let env = env("echo agent > agent.txt; git add .; git commit -qm agent; mkfifo .gitignore");
+    let began = Instant::now();
+    assert_eq!(env.run("fake", "work").code, Some(1));
+    assert!(began.elapsed() < Duration::from_secs(20));
+    let facts = evidence(&env.record("work", "fake"));
+    assert!(
+        facts.contains("what the run changed is not known"),
+        "{facts}"
+    );
+    assert!(
+        facts.contains(&work_trees(&env)[0].display().to_string()),
+        "{facts}"
+    );
+    assert!(facts.contains(&left_branch(&env)), "{facts}");
+}
+
+#[test]
+fn an_isolated_run_without_commits_waits_for_nobody() {
+    let env = env("true");
+    let slow = format!(
+        "touch {0}/slow; while [ ! -e {0}/end ]; do sleep 0.05; done; echo done",
+        env.root().display()
+    );
+    let env = env
+        .script("slow", "text", &slow)
+        .task("plain", "isolation = \"none\"");
+    let mut holder = env.spawn(&["run", "--agent", "slow", "--task", "plain"]);
+    assert!(eventually(Duration::from_secs(20), || env
+        .root()
+        .join("slow")
+        .exists()));
+    let quick = [
+        "run",
+        "--agent",
+        "fake",
+        "--task",
+        "plain",
+        "--isolation",
+        "worktree",
+    ];
+    assert_eq!(env.agent_runner(&quick).code, Some(0));
+    assert_eq!(holder.try_wait().unwrap(), None);
+    fs::write(env.root().join("end"), "").unwrap();
+    assert_eq!(holder.wait().unwrap().code(), Some(0));
+    is_tidy(&env);
+}
+
+#[test]
+fn a_runner_that_was_killed_while_its_commits_came_home_says_where_they_are() {
+    // The rebase waits for a filter that a person configured.
+    let env = waiting(COMMIT_AND_WAIT);
+    let root = env.root().display().to_string();
+    let filter = format!("while test -e {root}/slow; do sleep 0.05; done; cat");
+    let filters = || processes_with(&format!("test -e {root}/slow"));
+    env.git(&["config", "filter.slow.smudge", &filter]);
+    let mut runner = env.spawn(&["run", "--agent", "fake", "--task", "work"]);
+    assert!(eventually(Duration::from_secs(20), || env
+        .root()
+        .join("begun")
+        .exists()));
+    fs::write(
+        env.repository().join(".gitattributes"),
+        "person.txt filter=slow\n",
+    )
+    .unwrap();
+    fs::write(env.repository().join("person.txt"), "p\n").unwrap();
+    env.git(&["add", "."]);
+    env.git(&["commit", "-qm", "person"]);
+    fs::write(env.root().join("slow"), "").unwrap();
+    fs::write(env.root().join("go"), "").unwrap();
+    assert!(eventually(Duration::from_secs(20), || !filters().is_empty()));
+    runner.kill().unwrap();
+    runner.wait().unwrap();
+    assert_eq!(env.agent_runner(&["heartbeat"]).code, Some(0));
+    let record = env.record("work", "fake");
+    assert_eq!(record["outcome"], "crashed");
+    let branch = left_branch(&env);
+    assert!(evidence(&record).contains(&branch), "{}", evidence(&record));
+    assert_eq!(env.git(&["log", "--format=%s", &branch]), "agent\nfirst");
+    assert_eq!(env.git(&["log", "--format=%s", "main"]), "person\nfirst");
+    assert_eq!(env.git(&["status", "--porcelain"]), "");
+    fs::remove_file(env.root().join("slow")).unwrap();
+    assert!(eventually(Duration::from_secs(20), || filters().is_empty()));
+}
+
+#[test]
+fn a_repository_without_a_branch_to_come_home_to_starts_no_isolated_run() {
+    let says = |env: &TestEnv, what: &str| {
+        let done = env.run("fake", "work");
+        assert_eq!(done.code, Some(1));
+        let record = env.record("work", "fake");
+        assert_eq!(record["outcome"], "start_failed");
+        assert!(record["error"].as_str().unwrap().contains(what), "{record}");
+        assert_eq!(work_trees(env), Vec::<PathBuf>::new());
+    };
+    let detached = env("exit 0");
+    detached.git(&["checkout", "-q", "--detach"]);
+    says(&detached, "HEAD is detached");
+    let unborn = env("exit 0");
+    unborn.git(&["switch", "-q", "--orphan", "new"]);
+    says(&unborn, "no commit yet");
+    let bare = env("exit 0");
+    bare.git(&["config", "core.bare", "true"]);
+    fs::rename(bare.repository().join(".git"), bare.root().join("bare")).unwrap();
+    fs::remove_dir_all(bare.repository()).unwrap();
+    fs::rename(bare.root().join("bare"), bare.repository()).unwrap();
+    says(&bare, "without a work tree");
+}
+
+#[test]
+fn logs_in_the_repository_submodules_hooks_and_sparse_trees_do_not_disturb_an_isolated_run() {
+    let env = env("mkdir -p kept; echo agent > kept/agent.txt; git add kept; git commit -qm agent");
+    let logs = env.repository().join("logs").display().to_string();
+    let env = env.variable("AGENT_RUNNER_LOG_ROOT", logs);
+    let sub = env.root().join("home/sub");
+    fs::create_dir(&sub).unwrap();
+    let mut init = Command::new("sh");
+    env.settle(&mut init);
+    let script = "git init -q -b main . && git commit -q --allow-empty -m sub";
+    let done = Done::from(
+        init.args(["-c", script])
+            .current_dir(&sub)
+            .output()
+            .unwrap(),
+    );
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    let sub = sub.display().to_string();
+    env.git(&[
+        "-c",
+        "protocol.file.allow=always",
+        "submodule",
+        "add",
+        "-q",
+        &sub,
+        "sub",
+    ]);
+    fs::create_dir(env.repository().join("left")).unwrap();
+    fs::write(env.repository().join("left/out"), "x").unwrap();
+    env.git(&["add", "left"]);
+    env.git(&["commit", "-qm", "more"]);
+    let tree = env.repository().display().to_string();
+    env.git(&["config", "core.worktree", &tree]);
+    env.git(&["sparse-checkout", "set", "kept"]);
+    env.git(&["config", "submodule.recurse", "true"]);
+    env.git(&["config", "merge.autoStash", "true"]);
+    for hook in [
+        "post-checkout",
+        "post-merge",
+        "reference-transaction",
+        "pre-rebase",
+    ] {
+        let hook = env.repository().join(".git/hooks").join(hook);
+        fs::write(&hook, "#!/bin/sh\ntest -n \"$AGENT_RUNNER_RUN_ID\"\n").unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(&hook, mode).unwrap();
+    }
+    let done = env.run("fake", "work");
+    assert_eq!(done.code, Some(0), "{}{}", done.stdout, done.stderr);
+    assert_eq!(env.git(&["log", "-1", "--format=%s", "main"]), "agent");
+    assert_eq!(env.git(&["status", "--porcelain"]), "");
+    assert!(env.repository().join("kept/agent.txt").exists());
+    assert!(!env.repository().join("left").exists());
+    assert_eq!(env.git(&["worktree", "list"]).lines().count(), 1);
+    assert_eq!(env.git(&["branch", "--list", "agent-runner/*"]), "");
+
+    // git takes this for the place of every work tree.
+    env.git(&["config", "core.worktree", &tree]);
+    let done = env.run("fake", "work");
+    assert_eq!(done.code, Some(1));
+    assert!(done.stdout.contains("start_failed"), "{}", done.stdout);
+    assert!(done.stdout.contains("core.worktree"), "{}", done.stdout);
+    assert_eq!(env.git(&["branch", "--list", "agent-runner/*"]), "");
+}
