@@ -1,7 +1,7 @@
 //! What the runner costs, beside the same work without it.
 //!
 //! `cargo bench` measures everything, `cargo bench -- flood` one part: `start`, `overhead`, `flood`,
-//! `runs` or `many`. A number is the median of repetitions that alternate with those of what it is
+//! `runs`, `many` or `dispatch`. A number is the median of repetitions that alternate with those of what it is
 //! compared with, so that whatever else the machine does hits both. Nothing is asserted: a time is
 //! a fact about one machine, and a goal stands beside it.
 #![expect(
@@ -13,6 +13,8 @@
     reason = "a benchmark spawns, writes and reads the clock by itself"
 )]
 #![expect(clippy::print_stdout, reason = "printing is what a benchmark is for")]
+
+mod dispatch;
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -66,6 +68,10 @@ fn main() {
     }
     if wanted("many") {
         many(&disk);
+    }
+    if wanted("dispatch") {
+        heading("dispatch: 10 issues against a stand-in of GitHub");
+        dispatch::dispatch();
     }
 }
 

@@ -58,6 +58,10 @@ pub enum Command {
     Delegate(DelegateArguments),
     /// List the delegated tasks, and how far they are
     Delegated(ListArguments),
+    /// Say what was due, what ran, what arrived, and what to do about the rest
+    Triage(TriageArguments),
+    /// Print, compare or install the crontab lines that config.toml asks for
+    Schedule(ScheduleArguments),
     /// Publish a notification to the configured ntfy topic
     Notify(NotifyArguments),
     /// Leave a sign of life, end runs whose runner died, and deliver waiting notifications
@@ -358,7 +362,7 @@ pub struct RunsArguments {
     /// Which runs
     #[command(flatten)]
     pub filter: RunFilter,
-    /// Only runs with this outcome: `success`, `timeout`, `commit_missing`, …
+    /// Only runs with this outcome, such as `success`, `timeout` or `commit_missing`
     #[arg(long, add = ArgValueCompleter::new(complete::outcomes))]
     pub outcome: Option<String>,
     /// Show at most this many; 0 shows all
@@ -517,6 +521,60 @@ pub struct CleanArguments {
 const CLEAN_KEEPS: &str = "\
 Runs that are active, that a person is still to be told of, and those of today, which caps count,
 always stay. Without a limit only what crashes left is removed.";
+
+/// `triage`
+#[derive(Args, Debug)]
+pub struct TriageArguments {
+    /// How far to look back: `90m`, `3h`, `2d`
+    #[arg(long, value_name = "DURATION", default_value = "3h", value_parser = duration::parse)]
+    pub since: Duration,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `schedule`
+#[derive(Args, Debug)]
+pub struct ScheduleArguments {
+    /// What to do with the schedule
+    #[command(subcommand)]
+    pub action: ScheduleAction,
+}
+
+/// What can be done with the schedule.
+#[derive(Debug, Subcommand)]
+pub enum ScheduleAction {
+    /// Print the crontab lines of every task that has a schedule
+    Print {
+        /// Also the built-in tasks without a schedule, at suggested times
+        #[arg(long)]
+        all: bool,
+    },
+    /// Compare with the installed crontab, and show the next starts; exits 1 when they differ
+    Check {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Put the lines into your crontab, or renew them; all other lines stay as they are
+    Install {
+        /// Show what would change
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Take the lines out of your crontab
+    Remove {
+        /// Show what would change
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Write timers and services for systemd into a directory, or print them
+    Systemd {
+        /// Where to write, such as `~/.config/systemd/user`
+        #[arg(value_name = "DIR")]
+        directory: Option<PathBuf>,
+    },
+}
 
 /// `namespace-init`
 #[derive(Args, Debug)]

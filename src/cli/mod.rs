@@ -50,6 +50,8 @@ pub fn main() -> ExitCode {
         Command::Logs(logs) => commands::logs::logs(&world, logs),
         Command::Stats(stats) => commands::stats::stats(&world, stats),
         Command::Explain(run) => commands::explain::explain(&world, run),
+        Command::Schedule(schedule) => commands::schedule::schedule(&world, schedule),
+        Command::Triage(triage) => commands::triage::triage(&world, triage),
         Command::Clean(clean) => commands::clean::clean(&world, clean),
         Command::Completions(shell) => commands::shell::completions(&world, shell),
         Command::Man(man) => commands::shell::man(&world, man),

@@ -13,6 +13,7 @@ use crate::checkup::Level;
 use crate::model::duration;
 use crate::model::outcome::Outcome;
 use crate::model::text;
+use crate::triage::Status;
 
 /// Prints for one command.
 #[derive(Clone, Debug)]
@@ -125,6 +126,23 @@ impl Ui {
     /// The columns of a page of running text, at most 80.
     pub fn page_width(&self) -> usize {
         usize::from(self.width.min(80))
+    }
+
+    /// A text in the colour of what became of a fire or a run.
+    pub fn status(&self, status: Status, text: &str) -> String {
+        self.paint(
+            text,
+            match status {
+                Status::Ok => 32,
+                Status::Running | Status::Skipped => 36,
+                Status::Limited => 33,
+                Status::Silent
+                | Status::Crashed
+                | Status::Missed
+                | Status::Failed
+                | Status::Overdue => 31,
+            },
+        )
     }
 
     /// A text that stands out.

@@ -284,7 +284,12 @@ pub(crate) fn own_secrets(settings: &Settings) -> impl Iterator<Item = String> {
     });
     let queue = settings.queue.url.iter();
     let queue = queue.map(|url| url.value.expose().to_owned());
-    ntfy.chain(github).chain(queue)
+    let pings = settings
+        .tasks
+        .values()
+        .filter_map(|task| task.ping_url.as_ref());
+    let pings = pings.map(|url| url.expose().to_owned());
+    ntfy.chain(github).chain(queue).chain(pings)
 }
 
 /// The program of an agent; the runner itself for an agent that is part of it.

@@ -18,7 +18,8 @@ use crate::config::settings::{
     Secret, Settings, TaskSettings,
 };
 use crate::config::value::{
-    AgentLabel, Argument, Limit, QueueUrl, Repository, Server, Setting, Text, Topic, VariableName,
+    AgentLabel, Argument, Limit, QueueUrl, Repository, Schedule, Server, Setting, Text, Topic,
+    VariableName,
 };
 use crate::model::caps::Caps;
 use crate::model::ids::{AgentName, TaskName};
@@ -411,6 +412,8 @@ impl Resolver<'_> {
         let verify_timeout = tables
             .find(|task| &task.verify_timeout)
             .unwrap_or_else(|| runner.verify_timeout.clone());
+        let schedules: Option<BTreeMap<AgentName, Schedule>> =
+            origins.keep("schedules", tables.find(|task| &task.schedules));
         let task = Task {
             name: name.clone(),
             prompt: origins
@@ -425,7 +428,23 @@ impl Resolver<'_> {
             verify: origins.value("verify", tables.list(|task| &task.verify)),
             verify_timeout: origins.value("verify_timeout", verify_timeout),
             schedule: origins.keep("schedule", tables.find(|task| &task.schedule)),
+            schedules: schedules
+                .map(|of_agent| {
+                    let of_agent = of_agent.into_iter();
+                    of_agent.map(|(name, text)| (name, text.into())).collect()
+                })
+                .unwrap_or_default(),
             timezone: origins.keep("timezone", tables.find(|task| &task.timezone)),
+            jitter: origins
+                .keep("jitter", tables.find(|task| &task.jitter))
+                .unwrap_or_default(),
+            catch_up: origins
+                .keep("catch_up", tables.find(|task| &task.catch_up))
+                .unwrap_or_default(),
+            expect_success_within: origins.keep(
+                "expect_success_within",
+                tables.find(|task| &task.expect_success_within),
+            ),
             overlap: origins.value("overlap", overlap),
             isolation: origins.value("isolation", isolation),
             containment: origins.value("containment", containment),
@@ -448,6 +467,7 @@ impl Resolver<'_> {
         };
         TaskSettings {
             task,
+            ping_url: tables.or_none(|task| &task.ping_url),
             origins: origins.0,
         }
     }

@@ -307,6 +307,8 @@ pub(crate) enum OllamaMode {
 pub struct TaskSettings {
     /// The task with every setting resolved.
     pub task: Task,
+    /// Where each run tells its start and its exit code.
+    pub ping_url: Option<Secret>,
     pub(crate) origins: BTreeMap<&'static str, Origin>,
 }
 

@@ -1,5 +1,6 @@
 //! What a configuration means, seen from outside: a file, an environment and flags go in.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
@@ -16,7 +17,7 @@ use crate::config::{Overrides, load};
 use crate::model::caps::Caps;
 use crate::model::ids::{AgentName, TaskName};
 use crate::model::invocation::StopSignal;
-use crate::model::task::{Isolation, Overlap, PromptSource, Task};
+use crate::model::task::{CatchUp, Isolation, Overlap, PromptSource, Task};
 
 /// A directory with a `config.toml`, in which the program is called.
 struct Call {
@@ -260,7 +261,11 @@ fn the_defaults_are_those_of_the_contract() {
             verify: Vec::new(),
             verify_timeout: minutes(10),
             schedule: None,
+            schedules: BTreeMap::new(),
             timezone: None,
+            jitter: Duration::ZERO,
+            catch_up: CatchUp::Skip,
+            expect_success_within: None,
             min_changes: 1,
             paths: Vec::new(),
             retries: 2,

@@ -69,6 +69,18 @@ impl Ntfy {
         }
     }
 
+    pub(crate) fn server(&self) -> &str {
+        &self.server
+    }
+
+    pub(crate) fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    pub(crate) fn credentials(&self) -> Option<&Credentials> {
+        self.credentials.as_ref()
+    }
+
     async fn send(&self, message: &Message) -> Result<(), NotifyError> {
         let dispatcher = self
             .dispatcher

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
 
 use crate::model::clock::utc;
 use crate::model::duration;
@@ -118,6 +121,36 @@ pub fn digest(id: &str, events: &[Event<'_>]) -> Message {
         body: text::cut_middle(&body, MAX_BODY_BYTES - last.len()) + &last,
         priority: priorities.max().unwrap_or_default(),
         tags: vec![tag.to_owned()],
+    }
+}
+
+/// Words that a task has had no success for too long; `last` is the last one, `task/agent/run_id`
+/// with its end.
+pub fn of_overdue(task: &str, within: Duration, last: Option<(&str, DateTime<Utc>)>) -> Message {
+    let within = duration::words(within);
+    let last = match last {
+        Some((run, at)) => format!("The last success was {run} at {}.", utc(at)),
+        None => "No success of it is known.".to_owned(),
+    };
+    Message {
+        title: format!("[{task}] NO SUCCESS for {within}"),
+        body: format!(
+            "A success of {task} is expected within {within}. {last}\n\n\
+             `agent-runner triage --since 24h` says what became of its runs.\n"
+        ),
+        priority: Priority::High,
+        tags: vec!["alarm_clock".to_owned()],
+    }
+}
+
+/// Words that a task has a success again after all.
+pub fn of_recovered(task: &str, last: Option<(&str, DateTime<Utc>)>) -> Message {
+    let last = last.map(|(run, at)| format!("{run} ended well at {}.\n", utc(at)));
+    Message {
+        title: format!("[{task}] SUCCESS again"),
+        body: last.unwrap_or_default(),
+        priority: Priority::Default,
+        tags: vec!["white_check_mark".to_owned()],
     }
 }
 
@@ -251,7 +284,6 @@ fn or_unknown(text: Option<String>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
 
     use super::*;
     use crate::model::ids::RunId;

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 pub mod atomic;
+pub mod beats;
 pub mod capped_log;
 pub mod delegated;
 pub mod digest;

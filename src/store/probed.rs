@@ -13,3 +13,9 @@ pub fn note(layout: &Layout, agent: &AgentName, run: &str) -> Result<(), StoreEr
     }
     atomic::write(&path, format!("{run}\n").as_bytes())
 }
+
+/// Whether an agent did a run on trial.
+pub fn is_probed(layout: &Layout, agent: &str) -> bool {
+    let agent = agent.parse::<AgentName>();
+    agent.is_ok_and(|agent| layout.probed(&agent).is_file())
+}

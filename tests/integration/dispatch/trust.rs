@@ -145,7 +145,10 @@ fn an_issue_that_was_given_up_is_done_when_it_is_labelled_again() {
 
 #[test]
 fn comments_of_strangers_are_neither_believed_nor_shown_to_an_agent() {
-    let place = Place::agent("cat > prompt.txt; git add . && git commit -qm work", "");
+    let place = Place::agent(
+        "cat > prompt.txt; git add . && git commit -qm work",
+        "lease = \"2s\"",
+    );
     place.host.user("mallory", Permission::Read);
     let first = place.issue("t", &body("task-aaa-1", "Do it."));
     place
