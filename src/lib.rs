@@ -46,6 +46,7 @@
 //! | 2 | [`recovery`] | ends the runs whose runner died |
 //! | 2 | [`deliver`] | where the outbox and a notifier meet |
 //! | 2 | [`triage`] | what was due against what ran and what a person heard of it |
+//! | 2 | [`checkup`] | what was seen of machine and settings, judged |
 //! | 2 | [`worker`] | dispatched work: claim, run, publish, tell |
 //! | 3 | [`cli`] | arguments, verbs, wiring, the only mouth |
 //!
@@ -105,6 +106,7 @@ pub mod store;
 pub mod admission;
 pub mod attempts;
 pub mod checks;
+pub mod checkup;
 pub mod deliver;
 pub mod isolation;
 pub mod occupancy;

@@ -3,12 +3,13 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::io::{self, IsTerminal as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::rc::Rc;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::checkup::Level;
 use crate::model::duration;
 use crate::model::outcome::Outcome;
 use crate::model::text;
@@ -17,6 +18,7 @@ use crate::triage::Status;
 /// Prints for one command.
 #[derive(Clone, Debug)]
 pub struct Ui {
+    terminal: bool,
     colour: bool,
     live: bool,
     width: u16,
@@ -28,11 +30,15 @@ pub struct Ui {
 const PLAIN_WIDTH: u16 = 120;
 
 impl Ui {
-    /// A mouth for this process's standard streams. `no_colour`: the variable `NO_COLOR` is set.
-    pub fn new(no_colour: bool) -> Self {
+    /// A mouth for this process's standard streams. `no_colour`: the variable `NO_COLOR` is set;
+    /// `columns`: what `COLUMNS` says of a terminal that standard output is not.
+    pub fn new(no_colour: bool, columns: Option<&str>) -> Self {
         let stdout = io::stdout();
         let width = rustix::termios::tcgetwinsize(&stdout).map_or(0, |size| size.ws_col);
+        let told = columns.and_then(|columns| columns.parse().ok());
+        let width = if width == 0 { told.unwrap_or(0) } else { width };
         Self {
+            terminal: stdout.is_terminal(),
             colour: stdout.is_terminal() && !no_colour,
             live: io::stderr().is_terminal(),
             width: if width == 0 { PLAIN_WIDTH } else { width },
@@ -58,13 +64,37 @@ impl Ui {
         self.failure.take()
     }
 
+    /// Prints bytes as they are; tells whether somebody reads them.
+    pub fn piece(&self, bytes: &[u8]) -> bool {
+        let mut stdout = io::stdout().lock();
+        stdout
+            .write_all(bytes)
+            .and_then(|()| stdout.flush())
+            .is_ok()
+    }
+
+    /// Whether data goes to a terminal.
+    pub fn is_terminal(&self) -> bool {
+        self.terminal
+    }
+
     /// Prints talk.
     pub fn talk(&self, text: &str) {
         print_talk(text);
     }
 
+    /// How many columns a line may take.
+    pub fn width(&self) -> usize {
+        self.width.into()
+    }
+
     /// An outcome in its colour.
     pub fn outcome(&self, outcome: Outcome) -> String {
+        self.painted(outcome, outcome.as_str())
+    }
+
+    /// A text about an outcome in that one's colour.
+    pub fn painted(&self, outcome: Outcome, text: &str) -> String {
         let colour = match outcome {
             Outcome::Success | Outcome::NoChange => 32,
             Outcome::Running | Outcome::Skipped => 36,
@@ -79,7 +109,23 @@ impl Ui {
             | Outcome::LostLease
             | Outcome::Crashed => 31,
         };
-        self.paint(outcome.as_str(), colour)
+        self.paint(text, colour)
+    }
+
+    /// How much a finding matters, in its colour.
+    pub fn level(&self, level: Level) -> String {
+        let colour = match level {
+            Level::Ok => 32,
+            Level::Note => 36,
+            Level::Warning => 33,
+            Level::Error => 31,
+        };
+        self.paint(&format!("{:<7}", level.as_str()), colour)
+    }
+
+    /// The columns of a page of running text, at most 80.
+    pub fn page_width(&self) -> usize {
+        usize::from(self.width.min(80))
     }
 
     /// A text in the colour of what became of a fire or a run.
@@ -164,13 +210,6 @@ impl Table {
         self.table.add_row(cells);
     }
 
-    /// Adds a row of one line; a cell that does not fit is cut.
-    pub fn short_row<const N: usize>(&mut self, cells: [String; N]) {
-        let mut row = comfy_table::Row::from(cells);
-        row.max_height(1);
-        self.table.add_row(row);
-    }
-
     /// The table's lines, without blanks at their ends.
     pub fn text(&self) -> String {
         let lines: Vec<_> = self
@@ -203,6 +242,11 @@ impl LiveLine {
         self.bar.set_message(format!(
             "{title}  {elapsed}  {events} events{tokens}  {action}"
         ));
+    }
+
+    /// Shows what is done meanwhile.
+    pub fn note(&self, text: &str) {
+        self.bar.set_message(text.to_owned());
     }
 
     /// Prints talk above the line.

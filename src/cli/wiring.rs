@@ -56,7 +56,8 @@ impl World {
                 .because(error)
                 .hint("it may have been removed: change to another one")
         })?;
-        let ui = Ui::new(environment.get("NO_COLOR").is_some());
+        let columns = environment.get("COLUMNS").and_then(OsStr::to_str);
+        let ui = Ui::new(environment.get("NO_COLOR").is_some(), columns);
         Ok(Self {
             ui,
             environment,
@@ -78,17 +79,33 @@ impl World {
         })
     }
 
+    /// Whether characters beyond ASCII can be shown, as the locale says.
+    pub(crate) fn has_utf8(&self) -> bool {
+        let names = ["LC_ALL", "LC_CTYPE", "LANG"];
+        let named = names.iter().find_map(|name| self.environment.get(name));
+        named.and_then(OsStr::to_str).is_some_and(|locale| {
+            let locale = locale.to_ascii_lowercase();
+            locale.ends_with("utf-8") || locale.ends_with("utf8")
+        })
+    }
+
     /// Loads the settings with what the command line overrides.
     pub(crate) fn settings(&self, overrides: Overrides) -> Result<Settings, CliError> {
+        let settings = self.settings_quietly(overrides)?;
+        for warning in &settings.warnings {
+            self.ui.talk(&format!("warning: {warning}"));
+        }
+        Ok(settings)
+    }
+
+    /// The same for whoever tells the warnings itself, or nobody.
+    pub(crate) fn settings_quietly(&self, overrides: Overrides) -> Result<Settings, CliError> {
         let overrides = Overrides {
             config: self.config.clone(),
             ..overrides
         };
         let settings = config::load(&self.environment, &self.current_directory, &overrides)
             .map_err(|error| CliError::usage("the configuration is wrong").because(error))?;
-        for warning in &settings.warnings {
-            self.ui.talk(&format!("warning: {warning}"));
-        }
         refuse_repository(&settings.runner)?;
         Ok(settings)
     }
@@ -241,6 +258,8 @@ pub(crate) fn plan(
         retry_pause: runner.retry_pause.value,
         secrets,
         request: None,
+        exact_prompt: None,
+        base: None,
         previous_run: None,
         notes: Vec::new(),
     })

@@ -90,6 +90,7 @@ impl Resolver<'_> {
         let forms = || self.layers().map(|layer| &layer.form);
         Ok(Settings {
             file: self.file.map(Path::to_owned),
+            set: self.set(),
             warnings: Vec::new(),
             git: GitSettings {
                 name: git.value(|git| &git.name),
@@ -109,6 +110,27 @@ impl Resolver<'_> {
                 .collect(),
             runner,
         })
+    }
+
+    /// The keys that are no defaults. Flags are left out: who typed them knows them.
+    fn set(&self) -> BTreeMap<String, Origin> {
+        let mut set: BTreeMap<_, _> = (self.user.iter())
+            .flat_map(|user| user.set(self.shipped))
+            .collect();
+        // Of two variables for one key the first is the one that counts.
+        for env::Variable { name, key } in env::VARIABLES.iter().rev() {
+            if self.environment.get(name).is_some() {
+                set.insert((*key).to_owned(), Origin::Environment((*name).to_owned()));
+            }
+        }
+        let agents = self.layers().flat_map(|layer| layer.form.agents.keys());
+        for agent in agents {
+            let name = env::binary_variable(agent);
+            if self.environment.get(&name).is_some() {
+                set.insert(format!("agents.{agent}.binary"), Origin::Environment(name));
+            }
+        }
+        set
     }
 
     fn layers(&self) -> impl Iterator<Item = &Layer<'_>> {

@@ -20,6 +20,8 @@ use crate::model::text;
 pub struct Settings {
     /// The configuration file that was found.
     pub file: Option<PathBuf>,
+    /// The keys that the environment sets, or the file otherwise than by default, and which of them.
+    pub set: BTreeMap<String, Origin>,
     /// What is in force and probably not meant, for a person to read.
     pub warnings: Vec<String>,
     /// What holds for every run.

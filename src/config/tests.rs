@@ -619,3 +619,20 @@ fn the_example_in_the_page_is_valid() {
     let example = page.split("```").nth(1).unwrap().trim_start_matches("toml");
     Call::new(example).settings();
 }
+
+#[test]
+fn the_keys_that_are_no_defaults_are_told_with_their_origins() {
+    let text =
+        "[runner]\ngrace_period = \"5s\"\ntimeout = \"20m\"\n\n[agents.codex]\nenv = { A = \"b\" }";
+    let call = Call::new(text)
+        .with("AGENT_RUNNER_TIMEOUT_SECONDS", "60")
+        .with("AGENT_RUNNER_CODEX_BIN", "/opt/codex");
+    let expected = [
+        ("agents.codex.binary", variable("AGENT_RUNNER_CODEX_BIN")),
+        ("agents.codex.env", file(6)),
+        ("runner.timeout", variable("AGENT_RUNNER_TIMEOUT_SECONDS")),
+    ];
+    let expected = expected.map(|(key, origin)| (key.to_owned(), origin));
+    assert_eq!(call.settings().set, expected.into_iter().collect());
+    assert!(Call::new(crate::config::SHIPPED).settings().set.is_empty());
+}

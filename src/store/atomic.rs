@@ -1,6 +1,6 @@
 //! Replacing a file whole: at every moment, also of a crash, it is absent, the old or the new one.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
@@ -21,8 +21,16 @@ pub(crate) const TEMPORARY: &str = ".tmp";
 /// When the disk is full or broken; what was there before is there still.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     let directory = path.parent().unwrap_or(Path::new("."));
-    replace(directory, path, bytes).map_err(|source| StoreError::new("write", path, source))?;
+    replace(directory, path, bytes, File::sync_all)
+        .map_err(|source| StoreError::new("write", path, source))?;
     sync_directory(directory)
+}
+
+/// The same without syncs, for what can be made again: after a loss of power it may be torn.
+pub(crate) fn write_unsynced(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    replace(directory, path, bytes, |_| Ok(()))
+        .map_err(|source| StoreError::new("write", path, source))
 }
 
 /// Removes what writers that died left half done in a directory: their temporary files, when they
@@ -49,10 +57,15 @@ pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
     fs::rename(from, to).map_err(|source| StoreError::new("move", from, source))
 }
 
-fn replace(directory: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn replace(
+    directory: &Path,
+    path: &Path,
+    bytes: &[u8],
+    sync: impl Fn(&File) -> io::Result<()>,
+) -> io::Result<()> {
     let mut file = Builder::new().prefix(TEMPORARY).tempfile_in(directory)?;
     file.write_all(bytes)?;
-    file.as_file().sync_all()?;
+    sync(file.as_file())?;
     file.persist(path)?;
     Ok(())
 }

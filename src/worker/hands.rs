@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinSet};
 
 use crate::model::dispatch::WorkKey;
 use crate::worker::Tally;
@@ -13,12 +13,14 @@ use crate::worker::story::Conclusion;
 /// The works at hand, and what became of the others.
 #[derive(Default)]
 pub(super) struct Hands {
-    busy: BTreeMap<WorkKey, Rc<Lease>>,
-    tasks: JoinSet<(WorkKey, Conclusion)>,
+    busy: BTreeMap<Id, (WorkKey, Rc<Lease>)>,
+    tasks: JoinSet<Conclusion>,
     /// What has ended in this round; it is not taken up again before the next one.
     ended: Vec<WorkKey>,
     tally: Tally,
     no_access: Option<String>,
+    /// Whether something was left to another machine in this round.
+    has_left: bool,
 }
 
 impl Hands {
@@ -31,15 +33,22 @@ impl Hands {
     }
 
     pub(super) fn are_new_to(&self, key: &WorkKey) -> bool {
-        !self.busy.contains_key(key) && !self.ended.contains(key)
+        let is_busy = self.busy.values().any(|(busy, _)| busy == key);
+        !is_busy && !self.ended.contains(key)
     }
 
     pub(super) fn begin_round(&mut self) {
         self.ended.clear();
+        self.has_left = false;
     }
 
     pub(super) fn tally(&self) -> Tally {
         self.tally
+    }
+
+    /// Whether another look is due when a lease is over.
+    pub(super) fn has_left(&self) -> bool {
+        self.has_left
     }
 
     /// Why the source lets nobody in, once a work has found that out.
@@ -53,33 +62,31 @@ impl Hands {
         lease: Rc<Lease>,
         work: impl Future<Output = Conclusion> + 'static,
     ) {
-        self.busy.insert(key.clone(), lease);
-        self.tasks.spawn_local(async move { (key, work.await) });
+        let task = self.tasks.spawn_local(work).id();
+        self.busy.insert(task, (key, lease));
     }
 
     /// Waits until one work has ended; for ever when there is none.
     pub(super) async fn one_finished(&mut self) {
-        match self.tasks.join_next().await {
-            Some(Ok((key, conclusion))) => {
-                self.busy.remove(&key);
-                self.ended.push(key);
-                match conclusion {
-                    Conclusion::Done => self.tally.done += 1,
-                    Conclusion::Failed => self.tally.failed += 1,
-                    Conclusion::Dropped => self.tally.dropped += 1,
-                    Conclusion::NoAccess(reason) => self.no_access = Some(reason),
-                }
-            }
-            Some(Err(error)) => {
-                // It is not told which one it was. It keeps its hand; its lease runs out.
+        let Some(ended) = self.tasks.join_next_with_id().await else {
+            return std::future::pending().await;
+        };
+        let (task, conclusion) = match ended {
+            Ok((task, conclusion)) => (task, conclusion),
+            Err(error) => {
+                // Its lease runs out, and the attempt counts.
                 tracing::error!("Unexpected error: {error}");
-                self.tally.failed += 1;
-                if self.tasks.is_empty() {
-                    self.ended
-                        .extend(std::mem::take(&mut self.busy).into_keys());
-                }
+                (error.id(), Conclusion::Failed)
             }
-            None => std::future::pending().await,
+        };
+        let freed = self.busy.remove(&task);
+        self.ended.extend(freed.map(|(key, _)| key));
+        match conclusion {
+            Conclusion::Done => self.tally.done += 1,
+            Conclusion::Failed => self.tally.failed += 1,
+            Conclusion::Dropped => self.tally.dropped += 1,
+            Conclusion::Elsewhere => self.has_left = true,
+            Conclusion::NoAccess(reason) => self.no_access = Some(reason),
         }
     }
 
@@ -94,7 +101,7 @@ impl Hands {
     }
 
     async fn stop(&mut self, at_once: bool) {
-        for lease in self.busy.values() {
+        for (_, lease) in self.busy.values() {
             lease.stop(Stop::Shutdown { at_once });
         }
         while !self.tasks.is_empty() {

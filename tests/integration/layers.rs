@@ -34,6 +34,7 @@ const ROOMS: &[(&str, u32, &[&str])] = &[
     ("recovery", 2, &["orchestrator", "isolation"]),
     ("deliver", 2, &[]),
     ("triage", 2, &[]),
+    ("checkup", 2, &[]),
     ("worker", 2, &["orchestrator"]),
     ("cli", 3, &[]),
 ];

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
+use std::hash::{BuildHasher as _, RandomState};
 use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -287,7 +288,8 @@ fn worker(
         .collect();
     let (host, pid) = (identity::host_name(), std::process::id());
     Ok(WorkerSettings {
-        holder: format!("{host}/{pid}/{}", SystemClock.now().timestamp_millis()),
+        // Containers may have one name and number, and begin at once.
+        holder: format!("{host}/{pid}/{:016x}", RandomState::new().hash_one(pid)),
         concurrency: usize::try_from(dispatch.concurrency.value).unwrap_or(usize::MAX),
         poll_interval: dispatch.poll_interval.value,
         lease: dispatch.lease.value,

@@ -93,6 +93,7 @@ fn last_success(
         task: Some(task.clone()),
         agent: None,
         since,
+        until: None,
     };
     let mut runs = reader::runs(layout, &filter)?.take(1000).filter(|run| {
         matches!(run.record.outcome, Outcome::Success | Outcome::NoChange)
@@ -153,6 +154,7 @@ fn is_started(layout: &Layout, entry: &Scheduled, fire: DateTime<Utc>) -> bool {
         task: Some(entry.task.clone()),
         agent: entry.agent.parse().ok().filter(|_| entry.agent != "auto"),
         since: Some(fire),
+        until: None,
     };
     match reader::runs(layout, &filter) {
         Ok(mut runs) => runs.next().is_some(),

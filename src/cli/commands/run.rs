@@ -9,7 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::task::JoinHandle;
 
 use crate::attempts::{self, Attempt, Attempts};
-use crate::cli::args::{DebugPrompt, OverlapPolicy, RunArguments, WorkPlace};
+use crate::cli::args::{DebugPrompt, OverlapPolicy, RunArguments};
 use crate::cli::error::CliError;
 use crate::cli::logging;
 use crate::cli::ui::{LiveLine, Ui};
@@ -24,7 +24,7 @@ use crate::model::outcome::{EXIT_FAILURE, Outcome};
 use crate::model::process_end::StopReason;
 use crate::model::record::Record;
 use crate::model::report::Usage;
-use crate::model::task::{Isolation, Overlap};
+use crate::model::task::Overlap;
 use crate::model::text;
 use crate::notify::ping::{Ping, Signal};
 use crate::orchestrator::{self, Announce, Services, Spectator};
@@ -58,7 +58,7 @@ pub(crate) fn run(world: &World, arguments: &RunArguments) -> Result<u8, CliErro
     Ok(exit_code(&record))
 }
 
-fn exit_code(record: &Record) -> u8 {
+pub(super) fn exit_code(record: &Record) -> u8 {
     record.outcome.exit_code().unwrap_or(EXIT_FAILURE)
 }
 
@@ -116,8 +116,7 @@ fn plans(
         };
         plan.task.isolation = match arguments.isolation {
             None => plan.task.isolation,
-            Some(WorkPlace::None) => Isolation::None,
-            Some(WorkPlace::Worktree) => Isolation::Worktree,
+            Some(place) => place.isolation(),
         };
         planner::check_variables(&plan).map_err(|error| {
             CliError::usage(format!("the prompt of `{}` is wrong", task.task.name)).because(error)
@@ -125,6 +124,12 @@ fn plans(
         plans.push(plan);
     }
     Ok(plans)
+}
+
+/// The built-in debug prompt of a name.
+pub(super) fn debug_prompt(name: &str) -> Option<&'static str> {
+    let known = [DebugPrompt::Ping, DebugPrompt::Smoke].map(DebugPrompt::as_str);
+    known.into_iter().find(|known| *known == name)
 }
 
 /// Runs the plans in order up to the first that neither is limited nor fails to start.

@@ -215,7 +215,7 @@ fn a_foreign_branch_trace_or_pull_request_is_not_taken_over() {
 #[test]
 fn a_pull_request_that_a_person_closed_or_merged_is_left_alone() {
     for is_merged in [false, true] {
-        let place = Place::new();
+        let place = Place::with("lease = \"2s\"");
         let issue = place.issue("t", &body("task-1", &adds("a.txt")));
         place.dispatches(0);
         let pull = place.host.pulls(TARGET)[0]["number"].as_u64().unwrap();

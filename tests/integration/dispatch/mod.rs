@@ -2,11 +2,15 @@
 
 mod asking;
 mod canary;
+mod crashes;
 mod delegating;
 mod failing;
 mod grammar;
+mod outcome;
 mod place;
 mod policy;
 mod publishing;
+mod storage;
 mod trust;
 mod weather;
+mod workers;
