@@ -45,13 +45,14 @@
 //! | 2 | [`recovery`] | ends the runs whose runner died |
 //! | 2 | [`deliver`] | where the outbox and a notifier meet |
 //! | 2 | [`worker`] | dispatched work: claim, run, publish, tell |
+//! | 2 | [`metrics`] | numbers for Prometheus |
 //! | 3 | [`cli`] | arguments, verbs, wiring, the only mouth |
 //!
 //! A room names only rooms on lower floors. On floor 1 the arrows are `git -> process` and
 //! `sources -> git, github, queue`; on floor 2 they are
 //! `checks, occupancy, isolation, admission -> planner`, `attempts -> planner, admission`,
 //! `orchestrator -> planner, checks, occupancy, isolation, admission` and
-//! `recovery -> orchestrator, isolation`. A test holds this table as data
+//! `recovery -> orchestrator, isolation`, `metrics -> worker`. A test holds this table as data
 //! (`tests/integration/layers.rs`).
 //!
 //! # Invariants, mostly absences
@@ -104,6 +105,7 @@ pub mod attempts;
 pub mod checks;
 pub mod deliver;
 pub mod isolation;
+pub mod metrics;
 pub mod occupancy;
 pub mod orchestrator;
 pub mod planner;

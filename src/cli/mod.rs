@@ -11,10 +11,13 @@ use crate::cli::ui::Ui;
 use crate::cli::wiring::World;
 use crate::model::outcome::EXIT_SUCCESS;
 
+mod actions;
 pub mod args;
 mod commands;
 pub mod error;
 mod logging;
+mod metrics;
+mod service;
 pub mod ui;
 mod wiring;
 
@@ -23,7 +26,7 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let world = match World::new(arguments.config) {
         Ok(world) => world,
-        Err(error) => return report(&Ui::new(true), &error),
+        Err(error) => return report(&Ui::new(true, false), &error),
     };
     let result = match &arguments.command {
         Command::Run(run) => commands::run::run(&world, run),
@@ -62,6 +65,6 @@ pub fn main() -> ExitCode {
 }
 
 fn report(ui: &Ui, error: &CliError) -> ExitCode {
-    ui.talk(&format!("error: {error}"));
+    ui.error(&error.to_string());
     ExitCode::from(error.exit_code())
 }

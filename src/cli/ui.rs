@@ -1,6 +1,7 @@
 //! The only mouth: data to standard output, talk to standard error, colour and a live line only on
 //! a terminal.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt;
 use std::io::{self, IsTerminal as _};
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::cli::actions::{self, Annotation};
 use crate::model::duration;
 use crate::model::outcome::Outcome;
 use crate::model::text;
@@ -18,6 +20,8 @@ use crate::model::text;
 pub struct Ui {
     colour: bool,
     live: bool,
+    /// Whether GitHub Actions reads along, and obeys.
+    in_actions: bool,
     width: u16,
     /// The first failure to print data.
     failure: Rc<RefCell<Option<io::Error>>>,
@@ -27,13 +31,15 @@ pub struct Ui {
 const PLAIN_WIDTH: u16 = 120;
 
 impl Ui {
-    /// A mouth for this process's standard streams. `no_colour`: the variable `NO_COLOR` is set.
-    pub fn new(no_colour: bool) -> Self {
+    /// A mouth for this process's standard streams. `no_colour`: the variable `NO_COLOR` is set;
+    /// `in_actions`: this is a step of a workflow.
+    pub fn new(no_colour: bool, in_actions: bool) -> Self {
         let stdout = io::stdout();
         let width = rustix::termios::tcgetwinsize(&stdout).map_or(0, |size| size.ws_col);
         Self {
             colour: stdout.is_terminal() && !no_colour,
             live: io::stderr().is_terminal(),
+            in_actions,
             width: if width == 0 { PLAIN_WIDTH } else { width },
             failure: Rc::default(),
         }
@@ -44,7 +50,7 @@ impl Ui {
     /// A reader that went away (`| head -1`) is no error: the command goes on to its end. Any other
     /// failure is kept for [`Ui::failure`].
     pub fn data(&self, text: &str) {
-        match print(&mut io::stdout().lock(), text) {
+        match print(&mut io::stdout().lock(), &self.harmless(text)) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
                 self.failure.borrow_mut().get_or_insert(error);
             }
@@ -59,7 +65,36 @@ impl Ui {
 
     /// Prints talk.
     pub fn talk(&self, text: &str) {
-        print_talk(text);
+        print_talk(&self.harmless(text));
+    }
+
+    /// Prints why the command failed; in Actions on the page of the workflow run, too.
+    pub fn error(&self, text: &str) {
+        if self.in_actions {
+            print_talk(&actions::annotation(Annotation::Error, text));
+        } else {
+            print_talk(&format!("error: {text}"));
+        }
+    }
+
+    /// Shows a text on the page of the workflow run; outside of Actions nothing.
+    pub fn annotate(&self, kind: Annotation, text: &str) {
+        if self.in_actions {
+            print_talk(&actions::annotation(kind, text));
+        }
+    }
+
+    /// Whether this is a step of a workflow, whose runner obeys what is printed.
+    pub fn is_in_actions(&self) -> bool {
+        self.in_actions
+    }
+
+    fn harmless<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        if self.in_actions {
+            actions::neutral(text)
+        } else {
+            Cow::Borrowed(text)
+        }
     }
 
     /// An outcome in its colour.

@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 
 use crate::agents::configured::{ConfiguredAgent, OutputFormat, PromptDelivery};
 use crate::agents::{self, AgentInterface};
+use crate::cli::actions;
 use crate::cli::error::CliError;
 use crate::cli::ui::Ui;
 use crate::config::env::Environment;
@@ -56,7 +57,8 @@ impl World {
                 .because(error)
                 .hint("it may have been removed: change to another one")
         })?;
-        let ui = Ui::new(environment.get("NO_COLOR").is_some());
+        let no_colour = environment.get("NO_COLOR").is_some();
+        let ui = Ui::new(no_colour, actions::are_around(&environment));
         Ok(Self {
             ui,
             environment,

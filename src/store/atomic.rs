@@ -1,7 +1,8 @@
 //! Replacing a file whole: at every moment, also of a crash, it is absent, the old or the new one.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -21,8 +22,22 @@ pub(crate) const TEMPORARY: &str = ".tmp";
 /// When the disk is full or broken; what was there before is there still.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     let directory = path.parent().unwrap_or(Path::new("."));
-    replace(directory, path, bytes).map_err(|source| StoreError::new("write", path, source))?;
+    replace(directory, path, bytes, Readers::Owner)
+        .map_err(|source| StoreError::new("write", path, source))?;
     sync_directory(directory)
+}
+
+/// Replaces a file that every user may read. After a loss of power it may be the old one.
+pub fn write_for_all(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    replace(directory, path, bytes, Readers::All)
+        .map_err(|source| StoreError::new("write", path, source))
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Readers {
+    Owner,
+    All,
 }
 
 /// Removes what writers that died left half done in a directory: their temporary files, when they
@@ -49,10 +64,15 @@ pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
     fs::rename(from, to).map_err(|source| StoreError::new("move", from, source))
 }
 
-fn replace(directory: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn replace(directory: &Path, path: &Path, bytes: &[u8], readers: Readers) -> io::Result<()> {
     let mut file = Builder::new().prefix(TEMPORARY).tempfile_in(directory)?;
     file.write_all(bytes)?;
-    file.as_file().sync_all()?;
+    match readers {
+        Readers::Owner => file.as_file().sync_all()?,
+        Readers::All => file
+            .as_file()
+            .set_permissions(Permissions::from_mode(0o644))?,
+    }
     file.persist(path)?;
     Ok(())
 }

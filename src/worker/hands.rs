@@ -4,16 +4,18 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::model::dispatch::WorkKey;
-use crate::worker::Tally;
 use crate::worker::lease::{Lease, Stop};
+use crate::worker::settings::WorkerSettings;
 use crate::worker::story::Conclusion;
+use crate::worker::{End, Moment, Tally};
 
 /// The works at hand, and what became of the others.
-#[derive(Default)]
 pub(super) struct Hands {
-    busy: BTreeMap<WorkKey, Rc<Lease>>,
+    settings: Rc<WorkerSettings>,
+    busy: BTreeMap<WorkKey, (Rc<Lease>, Instant)>,
     tasks: JoinSet<(WorkKey, Conclusion)>,
     /// What has ended in this round; it is not taken up again before the next one.
     ended: Vec<WorkKey>,
@@ -22,6 +24,17 @@ pub(super) struct Hands {
 }
 
 impl Hands {
+    pub(super) fn new(settings: Rc<WorkerSettings>) -> Self {
+        Self {
+            settings,
+            busy: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            ended: Vec::new(),
+            tally: Tally::default(),
+            no_access: None,
+        }
+    }
+
     pub(super) fn are_free(&self) -> bool {
         self.busy.is_empty()
     }
@@ -53,7 +66,7 @@ impl Hands {
         lease: Rc<Lease>,
         work: impl Future<Output = Conclusion> + 'static,
     ) {
-        self.busy.insert(key.clone(), lease);
+        self.busy.insert(key.clone(), (lease, Instant::now()));
         self.tasks.spawn_local(async move { (key, work.await) });
     }
 
@@ -61,14 +74,20 @@ impl Hands {
     pub(super) async fn one_finished(&mut self) {
         match self.tasks.join_next().await {
             Some(Ok((key, conclusion))) => {
-                self.busy.remove(&key);
+                let began = self.busy.remove(&key).map(|(_, began)| began);
                 self.ended.push(key);
-                match conclusion {
-                    Conclusion::Done => self.tally.done += 1,
-                    Conclusion::Failed => self.tally.failed += 1,
-                    Conclusion::Dropped => self.tally.dropped += 1,
-                    Conclusion::NoAccess(reason) => self.no_access = Some(reason),
-                }
+                let (end, count) = match conclusion {
+                    Conclusion::Done => (End::Done, &mut self.tally.done),
+                    Conclusion::Failed => (End::Failed, &mut self.tally.failed),
+                    Conclusion::Dropped => (End::Dropped, &mut self.tally.dropped),
+                    Conclusion::NoAccess(reason) => {
+                        self.no_access = Some(reason);
+                        return;
+                    }
+                };
+                *count += 1;
+                let took = began.map(|began| began.elapsed()).unwrap_or_default();
+                (self.settings.observe)(Moment::Ended(end, took));
             }
             Some(Err(error)) => {
                 // It is not told which one it was. It keeps its hand; its lease runs out.
@@ -94,7 +113,7 @@ impl Hands {
     }
 
     async fn stop(&mut self, at_once: bool) {
-        for lease in self.busy.values() {
+        for (lease, _) in self.busy.values() {
             lease.stop(Stop::Shutdown { at_once });
         }
         while !self.tasks.is_empty() {

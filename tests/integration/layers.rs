@@ -33,6 +33,7 @@ const ROOMS: &[(&str, u32, &[&str])] = &[
     ("recovery", 2, &["orchestrator", "isolation"]),
     ("deliver", 2, &[]),
     ("worker", 2, &["orchestrator"]),
+    ("metrics", 2, &["worker"]),
     ("cli", 3, &[]),
 ];
 

@@ -1,6 +1,7 @@
 //! `heartbeat`: a sign of life each minute, and the care for what crashes and outages left.
 
 use crate::cli::error::CliError;
+use crate::cli::metrics;
 use crate::cli::wiring::{self, SystemClock, World};
 use crate::config::Overrides;
 use crate::model::clock::Clock as _;
@@ -20,5 +21,6 @@ pub(crate) fn heartbeat(world: &World) -> Result<u8, CliError> {
     let announce = notifier.as_ref().map(|_| &announce as &Announce<'_>);
     wiring::recover(world, &layout, announce)?;
     wiring::block_on(wiring::deliver(&world.ui, &layout, notifier.as_ref()))?;
+    metrics::write_file(&world.ui, &settings, None);
     Ok(EXIT_SUCCESS)
 }
