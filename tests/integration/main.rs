@@ -27,6 +27,7 @@ mod hostile_git;
 mod isolation;
 mod layers;
 mod misbehaviour;
+mod operations;
 mod overlap;
 mod parking;
 mod processes;

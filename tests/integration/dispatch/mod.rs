@@ -3,6 +3,6 @@
 mod delegating;
 mod failing;
 mod grammar;
-mod place;
+pub mod place;
 mod publishing;
 mod trust;
