@@ -1,7 +1,7 @@
 //! What the runner costs, beside the same work without it.
 //!
 //! `cargo bench` measures everything, `cargo bench -- flood` one part: `start`, `overhead`, `flood`,
-//! `runs` or `many`. A number is the median of repetitions that alternate with those of what it is
+//! `runs`, `many` or `dispatch`. A number is the median of repetitions that alternate with those of what it is
 //! compared with, so that whatever else the machine does hits both. Nothing is asserted: a time is
 //! a fact about one machine, and a goal stands beside it.
 #![expect(
@@ -13,6 +13,8 @@
     reason = "a benchmark spawns, writes and reads the clock by itself"
 )]
 #![expect(clippy::print_stdout, reason = "printing is what a benchmark is for")]
+
+mod dispatch;
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -66,6 +68,10 @@ fn main() {
     }
     if wanted("many") {
         many(&disk);
+    }
+    if wanted("dispatch") {
+        heading("dispatch: 10 issues against a stand-in of GitHub");
+        dispatch::dispatch();
     }
 }
 
@@ -293,39 +299,54 @@ fn flood(base: &Path) {
     }
 }
 
-/// `runs` over many records beside `cat` of all of them.
+/// `runs` and `stats` over many records beside `cat` of all of them.
 fn runs(base: &Path) {
-    heading("`runs`: 5 repetitions beside `cat` of all records (goal: 10,000 in under 0.3 s)");
-    for number in [1_000, 10_000, 20_000] {
+    heading(
+        "`runs`, `runs --limit 0` and `stats`: 5 repetitions after a first call, beside `cat` of all \
+         records (goal: 100,000 in under 0.5 s)",
+    );
+    let is_full = std::env::var_os("AGENT_RUNNER_FULL").is_some_and(|full| full == "1");
+    let most: &[u32] = if is_full { &[100_000] } else { &[] };
+    for number in [1_000, 10_000].iter().chain(most).copied() {
         let place = Place::new(base);
         time(&mut place.run("say"));
         plant(&place, number);
-        let list = |limit: &str| {
+        let command = |arguments: &str| {
             let mut command = Command::new(PROGRAM);
-            command.args(["runs", "--limit", limit]);
-            time(place.settle(&mut command))
+            command.args(arguments.split(' '));
+            place.settle(&mut command);
+            command
         };
+        let list = |arguments: &str| time(&mut command(arguments));
+        let first = list("runs --limit 0");
         let read = format!(
             "find '{}' -name metadata.json -exec cat {{}} +",
             place.logs().display()
         );
-        let [cat, some, all] = alternate(
+        let [cat, some, all, sums] = alternate(
             5,
             [
                 &mut || time(&mut shell(&read)),
-                &mut || list("50"),
-                &mut || list("0"),
+                &mut || list("runs"),
+                &mut || list("runs --limit 0"),
+                &mut || list("stats"),
             ],
         );
         println!(
-            "{number:>6} records: cat {:>9}  the newest 50 {:>9}  all {:>9}  {:.1} µs a record  \
-             {:.1} of cat's time",
+            "{number:>6} records: cat {:>9}  first call {:>9} ({:.1} µs a record)",
             milliseconds(cat.median()),
-            milliseconds(some.median()),
-            milliseconds(all.median()),
-            all.median().as_secs_f64() * 1e6 / f64::from(number),
-            all.median().as_secs_f64() / cat.median().as_secs_f64(),
+            milliseconds(first),
+            first.as_secs_f64() * 1e6 / f64::from(number),
         );
+        for (arguments, samples) in [("runs", some), ("runs --limit 0", all), ("stats", sums)] {
+            let (_, peak) = watch(&mut command(arguments));
+            println!(
+                "  {arguments:<16} {:>10}  {:>5.2} of cat's time  peak {:.1} MB",
+                milliseconds(samples.median()),
+                samples.median().as_secs_f64() / cat.median().as_secs_f64(),
+                megabytes(peak),
+            );
+        }
     }
 }
 

@@ -89,8 +89,10 @@ impl<'a> Attempts<'a> {
             if self.is_passed_over(&plan)? {
                 continue;
             }
-            plan.previous_run = last.map(Record::path);
-            plan.notes.clone_from(&self.notes);
+            if let Some(last) = last {
+                plan.previous_run = Some(last.path());
+            }
+            plan.notes.extend(self.notes.iter().cloned());
             self.current = Some(Current {
                 plan: plan.clone(),
                 began: Instant::now(),
@@ -105,7 +107,7 @@ impl<'a> Attempts<'a> {
         let first = self.first.take().filter(|_| last.is_none());
         Ok(first.map(|mut plan| {
             if self.is_list {
-                plan.notes.clone_from(&self.notes);
+                plan.notes.extend(self.notes.iter().cloned());
             }
             Attempt {
                 plan,

@@ -16,12 +16,28 @@ use crate::process::watchdog::{Activity, Limits};
 use crate::redact::{Masked, Redactor};
 use crate::store::capped_log::CappedLog;
 
+/// How much of a check's last output is kept.
+const TAIL_BYTES: usize = 16 * 1024;
+
 /// How much of a failing check's last output becomes evidence.
-const TAIL_BYTES: usize = 2000;
+const EVIDENCE_BYTES: usize = 2000;
+
+/// A check that has ended.
+#[derive(Debug)]
+pub struct Ended<'a> {
+    /// Which, and why it failed.
+    pub check: &'a Check,
+    /// How it failed, in a few words; `None` when it passed.
+    pub how: Option<&'a str>,
+    /// How long it took.
+    pub elapsed: Duration,
+    /// What it printed last.
+    pub output: &'a str,
+}
 
 /// Carries out the checks in order, up to the first that fails; their output goes to `log`.
 ///
-/// Each is supervised like an agent: nothing of it is alive afterwards. Also tells whether the
+/// Each is supervised like an agent: nothing of it is alive afterwards; `ended` hears of it. Also tells whether the
 /// runner was asked to stop meanwhile.
 pub async fn carry_out(
     plan: &RunPlan,
@@ -29,6 +45,7 @@ pub async fn carry_out(
     log: &mut Option<CappedLog>,
     redactor: &Redactor,
     shutdown: &mut Shutdown,
+    ended: &mut dyn FnMut(&Ended<'_>),
 ) -> (Vec<Check>, Option<StopReason>) {
     let environment = environment(plan);
     let limits = Limits {
@@ -51,12 +68,20 @@ pub async fn carry_out(
             marker,
         };
         let end = supervise(&process, limits, &mut tail, shutdown).await;
-        let failure = failure(&end, &tail.finish());
-        let failed = failure.is_some();
-        checks.push(Check {
+        let output = tail.finish();
+        let how = how(&end);
+        let failed = how.is_some();
+        let check = Check {
             command: command.clone(),
-            failure,
+            failure: how.as_deref().map(|how| failure(how, &output)),
+        };
+        ended(&Ended {
+            check: &check,
+            how: how.as_deref(),
+            elapsed: end.elapsed,
+            output: &output,
         });
+        checks.push(check);
         if let Some(StopReason::Shutdown(_)) = end.stopped {
             return (checks, end.stopped);
         }
@@ -73,8 +98,9 @@ fn environment(plan: &RunPlan) -> Vec<(OsString, OsString)> {
     environment.into_iter().collect()
 }
 
-fn failure(end: &ProcessEnd, output: &str) -> Option<String> {
-    let how = match (&end.exit, end.stopped) {
+/// How a check failed.
+fn how(end: &ProcessEnd) -> Option<String> {
+    Some(match (&end.exit, end.stopped) {
         (_, Some(StopReason::Shutdown(signal))) => format!("stopped by signal {signal}"),
         (_, Some(StopReason::Timeout | StopReason::Stalled | StopReason::Limited)) => {
             format!("not done after {}", duration::words(end.elapsed))
@@ -83,13 +109,16 @@ fn failure(end: &ProcessEnd, output: &str) -> Option<String> {
         (ProcessExit::Code(code), None) => format!("exit status {code}"),
         (ProcessExit::Signal(signal), None) => format!("signal {signal}"),
         (ProcessExit::NotStarted(reason) | ProcessExit::Unknown(reason), None) => reason.clone(),
-    };
-    let output = output.trim();
-    Some(if output.is_empty() {
-        how
+    })
+}
+
+fn failure(how: &str, output: &str) -> String {
+    let output = text::end(output, EVIDENCE_BYTES).trim();
+    if output.is_empty() {
+        how.to_owned()
     } else {
         format!("{how}; its output ends: {output}")
-    })
+    }
 }
 
 /// Keeps the end of what a check prints, and all of it in the log.

@@ -44,10 +44,18 @@ pub struct Ending {
 }
 
 impl Room {
-    /// Makes the work tree of a run.
-    pub fn make(git: &Git, layout: &Layout, run: &RunPath) -> Result<Self, String> {
+    /// Makes the work tree of a run, which begins at `base`, else where the branch is.
+    pub fn make(
+        git: &Git,
+        layout: &Layout,
+        run: &RunPath,
+        base: Option<&str>,
+    ) -> Result<Self, String> {
         let make = || {
-            let home = git.home()?;
+            let mut home = git.home()?;
+            if let Some(base) = base {
+                base.clone_into(&mut home.commit);
+            }
             let tree = git.add_work_tree(&layout.work_tree(run), &branch(run), &home.commit)?;
             Ok(Self { tree, home })
         };
@@ -163,6 +171,7 @@ pub fn is_wanted(plan: &RunPlan) -> bool {
     plan.task.isolation == Isolation::Worktree
 }
 
-fn branch(run: &RunPath) -> String {
+/// The branch of an isolated run.
+pub fn branch(run: &RunPath) -> String {
     format!("agent-runner/{run}")
 }

@@ -24,6 +24,7 @@
 //! | --- | --- | --- |
 //! | 0 | [`model`] | the vocabulary; no I/O, clock, process or file format |
 //! | 0 | [`tls`] | the one TLS stack, made ready before a client is built |
+//! | 0 | [`schedule`] | when a task is due, by cron's own rules; the text of a crontab |
 //! | 1 | [`config`] | the file, the environment and flags; the only reader of environment variables |
 //! | 1 | [`prompt`] | template and variables become the exact prompt |
 //! | 1 | [`agents`] | the backends: a request becomes an invocation, bytes become a report |
@@ -44,12 +45,14 @@
 //! | 2 | [`orchestrator`] | the story of one run |
 //! | 2 | [`recovery`] | ends the runs whose runner died |
 //! | 2 | [`deliver`] | where the outbox and a notifier meet |
+//! | 2 | [`checkup`] | what was seen of machine and settings, judged |
+//! | 2 | [`triage`] | what was due against what ran and what a person heard of it |
 //! | 2 | [`worker`] | dispatched work: claim, run, publish, tell |
 //! | 2 | [`metrics`] | numbers for Prometheus |
 //! | 3 | [`cli`] | arguments, verbs, wiring, the only mouth |
 //!
-//! A room names only rooms on lower floors. On floor 1 the arrows are `git -> process` and
-//! `sources -> git, github, queue`; on floor 2 they are
+//! A room names only rooms on lower floors. On floor 0 the arrow is `schedule -> model`, on floor 1
+//! they are `git -> process` and `sources -> git, github, queue`; on floor 2
 //! `checks, occupancy, isolation, admission -> planner`, `attempts -> planner, admission`,
 //! `orchestrator -> planner, checks, occupancy, isolation, admission` and
 //! `recovery -> orchestrator, isolation`, `metrics -> worker`. A test holds this table as data
@@ -86,6 +89,7 @@
 compile_error!("agent-runner needs Linux: pidfds, the child subreaper, control groups and /proc");
 
 pub mod model;
+pub mod schedule;
 pub mod tls;
 
 pub mod agents;
@@ -103,6 +107,7 @@ pub mod store;
 pub mod admission;
 pub mod attempts;
 pub mod checks;
+pub mod checkup;
 pub mod deliver;
 pub mod isolation;
 pub mod metrics;
@@ -110,6 +115,7 @@ pub mod occupancy;
 pub mod orchestrator;
 pub mod planner;
 pub mod recovery;
+pub mod triage;
 pub mod worker;
 
 pub mod cli;

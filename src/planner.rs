@@ -18,7 +18,7 @@ pub use crate::model::text::chain;
 use crate::agents::{AgentInterface, AgentRequest};
 use crate::git::{Identity, REPOSITORY_VARIABLES};
 use crate::model::caps::{Caps, WorstCase};
-use crate::model::dispatch::WorkRequest;
+use crate::model::dispatch::{DISPATCH_TASK, WorkRequest};
 use crate::model::ids::{AgentName, RunPath};
 use crate::model::invocation::Invocation;
 use crate::model::record::Evidence;
@@ -76,6 +76,10 @@ pub struct RunPlan {
     pub secrets: Vec<String>,
     /// The dispatched work that is asked for, for the task `dispatch_issue`.
     pub request: Option<WorkRequest>,
+    /// The prompt, where it is known byte by byte; the task's own is not looked at then.
+    pub exact_prompt: Option<String>,
+    /// The commit from which a run in a work tree of its own begins; the branch's without it.
+    pub base: Option<String>,
     /// The run that this one repeats or continues.
     pub previous_run: Option<String>,
     /// What happened before this run was chosen, for its record.
@@ -178,6 +182,9 @@ pub fn prepare(plan: &RunPlan, place: Place<'_>) -> Result<Prepared, String> {
 }
 
 fn prompt_text(plan: &RunPlan, place: Place<'_>) -> Result<String, String> {
+    if let Some(exact) = &plan.exact_prompt {
+        return Ok(exact.clone());
+    }
     let (run_id, date) = (
         place.run.run_id.to_string(),
         place.start.format("%F").to_string(),
@@ -228,8 +235,19 @@ fn template(plan: &RunPlan) -> Result<String, PromptError> {
 /// # Errors
 /// When it does: whoever wrote it must mend it before anything is started.
 pub fn check_variables(plan: &RunPlan) -> Result<(), PromptError> {
+    match check_prompt(plan) {
+        Err(error @ PromptError::Variable { .. }) => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Checks that the prompt is there and names only variables that it is given.
+///
+/// # Errors
+/// Why no prompt can be made.
+pub fn check_prompt(plan: &RunPlan) -> Result<(), PromptError> {
     let mut names = vec!["task", "agent", "run_id", "repo_root", "branch", "date"];
-    if plan.request.is_some() {
+    if plan.task.name.as_str() == DISPATCH_TASK {
         names.extend([
             "instruction",
             "title",
@@ -239,10 +257,9 @@ pub fn check_variables(plan: &RunPlan) -> Result<(), PromptError> {
         ]);
     }
     let any: Vec<_> = names.into_iter().map(|name| (name, "any")).collect();
-    match template(plan).and_then(|text| prompt::render(&text, &any)) {
-        Err(error @ PromptError::Variable { .. }) => Err(error),
-        Ok(_) | Err(_) => Ok(()),
-    }
+    template(plan)
+        .and_then(|text| prompt::render(&text, &any))
+        .map(drop)
 }
 
 /// The agent's whole environment: what it may inherit, then git's, the configuration's and the

@@ -27,6 +27,7 @@ pub mod configured;
 mod contract;
 pub mod fold;
 pub mod gemini;
+pub mod installation;
 pub mod kilo;
 pub mod lines;
 pub mod ollama;

@@ -83,6 +83,14 @@ impl NeutralLines {
     /// A longer line is passed on in parts, each as a line of its own.
     const MAX_HELD_BYTES: usize = 16 << 10;
 
+    /// What is held of a last line without an end, as a line.
+    pub fn finish(&mut self) -> Vec<u8> {
+        if self.held.is_empty() {
+            return Vec::new();
+        }
+        self.take(b"\n")
+    }
+
     /// Takes a piece, and gives the lines that are complete.
     pub fn take(&mut self, piece: &[u8]) -> Vec<u8> {
         self.held.extend_from_slice(piece);

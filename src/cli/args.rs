@@ -6,9 +6,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::ArgValueCompleter;
 
+use crate::cli::complete;
 use crate::model::duration;
 use crate::model::ids::{AgentName, TaskName};
+use crate::model::moment::{self, Moment};
+use crate::model::task::Isolation;
 use crate::process::containment::namespace::VERB;
 
 /// Runs coding-agent CLIs unattended and records what really happened.
@@ -41,12 +45,24 @@ pub enum Command {
     Tasks(ListArguments),
     /// See the whole job on a scratch repository: no agent, key or network needed
     Demo(DemoArguments),
+    /// Check binaries, configuration, repository, notifications, GitHub and schedule
+    Doctor(DoctorArguments),
     /// Work on dispatch issues: each becomes one pull request
+    ///
+    /// Looks for open issues with the label `copilot-agent` in the dispatch repository
+    /// (`DISPATCH_REPO`), has their instructions carried out by `[dispatch] agent`, and publishes
+    /// what comes of it. Needs `GITHUB_TOKEN`, or a GitHub App in `[github]`. Works until it is
+    /// stopped, unless an option says otherwise. docs/dispatch.md has the steps, the states of an
+    /// issue, the permissions, and what is refused.
     Dispatch(DispatchArguments),
     /// Hand a task to whoever works on dispatch issues, or to the local queue
     Delegate(DelegateArguments),
     /// List the delegated tasks, and how far they are
     Delegated(ListArguments),
+    /// Say what was due, what ran, what arrived, and what to do about the rest
+    Triage(TriageArguments),
+    /// Print, compare or install the crontab lines that config.toml asks for
+    Schedule(ScheduleArguments),
     /// Publish a notification to the configured ntfy topic
     Notify(NotifyArguments),
     /// Leave a sign of life, end runs whose runner died, and deliver waiting notifications
@@ -54,11 +70,23 @@ pub enum Command {
     /// List runs, the newest first
     Runs(RunsArguments),
     /// Show everything that is known of a run
-    Show(RunReference),
+    Show(ShowArguments),
+    /// Show what the agent of a run did and said, or what it printed
+    Logs(LogsArguments),
+    /// Sum up runs: success, duration, tokens, cost, commits
+    Stats(StatsArguments),
     /// Say in plain words how the outcome of a run was concluded
     Explain(RunReference),
     /// Remove runs that are too old or too many, and what crashes left
     Clean(CleanArguments),
+    /// Print what makes a shell complete this program's commands, names and runs
+    Completions(CompletionsArguments),
+    /// Print the manual page, or write one for every command
+    Man(ManArguments),
+    /// Run the same prompt once more, by the same agent or another one
+    Rerun(RerunArguments),
+    /// End a run that goes on, in order; once more ends it at once
+    Cancel(RunReference),
     /// Write a commented config.toml, the prompts and a crontab example to start from
     Init(InitArguments),
     /// Apply the patches of the prompt on standard input and commit them (the `patch` agent)
@@ -73,10 +101,10 @@ pub enum Command {
 #[derive(Args, Debug)]
 pub struct RunArguments {
     /// The agent, `auto` for the first that can start, or several to try in order: `kilo,claude`
-    #[arg(long, value_name = "AGENT")]
+    #[arg(long, value_name = "AGENT", add = ArgValueCompleter::new(complete::agent_lists))]
     pub agent: String,
     /// The task (see `agent-runner tasks`)
-    #[arg(long, value_name = "TASK")]
+    #[arg(long, value_name = "TASK", add = ArgValueCompleter::new(complete::tasks))]
     pub task: String,
     /// Use the built-in smoke prompt instead of the task's
     #[arg(long, conflicts_with = "debug_prompt")]
@@ -131,6 +159,16 @@ pub enum WorkPlace {
     Worktree,
 }
 
+impl WorkPlace {
+    /// What the task is to have.
+    pub fn isolation(self) -> Isolation {
+        match self {
+            Self::None => Isolation::None,
+            Self::Worktree => Isolation::Worktree,
+        }
+    }
+}
+
 /// The built-in prompts for trying an agent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub enum DebugPrompt {
@@ -168,7 +206,7 @@ pub enum AgentsAction {
     /// Let a parked agent be started again before its limit is over
     Unpark {
         /// The agent
-        #[arg(value_name = "AGENT")]
+        #[arg(value_name = "AGENT", add = ArgValueCompleter::new(complete::agents))]
         agent: String,
     },
 }
@@ -177,6 +215,25 @@ pub enum AgentsAction {
 #[derive(Args, Debug)]
 pub struct ListArguments {
     /// Print JSON, every value with its origin
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `doctor`
+#[derive(Args, Debug)]
+pub struct DoctorArguments {
+    /// Let this agent, or every installed one, do a small run, and publish a test notification
+    #[arg(
+        long,
+        value_name = "AGENT",
+        num_args = 0..=1,
+        add = ArgValueCompleter::new(complete::agents)
+    )]
+    pub probe: Option<Option<String>>,
+    /// Check also whether cron finds every program, before there is a crontab
+    #[arg(long)]
+    pub cron: bool,
+    /// Print the findings as JSON
     #[arg(long)]
     pub json: bool,
 }
@@ -288,17 +345,32 @@ pub enum PriorityName {
     Urgent,
 }
 
+/// Which runs are wanted.
+#[derive(Args, Debug)]
+pub struct RunFilter {
+    /// Only runs of this task
+    #[arg(long, add = ArgValueCompleter::new(complete::tasks))]
+    pub task: Option<TaskName>,
+    /// Only runs of this agent
+    #[arg(long, add = ArgValueCompleter::new(complete::agents))]
+    pub agent: Option<AgentName>,
+    /// Only runs that began since: `3h` or `30d` ago, a day (`2026-11-20`, in this machine's zone), or
+    /// a time (`2026-11-20T06:30:00Z`)
+    #[arg(long, value_name = "WHEN", value_parser = moment::parse)]
+    pub since: Option<Moment>,
+    /// Only runs that began before; a day is still wanted itself
+    #[arg(long, value_name = "WHEN", value_parser = moment::parse)]
+    pub until: Option<Moment>,
+}
+
 /// `runs`
 #[derive(Args, Debug)]
 pub struct RunsArguments {
-    /// Only runs of this task
-    #[arg(long)]
-    pub task: Option<TaskName>,
-    /// Only runs of this agent
-    #[arg(long)]
-    pub agent: Option<AgentName>,
-    /// Only runs with this outcome: `success`, `timeout`, `commit_missing`, …
-    #[arg(long)]
+    /// Which runs
+    #[command(flatten)]
+    pub filter: RunFilter,
+    /// Only runs with this outcome, such as `success`, `timeout` or `commit_missing`
+    #[arg(long, add = ArgValueCompleter::new(complete::outcomes))]
     pub outcome: Option<String>,
     /// Show at most this many; 0 shows all
     #[arg(long, value_name = "N", default_value_t = 50)]
@@ -308,13 +380,129 @@ pub struct RunsArguments {
     pub json: bool,
 }
 
-/// `show`, `explain`
+/// `rerun`
+#[derive(Args, Debug)]
+pub struct RerunArguments {
+    /// Which run
+    #[command(flatten)]
+    pub reference: RunReference,
+    /// Another agent
+    #[arg(long, value_name = "AGENT")]
+    pub agent: Option<String>,
+    /// Another model [default: the run's, for the same agent]
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub model: Option<String>,
+    /// Another time limit [default: the run's]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub timeout: Option<Duration>,
+    /// The repository to work in [default: the configured one, else the current directory]
+    #[arg(long, value_name = "DIR")]
+    pub repo: Option<PathBuf>,
+    /// Where to work; `worktree` begins at the commit at which the run began [default: the task's]
+    #[arg(long, value_name = "PLACE")]
+    pub isolation: Option<WorkPlace>,
+    /// Give the task's prompt as it is now, instead of the run's own
+    #[arg(long)]
+    pub new_prompt: bool,
+    /// Print what would be run; start, write and notify nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Copy the agent's output to standard error while it works
+    #[arg(long)]
+    pub follow: bool,
+}
+
+/// `stats`
+#[derive(Args, Debug)]
+pub struct StatsArguments {
+    /// Which runs
+    #[command(flatten)]
+    pub filter: RunFilter,
+    /// One line for each
+    #[arg(long, value_name = "WHAT", default_value = "day")]
+    pub by: StatsBy,
+    /// Print JSON; what is unknown is null
+    #[arg(long)]
+    pub json: bool,
+    /// Print comma-separated values; what is unknown is empty
+    #[arg(long, conflicts_with = "json")]
+    pub csv: bool,
+}
+
+/// What runs are summed up by.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum StatsBy {
+    /// The day on which they began, in the machine's zone.
+    Day,
+    /// Their agent.
+    Agent,
+    /// Their task.
+    Task,
+    /// What became of them.
+    Outcome,
+}
+
+impl StatsBy {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Day => "day",
+            Self::Agent => "agent",
+            Self::Task => "task",
+            Self::Outcome => "outcome",
+        }
+    }
+
+    /// Its name at the head of a column.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Day => "DAY",
+            Self::Agent => "AGENT",
+            Self::Task => "TASK",
+            Self::Outcome => "OUTCOME",
+        }
+    }
+}
+
+/// `logs`
+#[derive(Args, Debug)]
+pub struct LogsArguments {
+    /// Which run
+    #[command(flatten)]
+    pub reference: RunReference,
+    /// Go on with what is added until the run has ended
+    #[arg(long, short)]
+    pub follow: bool,
+    /// The bytes that the agent printed, as they came; a terminal gets them without control sequences
+    #[arg(long)]
+    pub raw: bool,
+    /// The same of its standard output alone
+    #[arg(long)]
+    pub stdout: bool,
+}
+
+/// `show`
+#[derive(Args, Debug)]
+pub struct ShowArguments {
+    /// Which run
+    #[command(flatten)]
+    pub reference: RunReference,
+    /// Print its outcome and its checks as JUnit XML, for a CI server
+    #[arg(long, conflicts_with = "json")]
+    pub junit: bool,
+}
+
+/// `explain`, and which run elsewhere
 #[derive(Args, Debug)]
 pub struct RunReference {
     /// A run directory, `task/agent/run_id`, a unique run id, `latest` or `latest:task/agent`
-    #[arg(value_name = "RUN", default_value = "latest")]
+    #[arg(
+        value_name = "RUN",
+        default_value = "latest",
+        add = ArgValueCompleter::new(complete::runs)
+    )]
     pub run: String,
-    /// Print the record as JSON
+    /// Print JSON: the record; of `logs` one event a line
     #[arg(long)]
     pub json: bool,
 }
@@ -341,6 +529,60 @@ const CLEAN_KEEPS: &str = "\
 Runs that are active, that a person is still to be told of, and those of today, which caps count,
 always stay. Without a limit only what crashes left is removed.";
 
+/// `triage`
+#[derive(Args, Debug)]
+pub struct TriageArguments {
+    /// How far to look back: `90m`, `3h`, `2d`
+    #[arg(long, value_name = "DURATION", default_value = "3h", value_parser = duration::parse)]
+    pub since: Duration,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `schedule`
+#[derive(Args, Debug)]
+pub struct ScheduleArguments {
+    /// What to do with the schedule
+    #[command(subcommand)]
+    pub action: ScheduleAction,
+}
+
+/// What can be done with the schedule.
+#[derive(Debug, Subcommand)]
+pub enum ScheduleAction {
+    /// Print the crontab lines of every task that has a schedule
+    Print {
+        /// Also the built-in tasks without a schedule, at suggested times
+        #[arg(long)]
+        all: bool,
+    },
+    /// Compare with the installed crontab, and show the next starts; exits 1 when they differ
+    Check {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Put the lines into your crontab, or renew them; all other lines stay as they are
+    Install {
+        /// Show what would change
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Take the lines out of your crontab
+    Remove {
+        /// Show what would change
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Write timers and services for systemd into a directory, or print them
+    Systemd {
+        /// Where to write, such as `~/.config/systemd/user`
+        #[arg(value_name = "DIR")]
+        directory: Option<PathBuf>,
+    },
+}
+
 /// `namespace-init`
 #[derive(Args, Debug)]
 pub struct NamespaceInitArguments {
@@ -350,6 +592,33 @@ pub struct NamespaceInitArguments {
     pub program: PathBuf,
     /// The agent's arguments
     pub arguments: Vec<OsString>,
+}
+
+/// `completions`
+#[derive(Args, Debug)]
+pub struct CompletionsArguments {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    pub shell: Shell,
+}
+
+/// The shells that can be taught.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Shell {
+    /// bash, 4.4 or newer.
+    Bash,
+    /// zsh.
+    Zsh,
+    /// fish.
+    Fish,
+}
+
+/// `man`
+#[derive(Args, Debug)]
+pub struct ManArguments {
+    /// Where to write a page for every command [default: print the main page]
+    #[arg(value_name = "DIR")]
+    pub directory: Option<PathBuf>,
 }
 
 /// `init`

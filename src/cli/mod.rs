@@ -13,20 +13,29 @@ use crate::model::outcome::EXIT_SUCCESS;
 
 mod actions;
 pub mod args;
+mod columns;
 mod commands;
+mod complete;
 pub mod error;
+mod happenings;
 mod logging;
 mod metrics;
 mod service;
+mod timeline;
 pub mod ui;
 mod wiring;
 
 /// Runs the program.
 pub fn main() -> ExitCode {
+    match complete::answer() {
+        Ok(false) => {}
+        Ok(true) => return ExitCode::SUCCESS,
+        Err(error) => return report(&Ui::new(true, None, false), &error),
+    }
     let arguments = Arguments::parse();
     let world = match World::new(arguments.config) {
         Ok(world) => world,
-        Err(error) => return report(&Ui::new(true, false), &error),
+        Err(error) => return report(&Ui::new(true, None, false), &error),
     };
     let result = match &arguments.command {
         Command::Run(run) => commands::run::run(&world, run),
@@ -35,13 +44,22 @@ pub fn main() -> ExitCode {
         Command::Demo(demo) => commands::demo::demo(&world, demo),
         Command::Delegate(delegate) => commands::delegate::delegate(&world, delegate),
         Command::Delegated(list) => commands::delegate::delegated(&world, list),
+        Command::Doctor(doctor) => commands::doctor::doctor(&world, doctor),
         Command::Dispatch(dispatch) => commands::dispatch::dispatch(&world, dispatch),
         Command::Notify(notify) => commands::notify::notify(&world, notify),
         Command::Heartbeat => commands::heartbeat::heartbeat(&world),
         Command::Runs(runs) => commands::runs::runs(&world, runs),
         Command::Show(run) => commands::show::show(&world, run),
+        Command::Logs(logs) => commands::logs::logs(&world, logs),
+        Command::Stats(stats) => commands::stats::stats(&world, stats),
         Command::Explain(run) => commands::explain::explain(&world, run),
+        Command::Schedule(schedule) => commands::schedule::schedule(&world, schedule),
+        Command::Triage(triage) => commands::triage::triage(&world, triage),
         Command::Clean(clean) => commands::clean::clean(&world, clean),
+        Command::Completions(shell) => commands::shell::completions(&world, shell),
+        Command::Man(man) => commands::shell::man(&world, man),
+        Command::Rerun(rerun) => commands::rerun::rerun(&world, rerun),
+        Command::Cancel(run) => commands::cancel::cancel(&world, run),
         Command::Init(init) => commands::init::init(&world, init),
         Command::NamespaceInit(init) => commands::namespace_init::namespace_init(init),
         Command::ApplyPatches => commands::apply_patches::apply_patches(&world),
@@ -50,6 +68,7 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => return report(&world.ui, &error),
     };
+    world.ui.finish();
     let Some(failure) = world.ui.failure() else {
         return ExitCode::from(code);
     };

@@ -4,24 +4,29 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt;
-use std::io::{self, IsTerminal as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::rc::Rc;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::cli::actions::{self, Annotation};
+use crate::checkup::Level;
+use crate::cli::actions::{self, Annotation, NeutralLines};
 use crate::model::duration;
 use crate::model::outcome::Outcome;
 use crate::model::text;
+use crate::triage::Status;
 
 /// Prints for one command.
 #[derive(Clone, Debug)]
 pub struct Ui {
+    terminal: bool,
     colour: bool,
     live: bool,
     /// Whether GitHub Actions reads along, and obeys.
     in_actions: bool,
+    /// What pieces have left of a line, in Actions.
+    lines: Rc<RefCell<NeutralLines>>,
     width: u16,
     /// The first failure to print data.
     failure: Rc<RefCell<Option<io::Error>>>,
@@ -32,14 +37,19 @@ const PLAIN_WIDTH: u16 = 120;
 
 impl Ui {
     /// A mouth for this process's standard streams. `no_colour`: the variable `NO_COLOR` is set;
-    /// `in_actions`: this is a step of a workflow.
-    pub fn new(no_colour: bool, in_actions: bool) -> Self {
+    /// `columns`: what `COLUMNS` says of a terminal that standard output is not; `in_actions`: this
+    /// is a step of a workflow.
+    pub fn new(no_colour: bool, columns: Option<&str>, in_actions: bool) -> Self {
         let stdout = io::stdout();
         let width = rustix::termios::tcgetwinsize(&stdout).map_or(0, |size| size.ws_col);
+        let told = columns.and_then(|columns| columns.parse().ok());
+        let width = if width == 0 { told.unwrap_or(0) } else { width };
         Self {
+            terminal: stdout.is_terminal(),
             colour: stdout.is_terminal() && !no_colour,
             live: io::stderr().is_terminal(),
             in_actions,
+            lines: Rc::default(),
             width: if width == 0 { PLAIN_WIDTH } else { width },
             failure: Rc::default(),
         }
@@ -61,6 +71,30 @@ impl Ui {
     /// Why data was not printed, where it was not.
     pub fn failure(&self) -> Option<io::Error> {
         self.failure.take()
+    }
+
+    /// Prints bytes as they are; tells whether somebody reads them.
+    pub fn piece(&self, bytes: &[u8]) -> bool {
+        let lines = self.in_actions.then(|| self.lines.borrow_mut().take(bytes));
+        let bytes = lines.as_deref().unwrap_or(bytes);
+        let mut stdout = io::stdout().lock();
+        stdout
+            .write_all(bytes)
+            .and_then(|()| stdout.flush())
+            .is_ok()
+    }
+
+    /// Prints what is held of a last line without an end.
+    pub fn finish(&self) {
+        let rest = self.lines.borrow_mut().finish();
+        if !rest.is_empty() {
+            self.data(&String::from_utf8_lossy(&rest));
+        }
+    }
+
+    /// Whether data goes to a terminal.
+    pub fn is_terminal(&self) -> bool {
+        self.terminal
     }
 
     /// Prints talk.
@@ -97,8 +131,18 @@ impl Ui {
         }
     }
 
+    /// How many columns a line may take.
+    pub fn width(&self) -> usize {
+        self.width.into()
+    }
+
     /// An outcome in its colour.
     pub fn outcome(&self, outcome: Outcome) -> String {
+        self.painted(outcome, outcome.as_str())
+    }
+
+    /// A text about an outcome in that one's colour.
+    pub fn painted(&self, outcome: Outcome, text: &str) -> String {
         let colour = match outcome {
             Outcome::Success | Outcome::NoChange => 32,
             Outcome::Running | Outcome::Skipped => 36,
@@ -113,7 +157,40 @@ impl Ui {
             | Outcome::LostLease
             | Outcome::Crashed => 31,
         };
-        self.paint(outcome.as_str(), colour)
+        self.paint(text, colour)
+    }
+
+    /// How much a finding matters, in its colour.
+    pub fn level(&self, level: Level) -> String {
+        let colour = match level {
+            Level::Ok => 32,
+            Level::Note => 36,
+            Level::Warning => 33,
+            Level::Error => 31,
+        };
+        self.paint(&format!("{:<7}", level.as_str()), colour)
+    }
+
+    /// The columns of a page of running text, at most 80.
+    pub fn page_width(&self) -> usize {
+        usize::from(self.width.min(80))
+    }
+
+    /// A text in the colour of what became of a fire or a run.
+    pub fn status(&self, status: Status, text: &str) -> String {
+        self.paint(
+            text,
+            match status {
+                Status::Ok => 32,
+                Status::Running | Status::Skipped => 36,
+                Status::Limited => 33,
+                Status::Silent
+                | Status::Crashed
+                | Status::Missed
+                | Status::Failed
+                | Status::Overdue => 31,
+            },
+        )
     }
 
     /// A text that stands out.
@@ -181,13 +258,6 @@ impl Table {
         self.table.add_row(cells);
     }
 
-    /// Adds a row of one line; a cell that does not fit is cut.
-    pub fn short_row<const N: usize>(&mut self, cells: [String; N]) {
-        let mut row = comfy_table::Row::from(cells);
-        row.max_height(1);
-        self.table.add_row(row);
-    }
-
     /// The table's lines, without blanks at their ends.
     pub fn text(&self) -> String {
         let lines: Vec<_> = self
@@ -220,6 +290,11 @@ impl LiveLine {
         self.bar.set_message(format!(
             "{title}  {elapsed}  {events} events{tokens}  {action}"
         ));
+    }
+
+    /// Shows what is done meanwhile.
+    pub fn note(&self, text: &str) {
+        self.bar.set_message(text.to_owned());
     }
 
     /// Prints talk above the line.

@@ -57,8 +57,9 @@ impl World {
                 .because(error)
                 .hint("it may have been removed: change to another one")
         })?;
+        let columns = environment.get("COLUMNS").and_then(OsStr::to_str);
         let no_colour = environment.get("NO_COLOR").is_some();
-        let ui = Ui::new(no_colour, actions::are_around(&environment));
+        let ui = Ui::new(no_colour, columns, actions::are_around(&environment));
         Ok(Self {
             ui,
             environment,
@@ -80,17 +81,33 @@ impl World {
         })
     }
 
+    /// Whether characters beyond ASCII can be shown, as the locale says.
+    pub(crate) fn has_utf8(&self) -> bool {
+        let names = ["LC_ALL", "LC_CTYPE", "LANG"];
+        let named = names.iter().find_map(|name| self.environment.get(name));
+        named.and_then(OsStr::to_str).is_some_and(|locale| {
+            let locale = locale.to_ascii_lowercase();
+            locale.ends_with("utf-8") || locale.ends_with("utf8")
+        })
+    }
+
     /// Loads the settings with what the command line overrides.
     pub(crate) fn settings(&self, overrides: Overrides) -> Result<Settings, CliError> {
+        let settings = self.settings_quietly(overrides)?;
+        for warning in &settings.warnings {
+            self.ui.talk(&format!("warning: {warning}"));
+        }
+        Ok(settings)
+    }
+
+    /// The same for whoever tells the warnings itself, or nobody.
+    pub(crate) fn settings_quietly(&self, overrides: Overrides) -> Result<Settings, CliError> {
         let overrides = Overrides {
             config: self.config.clone(),
             ..overrides
         };
         let settings = config::load(&self.environment, &self.current_directory, &overrides)
             .map_err(|error| CliError::usage("the configuration is wrong").because(error))?;
-        for warning in &settings.warnings {
-            self.ui.talk(&format!("warning: {warning}"));
-        }
         refuse_repository(&settings.runner)?;
         Ok(settings)
     }
@@ -243,6 +260,8 @@ pub(crate) fn plan(
         retry_pause: runner.retry_pause.value,
         secrets,
         request: None,
+        exact_prompt: None,
+        base: None,
         previous_run: None,
         notes: Vec::new(),
     })
@@ -267,7 +286,12 @@ pub(crate) fn own_secrets(settings: &Settings) -> impl Iterator<Item = String> {
     });
     let queue = settings.queue.url.iter();
     let queue = queue.map(|url| url.value.expose().to_owned());
-    ntfy.chain(github).chain(queue)
+    let pings = settings
+        .tasks
+        .values()
+        .filter_map(|task| task.ping_url.as_ref());
+    let pings = pings.map(|url| url.expose().to_owned());
+    ntfy.chain(github).chain(queue).chain(pings)
 }
 
 /// The program of an agent; the runner itself for an agent that is part of it.

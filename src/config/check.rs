@@ -2,6 +2,9 @@
 //!
 //! Single values were checked when they were read ([`value`](crate::config::value)).
 
+use std::collections::BTreeMap;
+use std::ops::Range;
+
 use crate::config::error::ConfigError;
 use crate::config::file::{AgentTable, Form, TaskTable};
 use crate::config::layer::Layer;
@@ -138,6 +141,12 @@ impl Checker<'_> {
             }
             (Some(_), None) | (None, Some(_) | None) => {}
         }
+        let scheduled = task.schedules.get().into_iter().flat_map(BTreeMap::keys);
+        self.are_known(
+            &format!("tasks.{name}.schedules"),
+            scheduled,
+            task.schedules.span(),
+        )?;
         self.known_agents(&format!("tasks.{name}.agents"), &task.agents)
     }
 
@@ -146,14 +155,22 @@ impl Checker<'_> {
         key: &str,
         setting: &Setting<Vec<AgentName>>,
     ) -> Result<(), ConfigError> {
-        let mut listed = setting.get().into_iter().flatten();
+        self.are_known(key, setting.get().into_iter().flatten(), setting.span())
+    }
+
+    fn are_known<'b>(
+        &self,
+        key: &str,
+        mut listed: impl Iterator<Item = &'b AgentName>,
+        span: Option<Range<usize>>,
+    ) -> Result<(), ConfigError> {
         let known = names(self.shipped).chain(names(&self.layer.form));
         match listed.find(|name| !known.clone().any(|known| known == name.as_str())) {
             None => Ok(()),
             Some(name) => {
                 let suggestion = text::suggest(name.as_str(), known);
                 let problem = format!("`{key}`: there is no agent `{name}`; {suggestion}");
-                Err(self.layer.wrong(setting.span(), problem))
+                Err(self.layer.wrong(span, problem))
             }
         }
     }

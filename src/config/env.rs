@@ -29,6 +29,9 @@ const PREFIX: &str = "AGENT_RUNNER_";
 const RUN_ID: &str = "AGENT_RUNNER_RUN_ID";
 const MARKER: &str = "AGENT_RUNNER_MARKER";
 
+/// Set by a shell that asks for completions.
+pub(crate) const COMPLETE: &str = "AGENT_RUNNER_COMPLETE";
+
 /// An environment variable that sets a key of the configuration file.
 #[derive(Debug)]
 pub(crate) struct Variable {
@@ -115,7 +118,7 @@ impl Environment {
     ) -> impl Iterator<Item = String> {
         let mut known: Vec<String> = agents.map(binary_variable).collect();
         known.extend(VARIABLES.iter().map(|known| known.name.to_owned()));
-        known.extend([CONFIG, RUN_ID, MARKER].map(str::to_owned));
+        known.extend([CONFIG, RUN_ID, MARKER, COMPLETE].map(str::to_owned));
         let set = |(name, value): (&OsString, &OsString)| {
             let name = name.to_str()?.to_owned();
             (name.starts_with(PREFIX) && !value.is_empty()).then_some(name)

@@ -13,12 +13,12 @@ use serde::{Deserialize, Deserializer};
 use crate::config::settings::{OllamaMode, PromptChannel, Secret};
 use crate::config::value::{
     Address, AgentLabel, Allowance, Argument, Containing, Dollars, Glob, KeepFor, KeepSize, Limit,
-    PromptFile, QueueUrl, Repository, Retries, Schedule, Server, Setting, Size, Stall, Taken,
-    Target, Text, Topic, VariableName, Zone,
+    PingUrl, PromptFile, QueueUrl, Repository, Retries, Schedule, Server, Setting, Size, Stall,
+    Taken, Target, Text, Topic, VariableName, Zone,
 };
 use crate::model::ids::{AgentName, TaskName};
 use crate::model::invocation::StopSignal;
-use crate::model::task::{Isolation, Overlap};
+use crate::model::task::{CatchUp, Isolation, Overlap};
 
 /// A whole file.
 #[derive(Default, Deserialize)]
@@ -287,8 +287,23 @@ pub(crate) struct TaskTable {
     pub(crate) verify_timeout: Setting<Limit>,
     /// When it is due. Default: never.
     pub(crate) schedule: Setting<Schedule>,
-    /// The time zone of `schedule`. Default: the machine's.
+    /// When it is due for single agents, as a table of agent and cron expression, instead of the same
+    /// time for all of `agents`. Default: none.
+    pub(crate) schedules: Setting<BTreeMap<AgentName, Schedule>>,
+    /// The time zone of `schedule` and `schedules`. Default: the machine's.
     pub(crate) timezone: Setting<Zone>,
+    /// The most that a scheduled start is put off; each agent has its own fixed share of it. Default:
+    /// `0s`.
+    pub(crate) jitter: Setting<Duration>,
+    /// What becomes of a start that was missed while the machine was off: `skip` leaves it out, `once`
+    /// lets the heartbeat (or systemd) start the last one late. Default: `skip`.
+    pub(crate) catch_up: Setting<CatchUp>,
+    /// The longest time without a success; after it the heartbeat tells once, and again when one
+    /// succeeds. Default: any.
+    pub(crate) expect_success_within: Setting<Limit>,
+    /// Where each run tells its start and its exit code, in the protocol of healthchecks.io. Default:
+    /// none.
+    pub(crate) ping_url: Setting<PingUrl>,
     /// What to do while another run holds the repository. Default: `runner.overlap`.
     pub(crate) overlap: Setting<Overlap>,
     /// Where its runs work. Default: `runner.isolation`.

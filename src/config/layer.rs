@@ -1,5 +1,6 @@
 //! One file as a layer: its form, and where in its text everything stands.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
@@ -68,6 +69,33 @@ impl<'text> Layer<'text> {
         wrong(self.file, self.text, at.map_or(0, |at| at.start), problem)
     }
 
+    /// Every key whose value is not that of `default`, dotted, with its origin.
+    pub(crate) fn set(&self, default: &Layer<'_>) -> impl Iterator<Item = (String, Origin)> {
+        let defaults: BTreeMap<_, _> = default.keys_in_text().into_iter().collect();
+        let text = |layer: &Layer<'_>, span: &Range<usize>| {
+            layer.text.get(span.clone()).map(str::to_owned)
+        };
+        let mut keys = self.keys_in_text();
+        keys.retain(|(key, span)| {
+            let shipped = defaults.get(key).and_then(|shipped| text(default, shipped));
+            shipped.is_none() || shipped != text(self, span)
+        });
+        keys.into_iter().map(|(key, span)| {
+            let origin = self.file.map_or(Origin::Default, |file| Origin::File {
+                path: file.to_owned(),
+                line: place(self.text, span.start).0,
+            });
+            (key, origin)
+        })
+    }
+
+    /// Every key, dotted, with the place of its value.
+    fn keys_in_text(&self) -> Vec<(String, Range<usize>)> {
+        let mut keys = Vec::new();
+        collect(&self.table, "", &mut keys);
+        keys
+    }
+
     /// Where the name in `[table.name]` stands.
     pub(crate) fn name(&self, table: &str, name: &str) -> Option<Range<usize>> {
         self.entry(table, name).map(|(key, _)| key.span())
@@ -93,6 +121,19 @@ impl<'text> Layer<'text> {
         let tables = self.table.get(table)?.get_ref().as_table()?;
         let (key, value) = tables.get_key_value(name)?;
         Some((key, value.get_ref().as_table()?))
+    }
+}
+
+/// Collects the keys below a table. What agents and tasks have in tables of their own is one value.
+fn collect(table: &DeTable<'_>, path: &str, keys: &mut Vec<(String, Range<usize>)>) {
+    for (key, value) in table {
+        let name = format!("{path}{}", key.get_ref());
+        match value.get_ref() {
+            DeValue::Table(inner) if name.matches('.').count() < 2 => {
+                collect(inner, &format!("{name}."), keys);
+            }
+            _ => keys.push((name, value.span())),
+        }
     }
 }
 

@@ -27,7 +27,7 @@ pub mod origin;
 #[cfg(test)]
 mod page;
 mod resolve;
-mod schedule;
+pub mod schedule;
 pub mod settings;
 #[cfg(test)]
 mod tests;

@@ -18,8 +18,8 @@ use crate::config::settings::{
     Secret, Settings, TaskSettings,
 };
 use crate::config::value::{
-    Address, AgentLabel, Argument, Limit, QueueUrl, Repository, Server, Setting, Text, Topic,
-    VariableName, Whole,
+    Address, AgentLabel, Argument, Limit, QueueUrl, Repository, Schedule, Server, Setting, Text,
+    Topic, VariableName, Whole,
 };
 use crate::model::caps::Caps;
 use crate::model::ids::{AgentName, TaskName};
@@ -90,6 +90,7 @@ impl Resolver<'_> {
         let forms = || self.layers().map(|layer| &layer.form);
         Ok(Settings {
             file: self.file.map(Path::to_owned),
+            set: self.set(),
             warnings: Vec::new(),
             git: GitSettings {
                 name: git.value(|git| &git.name),
@@ -109,6 +110,27 @@ impl Resolver<'_> {
                 .collect(),
             runner,
         })
+    }
+
+    /// The keys that are no defaults. Flags are left out: who typed them knows them.
+    fn set(&self) -> BTreeMap<String, Origin> {
+        let mut set: BTreeMap<_, _> = (self.user.iter())
+            .flat_map(|user| user.set(self.shipped))
+            .collect();
+        // Of two variables for one key the first is the one that counts.
+        for env::Variable { name, key } in env::VARIABLES.iter().rev() {
+            if self.environment.get(name).is_some() {
+                set.insert((*key).to_owned(), Origin::Environment((*name).to_owned()));
+            }
+        }
+        let agents = self.layers().flat_map(|layer| layer.form.agents.keys());
+        for agent in agents {
+            let name = env::binary_variable(agent);
+            if self.environment.get(&name).is_some() {
+                set.insert(format!("agents.{agent}.binary"), Origin::Environment(name));
+            }
+        }
+        set
     }
 
     fn layers(&self) -> impl Iterator<Item = &Layer<'_>> {
@@ -420,6 +442,8 @@ impl Resolver<'_> {
         let verify_timeout = tables
             .find(|task| &task.verify_timeout)
             .unwrap_or_else(|| runner.verify_timeout.clone());
+        let schedules: Option<BTreeMap<AgentName, Schedule>> =
+            origins.keep("schedules", tables.find(|task| &task.schedules));
         let task = Task {
             name: name.clone(),
             prompt: origins
@@ -434,7 +458,23 @@ impl Resolver<'_> {
             verify: origins.value("verify", tables.list(|task| &task.verify)),
             verify_timeout: origins.value("verify_timeout", verify_timeout),
             schedule: origins.keep("schedule", tables.find(|task| &task.schedule)),
+            schedules: schedules
+                .map(|of_agent| {
+                    let of_agent = of_agent.into_iter();
+                    of_agent.map(|(name, text)| (name, text.into())).collect()
+                })
+                .unwrap_or_default(),
             timezone: origins.keep("timezone", tables.find(|task| &task.timezone)),
+            jitter: origins
+                .keep("jitter", tables.find(|task| &task.jitter))
+                .unwrap_or_default(),
+            catch_up: origins
+                .keep("catch_up", tables.find(|task| &task.catch_up))
+                .unwrap_or_default(),
+            expect_success_within: origins.keep(
+                "expect_success_within",
+                tables.find(|task| &task.expect_success_within),
+            ),
             overlap: origins.value("overlap", overlap),
             isolation: origins.value("isolation", isolation),
             containment: origins.value("containment", containment),
@@ -457,6 +497,7 @@ impl Resolver<'_> {
         };
         TaskSettings {
             task,
+            ping_url: tables.or_none(|task| &task.ping_url),
             origins: origins.0,
         }
     }

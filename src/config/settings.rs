@@ -21,6 +21,8 @@ use crate::model::text;
 pub struct Settings {
     /// The configuration file that was found.
     pub file: Option<PathBuf>,
+    /// The keys that the environment sets, or the file otherwise than by default, and which of them.
+    pub set: BTreeMap<String, Origin>,
     /// What is in force and probably not meant, for a person to read.
     pub warnings: Vec<String>,
     /// What holds for every run.
@@ -310,6 +312,8 @@ pub(crate) enum OllamaMode {
 pub struct TaskSettings {
     /// The task with every setting resolved.
     pub task: Task,
+    /// Where each run tells its start and its exit code.
+    pub ping_url: Option<Secret>,
     pub(crate) origins: BTreeMap<&'static str, Origin>,
 }
 

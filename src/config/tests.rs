@@ -1,5 +1,6 @@
 //! What a configuration means, seen from outside: a file, an environment and flags go in.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
@@ -18,7 +19,7 @@ use crate::config::{Overrides, load};
 use crate::model::caps::Caps;
 use crate::model::ids::{AgentName, TaskName};
 use crate::model::invocation::StopSignal;
-use crate::model::task::{Isolation, Overlap, PromptSource, Task};
+use crate::model::task::{CatchUp, Isolation, Overlap, PromptSource, Task};
 
 /// A directory with a `config.toml`, in which the program is called.
 struct Call {
@@ -262,7 +263,11 @@ fn the_defaults_are_those_of_the_contract() {
             verify: Vec::new(),
             verify_timeout: minutes(10),
             schedule: None,
+            schedules: BTreeMap::new(),
             timezone: None,
+            jitter: Duration::ZERO,
+            catch_up: CatchUp::Skip,
+            expect_success_within: None,
             min_changes: 1,
             paths: Vec::new(),
             retries: 2,
@@ -635,4 +640,21 @@ fn the_example_in_the_page_is_valid() {
     let page = include_str!("../../docs/config.md");
     let example = page.split("```").nth(1).unwrap().trim_start_matches("toml");
     Call::new(example).settings();
+}
+
+#[test]
+fn the_keys_that_are_no_defaults_are_told_with_their_origins() {
+    let text =
+        "[runner]\ngrace_period = \"5s\"\ntimeout = \"20m\"\n\n[agents.codex]\nenv = { A = \"b\" }";
+    let call = Call::new(text)
+        .with("AGENT_RUNNER_TIMEOUT_SECONDS", "60")
+        .with("AGENT_RUNNER_CODEX_BIN", "/opt/codex");
+    let expected = [
+        ("agents.codex.binary", variable("AGENT_RUNNER_CODEX_BIN")),
+        ("agents.codex.env", file(6)),
+        ("runner.timeout", variable("AGENT_RUNNER_TIMEOUT_SECONDS")),
+    ];
+    let expected = expected.map(|(key, origin)| (key.to_owned(), origin));
+    assert_eq!(call.settings().set, expected.into_iter().collect());
+    assert!(Call::new(crate::config::SHIPPED).settings().set.is_empty());
 }

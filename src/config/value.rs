@@ -14,14 +14,14 @@ use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
-use crate::config::schedule;
 use crate::config::settings::{OllamaMode, PromptChannel, Secret};
 use crate::model::duration;
 use crate::model::ids::{AgentName, TaskName};
 use crate::model::invocation::StopSignal;
 use crate::model::repository::{RepositoryName, RepositoryNameError};
-use crate::model::task::{Containment, Isolation, Overlap};
+use crate::model::task::{CatchUp, Containment, Isolation, Overlap};
 use crate::model::text;
+use crate::schedule::expression::Expression;
 
 /// One key of a file: unset, or a value with its place.
 pub(crate) struct Setting<T>(Option<Spanned<T>>);
@@ -519,6 +519,14 @@ impl Text for Isolation {
     }
 }
 
+impl Text for CatchUp {
+    const EXPECTED: &'static str = "`skip` or `once`";
+
+    fn read(text: &str) -> Result<Self, String> {
+        choose(text, &[("skip", Self::Skip), ("once", Self::Once)])
+    }
+}
+
 impl Text for PromptChannel {
     const EXPECTED: &'static str = "`stdin`, `argument` or `file`";
 
@@ -726,6 +734,31 @@ impl Text for Whole {
     }
 }
 
+/// A URL that is a secret, since whoever knows it can use it.
+#[derive(Clone)]
+pub(crate) struct PingUrl(Secret);
+
+impl From<PingUrl> for Secret {
+    fn from(url: PingUrl) -> Self {
+        url.0
+    }
+}
+
+impl Text for PingUrl {
+    const EXPECTED: &'static str = "a URL such as `https://hc-ping.com/UUID`";
+
+    fn read(text: &str) -> Result<Self, String> {
+        let plain = Server::read(text).is_ok() && !text.contains(['?', '#']);
+        if plain {
+            return Secret::read(text).map(Self);
+        }
+        Err(format!(
+            "it must be {}, without `?` and `#`",
+            Self::EXPECTED
+        ))
+    }
+}
+
 /// A repository on GitHub.
 #[derive(Clone)]
 pub(crate) struct Repository(RepositoryName);
@@ -748,7 +781,7 @@ impl Text for Repository {
 
 checked_text! {
     /// A cron expression.
-    Schedule, "a cron expression such as `30 6 * * 1-5` or `@daily`", schedule::check
+    Schedule, "a cron expression such as `30 6 * * 1-5` or `@daily`", |text| Expression::parse(text).map(drop)
 }
 
 fn below(text: &str, place: &str) -> Result<(), String> {

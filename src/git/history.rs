@@ -62,7 +62,7 @@ const FORMAT: &str = "--format=tformat:%H%n%P%n%ct%n%an%n%ae%n%aI%n%B";
 
 impl Git {
     /// The commit that a revision names; `None` where there is none.
-    pub(super) fn commit_of(&self, revision: &str) -> Result<Option<String>, GitError> {
+    pub fn commit_of(&self, revision: &str) -> Result<Option<String>, GitError> {
         let revision = format!("{revision}^{{commit}}");
         let arguments = ["rev-parse", "--quiet", "--verify", &revision];
         let captured = self.finish(&arguments, self.start(&arguments, &[])?)?;

@@ -171,16 +171,28 @@ impl Mirror {
 
     /// The commit of a branch at the remote, not in the mirror; `None` where it does not exist.
     pub fn remote_tip(&self, branch: &str) -> Result<Option<String>, MirrorError> {
-        let name = format!("refs/heads/{branch}");
-        let url = self.remote.url();
-        let ask = ["ls-remote", "--refs", "--end-of-options", url, &name];
-        let answer = self.speak(&ask, ASK_LIMIT)?;
-        // The name is matched as the end of other names, too.
-        let tip = answer.lines().find_map(|line| {
-            let (id, told) = line.split_once('\t')?;
-            (told == name).then(|| id.to_owned())
-        });
+        let [tip] = self.remote_tips([branch])?;
         Ok(tip)
+    }
+
+    /// The same of several branches, in one question.
+    pub fn remote_tips<const N: usize>(
+        &self,
+        branches: [&str; N],
+    ) -> Result<[Option<String>; N], MirrorError> {
+        let names = branches.map(|branch| format!("refs/heads/{branch}"));
+        let url = self.remote.url();
+        let mut ask = vec!["ls-remote", "--refs", "--end-of-options", url];
+        ask.extend(names.iter().map(String::as_str));
+        let answer = self.speak(&ask, ASK_LIMIT)?;
+        // A name is matched as the end of other names, too.
+        let tip = |name: String| {
+            answer.lines().find_map(|line| {
+                let (id, told) = line.split_once('\t')?;
+                (told == name).then(|| id.to_owned())
+            })
+        };
+        Ok(names.map(tip))
     }
 
     /// The commit of a branch as it was fetched.
@@ -333,6 +345,16 @@ impl Mirror {
             .git()
             .read_line(&[&["log", "--full-history", &format], &range[..]].concat())?;
         Ok(log.lines().find_map(|line| WorkKey::from_text(line.trim())))
+    }
+
+    /// The parent of `tip`, when `tip` is the commit that brought a trace file and nobody has added
+    /// to it.
+    pub fn below_trace(&self, tip: &str, base: &str) -> Result<Option<String>, MirrorError> {
+        let range = [tip, &format!("^{base}"), "--", TRACE_DIRECTORY];
+        let newest = ["log", "-1", "--full-history", "--format=%H %P"];
+        let newest = self.git().read_line(&[&newest, &range[..]].concat())?;
+        let parent = newest.strip_prefix(tip).map(str::trim);
+        Ok(parent.filter(|id| !id.is_empty()).map(str::to_owned))
     }
 
     /// git in the mirror, without a network.

@@ -11,6 +11,7 @@
 mod compare;
 mod environment;
 mod files;
+mod health;
 mod history;
 mod mirror;
 mod patches;
@@ -37,6 +38,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 pub use crate::git::environment::{Identity, REPOSITORY_VARIABLES};
+pub use crate::git::health::{Health, LEAST_VERSION};
 pub use crate::git::mirror::{Mirror, MirrorError, MirrorLimits};
 pub use crate::git::patches::{Applied, PatchError};
 pub use crate::git::publish::{PushError, Pushed};

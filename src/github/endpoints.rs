@@ -13,8 +13,8 @@ use crate::github::error::{Fault, GitHubError};
 use crate::github::identity::Identity;
 use crate::github::transport::parse;
 use crate::github::wire::{
-    AppOf, Comment, Issue, Permission, PermissionOf, Pull, RateLimit, RateLimits, Repository,
-    State, User,
+    AppOf, Comment, Issue, LabelOf, Permission, PermissionOf, Pull, RateLimit, RateLimits,
+    Repository, State, User,
 };
 use crate::model::repository::RepositoryName;
 
@@ -240,6 +240,17 @@ impl GitHub {
         self.get(repository, &[])
             .await
             .map_err(|fault| failed(format!("read the repository `{repository}`"), fault))
+    }
+
+    /// The names of the labels of a repository, whether an issue has them or not.
+    pub async fn labels(&self, repository: &RepositoryName) -> Result<Vec<String>, GitHubError> {
+        match self
+            .list::<LabelOf>(repository, &["labels"], &[PER_PAGE])
+            .await
+        {
+            Ok(labels) => Ok(labels.into_iter().map(|label| label.name).collect()),
+            Err(fault) => Err(failed(format!("list the labels of `{repository}`"), fault)),
+        }
     }
 
     /// Pull requests of a branch of this repository, open and closed, the newest first.

@@ -73,6 +73,14 @@ impl Identity {
             },
         })
     }
+
+    /// A name under which something is kept for this caller.
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Self::Token { bearer, .. } => &bearer.caller,
+            Self::App { app, .. } => app.id(),
+        }
+    }
 }
 
 impl Shared {

@@ -133,6 +133,8 @@ pub struct ApiStatus {
     pub rate: Option<RateLimit>,
     /// Until when nothing is sent.
     pub limited_until: Option<DateTime<Utc>>,
+    /// How many seconds the server's clock is ahead of ours, as last told; 0 before that.
+    pub skew_secs: i64,
 }
 
 impl GitHub {
@@ -158,6 +160,7 @@ impl GitHub {
             not_modified: counters.not_modified.load(Ordering::Relaxed),
             rate: *counters.rate.lock().unwrap_or_else(PoisonError::into_inner),
             limited_until: self.0.gate.until(self.0.clock.now()),
+            skew_secs: counters.skew_secs.load(Ordering::Relaxed),
         }
     }
 }
@@ -181,7 +184,7 @@ impl Shared {
                 ))
             })
         });
-        Ok(Self {
+        let shared = Self {
             client,
             api_url: api_url(&settings.api_url)?,
             identity: Identity::new(settings.credentials)?,
@@ -192,7 +195,9 @@ impl Shared {
             clock: settings.clock,
             counters: Counters::default(),
             moved: Mutex::default(),
-        })
+        };
+        shared.remember_limit();
+        Ok(shared)
     }
 
     /// The server's time, as far as it has told us.

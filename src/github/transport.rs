@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use reqwest012::header::{
     ACCEPT, AUTHORIZATION, CONTENT_TYPE, ETAG, HeaderMap, IF_NONE_MATCH, LINK, LOCATION,
 };
@@ -28,6 +28,8 @@ const READ_BOUND: Duration = Duration::from_secs(60);
 /// 10,000 issues.
 const MAX_PAGES: usize = 100;
 const MAX_REDIRECTS: usize = 3;
+/// In the place of an address where answers are kept: until when nothing may be sent.
+const LIMIT: &str = "rate limit";
 
 /// One request.
 #[derive(Debug)]
@@ -320,7 +322,7 @@ impl Shared {
         if status.is_success() || status.is_redirection() {
             self.gate.answered();
             if let Some(wait) = is_used_up {
-                self.gate.shut(now, Some(wait));
+                self.shut(now, Some(wait));
             }
             let body = body?;
             return Ok(Answer {
@@ -333,10 +335,33 @@ impl Shared {
         let body = body.unwrap_or_default();
         Err(match answer::refusal(status, &headers, &body, now) {
             Refusal::Limit(wait) => Fault::Limited {
-                retry_at: self.gate.shut(now, wait),
+                retry_at: self.shut(now, wait),
             },
             Refusal::Fault(fault) => fault,
         })
+    }
+
+    /// Lets no request pass while a limit lasts, in this process and in later ones.
+    fn shut(&self, now: DateTime<Utc>, wait: Option<TimeDelta>) -> DateTime<Utc> {
+        let until = self.gate.shut(now, wait);
+        if let Some(cache) = &self.cache {
+            let entry = Entry::new(until.to_rfc3339(), None, String::new());
+            if let Err(error) = cache.keep(LIMIT, self.identity.name(), &entry) {
+                tracing::warn!(%error, "cannot keep a rate limit of GitHub for later processes");
+            }
+        }
+        until
+    }
+
+    /// Shuts the gate where an earlier process met a limit that lasts.
+    pub(super) fn remember_limit(&self) {
+        let cache = self.cache.as_ref();
+        let kept = cache.and_then(|cache| cache.find(LIMIT, self.identity.name()));
+        let until = kept.and_then(|kept| kept.etag.parse::<DateTime<Utc>>().ok());
+        let now = self.clock.now();
+        if let Some(until) = until.filter(|until| *until > now) {
+            self.gate.shut(now, Some(until - now));
+        }
     }
 
     /// Notes what every answer tells; the time until the reset when nothing is left.

@@ -206,6 +206,11 @@ pub struct RateLimit {
 }
 
 #[derive(Deserialize)]
+pub(super) struct LabelOf {
+    pub(super) name: String,
+}
+
+#[derive(Deserialize)]
 pub(super) struct RateLimits {
     pub(super) resources: Resources,
 }

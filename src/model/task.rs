@@ -1,5 +1,6 @@
 //! A task: what is to be done, and what counts as done.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::model::caps::Caps;
@@ -30,8 +31,16 @@ pub struct Task {
     pub verify_timeout: Duration,
     /// When it is due, as a cron expression of five fields.
     pub schedule: Option<String>,
-    /// The zone of `schedule`; `None` is the machine's.
+    /// The same for single agents.
+    pub schedules: BTreeMap<AgentName, String>,
+    /// The zone of both; `None` is the machine's.
     pub timezone: Option<String>,
+    /// The most that a scheduled start is put off.
+    pub jitter: Duration,
+    /// What becomes of a start that was missed.
+    pub catch_up: CatchUp,
+    /// The longest time without a success; `None` is no limit.
+    pub expect_success_within: Option<Duration>,
     /// What to do while another run holds the repository.
     pub overlap: Overlap,
     /// Where its runs work.
@@ -84,6 +93,26 @@ impl Isolation {
         match self {
             Self::None => "none",
             Self::Worktree => "worktree",
+        }
+    }
+}
+
+/// What becomes of a scheduled start that was missed while nobody was there.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum CatchUp {
+    /// It is left out.
+    #[default]
+    Skip,
+    /// The last one is made up for, however many were missed.
+    Once,
+}
+
+impl CatchUp {
+    /// The policy's name in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Skip => "skip",
+            Self::Once => "once",
         }
     }
 }

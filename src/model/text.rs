@@ -97,6 +97,75 @@ pub fn shorten(text: &str, max_chars: usize) -> String {
     short
 }
 
+/// How many columns of a terminal a character takes, as nearly as the common ones need it.
+fn character_width(c: char) -> usize {
+    match c {
+        '\u{300}'..='\u{36f}' | '\u{200b}'..='\u{200d}' | '\u{fe00}'..='\u{fe0f}' => 0,
+        '\u{1100}'..='\u{115f}'
+        | '\u{2e80}'..='\u{a4cf}'
+        | '\u{ac00}'..='\u{d7a3}'
+        | '\u{f900}'..='\u{faff}'
+        | '\u{fe30}'..='\u{fe6f}'
+        | '\u{ff00}'..='\u{ff60}'
+        | '\u{1f300}'..='\u{1faff}'
+        | '\u{20000}'..='\u{3fffd}' => 2,
+        _ => 1,
+    }
+}
+
+/// How many columns of a terminal a text of one line takes.
+pub fn width(text: &str) -> usize {
+    text.chars().map(character_width).sum()
+}
+
+/// Cuts a text of one line to so many columns, the last of them `…` when something was cut, and
+/// fills it with blanks.
+pub fn fit(text: &str, columns: usize) -> String {
+    let width = width(text);
+    if width <= columns {
+        return format!("{text}{}", " ".repeat(columns - width));
+    }
+    let (mut cut, mut used) = (String::new(), 0);
+    for c in text.chars() {
+        used += character_width(c);
+        if used >= columns {
+            break;
+        }
+        cut.push(c);
+    }
+    let left = columns - self::width(&cut);
+    cut.push_str(if left > 0 { "…" } else { "" });
+    cut.push_str(&" ".repeat(left.saturating_sub(1)));
+    cut
+}
+
+/// A text in lines of at most so many columns, broken at blanks, and within a word that is longer.
+/// An empty text is one empty line.
+pub fn wrap(text: &str, columns: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut used = 0;
+    for word in text.split_inclusive(' ') {
+        let wide = width(word.trim_end_matches(' '));
+        if used > 0 && used + wide > columns {
+            lines.push(String::new());
+            used = 0;
+        }
+        for c in word.chars() {
+            if used + character_width(c) > columns.max(2) && c != ' ' {
+                lines.push(String::new());
+                used = 0;
+            }
+            used += character_width(c);
+            let last = lines.last_mut().expect("there is one from the beginning");
+            last.push(c);
+        }
+    }
+    for line in &mut lines {
+        line.truncate(line.trim_end().len());
+    }
+    lines
+}
+
 /// Cuts the middle out of a text longer than `max_bytes`, on characters' borders; the head gets
 /// two thirds. The result is never longer than `max_bytes` where that is 64 or more.
 pub fn cut_middle(text: &str, max_bytes: usize) -> String {
@@ -114,6 +183,11 @@ pub fn cut_middle(text: &str, max_bytes: usize) -> String {
         &text[..head],
         &text[tail..]
     )
+}
+
+/// The last `max_bytes` of a text, on a character's border.
+pub fn end(text: &str, max_bytes: usize) -> &str {
+    &text[ceil_boundary(text, text.len().saturating_sub(max_bytes))..]
 }
 
 fn floor_boundary(text: &str, mut at: usize) -> usize {
@@ -220,6 +294,36 @@ mod tests {
         assert_eq!(cut_middle("short", 64), "short");
         assert_eq!(shorten("four", 4), "four");
         assert_eq!(shorten("fives", 4), "fiv…");
+    }
+
+    #[test]
+    fn a_cell_is_as_wide_as_its_column_whatever_it_holds() {
+        for text in [
+            "",
+            "short",
+            "a line that is longer",
+            "表表表表表表表",
+            "🎉e\u{301}🎉",
+        ] {
+            for columns in 0..30 {
+                assert_eq!(width(&fit(text, columns)), columns, "{text} {columns}");
+            }
+        }
+        assert_eq!(fit("表表表", 5), "表表…");
+        assert_eq!(fit("表表表", 4), "表… ");
+    }
+
+    #[test]
+    fn wrapped_lines_fit_and_hold_every_word() {
+        let text = "a fact of some words and averyverylongwordindeed 表表表表表 end";
+        for columns in 2..70 {
+            let lines = wrap(text, columns);
+            assert!(lines.iter().all(|line| width(line) <= columns), "{lines:?}");
+            let joined: String = lines.concat().split_whitespace().collect();
+            assert_eq!(joined, text.replace(' ', ""), "{columns}");
+        }
+        assert_eq!(wrap("", 10), [""]);
+        assert_eq!(wrap("one two three", 8), ["one two", "three"]);
     }
 
     #[test]

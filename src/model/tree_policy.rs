@@ -226,7 +226,10 @@ impl fmt::Display for Violation {
                 path,
                 what,
             } => {
-                write!(formatter, "`{path}` {what} (`{permission}` is not allowed)")
+                write!(
+                    formatter,
+                    "`{path}` {what} (`{permission}` is not in `dispatch.allow`)"
+                )
             }
             Self::Path { path, what } => write!(formatter, "`{path}` {what}"),
             Self::TooMuch { what, is, limit } => {

@@ -10,7 +10,9 @@ use thiserror::Error;
 
 use crate::model::message::Message;
 
+pub mod journal;
 pub mod ntfy;
+pub mod ping;
 pub mod wording;
 
 /// Publishes notifications.

@@ -8,9 +8,10 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use ntfy::dispatcher::{self, Async};
 use ntfy::{Auth, Dispatcher, Payload};
-use reqwest012::{Client, StatusCode, redirect};
+use reqwest012::{Client, StatusCode, Url, redirect};
 use tokio::sync::OnceCell;
 
 use crate::model::message::{Message, Priority};
@@ -68,6 +69,18 @@ impl Ntfy {
         }
     }
 
+    pub(crate) fn server(&self) -> &str {
+        &self.server
+    }
+
+    pub(crate) fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    pub(crate) fn credentials(&self) -> Option<&Credentials> {
+        self.credentials.as_ref()
+    }
+
     async fn send(&self, message: &Message) -> Result<(), NotifyError> {
         let dispatcher = self
             .dispatcher
@@ -80,6 +93,59 @@ impl Ntfy {
             .tags(&message.tags)
             .priority(priority(message.priority));
         dispatcher.send(&payload).await.map_err(error)
+    }
+
+    /// Asks the server whether it is well, and whether it knows the credentials; publishes nothing.
+    /// Tells the server's time where it says it. Takes at most 10 s.
+    ///
+    /// # Errors
+    /// When it does not answer, or does not accept the credentials. Whether they may publish to the
+    /// topic only a notification can show.
+    pub async fn reach(&self) -> Result<Option<DateTime<Utc>>, NotifyError> {
+        tls::install_provider();
+        let client = Client::builder()
+            .connect_timeout(CONNECT_LIMIT)
+            .timeout(CONNECT_LIMIT)
+            .redirect(redirect::Policy::none())
+            .build()
+            .map_err(error_of)?;
+        let answer = client.get(self.address("v1/health")?).send().await;
+        let answer = answer.map_err(error_of)?;
+        if !answer.status().is_success() {
+            let status = answer.status();
+            let why = format!("it answers {status} where ntfy tells that it is well");
+            return Err(NotifyError::Transient(why.into()));
+        }
+        let date = answer.headers().get("date").and_then(|date| {
+            let date = DateTime::parse_from_rfc2822(date.to_str().ok()?).ok()?;
+            Some(date.to_utc())
+        });
+        if let Some(credentials) = &self.credentials {
+            let account = client.get(self.address("v1/account")?);
+            let account = match credentials {
+                Credentials::Token(token) => account.bearer_auth(token),
+                Credentials::Password { user, password } => {
+                    account.basic_auth(user, Some(password))
+                }
+            };
+            let answer = account.send().await.map_err(error_of)?;
+            let refused = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN];
+            if refused.contains(&answer.status()) {
+                let why = format!("it does not accept the credentials ({})", answer.status());
+                return Err(NotifyError::Refused(why.into()));
+            }
+        }
+        Ok(date)
+    }
+
+    /// A page of the server, without what the configured address has behind its path.
+    fn address(&self, page: &str) -> Result<Url, NotifyError> {
+        let wrong = |why: &str| NotifyError::Transient(why.to_owned().into());
+        let mut url: Url = (self.server.parse()).map_err(|_| wrong("its address is no URL"))?;
+        let path = format!("{}/{page}", url.path().trim_end_matches('/'));
+        url.set_path(&path);
+        url.set_query(None);
+        Ok(url)
     }
 
     fn dispatcher(&self) -> Result<Dispatcher<Async>, ntfy::Error> {
@@ -120,18 +186,20 @@ fn priority(priority: Priority) -> ntfy::Priority {
 
 fn error(error: ntfy::Error) -> NotifyError {
     match error {
-        ntfy::Error::Reqwest(error) => {
-            let refused = error.status().is_some_and(is_refusal);
-            // The URL may hold a password or a token.
-            let source: Box<dyn Error + Send + Sync> = error.without_url().into();
-            if refused {
-                NotifyError::Refused(source)
-            } else {
-                NotifyError::Transient(source)
-            }
-        }
+        ntfy::Error::Reqwest(error) => error_of(error),
         // A wrong setting or an empty answer: the notification itself is good.
         error => NotifyError::Transient(error.to_string().into()),
+    }
+}
+
+fn error_of(error: reqwest012::Error) -> NotifyError {
+    let refused = error.status().is_some_and(is_refusal);
+    // The URL may hold a password or a token.
+    let source: Box<dyn Error + Send + Sync> = error.without_url().into();
+    if refused {
+        NotifyError::Refused(source)
+    } else {
+        NotifyError::Transient(source)
     }
 }
 

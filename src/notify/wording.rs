@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
 
 use crate::model::clock::utc;
 use crate::model::duration;
@@ -121,6 +124,36 @@ pub fn digest(id: &str, events: &[Event<'_>]) -> Message {
     }
 }
 
+/// Words that a task has had no success for too long; `last` is the last one, `task/agent/run_id`
+/// with its end.
+pub fn of_overdue(task: &str, within: Duration, last: Option<(&str, DateTime<Utc>)>) -> Message {
+    let within = duration::words(within);
+    let last = match last {
+        Some((run, at)) => format!("The last success was {run} at {}.", utc(at)),
+        None => "No success of it is known.".to_owned(),
+    };
+    Message {
+        title: format!("[{task}] NO SUCCESS for {within}"),
+        body: format!(
+            "A success of {task} is expected within {within}. {last}\n\n\
+             `agent-runner triage --since 24h` says what became of its runs.\n"
+        ),
+        priority: Priority::High,
+        tags: vec!["alarm_clock".to_owned()],
+    }
+}
+
+/// Words that a task has a success again after all.
+pub fn of_recovered(task: &str, last: Option<(&str, DateTime<Utc>)>) -> Message {
+    let last = last.map(|(run, at)| format!("{run} ended well at {}.\n", utc(at)));
+    Message {
+        title: format!("[{task}] SUCCESS again"),
+        body: last.unwrap_or_default(),
+        priority: Priority::Default,
+        tags: vec!["white_check_mark".to_owned()],
+    }
+}
+
 fn good_lines(record: &Record) -> Vec<String> {
     let mut lines = vec![
         format!("agent: {}", name(&record.agent)),
@@ -138,6 +171,10 @@ fn good_lines(record: &Record) -> Vec<String> {
         String::new(),
         "commits:".to_owned(),
     ];
+    lines.splice(
+        2..2,
+        source(record).map(|source| format!("source: {source}")),
+    );
     let commits = record.commits.iter().map(|commit| {
         let id = commit.commit.get(..8).unwrap_or(&commit.commit);
         format!(
@@ -185,6 +222,10 @@ fn bad_lines(record: &Record, directory: &Path) -> Vec<String> {
         String::new(),
         format!("Error: {}{class}", record.outcome),
     ];
+    lines.splice(
+        2..2,
+        source(record).map(|source| format!("Source: {source}")),
+    );
     let detail = record
         .error
         .as_deref()
@@ -226,6 +267,12 @@ fn listed(items: impl ExactSizeIterator<Item = String>, none: &str) -> Vec<Strin
     listed
 }
 
+/// Where dispatched work came from, such as `owner/repo#7`.
+fn source(record: &Record) -> Option<String> {
+    let source = record.source.as_deref();
+    source.map(|source| text::first_line(source, 200))
+}
+
 /// A name of a task or an agent, whatever an older record calls so.
 fn name(text: &str) -> String {
     text::first_line(text, 64)
@@ -237,7 +284,6 @@ fn or_unknown(text: Option<String>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
 
     use super::*;
     use crate::model::ids::RunId;

@@ -18,7 +18,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use crate::admission::{self, Admission, Refusal};
-use crate::checks;
+use crate::checks::{self, Ended};
 use crate::git::{Git, GitError, Homecoming, LEAST_PATIENCE, Snapshot};
 use crate::isolation::{self, Ending, Room};
 use crate::model::change::RepositoryChange;
@@ -41,6 +41,7 @@ use crate::process::supervise::{Act, Process, supervise};
 use crate::redact::Redactor;
 use crate::store::StoreError;
 use crate::store::capped_log::LogCaps;
+use crate::store::format;
 use crate::store::layout::Layout;
 use crate::store::recorder::RunFolder;
 
@@ -308,7 +309,8 @@ async fn tell_apart(plan: &RunPlan, services: &mut Services<'_>, begun: &mut Beg
     let make = {
         let (git, layout) = (git.clone(), services.layout.clone());
         let run = begun.folder.run().clone();
-        move |budget: &Budget| Room::make(&git.within(budget), &layout, &run)
+        let base = plan.base.clone();
+        move |budget: &Budget| Room::make(&git.within(budget), &layout, &run, base.as_deref())
     };
     let (room, signal) = budget::within(isolation::MAKING, services.shutdown, make).await;
     let room = match room {
@@ -507,8 +509,21 @@ async fn carry_out_checks(
             None
         }
     };
+    let clock = services.clock;
+    let mut note = |ended: &Ended<'_>| {
+        let command = redactor.text(&ended.check.command);
+        let (how, elapsed, output) = (ended.how, ended.elapsed, ended.output);
+        let line = format::check_line(clock.now(), &command, how, elapsed, output);
+        if let Err(error) = folder.add_event(&line) {
+            tracing::warn!(
+                error = planner::chain(&error),
+                "a check is not in the events"
+            );
+        }
+    };
+    let shutdown = &mut *services.shutdown;
     let (checks, stopped) =
-        checks::carry_out(plan, &marker, &mut log, redactor, services.shutdown).await;
+        checks::carry_out(plan, &marker, &mut log, redactor, shutdown, &mut note).await;
     if let Some(error) = log.and_then(|log| log.finish().error) {
         tracing::warn!(%error, "the checks' log is not complete");
     }

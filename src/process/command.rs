@@ -6,7 +6,8 @@ use std::io::{self, Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -99,6 +100,33 @@ impl HelperError {
     }
 }
 
+/// The helpers that run, by their process groups. None is in it that was reaped: its number may be
+/// another's by then.
+struct Helpers {
+    groups: Vec<Pid>,
+    are_over: bool,
+}
+
+static HELPERS: Mutex<Helpers> = Mutex::new(Helpers {
+    groups: Vec::new(),
+    are_over: false,
+});
+
+fn helpers() -> MutexGuard<'static, Helpers> {
+    HELPERS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Kills all helpers that run, in whichever threads, and lets no other start: the runner ends.
+pub fn end_all() {
+    let mut helpers = helpers();
+    helpers.are_over = true;
+    for group in &helpers.groups {
+        if let Err(error) = kill_process_group(*group, Signal::KILL) {
+            tracing::debug!(%error, "helper not killed");
+        }
+    }
+}
+
 /// Runs a helper command to its end. Blocks, at most for its limit.
 pub fn run(command: &HelperCommand<'_>) -> Result<Captured, HelperError> {
     start(command)?.finish()
@@ -119,7 +147,17 @@ pub struct RunningHelper {
 /// is finished.
 pub fn start(command: &HelperCommand<'_>) -> Result<RunningHelper, HelperError> {
     let program = command.program.to_string_lossy().into_owned();
-    match spawn(command) {
+    let mut helpers = helpers();
+    let spawned = if helpers.are_over {
+        Err(io::Error::other("the runner ends"))
+    } else {
+        spawn(command)
+    };
+    if let Ok(child) = &spawned {
+        helpers.groups.push(Pid::from_child(child));
+    }
+    drop(helpers);
+    match spawned {
         Ok(child) => Ok(RunningHelper {
             program,
             limit: command.limit,
@@ -169,8 +207,14 @@ impl RunningHelper {
     /// Kills it and the processes that it has started: one that speaks with a server would go on.
     fn kill(&mut self) -> io::Result<()> {
         kill_process_group(Pid::from_child(&self.child), Signal::KILL)?;
-        self.child.wait()?;
+        self.reap()?;
         Ok(())
+    }
+
+    fn reap(&mut self) -> io::Result<ExitStatus> {
+        let group = Pid::from_child(&self.child);
+        helpers().groups.retain(|known| *known != group);
+        self.child.wait()
     }
 
     /// Feeds it and takes what it prints until it ends.
@@ -206,7 +250,7 @@ impl RunningHelper {
             }
             if has_ended {
                 return Ok(Heard::All(Captured {
-                    code: self.child.wait()?.code(),
+                    code: self.reap()?.code(),
                     stdout: printed.bytes,
                     stderr: String::from_utf8_lossy(&complained.bytes).into_owned(),
                 }));

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -69,6 +70,27 @@ fn check(file: &Path) -> Result<(), ProgramError> {
         return Err(ProgramError::Directory(file.to_owned()));
     }
     access(file, Access::EXEC_OK).map_err(|_errno| ProgramError::NotExecutable(file.to_owned()))
+}
+
+/// The program that a script names in its first line, as [`find_program`] takes it: `node` for
+/// `#!/usr/bin/env node`. `None` for what is no script.
+pub fn interpreter(program: &Path) -> Option<PathBuf> {
+    let mut head = Vec::new();
+    let file = fs::File::open(program).ok()?;
+    file.take(256).read_to_end(&mut head).ok()?;
+    let line = head
+        .strip_prefix(b"#!")?
+        .split(|byte| *byte == b'\n')
+        .next()?;
+    let mut words = std::str::from_utf8(line).ok()?.split_whitespace();
+    let first = Path::new(words.next()?);
+    if first.file_name()? != "env" {
+        return Some(first.to_owned());
+    }
+    // `env -S node --flag`, `env NAME=value node`.
+    words
+        .find(|word| !word.starts_with('-') && !word.contains('='))
+        .map(PathBuf::from)
 }
 
 /// The version in the nearest `package.json` above the real program file: how a CLI from npm tells

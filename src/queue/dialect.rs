@@ -16,11 +16,13 @@ impl Dialect {
         }
     }
 
-    /// The texts of a JSON list, as rows.
-    pub(super) fn texts_of_third_parameter(self) -> &'static str {
+    /// The texts of a parameter that is a JSON list, as rows.
+    pub(super) fn texts(self, parameter: &str) -> String {
         match self {
-            Self::Sqlite => "SELECT value FROM json_each($3)",
-            Self::Postgres => "SELECT json_array_elements_text(CAST($3 AS json))",
+            Self::Sqlite => format!("SELECT value FROM json_each({parameter})"),
+            Self::Postgres => {
+                format!("SELECT json_array_elements_text(CAST({parameter} AS json))")
+            }
         }
     }
 

@@ -216,6 +216,14 @@ impl Queue {
             .await
     }
 
+    /// Ends work that nobody holds and that turned out to be done. `false`: there is none such.
+    pub async fn settle(&self, key: &WorkKey) -> Result<bool, QueueError> {
+        let set = "state = 'done', reason = $2";
+        let which = "AND state IN ('waiting', 'retrying', 'claimed')";
+        self.change_unheld("settle work", key, set, which, None)
+            .await
+    }
+
     /// What is known of a work; `None` when it was never offered.
     pub async fn state(&self, key: &WorkKey) -> Result<Option<Work>, QueueError> {
         let statement =
@@ -223,6 +231,30 @@ impl Queue {
         let query = sqlx::query(AssertSqlSafe(statement)).bind(key.as_str());
         let row = self.rows("look up work", query).await?.pop();
         row.map(|row| self.work(&row)).transpose()
+    }
+
+    /// What is known of these works, in no order. Those that were never offered are left out.
+    pub async fn states(&self, keys: &[WorkKey]) -> Result<Vec<Work>, QueueError> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let keys: Vec<&str> = keys.iter().map(WorkKey::as_str).collect();
+        let statement = self
+            .statement("SELECT {columns} FROM agent_runner_work WHERE work_key IN ({texts of $1})");
+        let query = sqlx::query(AssertSqlSafe(statement)).bind(serde_json::json!(keys).to_string());
+        let rows = self.rows("look up work", query).await?;
+        rows.iter().map(|row| self.work(row)).collect()
+    }
+
+    /// The works that are not ended and that nobody holds, the oldest first.
+    pub async fn idle(&self) -> Result<Vec<Work>, QueueError> {
+        let statement = self.statement(
+            "SELECT {columns} FROM agent_runner_work
+             WHERE state IN ('waiting', 'retrying') OR state = 'claimed' AND lease_until <= {now}
+             ORDER BY position, work_key",
+        );
+        let rows = self.rows("list work", sqlx::query(AssertSqlSafe(statement)));
+        rows.await?.iter().map(|row| self.work(row)).collect()
     }
 
     /// All works, the oldest first.
@@ -250,7 +282,7 @@ impl Queue {
         self.changes(action, bind(query)).await
     }
 
-    /// A change by a person. Its fence refuses the holder whose lease ran out.
+    /// A change by others than a holder. Its fence refuses the holder whose lease ran out.
     async fn change_unheld(
         &self,
         action: &'static str,
@@ -273,7 +305,8 @@ impl Queue {
     /// Fills in what differs between databases.
     fn statement(&self, text: &str) -> String {
         text.replace("{columns}", work::COLUMNS)
-            .replace("{texts of $3}", self.dialect.texts_of_third_parameter())
+            .replace("{texts of $1}", &self.dialect.texts("$1"))
+            .replace("{texts of $3}", &self.dialect.texts("$3"))
             .replace("{for update of w}", self.dialect.for_update())
             .replace("{now}", self.dialect.now())
     }

@@ -23,7 +23,7 @@ use crate::model::text;
 use crate::model::work_name::WorkName;
 use crate::queue::{NewWork, Queue, QueueError, State, Work};
 use crate::sources::source::{
-    Accepted, Next, Offer, Publication, SourceError, Standing, TaskSource,
+    Accepted, Fate, Next, Offer, Publication, SourceError, Standing, TaskSource,
 };
 
 /// What every local task's origin begins with.
@@ -221,6 +221,11 @@ impl TaskSource for Local {
     async fn offer(&self, number: u64) -> Result<Offer, SourceError> {
         let (work, task) = self.task(number).await?;
         Ok(offer(work, task))
+    }
+
+    async fn fate(&self, _origin: &str) -> Result<Fate, SourceError> {
+        // The queue itself is where they wait.
+        Ok(Fate::Open)
     }
 
     async fn is_asked_again(&self, _offer: &Offer) -> Result<bool, SourceError> {

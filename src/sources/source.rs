@@ -59,6 +59,17 @@ pub enum Standing {
     Taken,
 }
 
+/// What has become of work that is not among the offers.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Fate {
+    /// It waits all the same, or it is of another source.
+    Open,
+    /// It is done.
+    Done,
+    /// Nobody wants it any more, and why.
+    Unwanted(String),
+}
+
 /// What comes after a failure.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Next {
@@ -113,6 +124,9 @@ pub trait TaskSource: fmt::Debug {
 
     /// The work of that number, when it waits.
     async fn offer(&self, number: u64) -> Result<Offer, SourceError>;
+
+    /// What has become of the work of an [`Offer::origin`].
+    async fn fate(&self, origin: &str) -> Result<Fate, SourceError>;
 
     /// Whether an offer really waits that the queue calls rested or cancelled: a person wants it
     /// done afresh.

@@ -1,6 +1,6 @@
 //! Replacing a file whole: at every moment, also of a crash, it is absent, the old or the new one.
 
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -22,22 +22,23 @@ pub(crate) const TEMPORARY: &str = ".tmp";
 /// When the disk is full or broken; what was there before is there still.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     let directory = path.parent().unwrap_or(Path::new("."));
-    replace(directory, path, bytes, Readers::Owner)
+    replace(directory, path, bytes, File::sync_all)
         .map_err(|source| StoreError::new("write", path, source))?;
     sync_directory(directory)
 }
 
-/// Replaces a file that every user may read. After a loss of power it may be the old one.
+/// Replaces a file that every user may read, without syncs: it is made again soon.
 pub fn write_for_all(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     let directory = path.parent().unwrap_or(Path::new("."));
-    replace(directory, path, bytes, Readers::All)
-        .map_err(|source| StoreError::new("write", path, source))
+    let open = |file: &File| file.set_permissions(Permissions::from_mode(0o644));
+    replace(directory, path, bytes, open).map_err(|source| StoreError::new("write", path, source))
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Readers {
-    Owner,
-    All,
+/// The same without syncs, for what can be made again: after a loss of power it may be torn.
+pub(crate) fn write_unsynced(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    replace(directory, path, bytes, |_| Ok(()))
+        .map_err(|source| StoreError::new("write", path, source))
 }
 
 /// Removes what writers that died left half done in a directory: their temporary files, when they
@@ -64,15 +65,15 @@ pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
     fs::rename(from, to).map_err(|source| StoreError::new("move", from, source))
 }
 
-fn replace(directory: &Path, path: &Path, bytes: &[u8], readers: Readers) -> io::Result<()> {
+fn replace(
+    directory: &Path,
+    path: &Path,
+    bytes: &[u8],
+    finish: impl Fn(&File) -> io::Result<()>,
+) -> io::Result<()> {
     let mut file = Builder::new().prefix(TEMPORARY).tempfile_in(directory)?;
     file.write_all(bytes)?;
-    match readers {
-        Readers::Owner => file.as_file().sync_all()?,
-        Readers::All => file
-            .as_file()
-            .set_permissions(Permissions::from_mode(0o644))?,
-    }
+    finish(file.as_file())?;
     file.persist(path)?;
     Ok(())
 }

@@ -293,6 +293,23 @@ pub fn lifecycle_line(time: DateTime<Utc>, phase: &str, detail: &str) -> String 
     line(time, "lifecycle", json!({"phase": phase, "detail": detail}))
 }
 
+/// Writes how a check of the task ended as one line with its line feed. `how` is why it failed,
+/// `output` what it printed last.
+pub fn check_line(
+    time: DateTime<Utc>,
+    command: &str,
+    how: Option<&str>,
+    elapsed: Duration,
+    output: &str,
+) -> String {
+    let took = seconds(Some(elapsed));
+    line(
+        time,
+        "check",
+        json!({"command": command, "failure": how, "seconds": took, "output": output}),
+    )
+}
+
 fn line(time: DateTime<Utc>, kind: &str, mut fields: Value) -> String {
     fields["time"] = moment(Some(time));
     fields["type"] = json!(kind);

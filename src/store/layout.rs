@@ -107,6 +107,11 @@ impl Layout {
         self.state().join("delegated")
     }
 
+    /// Agents that did a small run on trial, one file each.
+    pub(crate) fn probed(&self, agent: &AgentName) -> PathBuf {
+        self.state().join("probed").join(agent.as_str())
+    }
+
     /// Of what a person was told once and is not told again.
     pub fn told(&self) -> PathBuf {
         self.state().join("told")
@@ -125,6 +130,11 @@ impl Layout {
     /// Creates the directory of work trees.
     pub fn create_work_trees(&self) -> Result<(), StoreError> {
         self.create_state(&self.work_trees())
+    }
+
+    /// What was read of ended runs, so that they need not be read again.
+    pub fn index(&self) -> PathBuf {
+        self.state().join("index")
     }
 
     /// The directory of the runner's own rolling log.

@@ -1,9 +1,11 @@
 //! What runs leave on disk: written so that it survives, read so that it never breaks.
 //!
 //! [`layout`] alone knows file names, [`mod@format`] alone the form of a record. [`recorder`] writes a
-//! run's directory, [`reader`] finds runs and reads them, [`recovery`] finds those whose runner
-//! died, [`outbox`] keeps notifications until somebody has them and [`digest`] tells many in one, [`parked`] the agents
-//! whose limit is not over, and [`retention`] removes what is old. Not for deciding anything: an
+//! run's directory, [`reader`] finds runs and reads them, [`index`] spares reading many again and
+//! [`events`] reads what happened in one. [`recovery`] finds those whose runner died, [`outbox`]
+//! keeps notifications until somebody has them and [`digest`] tells many in one, [`parked`] and
+//! [`probed`] know of agents, [`delegated`] of tasks that others do. [`retention`] removes what is
+//! old, and [`ground`] tells whether a log root can bear all that. Not for deciding anything: an
 //! outcome comes from `model::verdict`.
 
 use std::io;
@@ -12,15 +14,20 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 pub mod atomic;
+pub mod beats;
 pub mod capped_log;
 pub mod delegated;
 pub mod digest;
 pub mod event_log;
+pub mod events;
 pub mod format;
+pub mod ground;
+pub mod index;
 pub mod layout;
 pub mod outbox;
 pub mod parked;
 mod private;
+pub mod probed;
 pub mod reader;
 pub mod recorder;
 pub mod recovery;

@@ -77,6 +77,17 @@ impl Entry {
         }
     }
 
+    /// A notification of an event that has an identity of its own, as a file's name can hold it.
+    pub fn of_event(event: &str, message: Message, now: DateTime<Utc>) -> Self {
+        Self {
+            id: format!("event.{event}"),
+            run: None,
+            message,
+            created: now,
+            attempts: 0,
+        }
+    }
+
     /// The event's identity: the same for every attempt.
     pub fn id(&self) -> &str {
         &self.id
@@ -130,9 +141,12 @@ impl Outbox {
         self.layout.create_state(&directory)?;
         let names = self.names()?;
         let prefix = entry.run.as_ref().map(id_prefix);
+        // Others may well be sent twice at the same moment.
+        let is_event = entry.id.starts_with("event.");
         let of_same_run = |name: &&String| {
             let id = split_name(name).map_or("", |(_order, id)| id);
-            prefix.as_ref().is_some_and(|prefix| id.starts_with(prefix))
+            is_event && id == entry.id
+                || prefix.as_ref().is_some_and(|prefix| id.starts_with(prefix))
         };
         let replaced: Vec<&String> = names.iter().filter(of_same_run).collect();
         let order = match (replaced.first(), names.last()) {

@@ -73,22 +73,40 @@ pub fn unpark(layout: &Layout, agent: &AgentName) -> Result<(), StoreError> {
 ///
 /// `subject` becomes the name of a file.
 pub fn first_told(layout: &Layout, subject: &str, occasion: &str) -> Result<bool, StoreError> {
+    tell_once(layout, subject, occasion, |_last| Ok(()))
+}
+
+/// The same, with what is told: `tell` gets the last occasion, empty where there is none, and is
+/// called by one at a time. The occasion is noted after it: a crash between the two, or an error of
+/// `tell`, lets it be told again.
+pub fn tell_once(
+    layout: &Layout,
+    subject: &str,
+    occasion: &str,
+    tell: impl FnOnce(&str) -> Result<(), StoreError>,
+) -> Result<bool, StoreError> {
     let directory = layout.told();
     layout.create_state(&directory)?;
     let path = directory.join(subject);
-    let first = |mut file: File| {
+    let failed = |source| StoreError::new("update", &path, source);
+    let mut file = open_update(&path)?;
+    let mut last = String::new();
+    let read = |last: &mut String| {
         file.lock()?;
-        let mut last = String::new();
-        (&file).take(MAX_BYTES).read_to_string(&mut last)?;
-        if last == occasion {
-            return Ok(false);
-        }
+        (&file).take(MAX_BYTES).read_to_string(last)
+    };
+    read(&mut last).map_err(failed)?;
+    if last == occasion {
+        return Ok(false);
+    }
+    tell(&last)?;
+    let mut note = || {
         file.set_len(0)?;
         io::Seek::rewind(&mut file)?;
-        file.write_all(occasion.as_bytes())?;
-        Ok(true)
+        file.write_all(occasion.as_bytes())
     };
-    first(open_update(&path)?).map_err(|source| StoreError::new("update", &path, source))
+    note().map_err(failed)?;
+    Ok(true)
 }
 
 /// A larger file is none of ours.

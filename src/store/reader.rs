@@ -43,6 +43,20 @@ pub struct Filter {
     pub agent: Option<AgentName>,
     /// Runs that started at this time or later; those whose name tells no start are left out.
     pub since: Option<DateTime<Utc>>,
+    /// Runs that started before this time; the same.
+    pub until: Option<DateTime<Utc>>,
+}
+
+impl Filter {
+    fn takes(&self, run_id: &RunId) -> bool {
+        if self.since.is_none() && self.until.is_none() {
+            return true;
+        }
+        run_id.started().is_some_and(|started| {
+            self.since.is_none_or(|since| started >= since)
+                && self.until.is_none_or(|until| started < until)
+        })
+    }
 }
 
 /// Why a text names no run.
@@ -162,6 +176,15 @@ pub(crate) fn read_record(directory: &RunDirectory, path: &RunPath) -> Record {
     record
 }
 
+/// Reads the prompt of a run.
+///
+/// # Errors
+/// When there is none, or none that is text.
+pub fn read_prompt(directory: &RunDirectory) -> io::Result<String> {
+    let bytes = read(&directory.prompt(), MAX_RECORD_BYTES)?;
+    String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
 /// Reads the bytes of a record.
 pub(crate) fn read_metadata(path: &Path) -> io::Result<Vec<u8>> {
     read(path, MAX_RECORD_BYTES)
@@ -252,7 +275,7 @@ fn latest_filter(text: &str) -> Option<Filter> {
     Some(Filter {
         task: Some(task.parse().ok()?),
         agent: Some(agent.parse().ok()?),
-        since: None,
+        ..Filter::default()
     })
 }
 
@@ -287,7 +310,8 @@ pub(crate) fn upper_directories(layout: &Layout) -> Result<Vec<path::PathBuf>, S
     Ok(agents)
 }
 
-fn paths(layout: &Layout, filter: &Filter) -> Result<Vec<RunPath>, StoreError> {
+/// Names the runs that are wanted, newest first, and reads none of them.
+pub(crate) fn paths(layout: &Layout, filter: &Filter) -> Result<Vec<RunPath>, StoreError> {
     let mut found = Vec::new();
     for task in subdirectories(layout.root())?
         .iter()
@@ -303,10 +327,7 @@ fn paths(layout: &Layout, filter: &Filter) -> Result<Vec<RunPath>, StoreError> {
             }
             for name in subdirectories(&layout.agent(&task, &agent))? {
                 let run_id = RunId::from_directory(&name);
-                if filter
-                    .since
-                    .is_some_and(|since| run_id.started() < Some(since))
-                {
+                if !filter.takes(&run_id) {
                     continue;
                 }
                 found.push(RunPath {

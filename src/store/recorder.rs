@@ -203,6 +203,11 @@ impl RunFolder {
         EventLog::create(&self.directory().events(), cap)
     }
 
+    /// Adds a line to the log of events after the agent's end. It is for reading along.
+    pub fn add_event(&self, line: &str) -> Result<(), StoreError> {
+        append(&self.directory().events(), line)
+    }
+
     /// Writes the record of the run that has begun; it survives a loss of power from here on. May
     /// be called again when more is known.
     pub fn begin(&self, record: &Record) -> Result<(), StoreError> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 
 use crate::model::dispatch::WorkKey;
@@ -15,12 +15,14 @@ use crate::worker::{End, Moment, Tally};
 /// The works at hand, and what became of the others.
 pub(super) struct Hands {
     settings: Rc<WorkerSettings>,
-    busy: BTreeMap<WorkKey, (Rc<Lease>, Instant)>,
-    tasks: JoinSet<(WorkKey, Conclusion)>,
+    busy: BTreeMap<Id, (WorkKey, Rc<Lease>, Instant)>,
+    tasks: JoinSet<Conclusion>,
     /// What has ended in this round; it is not taken up again before the next one.
     ended: Vec<WorkKey>,
     tally: Tally,
     no_access: Option<String>,
+    /// Whether something was left to another machine in this round.
+    has_left: bool,
 }
 
 impl Hands {
@@ -32,6 +34,7 @@ impl Hands {
             ended: Vec::new(),
             tally: Tally::default(),
             no_access: None,
+            has_left: false,
         }
     }
 
@@ -44,15 +47,22 @@ impl Hands {
     }
 
     pub(super) fn are_new_to(&self, key: &WorkKey) -> bool {
-        !self.busy.contains_key(key) && !self.ended.contains(key)
+        let is_busy = self.busy.values().any(|(busy, ..)| busy == key);
+        !is_busy && !self.ended.contains(key)
     }
 
     pub(super) fn begin_round(&mut self) {
         self.ended.clear();
+        self.has_left = false;
     }
 
     pub(super) fn tally(&self) -> Tally {
         self.tally
+    }
+
+    /// Whether another look is due when a lease is over.
+    pub(super) fn has_left(&self) -> bool {
+        self.has_left
     }
 
     /// Why the source lets nobody in, once a work has found that out.
@@ -66,40 +76,35 @@ impl Hands {
         lease: Rc<Lease>,
         work: impl Future<Output = Conclusion> + 'static,
     ) {
-        self.busy.insert(key.clone(), (lease, Instant::now()));
-        self.tasks.spawn_local(async move { (key, work.await) });
+        let task = self.tasks.spawn_local(work).id();
+        self.busy.insert(task, (key, lease, Instant::now()));
     }
 
     /// Waits until one work has ended; for ever when there is none.
     pub(super) async fn one_finished(&mut self) {
-        match self.tasks.join_next().await {
-            Some(Ok((key, conclusion))) => {
-                let began = self.busy.remove(&key).map(|(_, began)| began);
-                self.ended.push(key);
-                let (end, count) = match conclusion {
-                    Conclusion::Done => (End::Done, &mut self.tally.done),
-                    Conclusion::Failed => (End::Failed, &mut self.tally.failed),
-                    Conclusion::Dropped => (End::Dropped, &mut self.tally.dropped),
-                    Conclusion::NoAccess(reason) => {
-                        self.no_access = Some(reason);
-                        return;
-                    }
-                };
-                *count += 1;
-                let took = began.map(|began| began.elapsed()).unwrap_or_default();
-                (self.settings.observe)(Moment::Ended(end, took));
-            }
-            Some(Err(error)) => {
-                // It is not told which one it was. It keeps its hand; its lease runs out.
+        let Some(ended) = self.tasks.join_next_with_id().await else {
+            return std::future::pending().await;
+        };
+        let (task, conclusion) = match ended {
+            Ok((task, conclusion)) => (task, conclusion),
+            Err(error) => {
+                // Its lease runs out, and the attempt counts.
                 tracing::error!("Unexpected error: {error}");
-                self.tally.failed += 1;
-                if self.tasks.is_empty() {
-                    self.ended
-                        .extend(std::mem::take(&mut self.busy).into_keys());
-                }
+                (error.id(), Conclusion::Failed)
             }
-            None => std::future::pending().await,
-        }
+        };
+        let freed = self.busy.remove(&task);
+        let took = freed.as_ref().map(|(_, _, began)| began.elapsed());
+        self.ended.extend(freed.map(|(key, _, _)| key));
+        let (end, count) = match conclusion {
+            Conclusion::Done => (End::Done, &mut self.tally.done),
+            Conclusion::Failed => (End::Failed, &mut self.tally.failed),
+            Conclusion::Dropped => (End::Dropped, &mut self.tally.dropped),
+            Conclusion::Elsewhere => return self.has_left = true,
+            Conclusion::NoAccess(reason) => return self.no_access = Some(reason),
+        };
+        *count += 1;
+        (self.settings.observe)(Moment::Ended(end, took.unwrap_or_default()));
     }
 
     /// Asks all works to end, and waits for them.
@@ -113,7 +118,7 @@ impl Hands {
     }
 
     async fn stop(&mut self, at_once: bool) {
-        for (lease, _) in self.busy.values() {
+        for (_, lease, _) in self.busy.values() {
             lease.stop(Stop::Shutdown { at_once });
         }
         while !self.tasks.is_empty() {

@@ -2,12 +2,16 @@
 //! effect.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::queue::{Claim, Queue};
+use crate::queue::{Claim, Queue, QueueError};
+use crate::worker::notes::Notes;
 use crate::worker::story::Failure;
 
 /// Why work must not go on.
@@ -28,18 +32,43 @@ pub(super) struct Lease {
     stop: RefCell<Option<Stop>>,
     stopped: Notify,
     renewed: Cell<Instant>,
+    /// When the branch was pushed: after a whole lease machines with another queue may take it.
+    pushed: Cell<Option<Instant>>,
+    notes: RefCell<Notes>,
 }
 
 impl Lease {
-    pub(super) fn new(queue: &Queue, claim: Claim, duration: Duration) -> Self {
+    /// Holds a claim that was asked for at `asked`.
+    pub(super) fn new(queue: &Queue, claim: Claim, duration: Duration, asked: Instant) -> Self {
         Self {
+            notes: RefCell::new(Notes::from_text(claim.notes.as_deref())),
             claim,
             queue: queue.clone(),
             duration,
             stop: RefCell::new(None),
             stopped: Notify::new(),
-            renewed: Cell::new(Instant::now()),
+            renewed: Cell::new(asked),
+            pushed: Cell::new(None),
         }
+    }
+
+    /// What this queue's claims on the work have noted.
+    pub(super) fn notes(&self) -> Notes {
+        self.notes.borrow().clone()
+    }
+
+    /// Notes more, for this claim and those that follow it in this queue.
+    pub(super) async fn note(&self, change: impl FnOnce(&mut Notes)) -> Result<bool, QueueError> {
+        let mut notes = self.notes();
+        change(&mut notes);
+        let text = notes.to_text();
+        *self.notes.borrow_mut() = notes;
+        self.queue.note(&self.claim, &text).await
+    }
+
+    /// From now on the branch at the remote holds the claim, too: for a whole lease after `when`.
+    pub(super) fn is_pushed(&self, when: Instant) {
+        self.pushed.set(Some(when));
     }
 
     /// Asks the work to stop.
@@ -75,6 +104,29 @@ impl Lease {
     pub(super) async fn confirm(&self) -> Result<(), Stop> {
         if self.must_stop().is_none() {
             self.renew().await;
+        }
+        self.must_stop().map_or(Ok(()), Err)
+    }
+
+    /// Confirms the claim, and has an effect on the outside, step by step and only while the lease
+    /// lasts: a worker that stood still for longer does not go on where it was.
+    pub(super) async fn hold<T>(&self, effect: impl Future<Output = T>) -> Result<T, Stop> {
+        self.confirm().await?;
+        let mut effect = pin!(effect);
+        let step = poll_fn(|context| match self.check() {
+            Ok(()) => effect.as_mut().poll(context).map(Ok),
+            Err(stop) => Poll::Ready(Err(stop)),
+        });
+        tokio::select! {
+            result = step => result,
+            () = self.stopped() => Err(self.must_stop().unwrap_or(Stop::LostLease)),
+        }
+    }
+
+    fn check(&self) -> Result<(), Stop> {
+        let is_over = |since: Instant| since.elapsed() >= self.duration;
+        if is_over(self.renewed.get()) || self.pushed.get().is_some_and(is_over) {
+            return Err(Stop::LostLease);
         }
         self.must_stop().map_or(Ok(()), Err)
     }

@@ -7,6 +7,7 @@
 
 mod hands;
 mod lease;
+mod notes;
 mod record;
 mod run;
 mod settings;
@@ -14,6 +15,7 @@ mod story;
 mod trace;
 mod workspace;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
@@ -27,8 +29,8 @@ use crate::model::dispatch::WorkKey;
 use crate::model::duration;
 use crate::model::text::{self, chain};
 use crate::process::shutdown::Shutdown;
-use crate::queue::{NewWork, Queue, QueueError, State};
-use crate::sources::source::{Offer, SourceError, TaskSource};
+use crate::queue::{NewWork, Queue, QueueError, State, Work};
+use crate::sources::source::{Fate, Offer, SourceError, TaskSource};
 use crate::worker::hands::Hands;
 use crate::worker::lease::Lease;
 pub use crate::worker::settings::{Observe, RunCommand, WorkerSettings};
@@ -115,22 +117,31 @@ impl<S: TaskSource + 'static> Worker<S> {
 
     /// Works until the scope is done or the runner is asked to stop. Call it on the main thread.
     pub async fn work(&self, scope: Scope, shutdown: &mut Shutdown) -> Ended {
-        workspace::tidy(&self.settings.workspace);
         let mut hands = Hands::new(Rc::clone(&self.settings));
         let rounds = self.rounds(scope, shutdown, &mut hands);
-        LocalSet::new().run_until(rounds).await
+        let ended = LocalSet::new().run_until(rounds).await;
+        workspace::tidy(&self.settings.workspace);
+        ended
     }
 
     async fn rounds(&self, scope: Scope, shutdown: &mut Shutdown, hands: &mut Hands) -> Ended {
         let is_endless = scope == Scope::Forever;
         loop {
             self.tell_turn(hands);
-            let look = timeout(LONGEST_LOOK, self.look(scope)).await;
-            let offers = match look.unwrap_or(Err(Trouble::Slow)) {
+            workspace::tidy(&self.settings.workspace);
+            let looked = tokio::select! {
+                looked = timeout(LONGEST_LOOK, self.look(scope)) => looked,
+                signal = shutdown.next() => return self.stop(hands, shutdown, signal).await,
+            };
+            let offers = match looked.unwrap_or(Err(Trouble::Slow)) {
                 Ok(offers) => offers,
                 Err(Trouble::Source(SourceError::NoAccess(reason))) => {
                     hands.shut_down().await;
                     return Ended::NoAccess(reason);
+                }
+                // The other machine has done it.
+                Err(Trouble::Source(SourceError::Unwanted(_))) if hands.has_left() => {
+                    return Ended::Finished(hands.tally());
                 }
                 Err(Trouble::Source(SourceError::Unwanted(reason))) => {
                     return Ended::Unwanted(reason);
@@ -150,6 +161,14 @@ impl<S: TaskSource + 'static> Worker<S> {
                         return Ended::Failed(chain(&error));
                     }
                     Err(error) => tracing::warn!("{}", chain(&error)),
+                    Ok(()) if !is_endless && hands.are_free() && hands.has_left() => {
+                        // A little longer, so that it may be claimed again.
+                        tokio::select! {
+                            () = sleep(self.settings.lease + Duration::from_secs(1)) => {}
+                            signal = shutdown.next() => return Ended::Stopped(signal),
+                        }
+                        break;
+                    }
                     Ok(()) if !is_endless && hands.are_free() => {
                         return Ended::Finished(hands.tally());
                     }
@@ -164,18 +183,21 @@ impl<S: TaskSource + 'static> Worker<S> {
                     }
                     () = sleep(next_look - Instant::now()), if is_endless => {}
                     () = sleep(self.settings.pulse) => {}
-                    signal = shutdown.next() => {
-                        (self.settings.observe)(Moment::Stopping);
-                        tokio::select! {
-                            () = hands.shut_down() => {}
-                            _ = shutdown.next() => {}
-                        }
-                        hands.shut_down_at_once().await;
-                        return Ended::Stopped(signal);
-                    }
+                    signal = shutdown.next() => return self.stop(hands, shutdown, signal).await,
                 }
             }
         }
+    }
+
+    /// Ends all works, at once when a second signal comes.
+    async fn stop(&self, hands: &mut Hands, shutdown: &mut Shutdown, signal: i32) -> Ended {
+        (self.settings.observe)(Moment::Stopping);
+        tokio::select! {
+            () = hands.shut_down() => {}
+            _ = shutdown.next() => {}
+        }
+        hands.shut_down_at_once().await;
+        Ended::Stopped(signal)
     }
 
     fn tell_turn(&self, hands: &Hands) {
@@ -188,10 +210,16 @@ impl<S: TaskSource + 'static> Worker<S> {
             Scope::One(number) => vec![self.source.offer(number).await?],
             Scope::Forever | Scope::Once => self.source.offers().await?,
         };
-        let new: Vec<NewWork> = offers.iter().map(new_work).collect();
-        self.queue.offer(&new).await?;
+        let keys: Vec<WorkKey> = offers.iter().map(|offer| offer.key.clone()).collect();
+        let known = self.queue.states(&keys).await?.into_iter();
+        let known: BTreeMap<WorkKey, Work> = known.map(|work| (work.key.clone(), work)).collect();
+        let is_new = |offer: &&Offer| !known.contains_key(&offer.key);
+        let new: Vec<NewWork> = offers.iter().filter(is_new).map(new_work).collect();
+        if !new.is_empty() {
+            self.queue.offer(&new).await?;
+        }
         for offer in &offers {
-            let Some(work) = self.queue.state(&offer.key).await? else {
+            let Some(work) = known.get(&offer.key) else {
                 continue;
             };
             let is_ended = matches!(work.state, State::Rested | State::Cancelled);
@@ -199,7 +227,28 @@ impl<S: TaskSource + 'static> Worker<S> {
                 self.queue.reset(&offer.key).await?;
             }
         }
+        if !matches!(scope, Scope::One(_)) {
+            self.settle_gone(&keys).await?;
+        }
         Ok(offers)
+    }
+
+    /// Ends in the queue what nobody holds and the source does not offer any more: its holder died
+    /// before it could, or a person was faster.
+    async fn settle_gone(&self, offered: &[WorkKey]) -> Result<(), Trouble> {
+        for work in self.queue.idle().await? {
+            if offered.contains(&work.key) {
+                continue;
+            }
+            match self.source.fate(&work.origin).await {
+                Ok(Fate::Open) => {}
+                Ok(Fate::Done) => drop(self.queue.settle(&work.key).await?),
+                Ok(Fate::Unwanted(reason)) => drop(self.queue.cancel(&work.key, &reason).await?),
+                Err(error @ SourceError::NoAccess(_)) => return Err(error.into()),
+                Err(error) => tracing::warn!(issue = work.origin, "{error}"),
+            }
+        }
+        Ok(())
     }
 
     /// Takes up work while hands are free.
@@ -208,6 +257,7 @@ impl<S: TaskSource + 'static> Worker<S> {
         while hands.busy() < settings.concurrency {
             let new = offers.iter().filter(|offer| hands.are_new_to(&offer.key));
             let candidates: Vec<WorkKey> = new.map(|offer| offer.key.clone()).collect();
+            let asked = Instant::now();
             let claimed = self
                 .queue
                 .claim(&settings.holder, settings.lease, &candidates);
@@ -217,7 +267,7 @@ impl<S: TaskSource + 'static> Worker<S> {
             };
             let title = text::first_line(&offer.title, 200);
             tracing::info!("Found new dispatch issue: #{} - {title}", offer.number);
-            let lease = Rc::new(Lease::new(&self.queue, claim, settings.lease));
+            let lease = Rc::new(Lease::new(&self.queue, claim, settings.lease, asked));
             let (source, settings) = (Rc::clone(&self.source), Rc::clone(settings));
             let queue = self.queue.clone();
             let (key, held) = (offer.key.clone(), Rc::clone(&lease));

@@ -31,7 +31,7 @@ pub(super) fn unpublished(
         Evidence::new(EvidenceSource::Policy, reason.clone()),
         Evidence::new(
             EvidenceSource::Runner,
-            format!("the result of {} is not published", run.path()),
+            format!("{} ended well; what it left stays unpublished", run.path()),
         ),
     ];
     record.error = Some(reason);

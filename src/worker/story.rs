@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tracing::Span;
 
 use crate::git::{Mirror, MirrorError, MirrorLimits, PushError};
@@ -16,15 +17,12 @@ use crate::model::tree_policy::TreeEvidence;
 use crate::model::work_name::WorkName;
 use crate::queue::{End, Queue};
 use crate::sources::source::{
-    Accepted, Next, Offer, Publication, SourceError, Standing, TaskSource,
+    Accepted, Fate, Next, Offer, Publication, SourceError, Standing, TaskSource,
 };
 use crate::worker::lease::{Lease, Stop};
 use crate::worker::settings::WorkerSettings;
 use crate::worker::workspace::{self, Workspace};
 use crate::worker::{record, run, trace};
-
-/// The beginning of the note on work that rests as soon as somebody is told; the reason follows.
-const TO_TELL: &str = "to tell: ";
 
 /// The pause between two tries to tell somebody where the source refuses to take a word.
 const TELLING_PAUSE: Duration = Duration::from_secs(3600);
@@ -43,6 +41,8 @@ pub(super) enum Conclusion {
     Failed,
     /// Nobody wants it, or somebody else has it.
     Dropped,
+    /// Another machine may be at it; who that is shows after a lease.
+    Elsewhere,
     /// The source does not let us in.
     NoAccess(String),
 }
@@ -56,6 +56,8 @@ pub(super) enum Failure {
     Failed(String),
     /// It must not go on.
     Stopped(Stop),
+    /// Another machine, which has another queue, may be publishing it.
+    Elsewhere,
 }
 
 impl Failure {
@@ -106,17 +108,16 @@ pub(super) async fn tell<S: TaskSource>(
 ) -> Conclusion {
     let title = text::first_line(&offer.title, 200);
     tracing::info!("Processing task: {title}");
-    let notes = lease.claim.notes.as_deref().unwrap_or_default();
-    let result = match notes.strip_prefix(TO_TELL) {
+    let result = match lease.notes().to_tell {
         None => carry_out(source, queue, settings, offer, lease).await,
-        Some(reason) => Err(to_tell(source, offer, reason).await),
+        Some(reason) => Err(to_tell(source, offer, &reason).await),
     };
     let (conclusion, end) = match result {
         Ok(_publication) => {
             tracing::info!("Task processed successfully: {}", offer.number);
             (Conclusion::Done, Some(End::Done))
         }
-        Err(failure) => conclude(source, queue, settings, offer, lease, failure).await,
+        Err(failure) => conclude(source, settings, offer, lease, failure).await,
     };
     if let Some(end) = end {
         match queue.finish(&lease.claim, &end).await {
@@ -132,7 +133,6 @@ pub(super) async fn tell<S: TaskSource>(
 /// What follows from a failure: for whoever asked, and for the queue.
 async fn conclude<S: TaskSource>(
     source: &S,
-    queue: &Queue,
     settings: &WorkerSettings,
     offer: &Offer,
     lease: &Lease,
@@ -146,8 +146,15 @@ async fn conclude<S: TaskSource>(
     };
     let (reason, next) = match failure {
         Failure::Stopped(Stop::LostLease) => {
-            tracing::warn!("the claim is lost: somebody else works on it");
-            return (Conclusion::Dropped, None);
+            tracing::warn!("the claim is lost: somebody else may work on it");
+            // Nothing is changed where somebody does.
+            let reason = "the claim was lost".to_owned();
+            return (Conclusion::Dropped, Some(again(reason, Duration::ZERO)));
+        }
+        Failure::Elsewhere => {
+            let reason = "another machine has pushed its branch".to_owned();
+            tracing::info!("left alone for a lease: {reason}");
+            return (Conclusion::Elsewhere, Some(again(reason, settings.lease)));
         }
         Failure::Stopped(Stop::Shutdown { .. }) => {
             let reason = "the worker was stopped".to_owned();
@@ -155,7 +162,12 @@ async fn conclude<S: TaskSource>(
         }
         Failure::Source(SourceError::Unwanted(reason)) => {
             tracing::info!("given up: {reason}");
-            return (Conclusion::Dropped, Some(End::Cancelled { reason }));
+            // Somebody who died before writing down the end may have been faster.
+            let end = match source.fate(&offer.origin).await {
+                Ok(Fate::Done) => End::Done,
+                _ => End::Cancelled { reason },
+            };
+            return (Conclusion::Dropped, Some(end));
         }
         Failure::Source(SourceError::NoAccess(reason)) => {
             let end = again(reason.clone(), Duration::ZERO);
@@ -177,10 +189,10 @@ async fn conclude<S: TaskSource>(
     };
     let reason = settings.redactor.text(&reason);
     tracing::error!("failed: {reason}");
-    if lease.confirm().await.is_err() {
-        return (Conclusion::Dropped, None);
-    }
-    let told = source.tell_failed(offer, &reason, next).await;
+    let told = lease.hold(source.tell_failed(offer, &reason, next)).await;
+    let Ok(told) = told else {
+        return (Conclusion::Dropped, Some(again(reason, Duration::ZERO)));
+    };
     let end = match (next, told) {
         (Next::AgainAfter(after), _) => End::Retry {
             after,
@@ -191,8 +203,8 @@ async fn conclude<S: TaskSource>(
         // It rests when somebody knows; the work itself is not done again until then.
         (Next::Rests, Err(error)) => {
             tracing::error!("nobody is told yet: {error}");
-            let note = format!("{TO_TELL}{reason}");
-            if let Err(error) = queue.note(&lease.claim, &note).await {
+            let note = lease.note(|notes| notes.to_tell = Some(reason.clone()));
+            if let Err(error) = note.await {
                 tracing::warn!("{}", chain(&error));
             }
             let pause = match error {
@@ -235,41 +247,57 @@ async fn carry_out<S: TaskSource>(
 
     // A name may be taken between the look at it and the push.
     for _try in 0..3 {
-        let choice = choose(source, &mirror, &work, &base);
+        let choice = choose(source, &mirror, &work, &base, lease);
         let (name, place) = lease.unless_stopped(choice).await?;
-        match place {
-            Place::Published(publication) => {
+        let publication = match place {
+            Place::Published(publication, tip) => {
                 tracing::info!("found published: {}", publication.address);
-                let completed = complete(source, &work, lease, publication);
-                return lease.unless_stopped(completed).await;
+                let found = Found { name: &name, tip };
+                take_over(settings, &mirror, &work, &base, found, lease).await?;
+                publication
             }
-            Place::Pushed => {
+            Place::Pushed(tip) => {
                 let branch = name.branch();
                 tracing::info!("Branch {branch} already exists remotely, checking it out");
+                let found = Found {
+                    name: &name,
+                    tip: Some(tip),
+                };
+                take_over(settings, &mirror, &work, &base, found, lease).await?;
+                publish(source, &work, &name, &base, lease).await?
             }
             Place::Free => {
                 let done = run_in_clone(source, settings, &mirror, &work, &base, &name, lease);
                 let result = done.await?;
+                let not_published = |outcome, reason: &str| {
+                    not_published(settings, &result.record, outcome, reason);
+                };
                 match push(source, &mirror, &work, &name, &result, lease).await {
                     Ok(()) => {}
+                    Err(NotPushed::Taken(tip)) if lease.notes().is_own(Some(&tip)) => continue,
                     Err(NotPushed::Taken(tip)) => {
-                        if owned(&mirror, &work, &base, &tip).await? {
-                            let reason = "another machine has published this work";
-                            not_published(settings, &result.record, Outcome::LostLease, reason);
-                            return Err(Failure::Stopped(Stop::LostLease));
+                        if !owned(&mirror, &work, &base, &name, &tip).await? {
+                            continue;
                         }
-                        continue;
+                        let reason = "another machine has published this work";
+                        not_published(Outcome::LostLease, reason);
+                        return Err(leave(lease, &tip).await);
                     }
                     Err(NotPushed::Refused(reason)) => {
-                        not_published(settings, &result.record, Outcome::PolicyBlocked, &reason);
+                        not_published(Outcome::PolicyBlocked, &reason);
                         return Err(Failure::refused(reason));
                     }
-                    Err(NotPushed::Failed(failure)) => return Err(failure),
+                    Err(NotPushed::Failed(failure)) => {
+                        if failure == Failure::Stopped(Stop::LostLease) {
+                            not_published(Outcome::LostLease, "the claim was lost before the push");
+                        }
+                        return Err(failure);
+                    }
                 }
+                publish(source, &work, &name, &base, lease).await?
             }
-        }
-        let published = publish(source, &work, &name, &base, lease);
-        return lease.unless_stopped(published).await;
+        };
+        return complete(source, &work, lease, publication).await;
     }
     Err(Failure::Failed(
         "the names of its branches were taken by others again and again".to_owned(),
@@ -305,7 +333,7 @@ async fn begin<S: TaskSource>(
     Ok((work, mirror, base))
 }
 
-/// Publishes the branch, which is at the remote, and tells that the work is done.
+/// Publishes the branch, which is at the remote.
 async fn publish<S: TaskSource>(
     source: &S,
     work: &Accepted,
@@ -313,25 +341,102 @@ async fn publish<S: TaskSource>(
     base: &Base,
     lease: &Lease,
 ) -> Result<Publication, Failure> {
-    lease.confirm().await?;
-    source.check_wanted(work).await?;
-    let publication = source.publish(work, name, &base.branch).await?;
-    complete(source, work, lease, publication).await
+    let publish = async {
+        source.check_wanted(work).await?;
+        source.publish(work, name, &base.branch).await
+    };
+    Ok(lease.hold(publish).await??)
 }
 
+/// Tells that the work is done.
 async fn complete<S: TaskSource>(
     source: &S,
     work: &Accepted,
     lease: &Lease,
     publication: Publication,
 ) -> Result<Publication, Failure> {
-    lease.confirm().await?;
-    match source.tell_completed(work, &publication).await {
+    match lease
+        .hold(source.tell_completed(work, &publication))
+        .await?
+    {
         // It is done, whether the source takes the word or not.
         Err(SourceError::Refused(reason)) => tracing::warn!("not told that it is done: {reason}"),
         told => told?,
     }
     Ok(publication)
+}
+
+/// A result that is already at the remote.
+struct Found<'a> {
+    name: &'a WorkName,
+    /// The commit of its branch; `None` where that is gone.
+    tip: Option<String>,
+}
+
+/// Makes sure that nobody else is publishing what was found.
+///
+/// The claim keeps away the workers of this queue, so what this queue pushed may be published at
+/// once. Machines that share no queue have only the branch: it is theirs who pushed it for a lease,
+/// and after that theirs who moves it first. So a branch that this queue did not push is left alone
+/// until it has stood still for a lease by the clock of this queue; then it is moved from exactly
+/// that commit to one that says the same.
+async fn take_over(
+    settings: &WorkerSettings,
+    mirror: &Mirror,
+    work: &Accepted,
+    base: &Base,
+    Found { name, tip }: Found<'_>,
+    lease: &Lease,
+) -> Result<(), Failure> {
+    if lease.notes().is_own(tip.as_deref()) {
+        return Ok(());
+    }
+    let sight = tip.as_deref().unwrap_or("gone");
+    if lease.notes().seen.as_deref() != Some(sight) {
+        return Err(leave(lease, sight).await);
+    }
+    let Some(tip) = tip else { return Ok(()) };
+    let (asked, below, path) = (mirror.clone(), base.commit.clone(), name.trace_path());
+    let (seen, identity) = (tip.clone(), settings.identity.clone());
+    let message = trace::commit_message(&work.request, &settings.holder);
+    let branch = name.branch();
+    let commit = blocking(move || {
+        if asked.tip(&branch)?.as_ref() != Some(&seen) {
+            asked.fetch()?;
+        }
+        // A branch that a person has added to is not moved.
+        let Some(parent) = asked.below_trace(&seen, &below)? else {
+            return Ok(None);
+        };
+        let trace = asked.file(&seen, &path)?.unwrap_or_default();
+        let made = asked.commit_file(&parent, &path, &trace, &message, &identity);
+        made.map(Some)
+    });
+    let Some(commit) = commit.await.map_err(Failure::from)? else {
+        return Ok(());
+    };
+    tracing::info!("Taking over branch {} from another machine", name.branch());
+    match push_commit(mirror, name, &commit, Some(tip), lease).await {
+        Ok(()) => Ok(()),
+        Err(NotPushed::Taken(tip)) => Err(leave(lease, &tip).await),
+        // Where branches must not be moved, the wait has to do.
+        Err(NotPushed::Refused(reason)) => {
+            tracing::warn!("branch {} is not moved: {reason}", name.branch());
+            Ok(())
+        }
+        Err(NotPushed::Failed(failure)) => Err(failure),
+    }
+}
+
+/// Leaves work to the machine that pushed `tip`, for a lease from now.
+async fn leave(lease: &Lease, tip: &str) -> Failure {
+    if let Err(stop) = lease.confirm().await {
+        return stop.into();
+    }
+    match lease.note(|notes| notes.seen = Some(tip.to_owned())).await {
+        Ok(_) => Failure::Elsewhere,
+        Err(error) => Failure::later(chain(&error)),
+    }
 }
 
 /// What the result is put on.
@@ -356,11 +461,12 @@ async fn prepare(
             None => mirror.default_branch()?,
         };
         let Some(branch) = branch else {
-            return Err(Failure::refused("the repository is empty"));
+            return Err(Failure::Failed("the repository is empty".to_owned()));
         };
+        // Not for good: git takes a network's login page of one line for an empty repository.
         let commit = mirror
             .tip(&branch)?
-            .ok_or_else(|| Failure::refused(format!("the repository has no branch `{branch}`")))?;
+            .ok_or_else(|| Failure::Failed(format!("the repository has no branch `{branch}`")))?;
         Ok(Base { branch, commit })
     })
     .await
@@ -370,10 +476,10 @@ async fn prepare(
 enum Place {
     /// Nothing.
     Free,
-    /// The branch of this work.
-    Pushed,
-    /// This work, published.
-    Published(Publication),
+    /// The branch of this work, at this commit.
+    Pushed(String),
+    /// This work, published, and the commit of its branch.
+    Published(Publication, Option<String>),
 }
 
 /// Chooses the name of the work: the first that is this work's own, or nobody's.
@@ -382,31 +488,39 @@ async fn choose<S: TaskSource>(
     mirror: &Mirror,
     work: &Accepted,
     base: &Base,
+    lease: &Lease,
 ) -> Result<(WorkName, Place), Failure> {
     let (task_id, key) = (&work.request.task_id, &work.request.key);
     let names = [WorkName::first(task_id), WorkName::second(task_id, key)];
+    let (asked, branches) = (mirror.clone(), names.each_ref().map(WorkName::branch));
+    let tips = blocking(move || asked.remote_tips(branches.each_ref().map(String::as_str)));
+    let tips = tips.await?;
+    // Something of this work may be under either name once it was pushed.
+    let is_fresh = !lease.notes().is_own(None) && tips[1].is_none();
     let mut free = None;
-    for name in names {
+    for (name, tip) in names.into_iter().zip(tips) {
         let standing = source.standing(work, &name).await?;
         if let Standing::Published(publication) = standing {
-            return Ok((name, Place::Published(publication)));
+            return Ok((name, Place::Published(publication, tip)));
         }
-        let (asked, commit) = (mirror.clone(), base.commit.clone());
-        let (branch, trace) = (name.branch(), name.trace_path());
-        let (tip, has_trace) = blocking(move || {
-            let tip = asked.remote_tip(&branch)?;
-            let has_trace = asked.file(&commit, &trace)?.is_some();
-            Ok::<_, Failure>((tip, has_trace))
-        })
-        .await?;
         match tip {
-            Some(tip) if owned(mirror, work, base, &tip).await? => {
-                return Ok((name, Place::Pushed));
+            Some(tip) if owned(mirror, work, base, &name, &tip).await? => {
+                return Ok((name, Place::Pushed(tip)));
             }
-            None if standing == Standing::Free && !has_trace => {
-                free.get_or_insert(name);
+            None if standing == Standing::Free && free.is_none() => {
+                let (asked, commit) = (mirror.clone(), base.commit.clone());
+                let trace = name.trace_path();
+                if blocking(move || asked.file(&commit, &trace))
+                    .await?
+                    .is_none()
+                {
+                    free = Some(name);
+                }
             }
             Some(_) | None => {}
+        }
+        if is_fresh && free.is_some() {
+            break;
         }
     }
     // The second name has no other owner; where it is taken, somebody has put something there.
@@ -417,12 +531,20 @@ async fn choose<S: TaskSource>(
 }
 
 /// Whether a branch at the remote holds this work.
-async fn owned(mirror: &Mirror, work: &Accepted, base: &Base, tip: &str) -> Result<bool, Failure> {
-    let (mirror, key) = (mirror.clone(), work.request.key.clone());
+async fn owned(
+    mirror: &Mirror,
+    work: &Accepted,
+    base: &Base,
+    name: &WorkName,
+    tip: &str,
+) -> Result<bool, Failure> {
+    let (mirror, key, branch) = (mirror.clone(), work.request.key.clone(), name.branch());
     let (tip, base) = (tip.to_owned(), base.commit.clone());
     blocking(move || {
         // It may be younger than the last fetch.
-        mirror.fetch()?;
+        if mirror.tip(&branch)?.as_ref() != Some(&tip) {
+            mirror.fetch()?;
+        }
         Ok(mirror.owner(&tip, &base)? == Some(key))
     })
     .await
@@ -449,9 +571,7 @@ async fn run_in_clone<S: TaskSource>(
         let reason = format!("{attempts} began, and the worker died in each");
         return Err(Failure::refused(reason));
     }
-    lease.confirm().await?;
-    let told = async { Ok::<_, Failure>(source.tell_started(work).await?) };
-    lease.unless_stopped(told).await?;
+    lease.hold(source.tell_started(work)).await??;
     let started = settings.clock.now();
     let workspace = Workspace::create(&settings.workspace, &work.request)
         .map_err(|error| Failure::later(format!("no workspace can be made: {error}")))?;
@@ -462,7 +582,7 @@ async fn run_in_clone<S: TaskSource>(
     lease.unless_stopped(cloned).await?;
 
     let record = run::carry_out(source, settings, work, &workspace, lease).await?;
-    Span::current().record("run", record.path().to_string());
+    Span::current().record("run", record.path());
     judge_run(settings, &record)?;
     let taking = Taking {
         mirror: mirror.clone(),
@@ -477,7 +597,7 @@ async fn run_in_clone<S: TaskSource>(
             started,
             settings.clock.now(),
         ),
-        message: trace::commit_message(&work.request),
+        message: trace::commit_message(&work.request, &settings.holder),
     };
     let commit = match lease.unless_stopped(take(taking, settings, work)).await {
         Ok(commit) => commit,
@@ -556,9 +676,7 @@ async fn take(
         if !violations.is_empty() {
             let shown = violations.iter().take(10).map(ToString::to_string);
             let list = shown.collect::<Vec<_>>().join("; ");
-            return Err(Failure::refused(format!(
-                "the result is not published: {list}"
-            )));
+            return Err(Failure::refused(format!("not published: {list}")));
         }
         let (path, trace) = (&taking.trace_path, redactor.text(&taking.trace));
         let commit =
@@ -602,9 +720,27 @@ async fn push<S: TaskSource>(
     lease: &Lease,
 ) -> Result<(), NotPushed> {
     source.check_wanted(work).await?;
+    push_commit(mirror, name, &result.commit, None, lease).await
+}
+
+/// Moves a branch from `expected`. That it is about to be is noted first.
+async fn push_commit(
+    mirror: &Mirror,
+    name: &WorkName,
+    commit: &str,
+    expected: Option<String>,
+    lease: &Lease,
+) -> Result<(), NotPushed> {
+    match lease.note(|notes| notes.will_push(commit)).await {
+        Ok(true) => {}
+        Ok(false) => return Err(Stop::LostLease.into()),
+        Err(error) => return Err(NotPushed::Failed(Failure::later(chain(&error)))),
+    }
     lease.confirm().await?;
-    let (mirror, branch, commit) = (mirror.clone(), name.branch(), result.commit.clone());
-    let pushed = async { Ok(blocking(move || mirror.push(&branch, &commit, None)).await) };
+    lease.is_pushed(Instant::now());
+    let (mirror, branch, commit) = (mirror.clone(), name.branch(), commit.to_owned());
+    let pushed =
+        async { Ok(blocking(move || mirror.push(&branch, &commit, expected.as_deref())).await) };
     match lease.unless_stopped(pushed).await? {
         Ok(_) => {
             tracing::info!("Committed and pushed changes to {}", name.branch());

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
-use crate::model::dispatch::WorkRequest;
+use crate::model::dispatch::{WorkKey, WorkRequest};
 use crate::model::text;
 use crate::model::work_name::WorkName;
 use crate::sources::correlation::task_metadata;
@@ -37,13 +37,20 @@ pub(super) fn file(
     )
 }
 
-/// The message of the commit.
-pub(super) fn commit_message(request: &WorkRequest) -> String {
+/// The message of the commit. No two claims, of whatever queue, make the same commit: only one of
+/// them can push it.
+pub(super) fn commit_message(request: &WorkRequest, holder: &str) -> String {
     let task_id = text::first_line(&request.task_id, 300);
     let (number, trailer) = (request.number, request.key.trailer());
+    let claim = WorkKey::new(
+        "claim",
+        &[holder, request.key.as_str(), &request.fence.to_string()],
+    );
+    let claim = claim.short();
     format!(
         "Process agent task from dispatch issue #{number}\n\n\
          Task ID: {task_id}\n\n\
-         {trailer}\n"
+         {trailer}\n\
+         Agent-Runner-Claim: {claim}\n"
     )
 }

@@ -11,10 +11,14 @@ use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::git::{Remote, remove_workspace};
 use crate::model::dispatch::{WorkKey, WorkRequest};
 use crate::model::text;
+
+/// Longer than a directory is without its lock.
+const MAKING: Duration = Duration::from_secs(3600);
 
 /// The directory of one attempt. Dropping it removes it.
 #[derive(Debug)]
@@ -25,13 +29,21 @@ pub(super) struct Workspace {
 
 impl Workspace {
     /// Makes the directory of an attempt below `root`.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a new directory, not a file replaced"
+    )]
     pub(super) fn create(root: &Path, request: &WorkRequest) -> io::Result<Self> {
         let work = root.join("work");
         private_directory(&work)?;
         let directory = work.join(format!("{}-{}", request.key.short(), request.fence));
-        DirBuilder::new().mode(0o700).create(&directory)?;
-        let lock = File::create_new(directory.join("lock"))?;
+        // It gets its name when it is locked, so that nobody takes it for left.
+        let making = tempfile::Builder::new().prefix(".").tempdir_in(&work)?;
+        let lock = File::create_new(making.path().join("lock"))?;
         lock.lock()?;
+        fs::rename(making.path(), &directory)?;
+        // Its name is gone.
+        drop(making.keep());
         Ok(Self {
             directory,
             _lock: lock,
@@ -84,21 +96,30 @@ pub(super) fn tidy(root: &Path) {
         return;
     };
     for entry in left.flatten() {
-        let lock = File::open(entry.path().join("lock"));
-        let is_held = lock
-            .as_ref()
-            .is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)));
-        if is_held {
+        let directory = entry.path();
+        if is_held(&directory) || is_being_made(&entry) {
             continue;
         }
-        if let Err(error) = remove_workspace(&entry.path()) {
-            let directory = entry.path();
-            tracing::warn!(
-                "the workspace {} is not removed: {error}",
-                directory.display()
-            );
+        // Others may be at it, too.
+        if let Err(error) = remove_workspace(&directory)
+            && directory.exists()
+        {
+            let directory = directory.display();
+            tracing::warn!("the workspace {directory} is not removed: {error}");
         }
     }
+}
+
+fn is_held(directory: &Path) -> bool {
+    let lock = File::open(directory.join("lock"));
+    lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
+}
+
+/// Whether it has no lock yet.
+fn is_being_made(entry: &fs::DirEntry) -> bool {
+    let age = entry.metadata().and_then(|metadata| metadata.modified());
+    let is_young = age.is_ok_and(|age| age.elapsed().is_ok_and(|age| age < MAKING));
+    is_young && entry.file_name().as_encoded_bytes().starts_with(b".")
 }
 
 fn private_directory(path: &Path) -> io::Result<()> {

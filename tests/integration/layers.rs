@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 const ROOMS: &[(&str, u32, &[&str])] = &[
     ("model", 0, &[]),
     ("tls", 0, &[]),
+    ("schedule", 0, &["model"]),
     ("config", 1, &[]),
     ("prompt", 1, &[]),
     ("agents", 1, &[]),
@@ -32,6 +33,8 @@ const ROOMS: &[(&str, u32, &[&str])] = &[
     ),
     ("recovery", 2, &["orchestrator", "isolation"]),
     ("deliver", 2, &[]),
+    ("checkup", 2, &[]),
+    ("triage", 2, &[]),
     ("worker", 2, &["orchestrator"]),
     ("metrics", 2, &["worker"]),
     ("cli", 3, &[]),

@@ -11,6 +11,7 @@
 
 mod support;
 
+mod acting;
 mod caps;
 mod clean;
 mod clock;
@@ -19,6 +20,7 @@ mod containment;
 mod contract;
 mod crash_sweep;
 mod dispatch;
+mod doctor;
 mod faults;
 mod full_disk;
 mod github;
@@ -26,6 +28,7 @@ mod hostile;
 mod hostile_git;
 mod isolation;
 mod layers;
+mod looking;
 mod misbehaviour;
 mod operations;
 mod overlap;
@@ -39,6 +42,10 @@ mod records;
 mod recovery;
 mod retries;
 mod runs;
+mod schedule;
+mod schemas;
 mod secrets;
+mod shell;
 mod terminal;
+mod triage;
 mod usage;

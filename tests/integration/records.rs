@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::support::{TestEnv, filters};
 
 /// Copies the records that stand for those of the original programs into the log root.
-fn with_original_records(env: &TestEnv) {
+pub fn with_original_records(env: &TestEnv) {
     copy(
         &Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/original_records"),
         &env.logs(),
@@ -71,6 +71,9 @@ fn show_tells_everything_of_a_run_on_one_page() {
     filters.push((r"containment +\S+", "containment [CONTAINMENT]"));
     filters.push((r"took  +\S+", "took [TIME]"));
     filters.push((r"  [0-9a-f]{8} add", "  [ID] add"));
+    filters.push((r"\([0-9a-f]{8} to [0-9a-f]{8}\)", "([ID] to [ID])"));
+    filters.push((r"\d+m\d\ds", "[AFTER]"));
+    filters.push((r"\.(json|log|txt|md|jsonl) [0-9.]+ (Ki)?B", ".$1 [SIZE]"));
     with_settings!({ filters => filters }, { assert_snapshot!(done.shown(&env)); });
 }
 

@@ -7,6 +7,7 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use crate::cli::args::{DelegateArguments, ListArguments};
+use crate::cli::columns::{Column, Columns};
 use crate::cli::commands::dispatch;
 use crate::cli::error::CliError;
 use crate::cli::wiring::{self, SystemClock, World};
@@ -121,25 +122,34 @@ pub(crate) fn delegated(world: &World, arguments: &ListArguments) -> Result<u8, 
         world.ui.talk("no task was delegated from here");
         return Ok(EXIT_SUCCESS);
     }
-    let mut table = world.ui.table(&[
-        "CREATED (UTC)",
-        "TASK",
-        "PROVIDER",
-        "STATE",
-        "RESULT",
-        "WHAT",
-    ]);
-    for task in &tasks {
-        table.short_row([
+    let row = |task: &Delegated| {
+        [
             utc(task.created_at).replace(" UTC", ""),
-            text::shorten(&task.task_id, 36),
+            text::first_line(&task.task_id, 36),
             task.provider.as_str().to_owned(),
             task.state.as_str().to_owned(),
             task.result.clone().unwrap_or_default(),
-            text::first_line(&task.title, 60),
-        ]);
+            text::first_line(&task.title, 100),
+        ]
+    };
+    let columns = Columns::fit(
+        world.ui.width(),
+        [
+            Column::new("CREATED (UTC)", 4),
+            Column::new("TASK", 1),
+            Column::new("PROVIDER", 5),
+            Column::new("STATE", 0),
+            Column::new("RESULT", 2),
+            Column::new("WHAT", 3).cut_to(20),
+        ],
+        || tasks.iter().map(row),
+    );
+    world.ui.data(&columns.header());
+    for task in &tasks {
+        world
+            .ui
+            .data(&columns.line(&row(task), |_, cell| cell.to_owned()));
     }
-    world.ui.data(&table.text());
     Ok(EXIT_SUCCESS)
 }
 

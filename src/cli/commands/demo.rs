@@ -4,10 +4,11 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::cli::args::DemoArguments;
+use crate::cli::args::{DelegateArguments, DemoArguments, DispatchArguments, SourceName};
 use crate::cli::error::CliError;
 use crate::cli::wiring::{self, World};
 use crate::config::Overrides;
+use crate::config::settings::Settings;
 use crate::git::{Git, Identity};
 use crate::model::duration;
 use crate::model::outcome::EXIT_FAILURE;
@@ -58,9 +59,57 @@ pub(crate) fn demo(world: &World, arguments: &DemoArguments) -> Result<u8, CliEr
         tell(&format!("\nThe notification it {sent}:"));
         tell(&indented(&format!("{}\n{}", message.title, message.body)));
     }
+    let code = record.outcome.exit_code().unwrap_or(EXIT_FAILURE);
+    let code = code.max(delegate(&world, &settings)?);
     tell(NEXT);
-    Ok(record.outcome.exit_code().unwrap_or(EXIT_FAILURE))
+    Ok(code)
 }
+
+/// Hands a task to the local queue and works it off.
+fn delegate(world: &World, settings: &Settings) -> Result<u8, CliError> {
+    let tell = |text: &str| world.ui.data(text);
+    tell("\nA task that is handed over, and done in a clone of its own, as these would:");
+    tell("  agent-runner delegate --provider local \"$(cat task.md)\"");
+    tell("  agent-runner dispatch --source local --once\n\n");
+    let arguments = DelegateArguments {
+        instruction: DELEGATED.to_owned(),
+        repo: None,
+        provider: Some("local".to_owned()),
+        wait: false,
+        task_id: Some("demo-task".to_owned()),
+        user_id: "agent-runner".to_owned(),
+        json: false,
+    };
+    super::delegate::delegate(world, &arguments)?;
+    let arguments = DispatchArguments {
+        once: true,
+        issue: None,
+        source: SourceName::Local,
+        event: None,
+        metrics: None,
+        health: false,
+    };
+    let code = super::dispatch::dispatch(world, &arguments)?;
+    let repository = &settings.runner.repo_root.value;
+    let status = repository
+        .with_extension("agent-tasks")
+        .join("demo-task.json");
+    tell(&format!("\nWhat stands in {}:", status.display()));
+    let status = fs::read_to_string(&status)
+        .map_err(|error| CliError::failure("the task left no status").because(error))?;
+    tell(&indented(&status));
+    Ok(code)
+}
+
+const DELEGATED: &str = "\
+Add a second file.
+
+```diff
+--- /dev/null
++++ b/second.txt
+@@ -0,0 +1 @@
++done by a delegated task
+```";
 
 const NEXT: &str = "
 What to type next:

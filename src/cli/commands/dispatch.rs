@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
+use std::hash::{BuildHasher as _, RandomState};
 use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -35,8 +36,8 @@ use crate::model::repository::RepositoryName;
 use crate::model::tree_policy::{Permission, TreePolicy};
 use crate::orchestrator::Announce;
 use crate::planner;
-use crate::process::identity;
 use crate::process::shutdown::Shutdown;
+use crate::process::{command, identity};
 use crate::queue::{Queue, QueueUrl};
 use crate::redact::Redactor;
 use crate::sources::dispatch_issues::{Issues, IssuesSettings};
@@ -221,6 +222,8 @@ impl Office<'_> {
                 ended = worker.work(scope, &mut shutdown) => ended,
                 never = care => never,
             };
+            // What was given up in the middle of a fetch or a push.
+            command::end_all();
             queue.close().await;
             if let Ended::NoAccess(reason) = &ended {
                 tell_no_access(layout, reason);
@@ -391,7 +394,8 @@ fn worker(
         .collect();
     let (host, pid) = (identity::host_name(), std::process::id());
     Ok(WorkerSettings {
-        holder: format!("{host}/{pid}/{}", SystemClock.now().timestamp_millis()),
+        // Containers may have one name and number, and begin at once.
+        holder: format!("{host}/{pid}/{:016x}", RandomState::new().hash_one(pid)),
         concurrency: usize::try_from(dispatch.concurrency.value).unwrap_or(usize::MAX),
         poll_interval: dispatch.poll_interval.value,
         lease: dispatch.lease.value,

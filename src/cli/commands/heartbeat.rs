@@ -1,26 +1,42 @@
 //! `heartbeat`: a sign of life each minute, and the care for what crashes and outages left.
 
+use super::expectations;
 use crate::cli::error::CliError;
 use crate::cli::metrics;
 use crate::cli::wiring::{self, SystemClock, World};
 use crate::config::Overrides;
 use crate::model::clock::Clock as _;
 use crate::model::outcome::EXIT_SUCCESS;
+use crate::model::task::CatchUp;
 use crate::orchestrator::Announce;
+use crate::store::beats::{Beats, beats};
 use crate::store::recorder;
 
-/// Appends a line to the heartbeat's log, ends runs whose runner died, and delivers what waits.
-/// Quiet when all is well.
+/// Appends a line to the heartbeat's log, ends runs whose runner died, tells of successes that are
+/// overdue, delivers what waits, and starts a run that was missed. Quiet when all is well.
 pub(crate) fn heartbeat(world: &World) -> Result<u8, CliError> {
     let settings = world.settings(Overrides::default())?;
     let layout = wiring::layout(&settings);
-    recorder::beat(&layout, SystemClock.now())
+    let now = SystemClock.now();
+    recorder::beat(&layout, now)
         .map_err(|error| CliError::failure("the heartbeat is not recorded").because(error))?;
     let notifier = wiring::notifier(&settings);
     let announce = wiring::announcement(&layout);
     let announce = notifier.as_ref().map(|_| &announce as &Announce<'_>);
     wiring::recover(world, &layout, announce)?;
+    let tasks = || settings.tasks.values().map(|settings| &settings.task);
+    let catches_up = tasks().any(|task| task.catch_up == CatchUp::Once);
+    let expects = tasks().any(|task| task.expect_success_within.is_some());
+    let beats = if catches_up || expects {
+        let failed = |error| CliError::failure("the heartbeat's log is not read").because(error);
+        beats(&layout).map_err(failed)?
+    } else {
+        Beats::default()
+    };
+    let told = expectations::tell(world, &settings, &layout, &beats, now, notifier.is_some());
     wiring::block_on(wiring::deliver(&world.ui, &layout, notifier.as_ref()))?;
+    told?;
+    expectations::catch_up(world, &settings, &layout, &beats, now)?;
     metrics::write_file(&world.ui, &settings, None);
     Ok(EXIT_SUCCESS)
 }

@@ -1,14 +1,16 @@
 //! `run`: one agent on one task; with a list or `auto`, the first that can.
 
+use std::cell::OnceCell;
 use std::fmt;
 use std::io::Write as _;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tokio::task::JoinHandle;
 
 use crate::attempts::{self, Attempt, Attempts};
 use crate::cli::actions::{Annotation, NeutralLines, StepSummary};
-use crate::cli::args::{DebugPrompt, OverlapPolicy, RunArguments, WorkPlace};
+use crate::cli::args::{DebugPrompt, OverlapPolicy, RunArguments};
 use crate::cli::error::CliError;
 use crate::cli::logging;
 use crate::cli::metrics;
@@ -19,13 +21,14 @@ use crate::config::settings::{AgentSettings, Settings, UnknownName};
 use crate::model::dispatch::{DISPATCH_TASK, WorkRequest};
 use crate::model::duration;
 use crate::model::event::{AgentEvent, Count};
-use crate::model::ids::AgentName;
+use crate::model::ids::{AgentName, RunPath};
 use crate::model::outcome::{EXIT_FAILURE, Outcome};
 use crate::model::process_end::StopReason;
 use crate::model::record::Record;
 use crate::model::report::Usage;
-use crate::model::task::{Isolation, Overlap};
+use crate::model::task::Overlap;
 use crate::model::text;
+use crate::notify::ping::{Ping, Signal};
 use crate::orchestrator::{self, Announce, Services, Spectator};
 use crate::planner::{self, RunPlan};
 use crate::process::shutdown::Shutdown;
@@ -77,7 +80,7 @@ fn tell_actions(world: &World, record: &Record) {
     }
 }
 
-fn exit_code(record: &Record) -> u8 {
+pub(super) fn exit_code(record: &Record) -> u8 {
     record.outcome.exit_code().unwrap_or(EXIT_FAILURE)
 }
 
@@ -135,8 +138,7 @@ fn plans(
         };
         plan.task.isolation = match arguments.isolation {
             None => plan.task.isolation,
-            Some(WorkPlace::None) => Isolation::None,
-            Some(WorkPlace::Worktree) => Isolation::Worktree,
+            Some(place) => place.isolation(),
         };
         planner::check_variables(&plan).map_err(|error| {
             CliError::usage(format!("the prompt of `{}` is wrong", task.task.name)).because(error)
@@ -144,6 +146,12 @@ fn plans(
         plans.push(plan);
     }
     Ok(plans)
+}
+
+/// The built-in debug prompt of a name.
+pub(super) fn debug_prompt(name: &str) -> Option<&'static str> {
+    let known = [DebugPrompt::Ping, DebugPrompt::Smoke].map(DebugPrompt::as_str);
+    known.into_iter().find(|known| *known == name)
 }
 
 /// Runs the plans in order up to the first that neither is limited nor fails to start.
@@ -170,6 +178,7 @@ pub(super) fn carry_out(
     wiring::block_on(async {
         let mut shutdown = Shutdown::listen()
             .map_err(|error| CliError::failure("signals cannot be taken").because(error))?;
+        let watched = Watched::new(settings, &plans);
         let mut attempts = Attempts::new(plans, &layout, &SystemClock);
         let mut last: Option<Record> = None;
         while let Some(attempt) = attempts.next(last.as_ref()).map_err(not_recorded)? {
@@ -193,6 +202,7 @@ pub(super) fn carry_out(
                 announce,
                 begun: &|folder| {
                     log.follow(folder.runner_log().ok());
+                    watched.begin(folder.run());
                 },
                 spectator: &mut spectator,
                 shutdown: &mut shutdown,
@@ -211,8 +221,9 @@ pub(super) fn carry_out(
             last = Some(record);
         }
         let record = last.ok_or_else(|| CliError::usage("no agent was named"))?;
+        let delivery = wiring::deliver(&world.ui, &layout, notifier.as_ref());
         tokio::select! {
-            () = wiring::deliver(&world.ui, &layout, notifier.as_ref()) => {}
+            ((), ()) = async { tokio::join!(delivery, watched.end(&world.ui, &record)) } => {}
             // The run is over and recorded; what is not delivered waits in the outbox.
             _ = shutdown.next() => {}
         }
@@ -227,6 +238,61 @@ fn as_told(layout: &Layout, mut record: Record) -> Record {
         record.notification = told;
     }
     record
+}
+
+/// The service that watches over the task, which is told of the start and the end.
+struct Watched {
+    url: Option<String>,
+    ping: OnceCell<(Ping, JoinHandle<()>)>,
+}
+
+impl Watched {
+    fn new(settings: &Settings, plans: &[RunPlan]) -> Self {
+        // A try with another prompt is no success of the task.
+        let plan = plans.first().filter(|plan| plan.debug_prompt.is_none());
+        let task = plan.and_then(|plan| settings.tasks.get(&plan.task.name));
+        let url = task.and_then(|task| task.ping_url.as_ref());
+        Self {
+            url: url.map(|url| url.expose().to_owned()),
+            ping: OnceCell::new(),
+        }
+    }
+
+    /// Tells the start of the first try, while that goes on. What is over at once, as a run that
+    /// is skipped, has no start.
+    fn begin(&self, run: &RunPath) {
+        let Some(url) = &self.url else { return };
+        self.ping.get_or_init(|| {
+            let host = rustix::system::uname();
+            let name = format!("{}/{run}", host.nodename().to_string_lossy());
+            let ping = Ping::new(url, &name);
+            let start = ping.clone();
+            let told = tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                if let Err(error) = start.send(Signal::Start).await {
+                    tracing::warn!(error = text::chain(&error), "start not told");
+                }
+            });
+            (ping, told)
+        });
+    }
+
+    async fn end(&self, ui: &Ui, record: &Record) {
+        let Some((ping, start)) = self.ping.get() else {
+            return;
+        };
+        start.abort();
+        let signal = match record.outcome {
+            Outcome::Skipped => Signal::Log,
+            _ => Signal::End(exit_code(record)),
+        };
+        if let Err(error) = ping.send(signal).await {
+            ui.talk(&format!(
+                "warning: `ping_url` not told: {}",
+                text::chain(&error)
+            ));
+        }
+    }
 }
 
 /// Shows a run on the terminal while it works.
@@ -263,9 +329,7 @@ impl Watcher {
 
     fn clear(&mut self) {
         if let Some(lines) = &mut self.lines {
-            // What is held of a last line without an end.
-            let rest = lines.take(b"\n");
-            self.follow = self.follow && (rest == b"\n" || follow(&rest));
+            self.follow = self.follow && follow(&lines.finish());
         }
         self.line.clear();
     }

@@ -1,15 +1,22 @@
 //! `runs`: what ran, the newest first.
 
-use crate::cli::args::RunsArguments;
+use chrono::Local;
+
+use crate::cli::args::{RunFilter, RunsArguments};
+use crate::cli::columns::{Column, Columns};
 use crate::cli::error::CliError;
-use crate::cli::wiring::{self, World};
+use crate::cli::wiring::{self, SystemClock, World};
 use crate::config::Overrides;
-use crate::model::clock::utc;
+use crate::model::clock::{Clock as _, utc};
 use crate::model::outcome::{EXIT_SUCCESS, Outcome};
-use crate::model::record::Record;
 use crate::model::{duration, text};
 use crate::store::format;
-use crate::store::reader::{self, Filter, Run};
+use crate::store::index::{self, Entry};
+use crate::store::layout::Layout;
+use crate::store::reader::{self, Filter};
+
+/// So many records are read sooner than an index of all of them.
+const FEW: usize = 1000;
 
 /// Lists runs.
 pub(crate) fn runs(world: &World, arguments: &RunsArguments) -> Result<u8, CliError> {
@@ -20,49 +27,62 @@ pub(crate) fn runs(world: &World, arguments: &RunsArguments) -> Result<u8, CliEr
         .transpose()?;
     let settings = world.settings(Overrides::default())?;
     let layout = wiring::layout(&settings);
-    let filter = Filter {
-        task: arguments.task.clone(),
-        agent: arguments.agent.clone(),
-        since: None,
+    let filter = filter(&arguments.filter);
+    let limit = match arguments.limit {
+        0 => usize::MAX,
+        limit => limit,
     };
-    let limit = if arguments.limit == 0 {
-        usize::MAX
-    } else {
-        arguments.limit
-    };
-    let runs = reader::runs(&layout, &filter)
-        .map_err(|error| CliError::failure("runs cannot be listed").because(error))?
-        .filter(|run| outcome.is_none_or(|wanted| run.record.outcome.as_str() == wanted.as_str()))
-        .take(limit);
-    if arguments.json {
-        for run in runs {
-            world.ui.data(&format::write_line(&run.record));
+    let is_wanted = |found: Outcome| outcome.is_none_or(|wanted| wanted.as_str() == found.as_str());
+    let failed = |error| CliError::failure("runs cannot be listed").because(error);
+    if outcome.is_none() && (limit <= FEW || arguments.json) {
+        let runs = reader::runs(&layout, &filter).map_err(failed)?.take(limit);
+        if arguments.json {
+            runs.for_each(|run| world.ui.data(&format::write_line(&run.record)));
+        } else {
+            let entries = runs.map(|run| Entry::of(run.path, &run.record));
+            print(world, &layout, &entries.collect::<Vec<_>>());
         }
         return Ok(EXIT_SUCCESS);
     }
-    let mut table = world.ui.table(&[
-        "STARTED (UTC)",
-        "TASK",
-        "AGENT",
-        "OUTCOME",
-        "TOOK",
-        "TOKENS",
-        "COMMITS",
-        "WHAT",
-    ]);
-    let mut empty = true;
-    for run in runs {
-        empty = false;
-        table.short_row(row(&run));
-    }
-    if empty {
-        world
-            .ui
-            .talk(&format!("no such runs in {}", layout.root().display()));
+    let mut entries = entries(world, &layout, &filter)?;
+    entries.retain(|entry| is_wanted(entry.outcome));
+    entries.truncate(limit);
+    if arguments.json {
+        for entry in entries {
+            let run = reader::read_run(&layout, entry.path);
+            world.ui.data(&format::write_line(&run.record));
+        }
     } else {
-        world.ui.data(&table.text());
+        print(world, &layout, &entries);
     }
     Ok(EXIT_SUCCESS)
+}
+
+/// What is known of all runs that are wanted, with a word about progress where it takes long.
+pub(super) fn entries(
+    world: &World,
+    layout: &Layout,
+    filter: &Filter,
+) -> Result<Vec<Entry>, CliError> {
+    let line = world.ui.live_line("", true);
+    let entries = index::entries(layout, filter, &mut |read, number| {
+        if read % 500 == 0 {
+            line.note(&format!("reading records: {read} of at most {number}"));
+        }
+    });
+    line.clear();
+    entries.map_err(|error| CliError::failure("runs cannot be listed").because(error))
+}
+
+/// What was asked for, with days of the machine's zone.
+pub(super) fn filter(wanted: &RunFilter) -> Filter {
+    let now = SystemClock.now();
+    Filter {
+        task: wanted.task.clone(),
+        agent: wanted.agent.clone(),
+        since: wanted.since.map(|since| since.begin(now, &Local)),
+        until: wanted.until.map(|until| until.end(now, &Local)),
+    }
 }
 
 fn parse_outcome(name: &str) -> Result<Outcome, CliError> {
@@ -75,34 +95,55 @@ fn parse_outcome(name: &str) -> Result<Outcome, CliError> {
     })
 }
 
-fn row(Run { path, record, .. }: &Run) -> [String; 8] {
-    [
-        record.start_time.map_or(path.run_id.to_string(), |start| {
-            utc(start).replace(" UTC", "")
-        }),
-        path.task.to_string(),
-        path.agent.to_string(),
-        record.outcome.to_string(),
-        record.elapsed.map(duration::words).unwrap_or_default(),
-        record
-            .tokens()
-            .map(|tokens| tokens.to_string())
-            .unwrap_or_default(),
-        record.commits.len().to_string(),
-        what(record),
-    ]
+/// A narrower terminal gets the start without year and seconds.
+const NARROW: usize = 60;
+
+fn print(world: &World, layout: &Layout, entries: &[Entry]) {
+    if entries.is_empty() {
+        let root = layout.root().display();
+        world.ui.talk(&format!("no such runs in {root}"));
+        return;
+    }
+    let is_narrow = world.ui.width() < NARROW;
+    let columns = Columns::fit(
+        world.ui.width(),
+        [
+            Column::new(if is_narrow { "UTC" } else { "STARTED (UTC)" }, 0),
+            Column::new("TASK", 3),
+            Column::new("AGENT", 2),
+            Column::new("OUTCOME", 1),
+            Column::new("TOOK", 5),
+            Column::new("TOKENS", 7),
+            Column::new("COMMITS", 6),
+            Column::new("WHAT", 4).cut_to(20),
+        ],
+        || entries.iter().map(|entry| row(entry, is_narrow)),
+    );
+    world.ui.data(&columns.header());
+    for some in entries.chunks(FEW) {
+        let lines = some.iter().map(|entry| {
+            columns.line(&row(entry, is_narrow), |column, cell| match column {
+                3 => world.ui.painted(entry.outcome, cell),
+                _ => cell.to_owned(),
+            })
+        });
+        world.ui.data(&lines.collect::<String>());
+    }
 }
 
-/// Why it failed, else what it says it did.
-fn what(record: &Record) -> String {
-    let evidence = record
-        .evidence
-        .first()
-        .map(|evidence| evidence.fact.as_str());
-    let told = record
-        .error
-        .as_deref()
-        .or(record.last_message.as_deref())
-        .or(evidence);
-    text::first_line(told.unwrap_or(""), 100)
+fn row(entry: &Entry, is_narrow: bool) -> [String; 8] {
+    let start = entry.start.map(|start| match is_narrow {
+        true => start.format("%m-%d %H:%M").to_string(),
+        false => utc(start).replace(" UTC", ""),
+    });
+    [
+        start.unwrap_or_else(|| entry.path.run_id.to_string()),
+        entry.path.task.to_string(),
+        entry.path.agent.to_string(),
+        entry.outcome.to_string(),
+        entry.elapsed.map(duration::words).unwrap_or_default(),
+        (entry.tokens).map_or_else(String::new, |tokens| tokens.to_string()),
+        entry.commits.to_string(),
+        entry.what().to_owned(),
+    ]
 }

@@ -1,28 +1,39 @@
 //! `show`: everything that is known of a run, on one page.
 
-use std::fmt::Write as _;
+use std::path::PathBuf;
 
-use crate::cli::args::RunReference;
+use crate::cli::args::ShowArguments;
+use crate::cli::commands::junit;
 use crate::cli::error::CliError;
+use crate::cli::happenings::Since;
+use crate::cli::timeline;
 use crate::cli::ui::Ui;
 use crate::cli::wiring::{self, World};
 use crate::config::Overrides;
+use crate::isolation;
 use crate::model::clock::utc;
 use crate::model::outcome::EXIT_SUCCESS;
 use crate::model::record::{NotificationState, Record};
 use crate::model::verdict::short;
 use crate::model::{duration, text};
 use crate::store::format;
-use crate::store::reader::Run;
+use crate::store::layout::Layout;
+use crate::store::reader::{Filter, Run};
 
 /// Shows a run.
-pub(crate) fn show(world: &World, arguments: &RunReference) -> Result<u8, CliError> {
+pub(crate) fn show(world: &World, arguments: &ShowArguments) -> Result<u8, CliError> {
     let settings = world.settings(Overrides::default())?;
-    let run = wiring::find_run(&wiring::layout(&settings), &arguments.run)?;
-    if arguments.json {
+    let layout = wiring::layout(&settings);
+    let run = wiring::find_run(&layout, &arguments.reference.run)?;
+    if arguments.junit {
+        let page = junit::page(&run)
+            .map_err(|error| CliError::failure("the run's checks cannot be read").because(error))?;
+        world.ui.data(&page);
+    } else if arguments.reference.json {
         world.ui.data(&json(&run.record));
     } else {
-        world.ui.data(&page(&world.ui, &run));
+        let next = next_runs(world, &layout, &run)?;
+        world.ui.data(&page(&world.ui, &run, &next));
     }
     Ok(EXIT_SUCCESS)
 }
@@ -32,13 +43,30 @@ pub(super) fn json(record: &Record) -> String {
     format::write(record)
 }
 
+/// The runs that repeat or continue this one, the oldest first.
+fn next_runs(world: &World, layout: &Layout, run: &Run) -> Result<Vec<String>, CliError> {
+    let filter = Filter {
+        task: Some(run.path.task.clone()),
+        since: run.path.run_id.started(),
+        ..Filter::default()
+    };
+    let path = run.path.to_string();
+    let later = super::runs::entries(world, layout, &filter)?;
+    let next = later.iter().rev();
+    let next = next.filter(|entry| entry.previous_run.as_deref() == Some(&path));
+    Ok(next
+        .map(|entry| format!("{} ({})", entry.path, entry.outcome))
+        .collect())
+}
+
 /// The most files of a run's commits that are listed.
 const MAX_FILES: usize = 20;
 
-fn page(ui: &Ui, run: &Run) -> String {
+fn page(ui: &Ui, run: &Run, next: &[String]) -> String {
     let record = &run.record;
     let mut page = Page {
         text: String::new(),
+        width: ui.width().max(MIN_WIDTH),
     };
     page.line(&format!(
         "{}  {}",
@@ -66,47 +94,92 @@ fn page(ui: &Ui, run: &Run) -> String {
     page.field("resources", resources(record));
     page.field("containment", record.containment.clone());
     page.field("output", output(record));
+    page.field("limits", limits(record));
     page.field("previous run", record.previous_run.clone());
-    page.field("source", record.source.clone());
-    page.field("branch", record.branch.clone());
-    page.field("notification", notification(record));
-    if !record.commits.is_empty() {
-        page.line("");
-        let changed = format!("+{}/-{}", record.insertions, record.deletions);
-        page.line(&format!(
-            "commits ({}, {changed})",
-            text::count(record.files_changed.len(), "file")
-        ));
-        for commit in &record.commits {
-            page.line(&format!(
-                "  {} {}",
-                short(&commit.commit),
-                text::first_line(&commit.subject, 100)
-            ));
-        }
-        for file in record.files_changed.iter().take(MAX_FILES) {
-            page.line(&format!("    {}", text::sanitize(file)));
-        }
+    for next in next {
+        page.field("next run", Some(next.clone()));
     }
+    page.field("source", record.source.clone());
+    page.field("branch", branch(record));
+    page.field("own branch", own_branch(run));
+    page.field("notification", notification(record));
+    commits(&mut page, record);
     if let Some(message) = &record.last_message {
         page.line("\nlast message");
         for line in text::cut_middle(&text::sanitize(message), 2000).lines() {
-            page.line(&format!("  {line}"));
+            page.wrapped("  ", line);
         }
     }
     if !record.evidence.is_empty() {
         page.line("\nevidence");
         for fact in &record.evidence {
             let line = text::first_line(&fact.fact, 300);
-            page.line(&format!("  {:<8} {line}", fact.source.as_str()));
+            page.wrapped(&format!("  {:<8} ", fact.source.as_str()), &line);
+        }
+    }
+    let events = run.directory.events();
+    let course = timeline::timeline(events, Since(record.start_time));
+    let course = course.unwrap_or_else(|error| vec![format!("cannot be read: {error}")]);
+    if !course.is_empty() {
+        page.line("\ntimeline");
+        for line in course {
+            let width = page.width;
+            page.line(text::fit(&line, width).trim_end());
         }
     }
     page.line(&format!("\n{}", run.directory.path().display()));
+    page.wrapped("  ", &files(run));
     page.text
 }
 
+fn commits(page: &mut Page, record: &Record) {
+    if record.commits.is_empty() {
+        return;
+    }
+    let changed = format!("+{}/-{}", record.insertions, record.deletions);
+    let files = text::count(record.files_changed.len(), "file");
+    page.line(&format!("\ncommits ({files}, {changed})"));
+    for commit in &record.commits {
+        let subject = text::first_line(&commit.subject, 100);
+        page.wrapped(&format!("  {} ", short(&commit.commit)), &subject);
+    }
+    for file in record.files_changed.iter().take(MAX_FILES) {
+        page.line(&format!("    {}", text::sanitize(file)));
+    }
+    let more = record.files_changed.len().saturating_sub(MAX_FILES);
+    if more > 0 {
+        page.line(&format!("    and {more} more"));
+    }
+}
+
+/// The files of the run with their sizes.
+fn files(run: &Run) -> String {
+    let directory = &run.directory;
+    let files = [
+        directory.metadata(),
+        directory.summary(),
+        directory.prompt(),
+        directory.transcript(),
+        directory.stdout(),
+        directory.events(),
+        directory.checks(),
+        directory.runner_log(),
+    ];
+    let told = |file: &PathBuf| {
+        let size = file.symlink_metadata().ok()?.len();
+        let name = file.file_name()?.to_string_lossy().into_owned();
+        Some(format!("{name} {}", duration::size(size)).replace(' ', "\u{a0}"))
+    };
+    let told: Vec<_> = files.iter().filter_map(told).collect();
+    told.join(", ")
+}
+
+/// Narrower than this nothing is wrapped.
+const MIN_WIDTH: usize = 40;
+
 struct Page {
     text: String,
+    width: usize,
 }
 
 impl Page {
@@ -117,9 +190,52 @@ impl Page {
 
     fn field(&mut self, name: &str, value: Option<String>) {
         if let Some(value) = value {
-            writeln!(self.text, "  {name:<13} {value}").expect("writing to a string cannot fail");
+            self.wrapped(&format!("  {name:<13} "), &value);
         }
     }
+
+    /// A text of one line behind its label, in as many lines as it needs.
+    fn wrapped(&mut self, label: &str, value: &str) {
+        let indent = text::width(label);
+        let blanks = " ".repeat(indent);
+        let mut label = label;
+        for line in text::wrap(value, self.width.saturating_sub(indent)) {
+            let line = format!("{label}{line}").replace('\u{a0}', " ");
+            self.line(line.trim_end());
+            label = &blanks;
+        }
+    }
+}
+
+/// The time limits; of a run that ended in time the reader hardly asks.
+fn limits(record: &Record) -> Option<String> {
+    let timeout = record.timeout.map(duration::words)?;
+    let stall = record.stall_timeout.map(duration::words);
+    let stall = stall.map(|stall| format!(", {stall} of silence"));
+    Some(format!("{timeout}{}", stall.unwrap_or_default()))
+}
+
+fn branch(record: &Record) -> Option<String> {
+    let heads = [&record.head_before, &record.head_after].map(|head| head.as_deref().map(short));
+    let heads = match heads {
+        [Some(before), Some(after)] if before != after => format!(" ({before} to {after})"),
+        [Some(before), _] => format!(" ({before})"),
+        _ => String::new(),
+    };
+    let dirty = match record.dirty_after {
+        Some(true) => ", uncommitted changes after it",
+        Some(false) | None => "",
+    };
+    Some(format!("{}{heads}{dirty}", record.branch.as_deref()?))
+}
+
+/// The branch of an isolated run, where its evidence names it: it stays, then.
+fn own_branch(run: &Run) -> Option<String> {
+    let branch = isolation::branch(&run.path);
+    let mut facts = run.record.evidence.iter();
+    facts
+        .any(|fact| fact.fact.contains(&branch))
+        .then_some(branch)
 }
 
 fn agent(record: &Record) -> Option<String> {

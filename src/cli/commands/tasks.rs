@@ -57,6 +57,9 @@ fn describe(settings: &TaskSettings) -> Value {
     let sourced = |key: &'static str, value: Value| json!({ "value": value, "origin": settings.origin(key).to_string() });
     let seconds = |duration: std::time::Duration| json!(duration.as_secs_f64());
     let agents: Vec<_> = task.agents.iter().map(ToString::to_string).collect();
+    let schedules: serde_json::Map<_, _> = (task.schedules.iter())
+        .map(|(agent, text)| (agent.to_string(), json!(text)))
+        .collect();
     let (prompt_key, prompt) = match &task.prompt {
         PromptSource::File(file) => ("prompt", file),
         PromptSource::Text(text) => ("prompt_text", text),
@@ -73,7 +76,14 @@ fn describe(settings: &TaskSettings) -> Value {
         "verify": sourced("verify", json!(task.verify)),
         "verify_timeout_seconds": sourced("verify_timeout", seconds(task.verify_timeout)),
         "schedule": sourced("schedule", json!(task.schedule)),
+        "schedules": sourced("schedules", json!(schedules)),
         "timezone": sourced("timezone", json!(task.timezone)),
+        "jitter_seconds": sourced("jitter", seconds(task.jitter)),
+        "catch_up": sourced("catch_up", json!(task.catch_up.as_str())),
+        "expect_success_within_seconds": sourced(
+            "expect_success_within",
+            task.expect_success_within.map_or(Value::Null, seconds),
+        ),
         "overlap": sourced("overlap", json!(task.overlap.as_str())),
         "isolation": sourced("isolation", json!(task.isolation.as_str())),
         "containment": sourced(

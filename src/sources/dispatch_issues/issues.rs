@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use chrono::TimeDelta;
+
 use crate::git::Remote;
 use crate::github::{Comment, GitHub, GitHubError, Issue, NewPull, Permission, Pull, State};
 use crate::model::clock::Clock;
@@ -14,7 +16,7 @@ use crate::model::work_name::WorkName;
 use crate::sources::dispatch_issues::grammar::{self, Instructed, Reading};
 use crate::sources::dispatch_issues::wording::{self, Kind};
 use crate::sources::source::{
-    Accepted, Next, Offer, Publication, SourceError, Standing, TaskSource,
+    Accepted, Fate, Next, Offer, Publication, SourceError, Standing, TaskSource,
 };
 
 /// The label of an issue that is done.
@@ -115,7 +117,9 @@ impl Issues {
             title: issue.title.clone(),
             repository: repository.to_string(),
             author: login_of(issue).to_owned(),
-            created: issue.created_at,
+            // GitHub tells the second alone; of one second the lower number is older.
+            created: issue.created_at
+                + TimeDelta::milliseconds(i64::try_from(issue.number % 1000).unwrap_or(0)),
         })
     }
 
@@ -327,6 +331,26 @@ impl TaskSource for Issues {
         let issue = self.read_waiting(number).await?;
         self.offer_of(&issue)
             .ok_or_else(|| SourceError::Unwanted(format!("issue #{number} names no task")))
+    }
+
+    async fn fate(&self, origin: &str) -> Result<Fate, SourceError> {
+        let number = origin
+            .strip_prefix(self.settings.repository.as_str())
+            .and_then(|rest| rest.strip_prefix('#')?.parse().ok());
+        let Some(number) = number else {
+            return Ok(Fate::Open);
+        };
+        let issue = match self.read(number).await {
+            Err(SourceError::Unwanted(reason)) => return Ok(Fate::Unwanted(reason)),
+            issue => issue?,
+        };
+        Ok(if has(&issue, PROCESSED) {
+            Fate::Done
+        } else if self.is_waiting(&issue) {
+            Fate::Open
+        } else {
+            Fate::Unwanted(format!("issue #{number} does not wait any more"))
+        })
     }
 
     async fn is_asked_again(&self, offer: &Offer) -> Result<bool, SourceError> {

@@ -1,9 +1,10 @@
 //! Work that fails, names that are taken, and publications that are there already.
 
 use std::fs;
+use std::time::Duration;
 
 use super::place::{DISPATCH, Place, TARGET, adds, body};
-use crate::support::github::git;
+use crate::support::github::{Action, Fault, git};
 
 /// Replaces a line of a README that the target does not have.
 const WRONG: &str =
@@ -35,7 +36,7 @@ fn a_failing_task_is_tried_three_times_under_one_comment_and_rests() {
             place.dispatches(0);
             assert_eq!(attempts(), 1);
         }
-        std::thread::sleep(std::time::Duration::from_secs(attempt as u64));
+        std::thread::sleep(Duration::from_secs(attempt as u64));
     }
     assert_eq!(place.comments(issue, "🤖").len(), 1);
     assert_eq!(
@@ -214,7 +215,7 @@ fn a_foreign_branch_trace_or_pull_request_is_not_taken_over() {
 #[test]
 fn a_pull_request_that_a_person_closed_or_merged_is_left_alone() {
     for is_merged in [false, true] {
-        let place = Place::new();
+        let place = Place::with("lease = \"2s\"");
         let issue = place.issue("t", &body("task-1", &adds("a.txt")));
         place.dispatches(0);
         let pull = place.host.pulls(TARGET)[0]["number"].as_u64().unwrap();
@@ -272,7 +273,6 @@ fn a_patch_that_is_in_the_base_already_says_so() {
 
 #[test]
 fn where_the_failure_cannot_be_told_the_work_is_not_done_again() {
-    use crate::support::github::{Action, Fault};
     let place = Place::agent("echo x >> $HOME/attempts; exit 3", "attempts = 1");
     let issue = place.issue("t", &body("task-1", "Do it."));
     for nth in 2..=3 {
@@ -285,7 +285,7 @@ fn where_the_failure_cannot_be_told_the_work_is_not_done_again() {
     }
     for _round in 0..2 {
         place.dispatches(1);
-        std::thread::sleep(std::time::Duration::from_millis(1100));
+        std::thread::sleep(Duration::from_millis(1100));
     }
     assert_eq!(place.comments(issue, "❌"), Vec::<String>::new());
     place.dispatches(1);
@@ -301,7 +301,6 @@ fn where_the_failure_cannot_be_told_the_work_is_not_done_again() {
 /// A repository that lets nobody label, or an issue whose conversation was locked.
 #[test]
 fn done_stays_done_where_the_last_label_is_refused() {
-    use crate::support::github::{Action, Fault};
     let place = Place::new();
     let issue = place.issue("t", &body("task-1", &adds("a.txt")));
     place
@@ -318,4 +317,31 @@ fn done_stays_done_where_the_last_label_is_refused() {
     let writes = place.host.writes().len();
     place.dispatches(0);
     assert_eq!(place.host.writes().len(), writes);
+}
+
+/// A task that takes its worker with it is not tried for ever.
+#[test]
+fn a_task_whose_worker_dies_each_time_rests() {
+    let kills =
+        "while ! test -s $HOME/worker; do sleep 0.05; done; kill -9 $(cat $HOME/worker); sleep 60";
+    let place = Place::agent(kills, "attempts = 1\nlease = \"2s\"");
+    let issue = place.issue("t", &body("task-1", "Do it."));
+    let mut worker = place.env.spawn(&["dispatch", "--once"]);
+    fs::write(
+        place.env.root().join("home/worker"),
+        worker.id().to_string(),
+    )
+    .unwrap();
+    assert_eq!(worker.wait().unwrap().code(), None);
+    std::thread::sleep(Duration::from_secs(3));
+    place.dispatches(1);
+    let comment = &place.comments(issue, "❌")[0];
+    assert!(
+        comment.contains("1 attempt began, and the worker died in each"),
+        "{comment}"
+    );
+    assert_eq!(
+        place.host.labels(DISPATCH, issue),
+        ["copilot-agent", "failed"]
+    );
 }

@@ -1,8 +1,16 @@
 //! From a dispatch issue to one pull request.
 
+mod asking;
+mod canary;
+mod crashes;
 mod delegating;
 mod failing;
 mod grammar;
+mod outcome;
 pub mod place;
+mod policy;
 mod publishing;
+mod storage;
 mod trust;
+mod weather;
+mod workers;

@@ -18,7 +18,7 @@ pub fn adds(file: &str) -> String {
     )
 }
 
-/// An issue's body as HandsFree's provider writes it.
+/// An issue's body as the dispatcher writes it.
 pub fn body(task_id: &str, instruction: &str) -> String {
     format!(
         "# Agent Task Delegation\n\n**Task ID:** `{task_id}`\n**User ID:** `u-1`\n\n\
@@ -26,6 +26,11 @@ pub fn body(task_id: &str, instruction: &str) -> String {
          <!-- agent_task_metadata\n{{\"task_id\": \"{task_id}\", \"user_id\": \"u-1\", \
          \"provider\": \"github_issue_dispatch\"}}\n-->"
     )
+}
+
+/// What a worker said that ended as it should.
+pub struct Told {
+    pub stderr: String,
 }
 
 /// GitHub with a dispatch and a target repository, and a worker that is set up for them.
@@ -107,23 +112,24 @@ impl Place {
 
     /// Works on what waits now, which must end with this exit code.
     #[track_caller]
-    pub fn dispatches(&self, code: i32) -> Done {
-        let done = self.dispatch();
-        assert_eq!(done.code, Some(code), "{}", done.stderr);
-        done
+    pub fn dispatches(&self, code: i32) -> Told {
+        let Done {
+            code: is, stderr, ..
+        } = self.dispatch();
+        assert_eq!(is, Some(code), "{stderr}");
+        Told { stderr }
     }
 
-    /// Works again and again until nothing fails.
+    /// Works again and again until an issue is processed.
     #[track_caller]
-    pub fn dispatch_until_done(&self) -> Vec<Done> {
+    pub fn until_processed(&self, issue: u64) {
         let mut rounds = Vec::new();
-        let is_done = eventually(Duration::from_secs(120), || {
+        let is_done = eventually(Duration::from_secs(60), || {
+            std::thread::sleep(Duration::from_millis(200));
             rounds.push(self.dispatch());
-            let last = rounds.last().unwrap();
-            last.code == Some(0) && last.stderr.contains("Task processed successfully")
+            self.host.labels(DISPATCH, issue).len() > 1
         });
         assert!(is_done, "{rounds:#?}");
-        rounds
     }
 
     /// What lies in the directory of clones.
@@ -180,6 +186,12 @@ impl Place {
         git::run(&self.host.bare(repository), &["show", &name])
     }
 
+    /// What git says of the target repository.
+    #[track_caller]
+    pub fn git(&self, arguments: &[&str]) -> String {
+        git::run(&self.host.bare(TARGET), arguments).expect("git succeeds")
+    }
+
     /// The branches of the target repository, but for `main`.
     pub fn branches(&self) -> Vec<String> {
         let list = ["for-each-ref", "--format=%(refname:short)", "refs/heads"];
@@ -201,4 +213,16 @@ impl Place {
         let labels = self.host.labels(DISPATCH, issue);
         assert_eq!(labels, ["copilot-agent", "processed"]);
     }
+}
+
+/// Hides what differs between two runs of a test.
+pub fn filters() -> Vec<(&'static str, &'static str)> {
+    let mut filters = crate::support::filters();
+    filters.extend([
+        (r"http://127\.0\.0\.1:\d+", "[HOST]"),
+        (r"\b[0-9a-f]{40}([0-9a-f]{24})?\b", "[ID]"),
+        (r"/tmp/agent-runner-test-\w+", "[ROOT]"),
+        (r"work/[0-9a-f]{8}-\d+", "work/[WORK]"),
+    ]);
+    filters
 }

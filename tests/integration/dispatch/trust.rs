@@ -66,7 +66,14 @@ fn changed_while_working(place: &Place, tag: u32, change: impl FnOnce()) -> Opti
     let works = || !processes_with(&sleep).is_empty();
     assert!(eventually(Duration::from_secs(60), works));
     change();
+    let ends = eventually(Duration::from_secs(60), || {
+        worker.try_wait().unwrap().is_some()
+    });
+    if !ends {
+        worker.kill().unwrap();
+    }
     let code = worker.wait().unwrap().code();
+    assert!(ends, "the worker went on");
     assert_eq!(processes_with(&sleep), Vec::<u32>::new());
     assert_eq!(place.branches(), Vec::<String>::new());
     let record = place.env.record("dispatch_issue", "script");
@@ -138,7 +145,10 @@ fn an_issue_that_was_given_up_is_done_when_it_is_labelled_again() {
 
 #[test]
 fn comments_of_strangers_are_neither_believed_nor_shown_to_an_agent() {
-    let place = Place::agent("cat > prompt.txt; git add . && git commit -qm work", "");
+    let place = Place::agent(
+        "cat > prompt.txt; git add . && git commit -qm work",
+        "lease = \"2s\"",
+    );
     place.host.user("mallory", Permission::Read);
     let first = place.issue("t", &body("task-aaa-1", "Do it."));
     place

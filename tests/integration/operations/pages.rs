@@ -103,6 +103,44 @@ fn every_variable_that_the_pages_name_exists() {
     }
 }
 
+/// The names of all tests.
+fn tests() -> String {
+    let mut open = vec![root().join("src"), root().join("tests/integration")];
+    let mut text = String::new();
+    while let Some(path) = open.pop() {
+        if path.is_dir() {
+            open.extend(
+                fs::read_dir(path)
+                    .unwrap()
+                    .map(|entry| entry.unwrap().path()),
+            );
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            text.push_str(&fs::read_to_string(path).unwrap());
+        }
+    }
+    text
+}
+
+#[test]
+fn every_test_that_the_pages_name_exists() {
+    let tests = tests();
+    let mut named = 0;
+    for page in WRITTEN.into_iter().chain(["docs/kubernetes.md"]) {
+        let text = fs::read_to_string(root().join(page)).unwrap();
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        for name in code(&text) {
+            let metric = ["agent_runner_", "agent_task", "github_api_"];
+            let is_metric = metric.iter().any(|start| name.starts_with(start));
+            if name.matches('_').count() < 4 || !name.chars().all(plain) || is_metric {
+                continue;
+            }
+            named += 1;
+            assert!(tests.contains(&format!("fn {name}(")), "{page}: {name}");
+        }
+    }
+    assert!(named > 20, "{named}");
+}
+
 /// Every flag of every verb, as the program's own help tells them.
 fn flags() -> BTreeSet<String> {
     let env = TestEnv::new();

@@ -17,7 +17,7 @@ set -e
 for place in /var/spool/cron /etc/cron.d /run; do mount -t tmpfs none "$place"; done
 mount --bind /dev/null /etc/crontab
 mkdir -m 1730 /var/spool/cron/crontabs
-crontab "$1"
+"$@"
 exec cron -f
 "#;
 
@@ -57,11 +57,13 @@ fn crontab(env: &TestEnv) -> String {
 struct Cron(Child);
 
 impl Cron {
-    fn start(crontab: &Path) -> Self {
+    /// Starts it after a command that installs the crontab.
+    fn start(directory: &Path, install: &[&str]) -> Self {
         let child = Command::new("unshare")
             .args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
             .args(["sh", "-c", START, "cron"])
-            .arg(crontab)
+            .args(install)
+            .current_dir(directory)
             .env_clear()
             .env("PATH", format!("/usr/sbin:/sbin:{PATH}"))
             .stdin(Stdio::null())
@@ -119,7 +121,7 @@ fn real_cron_starts_a_run_and_a_heartbeat_from_the_lines_of_the_crontab_example(
     let file = env.root().join("crontab");
     fs::write(&file, crontab(&env)).unwrap();
 
-    let cron = Cron::start(&file);
+    let cron = Cron::start(env.root(), &["crontab", file.to_str().unwrap()]);
     let read = |place: &Path| fs::read_to_string(place).unwrap_or_default();
     let record = || -> Option<Value> {
         let mut runs = fs::read_dir(logs.join("debug_hello_world/patch")).ok()?;
@@ -145,5 +147,41 @@ fn real_cron_starts_a_run_and_a_heartbeat_from_the_lines_of_the_crontab_example(
     assert_eq!(read(&logs.join("heartbeat/task.log")).lines().count(), 1);
     assert_eq!(env.git(&["rev-list", "--count", "HEAD"]), "2");
     assert_eq!(env.git(&["status", "--porcelain"]), "");
+    assert_eq!(processes_of(env.root()), [0_u32; 0]);
+}
+
+#[test]
+fn real_cron_starts_what_schedule_install_wrote_and_triage_finds_it_in_order() {
+    if !is_possible() {
+        return;
+    }
+    let env = TestEnv::new();
+    let runner = format!(
+        "[runner]\nrepo_root = {:?}\nlog_root = {:?}",
+        env.repository(),
+        env.logs()
+    );
+    let env = env
+        .config(&runner)
+        .script("fake", "text", "echo hello")
+        .task("work", "schedule = \"* * * * *\"\nagents = [\"fake\"]");
+    let program = env!("CARGO_BIN_EXE_agent-runner");
+    let cron = Cron::start(env.root(), &[program, "schedule", "install"]);
+    let log = env.logs().join("cron.log");
+    let said = || fs::read_to_string(&log).unwrap_or_default();
+    let beats = || fs::read_to_string(env.logs().join("heartbeat/task.log")).unwrap_or_default();
+    let ended = eventually(Duration::from_secs(100), || {
+        said().contains("[fake/work]") && !beats().is_empty()
+    });
+    drop(cron);
+    assert!(ended, "cron.log: {}", said());
+    let done = env.agent_runner(&["triage", "--json"]);
+    let report: Value = serde_json::from_str(&done.stdout).expect(&done.stderr);
+    let row = &report["rows"][0];
+    assert_eq!(
+        (&row["status"], &row["scheduled"]),
+        (&"ok".into(), &true.into()),
+        "{report:#}"
+    );
     assert_eq!(processes_of(env.root()), [0_u32; 0]);
 }

@@ -9,5 +9,5 @@ mod cron;
 pub mod http;
 mod model_server;
 mod ntfy;
-mod ntfy_server;
+pub mod ntfy_server;
 mod ollama_chat;

@@ -325,3 +325,42 @@ fn real_ntfy_that_comes_and_goes_while_runs_go_on_is_told_of_each_in_order() {
         .collect();
     assert_eq!(told, runs);
 }
+
+#[test]
+fn real_ntfy_is_asked_by_doctor_and_told_only_when_that_is_wanted() {
+    let Some(mut server) = NtfyServer::start() else {
+        return;
+    };
+    let found = |env: &TestEnv, arguments: &[&str]| {
+        let done = env.agent_runner(&[&["doctor", "--json"], arguments].concat());
+        let report: Value = serde_json::from_str(&done.stdout).unwrap();
+        let findings = report["findings"].as_array().unwrap().clone();
+        let found = findings
+            .into_iter()
+            .find(|finding| finding["subject"] == "ntfy");
+        let found = found.unwrap();
+        let text = |key: &str| found[key].as_str().unwrap().to_owned();
+        (text("level"), text("what"))
+    };
+    let env = with_token(&server).script("fake", "text", "echo pong");
+    let (level, what) = found(&env, &[]);
+    assert_eq!(level, "ok", "{what}");
+    assert!(server.messages("runs").is_empty());
+    let (level, what) = found(&env, &["--probe", "fake"]);
+    assert_eq!(level, "ok", "{what}");
+    assert_eq!(
+        server.messages("runs").len(),
+        1,
+        "the run on trial is not told"
+    );
+    let stranger = environment(&server, "token = \"tk_aaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"");
+    let (level, what) = found(&stranger, &[]);
+    assert_eq!(level, "error");
+    assert!(what.contains("does not accept the credentials"), "{what}");
+    let nobody = environment(&server, "");
+    let (level, what) = found(&nobody, &["--probe", "bad"]);
+    assert_eq!(level, "error", "{what}");
+    server.stop();
+    let (level, what) = found(&env, &[]);
+    assert_eq!(level, "error", "{what}");
+}

@@ -106,6 +106,24 @@ pub enum Action {
     Truncated,
     /// A body of this many bytes.
     Huge(usize),
+    /// This is done first, and then all goes on as if nothing had happened.
+    Call(Hook),
+}
+
+/// What a test does in the middle of a request.
+#[derive(Clone)]
+pub struct Hook(Arc<dyn Fn() + Send + Sync>);
+
+impl Hook {
+    pub fn new(what: impl Fn() + Send + Sync + 'static) -> Self {
+        Self(Arc::new(what))
+    }
+}
+
+impl std::fmt::Debug for Hook {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Hook")
+    }
 }
 
 impl Fault {
@@ -645,6 +663,10 @@ impl Inner {
             Response::new(status, body).header("content-type", "application/json; charset=utf-8")
         };
         match fault.action {
+            Action::Call(Hook(what)) => {
+                what();
+                send(&answer.unwrap_or_else(|| self.answer(request)))
+            }
             Action::Status(status) => send(&routes::problem(status, "planned")),
             Action::Answer(status, headers, body) => {
                 let mut response = json(status, body);

@@ -1,0 +1,343 @@
+//! Everything that is looked at: each room is asked for what it knows.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use chrono::TimeDelta;
+
+use super::agents;
+use super::network::{self, Heard};
+use crate::checkup::crontab::{CRON_PATH, Crontab};
+use crate::checkup::facts::{Agent, Configuration, Cron, Facts, Repository, RepositoryState, Runs};
+use crate::cli::args::DoctorArguments;
+use crate::cli::error::CliError;
+use crate::cli::wiring::{self, SystemClock, World};
+use crate::config::settings::Settings;
+use crate::git::{Git, GitError, Identity};
+use crate::model::clock::Clock as _;
+use crate::model::record::NotificationState;
+use crate::model::task::Containment;
+use crate::model::text;
+use crate::orchestrator::Announce;
+use crate::planner::{self, chain};
+use crate::process::budget::Budget;
+use crate::process::command::{self, HelperCommand};
+use crate::process::identity::is_root;
+use crate::process::program::{find_program, interpreter};
+use crate::process::shutdown::Shutdown;
+use crate::process::trial;
+use crate::recovery;
+use crate::store::ground;
+use crate::store::layout::Layout;
+use crate::store::outbox::{EXPIRES_AFTER, Outbox};
+use crate::store::reader::{self, Filter};
+
+/// The longest time for git in all.
+const GIT_LIMIT: Duration = Duration::from_secs(10);
+
+/// The newest runs that are searched for notifications that were given up.
+const RECENT_RUNS: usize = 500;
+
+/// Looks at everything, and ends runs whose runner died.
+pub(super) fn gather(
+    world: &World,
+    settings: &Settings,
+    arguments: &DoctorArguments,
+) -> Result<Facts, CliError> {
+    let layout = wiring::layout(settings);
+    let inherited = wiring::inherited(&world.environment, settings);
+    let runs = runs(world, settings, &layout);
+    let mut agents = agents::agents(settings, &inherited);
+    let cron = cron(settings, arguments.cron, &layout, &inherited, &agents);
+    let crontab = cron.crontab.as_ref().ok().and_then(Option::as_ref);
+    agents::note_wanted(&mut agents, settings, crontab);
+    let publishes = arguments.probe.is_some();
+    let (containments, heard) = wiring::block_on(async {
+        let containments = containments(settings, &inherited).await;
+        (containments, network::ask(settings, publishes).await)
+    })?;
+    let Heard {
+        mut notifications,
+        github,
+        queue,
+        skews,
+    } = heard;
+    let outbox = Outbox::new(&layout);
+    notifications.waiting = outbox.pending().map_or(0, |waiting| waiting.len());
+    notifications.refused = outbox.refused().map_or(0, |refused| refused.len());
+    notifications.refused_directory = layout.refused();
+    notifications.expired = expired(&layout);
+    let (prompts, bad_prompts) = prompts(world, settings);
+    Ok(Facts {
+        now: SystemClock.now(),
+        configuration: configuration(world, settings),
+        agents,
+        repository: repository(settings, &inherited, &layout),
+        bad_prompts,
+        prompts,
+        runs,
+        containments: containments?,
+        notifications,
+        github,
+        queue,
+        cron,
+        skews,
+    })
+}
+
+fn configuration(world: &World, settings: &Settings) -> Configuration {
+    let mode = |file: &PathBuf| fs::metadata(file).map(|file| file.permissions().mode());
+    let mode = settings.file.as_ref().and_then(|file| mode(file).ok());
+    let set = settings.set.iter();
+    Configuration {
+        file: settings.file.clone(),
+        open_to_others: mode.is_some_and(|mode| mode & 0o022 != 0),
+        set: set
+            .map(|(key, origin)| (key.clone(), origin.to_string()))
+            .collect(),
+        warnings: settings.warnings.clone(),
+        has_home: world.environment.home().is_some(),
+        is_root: is_root(),
+        has_proc: Path::new("/proc/self/stat").exists(),
+    }
+}
+
+fn runs(world: &World, settings: &Settings, layout: &Layout) -> Runs {
+    let announce = wiring::announcement(layout);
+    let announce = wiring::notifier(settings).map(|_| &announce as &Announce<'_>);
+    let variables = world.environment.variables();
+    let recovered = recovery::recover(variables, layout, announce, &SystemClock);
+    let ground = ground::survey(layout.root()).map_err(|error| error.to_string());
+    let (crashed, ground) = match recovered {
+        Ok(records) => (
+            records
+                .iter()
+                .map(|record| record.path().to_string())
+                .collect(),
+            ground,
+        ),
+        Err(error) => (
+            Vec::new(),
+            ground.and_then(|ground| {
+                // What cannot be written is told in better words.
+                ground
+                    .unwritable
+                    .clone()
+                    .map_or_else(|| Err(chain(&error)), |_| Ok(ground))
+            }),
+        ),
+    };
+    let running = fs::read_dir(layout.running()).map_or(0, Iterator::count);
+    Runs {
+        root: layout.root().to_owned(),
+        ground,
+        crashed,
+        running,
+    }
+}
+
+fn expired(layout: &Layout) -> usize {
+    let filter = Filter {
+        task: None,
+        agent: None,
+        since: Some(SystemClock.now() - EXPIRES_AFTER - TimeDelta::days(7)),
+        until: None,
+    };
+    let Ok(runs) = reader::runs(layout, &filter) else {
+        return 0;
+    };
+    runs.take(RECENT_RUNS)
+        .filter(|run| run.record.notification.state == NotificationState::Expired)
+        .count()
+}
+
+/// How many prompts there are, and which of them cannot be made.
+fn prompts(world: &World, settings: &Settings) -> (usize, Vec<(String, String)>) {
+    let mut bad = Vec::new();
+    // Any agent does: the prompt is the task's.
+    let agent = settings
+        .agents
+        .values()
+        .find(|agent| agent.command.is_none());
+    for task in settings.tasks.values() {
+        let plan = agent.map(|agent| wiring::plan(world, settings, agent, task));
+        let checked = match plan {
+            Some(Ok(plan)) => planner::check_prompt(&plan).map_err(|error| chain(&error)),
+            Some(Err(error)) => Err(error.to_string()),
+            None => Ok(()),
+        };
+        bad.extend(checked.err().map(|why| (task.task.name.to_string(), why)));
+    }
+    (settings.tasks.len(), bad)
+}
+
+fn repository(
+    settings: &Settings,
+    inherited: &BTreeMap<OsString, OsString>,
+    layout: &Layout,
+) -> Repository {
+    let path = settings.runner.repo_root.value.clone();
+    let budget = Budget::new(GIT_LIMIT);
+    let anywhere = Git::new(inherited, Path::new("/")).within(&budget);
+    let git = Git::new(inherited, &path)
+        .ignoring(layout.root())
+        .within(&budget);
+    let told = |error: GitError| (chain(&error), error.hint().map(str::to_owned));
+    Repository {
+        git: anywhere.version().map_err(|error| chain(&error)),
+        state: git.health(SystemClock.now()).map_err(told).map(|health| {
+            let snapshot = health.snapshot();
+            let identity = snapshot.identity(&Identity {
+                name: settings.git.name.value.clone(),
+                email: settings.git.email.value.clone(),
+            });
+            RepositoryState {
+                branch: snapshot.branch().map(str::to_owned),
+                has_commit: snapshot.head().is_some(),
+                changes: health.changes,
+                in_progress: snapshot.in_progress().map(str::to_owned),
+                index_lock: health.index_lock,
+                committer: format!("{} <{}>", identity.name, identity.email),
+                is_committer_configured: health.names_committer(),
+            }
+        }),
+        path,
+    }
+}
+
+/// What came of trying every containment that a task asks for.
+async fn containments(
+    settings: &Settings,
+    inherited: &BTreeMap<OsString, OsString>,
+) -> Result<Vec<(String, Result<String, String>)>, CliError> {
+    let program = std::env::current_exe().map_err(|error| {
+        CliError::failure("the runner's own program is not found").because(error)
+    })?;
+    let mut shutdown = Shutdown::listen()
+        .map_err(|error| CliError::failure("signals cannot be taken").because(error))?;
+    let environment: Vec<_> = planner::inheritable(inherited, &[], &[])
+        .into_iter()
+        .collect();
+    let mut wanted: Vec<_> = settings
+        .tasks
+        .values()
+        .map(|task| task.task.containment)
+        .collect();
+    wanted.sort_unstable_by_key(|wanted| wanted.map_or("", Containment::as_str));
+    wanted.dedup();
+    let mut tried = Vec::new();
+    for wanted in wanted {
+        let got = trial::contain(wanted, &program, &environment, &mut shutdown).await;
+        let name = wanted.map_or("auto", Containment::as_str);
+        tried.push((name.to_owned(), got.map(|got| got.as_str().to_owned())));
+    }
+    Ok(tried)
+}
+
+fn cron(
+    settings: &Settings,
+    is_wanted: bool,
+    layout: &Layout,
+    inherited: &BTreeMap<OsString, OsString>,
+    agents: &[Agent],
+) -> Cron {
+    let crontab = crontab(inherited);
+    let read = crontab.as_ref().ok().and_then(Option::as_ref);
+    let path = read.and_then(|crontab| crontab.path.clone());
+    let path = path.unwrap_or_else(|| CRON_PATH.to_owned());
+    let of_cron = [("PATH", &path)].into_iter().collect();
+    let search = wiring::inherited(&of_cron, settings);
+    let search = search.get(OsStr::new("PATH")).cloned().unwrap_or_default();
+    let scheduled = settings.tasks.values().map(|task| &task.task);
+    let scheduled = scheduled.filter(|task| task.schedule.is_some());
+    let beat = fs::metadata(layout.heartbeat_log()).and_then(|file| file.modified());
+    Cron {
+        missing: missing(settings, read, agents, OsStr::new(&path), &search),
+        crontab,
+        is_wanted,
+        path,
+        scheduled: scheduled.map(|task| task.name.to_string()).collect(),
+        heartbeat: beat.ok().map(|beat| {
+            let age = SystemClock.now() - chrono::DateTime::from(beat);
+            age.to_std().unwrap_or_default()
+        }),
+    }
+}
+
+/// The crontab of this user; `None` where there is none.
+fn crontab(inherited: &BTreeMap<OsString, OsString>) -> Result<Option<Crontab>, String> {
+    let environment: Vec<_> = planner::inheritable(inherited, &[], &[])
+        .into_iter()
+        .collect();
+    let told = command::run(&HelperCommand {
+        program: OsStr::new("crontab"),
+        arguments: &[OsStr::new("-l")],
+        directory: Path::new("/"),
+        environment: &environment,
+        stdin: &[],
+        limit: agents::LIMIT,
+        budget: None,
+        record_bytes: None,
+    });
+    let told = told.map_err(|error| chain(&error))?;
+    match told.code {
+        Some(0) => Ok(Some(Crontab::parse(&String::from_utf8_lossy(&told.stdout)))),
+        // In the words of all three crons that are in use.
+        _ if told.stderr.contains("no crontab") => Ok(None),
+        _ => Err(format!(
+            "`crontab -l` failed: {}",
+            text::first_line(&told.stderr, 200)
+        )),
+    }
+}
+
+/// The programs that cron would not find, each with whether the crontab needs it.
+fn missing(
+    settings: &Settings,
+    crontab: Option<&Crontab>,
+    agents: &[Agent],
+    path: &OsStr,
+    search: &OsStr,
+) -> Vec<(String, bool)> {
+    let is_used = crontab.is_some_and(|crontab| !crontab.commands.is_empty());
+    let (absolute, by_name) = crontab.map(Crontab::runner_paths).unwrap_or_default();
+    let mut missing = Vec::new();
+    let mut look = |name: &Path, search: &OsStr, is_needed: bool| match find_program(name, search) {
+        Err(_) => missing.push((name.display().to_string(), is_needed)),
+        Ok(file) => {
+            let needed = interpreter(&file);
+            let needed = needed.filter(|program| find_program(program, search).is_err());
+            let missed = needed
+                .map(|program| format!("{}, which {} needs", program.display(), name.display()));
+            missing.extend(missed.map(|missed| (missed, is_needed)));
+        }
+    };
+    for program in absolute {
+        look(Path::new(program), path, true);
+    }
+    if by_name || !is_used {
+        // The runner's own settings do not help cron to find the runner.
+        look(Path::new("agent-runner"), path, is_used);
+    }
+    look(Path::new("git"), search, true);
+    for agent in agents
+        .iter()
+        .filter(|agent| matches!(agent.program, Ok(Some(_))))
+    {
+        let settings = settings
+            .agents
+            .values()
+            .find(|known| known.name.as_str() == agent.name);
+        let Some(binary) = settings.and_then(|settings| settings.binary.as_ref()) else {
+            continue;
+        };
+        let is_named =
+            crontab.is_some_and(|crontab| crontab.agents().any(|name| name == agent.name));
+        look(&binary.value, search, is_named);
+    }
+    missing
+}

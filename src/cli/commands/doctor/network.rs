@@ -1,0 +1,202 @@
+//! Who is asked over the network: ntfy, GitHub, the queue. All at once, each for a bounded time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::DateTime;
+use tokio::time::timeout;
+
+use crate::checkup::facts::{self, Access, Notifications, Refusal, RemoteRepository};
+use crate::cli::commands::dispatch;
+use crate::cli::wiring::{self, SystemClock};
+use crate::config::settings::Settings;
+use crate::github::{self, GitHub, GitHubError};
+use crate::model::clock::Clock as _;
+use crate::model::message::{Message, Priority};
+use crate::model::repository::RepositoryName;
+use crate::model::text;
+use crate::notify::Notifier as _;
+use crate::planner::chain;
+use crate::queue::Queue;
+
+/// The longest wait for anybody.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// What was heard.
+pub(super) struct Heard {
+    pub(super) notifications: Notifications,
+    pub(super) github: Option<facts::GitHub>,
+    pub(super) queue: Option<Result<(), String>>,
+    pub(super) skews: Vec<(String, i64)>,
+}
+
+/// Asks all that are configured; publishes a notification only when that is asked for.
+pub(super) async fn ask(settings: &Settings, publishes: bool) -> Heard {
+    let ((notifications, ntfy_skew), (github, github_skew), queue) = tokio::join!(
+        ask_ntfy(settings, publishes),
+        ask_github(settings),
+        ask_queue(settings),
+    );
+    let ntfy_skew = ntfy_skew.map(|skew| ("ntfy".to_owned(), skew));
+    let github_skew = github_skew.map(|skew| ("GitHub".to_owned(), skew));
+    Heard {
+        notifications,
+        github,
+        queue,
+        skews: ntfy_skew.into_iter().chain(github_skew).collect(),
+    }
+}
+
+async fn ask_ntfy(settings: &Settings, publishes: bool) -> (Notifications, Option<i64>) {
+    let mut told = Notifications {
+        server: without_secrets(&settings.ntfy.server.value),
+        ..Notifications::default()
+    };
+    let Some(ntfy) = wiring::notifier(settings) else {
+        return (told, None);
+    };
+    let reached = ntfy.reach().await;
+    let now = SystemClock.now();
+    let skew = reached
+        .as_ref()
+        .ok()
+        .and_then(|date| Some(((*date)? - now).num_seconds()));
+    let is_reached = reached.is_ok();
+    told.reached = Some(reached.map(drop).map_err(|error| {
+        let fix = "check the token or the password of [ntfy]";
+        Refusal {
+            why: chain(&error),
+            fix: (!error.is_transient()).then(|| fix.to_owned()),
+        }
+    }));
+    if publishes && is_reached {
+        let message = Message {
+            title: "[doctor] a test".to_owned(),
+            body: "agent-runner doctor --probe: notifications arrive.".to_owned(),
+            priority: Priority::Min,
+            tags: vec!["stethoscope".to_owned()],
+        };
+        let published = ntfy.publish(&message).await;
+        told.published = Some(published.map_err(|error| chain(&error)));
+    }
+    (told, skew)
+}
+
+/// A server's address without what may be secret in it.
+fn without_secrets(address: &str) -> String {
+    let address = address.split(['?', '#']).next().unwrap_or_default();
+    match (address.split_once("://"), address.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
+        _ => address.to_owned(),
+    }
+}
+
+async fn ask_queue(settings: &Settings) -> Option<Result<(), String>> {
+    if settings.queue.url.is_none() && settings.dispatch.repo.is_none() {
+        return None;
+    }
+    let url = match dispatch::queue_url(settings, &wiring::layout(settings)) {
+        Ok(url) => url,
+        Err(error) => return Some(Err(text::first_line(&error.to_string(), 200))),
+    };
+    Some(match timeout(LIMIT, Queue::open(&url)).await {
+        Ok(Ok(_queue)) => Ok(()),
+        Ok(Err(error)) => Err(chain(&error)),
+        Err(_elapsed) => Err("it does not answer within 10 s".to_owned()),
+    })
+}
+
+async fn ask_github(settings: &Settings) -> (Option<facts::GitHub>, Option<i64>) {
+    let dispatch_repository = settings.dispatch.repo.as_ref().map(|repo| &repo.value);
+    if settings.github.credentials.is_none() && dispatch_repository.is_none() {
+        return (None, None);
+    }
+    let mut told = facts::GitHub {
+        login: Err(Refusal {
+            why: "it does not answer within 10 s".to_owned(),
+            fix: Some("check the network and the proxy variables".to_owned()),
+        }),
+        rate: None,
+        repositories: Vec::new(),
+        label: None,
+    };
+    let client = match client(settings) {
+        Ok(client) => client,
+        Err(refusal) => {
+            told.login = Err(refusal);
+            return (Some(told), None);
+        }
+    };
+    // What was heard until then counts.
+    let asked = timeout(
+        LIMIT,
+        talk(settings, &client, dispatch_repository, &mut told),
+    )
+    .await;
+    drop(asked);
+    let status = client.status();
+    let rate = status.rate.filter(|rate| rate.limit > 0);
+    told.rate = rate.and_then(|rate| {
+        let reset = DateTime::from_timestamp(rate.reset, 0)?;
+        Some((rate.remaining, rate.limit, reset))
+    });
+    (
+        Some(told),
+        (status.requests > 0).then_some(status.skew_secs),
+    )
+}
+
+fn client(settings: &Settings) -> Result<GitHub, Refusal> {
+    let credentials = dispatch::credentials(settings).map_err(|error| Refusal {
+        why: text::first_line(&error.to_string(), 200),
+        fix: None,
+    })?;
+    let api_url = settings.github.api_url.value.clone();
+    let mut client = github::Settings::new(api_url, credentials, Arc::new(SystemClock));
+    client.total_limit = LIMIT;
+    GitHub::new(client).map_err(|error| refusal(&error))
+}
+
+fn refusal(error: &GitHubError) -> Refusal {
+    Refusal {
+        why: chain(error),
+        fix: error.hint(),
+    }
+}
+
+async fn talk(
+    settings: &Settings,
+    client: &GitHub,
+    dispatch_repository: Option<&RepositoryName>,
+    told: &mut facts::GitHub,
+) {
+    told.login = client.login().await.map_err(|error| refusal(&error));
+    if told.login.is_err() {
+        return;
+    }
+    let targets = settings.dispatch.targets.value.iter();
+    // `owner/*` names no single one.
+    let targets = targets.filter_map(|name| name.parse::<RepositoryName>().ok());
+    let mut names: Vec<RepositoryName> = dispatch_repository.cloned().into_iter().collect();
+    names.extend(targets.filter(|name| Some(name) != dispatch_repository));
+    for name in names {
+        let access = client.repository(&name).await;
+        told.repositories.push(RemoteRepository {
+            name: name.to_string(),
+            access: access.map_err(|error| refusal(&error)).map(|found| Access {
+                can_write: found.permissions.map(|permissions| permissions.push),
+                is_archived: found.archived,
+                renamed_to: (found.full_name != name).then(|| found.full_name.to_string()),
+            }),
+        });
+    }
+    if let Some(repository) = dispatch_repository
+        && let Ok(labels) = client.labels(repository).await
+    {
+        let label = settings.dispatch.label.value.clone();
+        let is_there = labels
+            .iter()
+            .any(|known| known.eq_ignore_ascii_case(&label));
+        told.label = Some((label, is_there));
+    }
+}

@@ -1,0 +1,152 @@
+//! `rerun`: the same prompt once more, with the same limits and from the same commit where the run
+//! gets a work tree of its own.
+
+use sha2::{Digest as _, Sha256};
+
+use crate::cli::args::RerunArguments;
+use crate::cli::error::CliError;
+use crate::cli::wiring::{self, World};
+use crate::config::Overrides;
+use crate::config::settings::{AgentSettings, UnknownName};
+use crate::git::Git;
+use crate::model::dispatch::DISPATCH_TASK;
+use crate::model::outcome::Outcome;
+use crate::model::record::{Evidence, EvidenceSource};
+use crate::model::text;
+use crate::model::verdict::short;
+use crate::planner::{self, RunPlan};
+use crate::store::reader::{self, Run};
+use crate::store::{format as record_format, summary};
+
+/// Repeats a run; the exit code is the new run's.
+pub(crate) fn rerun(world: &World, arguments: &RerunArguments) -> Result<u8, CliError> {
+    let mut overrides = Overrides {
+        repo: arguments.repo.clone(),
+        ..Overrides::default()
+    };
+    let settings = world.settings(overrides.clone())?;
+    let run = wiring::find_run(&wiring::layout(&settings), &arguments.reference.run)?;
+    refuse_unrepeatable(&run)?;
+    let record = &run.record;
+    let name = arguments
+        .agent
+        .as_deref()
+        .unwrap_or(run.path.agent.as_str());
+    let unknown = |error: UnknownName| CliError::usage(error.to_string());
+    let model = record.model.clone().filter(|_| {
+        let takes_model = |agent: &AgentSettings| {
+            let own = agent.command.as_ref();
+            own.is_none_or(|own| own.model_flag.is_some())
+        };
+        name == run.path.agent.as_str() && settings.agent(name).is_ok_and(takes_model)
+    });
+    overrides.model = arguments.model.clone().or(model);
+    overrides.timeout = arguments.timeout.or(record.timeout);
+    let settings = world.settings(overrides)?;
+    let agent = settings.agent(name).map_err(unknown)?;
+    let task = settings.task(run.path.task.as_str()).map_err(unknown)?;
+    let mut plan = wiring::plan(world, &settings, agent, task)?;
+    if record.timeout.is_some() {
+        plan.limits.stall_timeout = record.stall_timeout;
+        plan.task.stall_timeout = record.stall_timeout;
+    }
+    if let Some(place) = arguments.isolation {
+        plan.task.isolation = place.isolation();
+    }
+    plan.debug_prompt = record
+        .debug_prompt
+        .as_deref()
+        .and_then(super::run::debug_prompt);
+    plan.previous_run = Some(run.path.to_string());
+    let prompt = if arguments.new_prompt {
+        planner::check_variables(&plan)
+            .map_err(|error| CliError::usage("the prompt is wrong").because(error))?;
+        "the task's prompt as it is now"
+    } else {
+        plan.exact_prompt = Some(prompt(&run)?);
+        "its prompt"
+    };
+    let base = choose_base(&mut plan, &run)?;
+    let fact = format!("it repeats {} with {prompt}, {base}", run.path);
+    world.ui.talk(&format!("note: {fact}"));
+    plan.notes.push(Evidence::new(EvidenceSource::Runner, fact));
+    if arguments.dry_run {
+        let layout = wiring::layout(&settings);
+        return super::plan::show(world, &layout, &[plan], arguments.reference.json);
+    }
+    let record = super::run::carry_out(world, &settings, vec![plan], arguments.follow)?;
+    let text = if arguments.reference.json {
+        record_format::write(&record)
+    } else {
+        summary::summary(&record)
+    };
+    world.ui.data(&text);
+    Ok(super::run::exit_code(&record))
+}
+
+fn refuse_unrepeatable(run: &Run) -> Result<(), CliError> {
+    let failed = || CliError::failure(format!("{} cannot be repeated", run.path));
+    if run.record.outcome == Outcome::Running {
+        let hint = format!("it goes on; `agent-runner cancel {}` ends it", run.path);
+        return Err(failed().hint(hint));
+    }
+    if run.path.task.as_str() == DISPATCH_TASK {
+        let hint = "`dispatch` alone starts such work: take the label `failed` from its issue";
+        return Err(failed().hint(hint));
+    }
+    Ok(())
+}
+
+/// The prompt that the run was given, byte by byte.
+fn prompt(run: &Run) -> Result<String, CliError> {
+    let failed = |why: String| {
+        CliError::failure(format!("{} cannot be repeated: {why}", run.path))
+            .hint("`rerun --new-prompt` gives the task's prompt as it is now")
+    };
+    let Some(wanted) = &run.record.prompt_sha256 else {
+        return Err(failed("its record does not name its prompt".to_owned()));
+    };
+    let prompt = reader::read_prompt(&run.directory)
+        .map_err(|error| failed("its prompt.md cannot be read".to_owned()).because(error))?;
+    if text::hexadecimal(&Sha256::digest(&prompt)) != *wanted {
+        let why = "its prompt.md is not what the agent was given: secrets were masked in it, or it \
+                   was changed";
+        return Err(failed(why.to_owned()));
+    }
+    Ok(prompt)
+}
+
+/// Lets an isolated run begin where the old one began, and says where the new one begins.
+fn choose_base(plan: &mut RunPlan, run: &Run) -> Result<String, CliError> {
+    let isolated = crate::isolation::is_wanted(plan);
+    let environment = planner::inheritable(&plan.inherited, &[], &[]);
+    let git = Git::new(&environment, &plan.repository);
+    let commit = |name: &str| git.commit_of(name).ok().flatten();
+    let now = commit("HEAD");
+    let Some(before) = &run.record.head_before else {
+        return Ok("on the repository as it is now: its record names no commit".to_owned());
+    };
+    let old = short(before);
+    if isolated {
+        // A commit and no option, whatever a record says.
+        let is_name = before.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if !is_name || commit(before).is_none() {
+            let place = plan.repository.display();
+            let message = format!("the repository `{place}` has no commit {old}, where it began");
+            return Err(CliError::failure(message).hint("`--repo` names another repository"));
+        }
+        plan.base = Some(before.clone());
+        return Ok(format!(
+            "in a work tree of its own at {old}, where it began"
+        ));
+    }
+    Ok(match now {
+        Some(now) if now == *before => format!("on {old}, where it began"),
+        Some(now) => format!(
+            "on the repository as it is now, at {}; it began at {old} (`--isolation worktree` \
+             begins there)",
+            short(&now)
+        ),
+        None => "on the repository as it is now".to_owned(),
+    })
+}

@@ -1,0 +1,532 @@
+//! `schedule`: lines for cron and units for systemd from `config.toml`, and what the installed
+//! crontab has of them.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+
+use crate::cli::args::{ScheduleAction, ScheduleArguments};
+use crate::cli::error::CliError;
+use crate::cli::wiring::{self, SystemClock, World};
+use crate::config::Overrides;
+use crate::config::schedule::Scheduled;
+use crate::config::settings::Settings;
+use crate::model::clock::{Clock as _, utc};
+use crate::model::outcome::{EXIT_FAILURE, EXIT_SUCCESS};
+use crate::model::task::CatchUp;
+use crate::model::text;
+use crate::process::command::{Captured, HelperCommand, run};
+use crate::schedule::Zone;
+use crate::schedule::crontab::{Block, BrokenBlock, quoted};
+use crate::store::{atomic, probed};
+
+/// Does what is asked for with the schedule.
+pub(crate) fn schedule(world: &World, arguments: &ScheduleArguments) -> Result<u8, CliError> {
+    let settings = world.settings(Overrides::default())?;
+    let plan = Plan {
+        world,
+        settings: &settings,
+        program: std::env::current_exe().map_err(|error| {
+            CliError::failure("the runner's own program is not found").because(error)
+        })?,
+    };
+    match &arguments.action {
+        ScheduleAction::Print { all } => {
+            let entries = if *all {
+                settings.scheduled_or_suggested()
+            } else {
+                settings.scheduled()
+            };
+            world.ui.data(&plan.block().text(&plan.lines(&entries)?));
+            plan.say_when_empty(&entries);
+            Ok(EXIT_SUCCESS)
+        }
+        ScheduleAction::Check { json } => plan.check(*json),
+        ScheduleAction::Install { dry_run } => {
+            let entries = settings.scheduled();
+            plan.refuse_zones(&entries)?;
+            plan.say_when_empty(&entries);
+            let lines = plan.lines(&entries)?;
+            plan.change(*dry_run, |block, crontab| block.put(crontab, &lines))
+        }
+        ScheduleAction::Remove { dry_run } => plan.change(*dry_run, Block::remove),
+        ScheduleAction::Systemd { directory } => plan.systemd(directory.as_deref()),
+    }
+}
+
+/// The longest line that Debian's cron reads whole.
+const MAX_LINE: usize = 998;
+
+struct Plan<'a> {
+    world: &'a World,
+    settings: &'a Settings,
+    program: PathBuf,
+}
+
+impl Plan<'_> {
+    /// Two installations on one machine have a block each.
+    fn block(&self) -> Block {
+        let owner = self.settings.file.as_ref();
+        let owner = owner.unwrap_or(&self.settings.runner.repo_root.value);
+        Block::of(&text::sanitize(&owner.to_string_lossy()).replace(['\n', '\t'], " "))
+    }
+
+    fn say_when_empty(&self, entries: &[Scheduled]) {
+        if entries.is_empty() {
+            self.world.ui.talk(
+                "no task has a `schedule`: see docs/config.md, and `schedule print --all` for suggested times",
+            );
+        }
+    }
+
+    /// The lines between the marks.
+    fn lines(&self, entries: &[Scheduled]) -> Result<String, CliError> {
+        let mut lines = vec![
+            "# Written by `agent-runner schedule install` from config.toml: change that, and install again."
+                .to_owned(),
+            // Not PATH, which would hold for the lines below this block, too.
+            format!("AGENT_RUNNER_PATH_PREFIX={}", self.path()),
+            format!("* * * * * {}", self.command("heartbeat", "> /dev/null 2>>", None)),
+        ];
+        let layout = wiring::layout(self.settings);
+        // Zones come last, since an assignment holds for all lines below it.
+        let mut entries: Vec<&Scheduled> = entries.iter().collect();
+        entries.sort_by_key(|entry| entry.timezone.clone());
+        let mut zone = &None;
+        for entry in entries {
+            if entry.timezone != *zone {
+                lines.push(format!(
+                    "CRON_TZ={}",
+                    entry.timezone.as_deref().unwrap_or_default()
+                ));
+                zone = &entry.timezone;
+            }
+            let (task, agent) = (&entry.task, &entry.agent);
+            let verb = format!("run --agent {} --task {task}", quoted(agent));
+            let line = format!("{} {}", entry.text, self.command(&verb, ">>", delay(entry)));
+            if agent == "gemini" && !probed::is_probed(&layout, agent) {
+                lines.push(
+                    "# not started before `agent-runner doctor --probe gemini` has passed:"
+                        .to_owned(),
+                );
+                lines.push(format!("#{line}"));
+            } else {
+                lines.push(line);
+            }
+        }
+        if zone.is_some() {
+            lines.push(format!("CRON_TZ={}", machine_zone()));
+        }
+        if let Some(line) = lines.iter().find(|line| line.len() > MAX_LINE) {
+            return Err(CliError::failure(format!(
+                "a line would have {} characters, and cron cuts it off after {MAX_LINE}: {}",
+                line.len(),
+                text::first_line(line, 60)
+            ))
+            .hint("shorten PATH, or move program and configuration to shorter paths"));
+        }
+        Ok(lines.join("\n") + "\n")
+    }
+
+    /// Where agents and git are found now, which cron would not know.
+    fn path(&self) -> String {
+        let path =
+            wiring::inherited(&self.world.environment, self.settings).remove(OsStr::new("PATH"));
+        let path = path.unwrap_or_default();
+        let mut seen = BTreeSet::new();
+        let directories = std::env::split_paths(&path)
+            .filter(|path| path.is_absolute() && seen.insert(path.clone()));
+        let words: Vec<String> = directories
+            .filter_map(|path| path.into_os_string().into_string().ok())
+            .collect();
+        words.join(":").replace('\n', "")
+    }
+
+    fn command(&self, verb: &str, redirection: &str, delay: Option<u64>) -> String {
+        let log = self.settings.runner.log_root.value.join("cron.log");
+        let delay = delay.map_or(String::new(), |seconds| format!("sleep {seconds}; "));
+        let program = self.call(verb);
+        format!(
+            "{delay}cd {} && {program} {redirection} {}{}",
+            shell(&self.settings.runner.repo_root.value),
+            shell(&log),
+            if redirection == ">>" { " 2>&1" } else { "" }
+        )
+    }
+
+    fn call(&self, verb: &str) -> String {
+        let config = self.settings.file.as_ref();
+        let config = config.map_or(String::new(), |file| format!("--config {} ", shell(file)));
+        format!("{} {config}{verb}", shell(&self.program))
+    }
+
+    /// A zone of one's own needs a cron that heeds `CRON_TZ`.
+    fn refuse_zones(&self, entries: &[Scheduled]) -> Result<(), CliError> {
+        let now = SystemClock.now();
+        let foreign = entries
+            .iter()
+            .find(|entry| !entry.zone().agrees_with(Zone::Local, now));
+        let Some(entry) = foreign.filter(|_| !heeds_zones(self.world)) else {
+            return Ok(());
+        };
+        Err(CliError::failure(format!(
+            "this machine's cron would start `{}` by the machine's clock, not by that of {}",
+            entry.task,
+            entry.timezone.as_deref().unwrap_or_default()
+        ))
+        .hint("`agent-runner schedule systemd DIR` makes timers that know zones; or leave `timezone` out"))
+    }
+
+    /// Replaces the user's crontab, which `crontab` does whole or not at all.
+    fn change(
+        &self,
+        dry_run: bool,
+        edit: impl FnOnce(&Block, &str) -> Result<String, BrokenBlock>,
+    ) -> Result<u8, CliError> {
+        let before = installed(self.world)?.unwrap_or_default();
+        let after = edit(&self.block(), &before).map_err(|error| {
+            CliError::failure("the crontab stays as it is")
+                .because(error)
+                .hint("mend the lines `# BEGIN agent-runner …` and `# END agent-runner …` with `crontab -e`")
+        })?;
+        let changes = difference(&before, &after);
+        if changes.is_empty() {
+            self.world
+                .ui
+                .talk("the crontab is as it should be; nothing was changed");
+            return Ok(EXIT_SUCCESS);
+        }
+        self.world.ui.data(&changes);
+        if dry_run {
+            self.world.ui.talk("nothing was changed (--dry-run)");
+            return Ok(EXIT_SUCCESS);
+        }
+        // The lines append to a log there, and cron starts nothing where that fails.
+        wiring::layout(self.settings)
+            .create()
+            .map_err(|error| CliError::failure("the crontab stays as it is").because(error))?;
+        let done = crontab_program(self.world, &["-"], after.as_bytes())?;
+        if done.code != Some(0) {
+            return Err(CliError::failure("`crontab` refused the new crontab").because(done.stderr));
+        }
+        self.world.ui.talk("the crontab is changed");
+        Ok(EXIT_SUCCESS)
+    }
+
+    fn check(&self, as_json: bool) -> Result<u8, CliError> {
+        let ui = &self.world.ui;
+        let entries = self.settings.scheduled();
+        let crontab = installed(self.world)?.unwrap_or_default();
+        let block = self
+            .block()
+            .find(&crontab)
+            .map_err(|error| CliError::failure("the crontab cannot be compared").because(error))?;
+        let wanted = self.lines(&entries)?;
+        let wanted_lines: Vec<&str> = wanted.lines().collect();
+        // The marks themselves say nothing.
+        let count = block.map_or(0, |block| block.lines().count());
+        let found: Vec<&str> = block
+            .unwrap_or_default()
+            .lines()
+            .skip(1)
+            .take(count.saturating_sub(2))
+            .collect();
+        let missing: Vec<&&str> = wanted_lines
+            .iter()
+            .filter(|line| !found.contains(line))
+            .collect();
+        let foreign: Vec<&&str> = found
+            .iter()
+            .filter(|line| !wanted_lines.contains(line))
+            .collect();
+        let zones = self
+            .refuse_zones(&entries)
+            .err()
+            .map(|error| error.to_string());
+        let now = SystemClock.now();
+        let next: Vec<(&Scheduled, Option<DateTime<Utc>>)> = {
+            let mut next: Vec<_> = entries
+                .iter()
+                .map(|entry| (entry, entry.expression.next(entry.zone(), now)))
+                .collect();
+            next.sort_by_key(|(_, at)| at.unwrap_or(DateTime::<Utc>::MAX_UTC));
+            next
+        };
+        let same = missing.is_empty() && foreign.is_empty() && zones.is_none();
+        if as_json {
+            let next: Vec<_> = next
+                .iter()
+                .map(|(entry, at)| {
+                    json!({
+                        "task": entry.task.as_str(),
+                        "agent": entry.agent,
+                        "schedule": entry.text,
+                        "timezone": entry.timezone,
+                        "next": at.map(|at| at.to_rfc3339()),
+                        "next_local": at.map(|at| Zone::Local.shows(at)),
+                    })
+                })
+                .collect();
+            ui.data(&format!(
+                "{:#}",
+                json!({
+                    "installed": block.is_some(),
+                    "same": same,
+                    "missing": missing,
+                    "foreign": foreign,
+                    "zones": zones,
+                    "next": next,
+                })
+            ));
+        } else {
+            match block {
+                None => ui.data("not installed: `agent-runner schedule install` puts these lines into your crontab"),
+                Some(_) if same => ui.data("the crontab has what config.toml schedules"),
+                Some(_) => ui.data("the crontab differs from config.toml; `agent-runner schedule install` mends it"),
+            }
+            for (sign, lines) in [("missing:", &missing), ("no longer wanted:", &foreign)] {
+                for line in lines {
+                    ui.data(&format!("{sign} {line}"));
+                }
+            }
+            if let Some(zones) = &zones {
+                ui.data(zones);
+            }
+            let mut table = ui.table(&["NEXT (UTC)", "LOCAL", "TASK", "AGENT", "SCHEDULE"]);
+            for (entry, at) in &next {
+                let schedule = [Some(entry.text.clone()), entry.timezone.clone()];
+                table.row([
+                    at.map_or("never".to_owned(), |at| utc(at).replace(" UTC", "")),
+                    at.map_or(String::new(), |at| Zone::Local.shows(at)),
+                    entry.task.to_string(),
+                    entry.agent.clone(),
+                    schedule.into_iter().flatten().collect::<Vec<_>>().join(" "),
+                ]);
+            }
+            if next.is_empty() {
+                self.say_when_empty(&entries);
+            } else {
+                ui.data(&format!("\n{}", table.text()));
+            }
+        }
+        Ok(if same { EXIT_SUCCESS } else { EXIT_FAILURE })
+    }
+
+    fn systemd(&self, directory: Option<&Path>) -> Result<u8, CliError> {
+        let units = self.units();
+        let Some(directory) = directory else {
+            for (name, text) in &units {
+                self.world.ui.data(&format!("# {name}\n{text}"));
+            }
+            return Ok(EXIT_SUCCESS);
+        };
+        let directory = self.world.current_directory.join(directory);
+        std::fs::create_dir_all(&directory).map_err(|error| {
+            CliError::failure(format!("cannot create `{}`", directory.display())).because(error)
+        })?;
+        for (name, text) in &units {
+            let path = directory.join(name);
+            atomic::write(&path, text.as_bytes())
+                .map_err(|error| CliError::failure("a unit is not written").because(error))?;
+            self.world.ui.talk(&format!("written  {}", path.display()));
+        }
+        self.world.ui.talk(
+            "\nNext: systemctl --user daemon-reload, then systemctl --user enable --now on each timer,\n\
+             and loginctl enable-linger for the time when you are not logged in",
+        );
+        Ok(EXIT_SUCCESS)
+    }
+
+    /// A service and a timer for the heartbeat and for each entry, with their names.
+    fn units(&self) -> Vec<(String, String)> {
+        let mut units = Vec::new();
+        let mut add = |name: String, what: &str, verb: &str, timer: String, stop: Duration| {
+            units.push((format!("{name}.service"), self.service(what, verb, stop)));
+            let timer = format!(
+                "[Unit]\nDescription=When to start: {what}\n\n[Timer]\n{timer}\n[Install]\nWantedBy=timers.target\n"
+            );
+            units.push((format!("{name}.timer"), timer));
+        };
+        let minutely = "OnCalendar=*-*-* *:*:00\nAccuracySec=1s\n".to_owned();
+        add(
+            "agent-runner-heartbeat".to_owned(),
+            "agent-runner heartbeat",
+            "heartbeat",
+            minutely,
+            Duration::ZERO,
+        );
+        let layout = wiring::layout(self.settings);
+        for entry in self.settings.scheduled() {
+            let (task, agent) = (&entry.task, &entry.agent);
+            if agent == "gemini" && !probed::is_probed(&layout, agent) {
+                self.world.ui.talk(
+                    "gemini is left out until `agent-runner doctor --probe gemini` has passed",
+                );
+                continue;
+            }
+            let mut timer = String::new();
+            for calendar in entry.expression.calendars(entry.timezone.as_deref()) {
+                writeln!(timer, "OnCalendar={calendar}").expect("writing to a string cannot fail");
+            }
+            timer.push_str("AccuracySec=1s\n");
+            if !entry.jitter.is_zero() {
+                writeln!(
+                    timer,
+                    "RandomizedDelaySec={}\nFixedRandomDelay=true",
+                    entry.jitter.as_secs()
+                )
+                .expect("writing to a string cannot fail");
+            }
+            if entry.catch_up == CatchUp::Once {
+                timer.push_str("Persistent=true\n");
+            }
+            let grace = self.settings.runner.grace_period.value;
+            add(
+                format!("agent-runner-{task}-{agent}"),
+                &format!("agent-runner {task} by {agent}"),
+                &format!("run --agent {agent} --task {task}"),
+                timer,
+                grace + Duration::from_secs(20),
+            );
+        }
+        units
+    }
+
+    fn service(&self, what: &str, verb: &str, stop: Duration) -> String {
+        // 0 of `skipped` and 10 of a limit are no faults of the unit.
+        let stop = stop.as_secs().max(10);
+        format!(
+            "[Unit]\nDescription={what}\n\n[Service]\nType=oneshot\nWorkingDirectory={}\nEnvironment={}\n\
+             ExecStart={}\nSuccessExitStatus=10\n\
+             # The runner ends its agent by itself, and then delivers what is to be told.\n\
+             KillMode=mixed\nTimeoutStopSec={stop}\n",
+            unit(&self.settings.runner.repo_root.value.to_string_lossy()),
+            unit_quoted(&format!("AGENT_RUNNER_PATH_PREFIX={}", self.path())),
+            self.unit_call(verb),
+        )
+    }
+
+    fn unit_call(&self, verb: &str) -> String {
+        let config = self.settings.file.as_ref();
+        let config = config.map_or(String::new(), |file| {
+            format!("--config {} ", unit_quoted(&file.to_string_lossy()))
+        });
+        format!(
+            "{} {config}{verb}",
+            unit_quoted(&self.program.to_string_lossy())
+        )
+    }
+}
+
+/// The name of the machine's zone, as it is installed in `/etc`.
+fn machine_zone() -> String {
+    let link = std::fs::read_link("/etc/localtime").ok();
+    let link = link.and_then(|link| link.into_os_string().into_string().ok());
+    let name = link.and_then(|link| Some(link.split_once("/zoneinfo/")?.1.to_owned()));
+    name.unwrap_or_else(|| "UTC".to_owned())
+}
+
+/// `%` begins a specifier in a unit.
+fn unit(text: &str) -> String {
+    text.replace('%', "%%").replace('\n', " ")
+}
+
+fn unit_quoted(text: &str) -> String {
+    let escaped = unit(text)
+        .replace('\\', r"\\")
+        .replace('"', "\\\"")
+        .replace('$', "$$");
+    format!("\"{escaped}\"")
+}
+
+fn shell(path: &Path) -> String {
+    quoted(&path.to_string_lossy())
+}
+
+/// The share of the jitter that belongs to this task, agent and machine, in seconds: always the
+/// same, so that the installed line can be compared.
+fn delay(entry: &Scheduled) -> Option<u64> {
+    let most = entry.jitter.as_secs();
+    if most == 0 {
+        return None;
+    }
+    let host = rustix::system::uname();
+    let name = format!(
+        "{}/{}/{}",
+        host.nodename().to_string_lossy(),
+        entry.task,
+        entry.agent
+    );
+    let hash = Sha256::digest(name.as_bytes());
+    let number = hash
+        .iter()
+        .take(8)
+        .fold(0, |number, byte| number << 8 | u64::from(*byte));
+    Some(number % (most + 1))
+}
+
+/// The lines that go and those that come, as `diff` marks them.
+fn difference(before: &str, after: &str) -> String {
+    let (old, new): (Vec<&str>, Vec<&str>) = (before.lines().collect(), after.lines().collect());
+    let same_start = old
+        .iter()
+        .zip(&new)
+        .take_while(|(old, new)| old == new)
+        .count();
+    let rest = old.len().min(new.len()) - same_start;
+    let pairs = old.iter().rev().zip(new.iter().rev()).take(rest);
+    let same_end = pairs.take_while(|(old, new)| old == new).count();
+    let mut changes = String::new();
+    for (sign, lines) in [("-", &old), ("+", &new)] {
+        for line in &lines[same_start..lines.len() - same_end] {
+            writeln!(changes, "{sign} {line}").expect("writing to a string cannot fail");
+        }
+    }
+    changes
+}
+
+fn crontab_program(world: &World, arguments: &[&str], stdin: &[u8]) -> Result<Captured, CliError> {
+    let environment: Vec<_> = world.environment.variables().clone().into_iter().collect();
+    let arguments: Vec<&OsStr> = arguments.iter().map(OsStr::new).collect();
+    run(&HelperCommand {
+        program: OsStr::new("crontab"),
+        arguments: &arguments,
+        directory: Path::new("/"),
+        environment: &environment,
+        stdin,
+        limit: Duration::from_secs(10),
+        budget: None,
+        record_bytes: None,
+    })
+    .map_err(|error| {
+        CliError::failure("the crontab cannot be read")
+            .because(error)
+            .hint("without cron, `agent-runner schedule systemd DIR` makes timers")
+    })
+}
+
+/// Whether the installed cron is one that knows `CRON_TZ`: cronie tells its name.
+pub(super) fn heeds_zones(world: &World) -> bool {
+    crontab_program(world, &["-V"], b"").is_ok_and(|told| {
+        let said = format!("{}{}", String::from_utf8_lossy(&told.stdout), told.stderr);
+        said.contains("cronie")
+    })
+}
+
+/// The user's crontab; `None` when there is none.
+pub(super) fn installed(world: &World) -> Result<Option<String>, CliError> {
+    let told = crontab_program(world, &["-l"], b"")?;
+    match told.code {
+        Some(0) => String::from_utf8(told.stdout)
+            .map(Some)
+            .map_err(|error| CliError::failure("the crontab is not UTF-8").because(error)),
+        _ if told.stderr.contains("no crontab") => Ok(None),
+        _ => Err(CliError::failure("the crontab cannot be read").because(told.stderr)),
+    }
+}

@@ -1,0 +1,292 @@
+//! `triage`: what was due, what ran, what arrived, and what to do about the rest.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Value, json};
+
+use super::schedule;
+use crate::cli::args::TriageArguments;
+use crate::cli::error::CliError;
+use crate::cli::ui::Ui;
+use crate::cli::wiring::{self, SystemClock, World};
+use crate::config::Overrides;
+use crate::config::settings::Settings;
+use crate::model::clock::Clock as _;
+use crate::model::outcome::{EXIT_FAILURE, EXIT_SUCCESS};
+use crate::model::record::Record;
+use crate::model::task::CatchUp;
+use crate::model::text::chain;
+use crate::notify::ntfy::Ntfy;
+use crate::orchestrator::Announce;
+use crate::schedule::Zone;
+use crate::schedule::crontab;
+use crate::schedule::expression::Expression;
+use crate::store::beats::{Beats, beats};
+use crate::store::layout::Layout;
+use crate::store::outbox::Outbox;
+use crate::store::reader::{self, Filter};
+use crate::store::{StoreError, parked, probed};
+use crate::triage::page::{Part, page};
+use crate::triage::{self, Facts, Fire, Heard, Report, Told};
+
+/// Sets schedule, runs and notifications against each other; exits 1 when there is something to do.
+pub(crate) fn triage(world: &World, arguments: &TriageArguments) -> Result<u8, CliError> {
+    let settings = world.settings(Overrides::default())?;
+    let layout = wiring::layout(&settings);
+    let notifier = wiring::notifier(&settings);
+    let announce = wiring::announcement(&layout);
+    let announce = notifier.as_ref().map(|_| &announce as &Announce<'_>);
+    wiring::recover(world, &layout, announce)?;
+    let now = SystemClock.now();
+    let since = TimeDelta::from_std(arguments.since).ok();
+    let since = since.and_then(|back| now.checked_sub_signed(back));
+    let since = since.ok_or_else(|| CliError::usage("`--since` looks too far back"))?;
+    let facts = facts(world, &settings, notifier.as_ref(), since, now)?;
+    let report = triage::triage(&facts);
+    if arguments.json {
+        world.ui.data(&format!("{:#}", json(&report)));
+    } else {
+        print(&world.ui, &report);
+    }
+    let to_do = report.needs_somebody();
+    Ok(if to_do { EXIT_FAILURE } else { EXIT_SUCCESS })
+}
+
+/// As many runs are compared; those of the look back are read in any case.
+const HISTORY: usize = 1000;
+
+fn facts(
+    world: &World,
+    settings: &Settings,
+    notifier: Option<&Ntfy>,
+    since: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Result<Facts, CliError> {
+    let unreadable =
+        |error: StoreError| CliError::failure("the log root cannot be read").because(error);
+    let layout = &wiring::layout(settings);
+    let mut runs: Vec<Record> = Vec::new();
+    for run in reader::runs(layout, &Filter::default()).map_err(unreadable)? {
+        let is_recent = run
+            .path
+            .run_id
+            .started()
+            .is_some_and(|start| start >= since);
+        if !is_recent && runs.len() >= HISTORY {
+            break;
+        }
+        runs.push(run.record);
+    }
+    let Beats { first, mut recent } = beats(layout).map_err(unreadable)?;
+    // Before anything ever happened here nothing was missed.
+    let began = first
+        .into_iter()
+        .chain(runs.iter().filter_map(|run| run.start_time))
+        .min();
+    // What begins in its minute began at its fire.
+    let began = began.unwrap_or(now) - TimeDelta::minutes(1);
+    let mut fires = fires(world, settings, layout, since.max(began), now);
+    fires.sort_by_key(|fire| fire.at);
+    let day = now - TimeDelta::days(1);
+    recent.retain(|beat| *beat >= day.min(since) && *beat <= now);
+    if recent.is_empty() {
+        recent.extend(first);
+    }
+    let outbox = Outbox::new(layout);
+    let waiting = outbox.pending().map_err(unreadable)?;
+    let refused = outbox.refused().map_err(unreadable)?;
+    let parking = |agent| {
+        Some((
+            Clone::clone(agent),
+            parked::parked(layout, agent).filter(|parking| parking.holds(now))?,
+        ))
+    };
+    Ok(Facts {
+        now,
+        since,
+        fires,
+        runs,
+        heard: heard(notifier, since)?,
+        parked: settings.agents.keys().filter_map(parking).collect(),
+        waiting: waiting
+            .iter()
+            .map(|waiting| waiting.entry.created)
+            .collect(),
+        refused: refused
+            .into_iter()
+            .map(|entry| entry.message.title)
+            .collect(),
+        beats: recent,
+    })
+}
+
+fn heard(notifier: Option<&Ntfy>, since: DateTime<Utc>) -> Result<Heard, CliError> {
+    let Some(notifier) = notifier else {
+        return Ok(Heard::Off);
+    };
+    Ok(match wiring::block_on(notifier.heard(since))? {
+        Ok(messages) => {
+            let mut told = Told::default();
+            for message in &messages {
+                told.hear(&message.body);
+            }
+            Heard::Since(since, told)
+        }
+        Err(error) => Heard::Unknown(chain(&error)),
+    })
+}
+
+/// A start is on time within this.
+const ON_TIME: Duration = Duration::from_secs(90);
+
+/// What was due: by the installed crontab, and by the configuration where that has no line for a
+/// task and agent.
+fn fires(
+    world: &World,
+    settings: &Settings,
+    layout: &Layout,
+    since: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Vec<Fire> {
+    let crontab = schedule::installed(world).unwrap_or_else(|error| {
+        tracing::debug!(%error, "no crontab");
+        None
+    });
+    let heeds_zones = crontab.is_some() && schedule::heeds_zones(world);
+    let mut fires = Vec::new();
+    let mut installed = Vec::new();
+    let mut add = |expression: &Expression, zone: Zone, fire: Fire| {
+        // A fire at the very moment of the look back counts.
+        let moments = expression.fires(zone, since - TimeDelta::seconds(1), now);
+        fires.extend(moments.map(|at| Fire { at, ..fire.clone() }));
+    };
+    for job in crontab.as_deref().map(crontab::jobs).unwrap_or_default() {
+        let Some(call) = job
+            .call()
+            .filter(|call| call.verb == "run" && is_ours(call, settings))
+        else {
+            continue;
+        };
+        let (Some(agent), Some(task)) = (call.option("--agent"), call.option("--task")) else {
+            continue;
+        };
+        let (Ok(expression), Ok(task)) = (Expression::parse(&job.expression), settings.task(task))
+        else {
+            continue;
+        };
+        let task = &task.task;
+        let zone = job.timezone.as_deref().filter(|_| heeds_zones);
+        installed.push((task.name.clone(), agent.to_owned()));
+        add(
+            &expression,
+            Zone::of(zone),
+            Fire {
+                at: now,
+                task: task.name.clone(),
+                agent: agent.to_owned(),
+                tolerance: ON_TIME + task.jitter,
+                catch_up: task.catch_up == CatchUp::Once,
+                installed: true,
+            },
+        );
+    }
+    for entry in settings.scheduled() {
+        let is_installed = installed.contains(&(entry.task.clone(), entry.agent.clone()));
+        let is_off = entry.agent == "gemini" && !probed::is_probed(layout, &entry.agent);
+        if is_installed || is_off {
+            continue;
+        }
+        add(
+            &entry.expression,
+            entry.zone(),
+            Fire {
+                at: now,
+                task: entry.task.clone(),
+                agent: entry.agent.clone(),
+                tolerance: ON_TIME + entry.jitter,
+                catch_up: entry.catch_up == CatchUp::Once,
+                installed: crontab.is_none(),
+            },
+        );
+    }
+    fires
+}
+
+/// Whether a line of the crontab is of this configuration and repository, as far as it says.
+fn is_ours(call: &crontab::Call, settings: &Settings) -> bool {
+    let file = settings.file.as_deref();
+    if let Some(config) = &call.config {
+        return file.is_some_and(|file| file.as_os_str() == config.as_str());
+    }
+    let Some(directory) = call.directory.as_ref().map(std::path::Path::new) else {
+        return true;
+    };
+    settings.runner.repo_root.value == directory
+        || file.and_then(|file| file.parent()) == Some(directory)
+}
+
+fn print(ui: &Ui, report: &Report) {
+    let mut text = String::new();
+    for (part, first, rest) in page(report) {
+        text.push_str(&match part {
+            Part::Plain => first,
+            Part::Strong => ui.strong(&first),
+            Part::Status(status) => ui.status(status, &first),
+        });
+        text.push_str(&rest);
+        text.push('\n');
+    }
+    ui.data(&text);
+}
+
+fn json(report: &Report) -> Value {
+    let time = |at: DateTime<Utc>| at.to_rfc3339();
+    let rows: Vec<Value> = report
+        .rows
+        .iter()
+        .map(|row| {
+            json!({
+                "status": row.status.as_str(),
+                "at": time(row.at),
+                "task": row.task,
+                "agent": row.agent,
+                "scheduled": row.scheduled,
+                "run": row.run,
+                "why": row.why,
+            })
+        })
+        .collect();
+    let failures: Vec<Value> = report.failures.iter().map(|failure| json!({
+        "who": failure.who,
+        "what": failure.what,
+        "next": failure.step,
+        "rows": failure.rows,
+        "runs": failure.runs,
+        "streak": failure.streak,
+        "first_seen": failure.first_seen.map(time),
+        "last_good_run": failure.last_good.as_ref().map(|(run, _)| run),
+        "last_good_commit": failure.last_good.as_ref().and_then(|(_, commit)| commit.as_ref()),
+        "cost_usd": failure.cost_usd,
+        "tokens": failure.tokens,
+        "fingerprint": failure.fingerprint(),
+    })).collect();
+    let remarks: Vec<Value> = report
+        .remarks
+        .iter()
+        .map(|remark| {
+            json!({
+                "urgent": remark.urgent,
+                "text": remark.text,
+            })
+        })
+        .collect();
+    json!({
+        "now": time(report.now),
+        "since": time(report.since),
+        "something_to_do": report.needs_somebody(),
+        "rows": rows,
+        "failures": failures,
+        "remarks": remarks,
+    })
+}

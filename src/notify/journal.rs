@@ -1,0 +1,97 @@
+//! Reading back what reached the topic.
+//!
+//! ```json
+//! {"id":"hwQ2YpKdmg","time":1771533603,"event":"message","topic":"t","title":"…","message":"…"}
+//! ```
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use reqwest012::Client;
+use serde::Deserialize;
+
+use crate::notify::ntfy::{Credentials, Ntfy};
+use crate::tls;
+
+/// The longest time for asking the server.
+const LIMIT: Duration = Duration::from_secs(10);
+/// Thousands of messages; a larger answer is none.
+const MAX_BYTES: usize = 32 << 20;
+
+/// A message as the server keeps it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+pub struct Heard {
+    /// Its text.
+    #[serde(default, rename = "message")]
+    pub body: String,
+    #[serde(default)]
+    event: String,
+}
+
+/// Why the server's messages could not be read, without any secret.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// It was not reached, or refused.
+    #[error("the notification server does not tell its messages")]
+    NotTold(#[source] reqwest012::Error),
+    /// Its answer is too long.
+    #[error("the notification server tells more than {MAX_BYTES} bytes")]
+    TooLong,
+    /// Its answer is not that of an ntfy server.
+    #[error("the notification server does not answer as an ntfy server does")]
+    Nonsense(#[source] serde_json::Error),
+    /// It takes too long.
+    #[error("the notification server does not tell its messages within 10s")]
+    TooSlow,
+}
+
+impl Ntfy {
+    /// The messages of the topic since a time, oldest first, as far as the server keeps them.
+    pub async fn heard(&self, since: DateTime<Utc>) -> Result<Vec<Heard>, JournalError> {
+        let heard = tokio::time::timeout(LIMIT, self.poll(since)).await;
+        heard.unwrap_or(Err(JournalError::TooSlow))
+    }
+
+    async fn poll(&self, since: DateTime<Utc>) -> Result<Vec<Heard>, JournalError> {
+        tls::install_provider();
+        // The URL may hold a password or a token.
+        let not_told = |error: reqwest012::Error| JournalError::NotTold(error.without_url());
+        let client = Client::builder()
+            .connect_timeout(LIMIT)
+            .redirect(reqwest012::redirect::Policy::custom(|attempt| {
+                attempt.error("the server answers with a redirect, which is not followed")
+            }))
+            .build()
+            .map_err(not_told)?;
+        let server = self.server().trim_end_matches('/');
+        let since = since.timestamp();
+        let url = format!("{server}/{}/json?poll=1&since={since}", self.topic());
+        let mut request = client.get(url);
+        request = match self.credentials() {
+            Some(Credentials::Token(token)) => request.bearer_auth(token),
+            Some(Credentials::Password { user, password }) => {
+                request.basic_auth(user, Some(password))
+            }
+            None => request,
+        };
+        let mut answer = request
+            .send()
+            .await
+            .and_then(reqwest012::Response::error_for_status)
+            .map_err(not_told)?;
+        let mut bytes = Vec::new();
+        while let Some(chunk) = answer.chunk().await.map_err(not_told)? {
+            bytes.extend_from_slice(&chunk);
+            if bytes.len() > MAX_BYTES {
+                return Err(JournalError::TooLong);
+            }
+        }
+        let lines = bytes.split(|byte| *byte == b'\n');
+        // What is no journal must not pass for an empty one.
+        let lines = lines.filter(|line| !line.trim_ascii().is_empty());
+        let messages: Result<Vec<Heard>, _> = lines.map(serde_json::from_slice).collect();
+        let mut messages = messages.map_err(JournalError::Nonsense)?;
+        messages.retain(|heard| heard.event == "message");
+        Ok(messages)
+    }
+}

@@ -1,0 +1,114 @@
+//! Stopping the process that holds a file's lock, and no other that has its number by now.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use thiserror::Error;
+
+use crate::process::identity;
+
+/// Why a process was not asked to end.
+#[derive(Debug, Error)]
+pub enum HolderError {
+    /// There is no process of that number, or it does not hold the lock.
+    #[error("process {0} does not hold the lock of the run")]
+    Other(u32),
+    /// It belongs to another user.
+    #[error("process {0} belongs to another user")]
+    Forbidden(u32),
+    /// The system refused.
+    #[error("process {0} cannot be asked to end")]
+    System(u32, #[source] io::Error),
+}
+
+/// Asks a process to end (SIGTERM), if it holds the exclusive lock of a file.
+///
+/// The lock is its proof: a number may have passed to another process. A process that is stopped is
+/// also continued, or it would not hear.
+pub fn terminate(number: u32, locked: &Path) -> Result<(), HolderError> {
+    let gone = || HolderError::Other(number);
+    let system = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => HolderError::Other(number),
+        io::ErrorKind::PermissionDenied => HolderError::Forbidden(number),
+        _ => HolderError::System(number, error),
+    };
+    let pid = i32::try_from(number).ok().and_then(Pid::from_raw);
+    let pid = pid.ok_or_else(gone)?;
+    // From here on the handle means the process that is looked at, or one that has ended.
+    let handle = pidfd_open(pid, PidfdFlags::empty()).map_err(|errno| match errno {
+        Errno::SRCH => gone(),
+        errno => system(errno.into()),
+    })?;
+    if !holds_lock(number, locked).map_err(system)? {
+        return Err(gone());
+    }
+    let is_stopped = identity::stat(pid).is_some_and(|process| process.is_stopped);
+    let send = |signal| match pidfd_send_signal(&handle, signal) {
+        Err(Errno::SRCH) => Err(gone()),
+        sent => sent.map_err(|errno| system(errno.into())),
+    };
+    send(Signal::TERM)?;
+    if is_stopped {
+        send(Signal::CONT)?;
+    }
+    Ok(())
+}
+
+/// Whether one of a process's descriptors holds the exclusive lock of a file. See proc(5),
+/// `/proc/pid/fdinfo`.
+fn holds_lock(number: u32, file: &Path) -> io::Result<bool> {
+    let wanted = fs::symlink_metadata(file)?;
+    for descriptor in fs::read_dir(format!("/proc/{number}/fd"))? {
+        let path = descriptor?.path();
+        // One may be closed meanwhile.
+        let Ok(open) = fs::metadata(&path) else {
+            continue;
+        };
+        if (open.dev(), open.ino()) != (wanted.dev(), wanted.ino()) {
+            continue;
+        }
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let told = fs::read_to_string(format!("/proc/{number}/fdinfo/{name}"));
+        let is_lock = |line: &str| {
+            line.starts_with("lock:") && line.contains("FLOCK") && line.contains("WRITE")
+        };
+        if told.is_ok_and(|told| told.lines().any(is_lock)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_holder_of_the_lock_is_taken_for_it() {
+        let own = std::process::id();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert!(!holds_lock(own, file.path()).unwrap(), "it is only open");
+        file.as_file().lock_shared().unwrap();
+        assert!(
+            !holds_lock(own, file.path()).unwrap(),
+            "whoever looks shares it"
+        );
+        file.as_file().lock().unwrap();
+        assert!(holds_lock(own, file.path()).unwrap());
+        let other = tempfile::NamedTempFile::new().unwrap();
+        other.as_file().lock().unwrap();
+        assert!(!holds_lock(1, file.path()).unwrap_or(false));
+        let copy = file.path().with_extension("copy");
+        fs::copy(file.path(), &copy).unwrap();
+        assert!(!holds_lock(own, &copy).unwrap(), "another file");
+        fs::remove_file(copy).unwrap();
+        for number in [0, u32::MAX, 999_999_999] {
+            let refused = terminate(number, file.path()).unwrap_err();
+            assert!(matches!(refused, HolderError::Other(_)), "{refused}");
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! The heartbeat's log, read back.
+
+use std::io;
+use std::os::unix::fs::FileExt as _;
+
+use chrono::{DateTime, NaiveDateTime, Utc};
+
+use crate::store::StoreError;
+use crate::store::layout::Layout;
+use crate::store::private::open_read;
+
+/// The beats that are looked at: a month of them.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// What the heartbeat's log tells.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Beats {
+    /// The first one ever; `None` where there never was one.
+    pub first: Option<DateTime<Utc>>,
+    /// Those of the last month, oldest first.
+    pub recent: Vec<DateTime<Utc>>,
+}
+
+/// Reads the beats. A missing log has none; lines that are no time are passed over.
+pub fn beats(layout: &Layout) -> Result<Beats, StoreError> {
+    let path = layout.heartbeat_log();
+    let read = || -> io::Result<(Vec<u8>, Vec<u8>)> {
+        let (file, size) = open_read(&path)?;
+        let mut head = vec![0; usize::try_from(size.min(64)).unwrap_or(0)];
+        let mut tail = vec![0; usize::try_from(size.min(MAX_BYTES)).unwrap_or(0)];
+        file.read_exact_at(&mut head, 0)?;
+        file.read_exact_at(&mut tail, size.saturating_sub(MAX_BYTES))?;
+        Ok((head, tail))
+    };
+    match read() {
+        Ok((head, tail)) => Ok(Beats {
+            first: times(&head).next(),
+            recent: times(&tail).collect(),
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Beats::default()),
+        Err(source) => Err(StoreError::new("read", &path, source)),
+    }
+}
+
+fn times(bytes: &[u8]) -> impl Iterator<Item = DateTime<Utc>> + '_ {
+    bytes.split(|byte| *byte == b'\n').filter_map(|line| {
+        let line = str::from_utf8(line).ok()?;
+        let time = NaiveDateTime::parse_from_str(line, "%Y-%m-%d %H:%M:%S UTC");
+        Some(time.ok()?.and_utc())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::recorder::beat;
+    use crate::store::testing::{log_root, plant, start};
+
+    #[test]
+    fn beats_are_read_as_they_were_written() {
+        let (_root, layout) = log_root();
+        assert_eq!(beats(&layout).unwrap(), Beats::default());
+        beat(&layout, start()).unwrap();
+        beat(&layout, start()).unwrap();
+        let expected = [start(), start()];
+        assert_eq!(beats(&layout).unwrap().recent, expected);
+        plant(
+            &layout.heartbeat_log(),
+            b"torn\n2026-02-19 20:40:03 UTC\n\xff\n2026-02-19 20:4",
+        );
+        let beats = beats(&layout).unwrap();
+        assert_eq!((beats.first, beats.recent.len()), (Some(start()), 1));
+    }
+}

@@ -1,0 +1,181 @@
+//! The report as a person reads it on a phone: 40 columns, the most urgent first.
+
+use chrono::{DateTime, Utc};
+
+use crate::model::duration;
+use crate::model::text;
+use crate::triage::{Failure, Report, Row, Status};
+
+/// The width of a small screen.
+pub const WIDTH: usize = 40;
+
+/// A piece of a line with what it is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Part {
+    /// Nothing special.
+    Plain,
+    /// A heading.
+    Strong,
+    /// A status.
+    Status(Status),
+}
+
+/// The lines of the report: each a first piece with what it is, and its rest.
+pub fn page(report: &Report) -> Vec<(Part, String, String)> {
+    let mut page = Page(Vec::new());
+    let back = report.now - report.since;
+    let back = match back.num_days() {
+        0..3 => duration::words(back.to_std().unwrap_or_default()),
+        days => format!("{days} days"),
+    };
+    let to_do = report
+        .rows
+        .iter()
+        .filter(|row| row.status.needs_somebody())
+        .count()
+        + report.remarks.iter().filter(|remark| remark.urgent).count();
+    let to_do = if to_do == 0 {
+        "nothing to do".to_owned()
+    } else {
+        format!("{to_do} to do")
+    };
+    let now = report.now.format("%H:%M UTC");
+    page.0.push((
+        Part::Strong,
+        format!("{now}, last {back}: {to_do}"),
+        String::new(),
+    ));
+    for remark in report.remarks.iter().filter(|remark| remark.urgent) {
+        page.wrap("! ", "  ", &remark.text);
+    }
+    for row in &report.rows {
+        page.row(row, report.now);
+    }
+    if report.rows.is_empty() {
+        page.wrap("", "", "nothing was due and nothing ran");
+    }
+    if !report.failures.is_empty() {
+        page.0
+            .push((Part::Strong, "next".to_owned(), String::new()));
+    }
+    for failure in &report.failures {
+        page.failure(failure);
+    }
+    let calm: Vec<_> = report
+        .remarks
+        .iter()
+        .filter(|remark| !remark.urgent)
+        .collect();
+    if !calm.is_empty() {
+        page.0
+            .push((Part::Strong, "also".to_owned(), String::new()));
+    }
+    for remark in calm {
+        page.wrap("- ", "  ", &remark.text);
+    }
+    page.0
+}
+
+struct Page(Vec<(Part, String, String)>);
+
+impl Page {
+    fn row(&mut self, row: &Row, now: DateTime<Utc>) {
+        let form = if row.at.date_naive() == now.date_naive() {
+            "%H:%M"
+        } else {
+            "%m-%d %H:%M"
+        };
+        let by_hand = if row.scheduled { "" } else { " (extra)" };
+        let rest = format!("{} {}{by_hand}", row.at.format(form), row.agent);
+        let first = format!("{:<7}", row.status.as_str());
+        self.0
+            .push((Part::Status(row.status), first, format!(" {rest}")));
+        let why = if row.why.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", row.why)
+        };
+        // A good run is one line more than its status, not three.
+        self.wrap("  ", "  ", &format!("{}{why}", row.task));
+    }
+
+    fn failure(&mut self, failure: &Failure) {
+        self.wrap(
+            "* ",
+            "  ",
+            &format!("{}: {}", failure.who.join(", "), failure.what),
+        );
+        let mut counted = Vec::new();
+        if failure.streak > 1 {
+            counted.push(format!(
+                "the same failure as the last {} runs",
+                failure.streak
+            ));
+        } else if failure.runs > 1 {
+            counted.push(format!("seen {} times", failure.runs));
+        }
+        if failure.runs > 1 {
+            let first = failure
+                .first_seen
+                .map(|at| format!("first seen {}", at.format("%Y-%m-%d %H:%M")));
+            counted.extend(first);
+            counted.extend(
+                failure
+                    .last_good
+                    .as_ref()
+                    .map(|(run, commit)| match commit {
+                        Some(commit) => {
+                            format!("last good commit {}", commit.get(..8).unwrap_or(commit))
+                        }
+                        None => format!("last good run {run}"),
+                    }),
+            );
+            let tokens = failure
+                .tokens
+                .map(|tokens| format!("{tokens} tokens so far"));
+            counted.extend(
+                failure
+                    .cost_usd
+                    .map(|usd| format!("${usd:.2} so far"))
+                    .or(tokens),
+            );
+        }
+        if !counted.is_empty() {
+            self.wrap("  ", "  ", &counted.join("; "));
+        }
+        self.wrap("  -> ", "     ", failure.step);
+    }
+
+    /// Breaks a text at blanks; a word that is too long is broken anywhere.
+    fn wrap(&mut self, first: &str, rest: &str, text: &str) {
+        let text = text::sanitize(text);
+        let mut line = first.to_owned();
+        let mut is_empty = true;
+        for word in text.split_whitespace() {
+            let mut word: Vec<char> = word.chars().collect();
+            loop {
+                let room = WIDTH.saturating_sub(line.chars().count() + usize::from(!is_empty));
+                if word.len() <= room {
+                    break;
+                }
+                if is_empty {
+                    line.extend(word.drain(..room));
+                }
+                self.0.push((
+                    Part::Plain,
+                    std::mem::replace(&mut line, rest.to_owned()),
+                    String::new(),
+                ));
+                is_empty = true;
+            }
+            if !is_empty {
+                line.push(' ');
+            }
+            is_empty = false;
+            line.extend(word);
+        }
+        if !is_empty {
+            self.0.push((Part::Plain, line, String::new()));
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! What claims on a piece of work note in the queue for those that follow.
+
+use serde::{Deserialize, Serialize};
+
+/// More pushes of one piece of work than ever happen.
+const MAX_PUSHED: usize = 8;
+
+/// What is noted with a piece of work.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default)]
+pub(super) struct Notes {
+    /// It rests as soon as somebody is told this reason.
+    pub(super) to_tell: Option<String>,
+    /// The commits that were about to be pushed, the newest last.
+    pushed: Vec<String>,
+    /// The commit of a branch that another machine pushed; a lease was waited since it was seen.
+    pub(super) seen: Option<String>,
+}
+
+impl Notes {
+    /// Reads what was noted; what cannot be read is nothing.
+    pub(super) fn from_text(text: Option<&str>) -> Self {
+        text.and_then(|text| serde_json::from_str(text).ok())
+            .unwrap_or_default()
+    }
+
+    pub(super) fn to_text(&self) -> String {
+        serde_json::to_string(self).expect("texts are JSON")
+    }
+
+    pub(super) fn will_push(&mut self, commit: &str) {
+        self.pushed.push(commit.to_owned());
+        let surplus = self.pushed.len().saturating_sub(MAX_PUSHED);
+        self.pushed.drain(..surplus);
+    }
+
+    /// Whether a branch at this commit, or gone, was pushed by this queue.
+    pub(super) fn is_own(&self, tip: Option<&str>) -> bool {
+        match tip {
+            Some(tip) => self.pushed.iter().any(|pushed| pushed == tip),
+            None => !self.pushed.is_empty(),
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! Acting on runs: `cancel` ends one, `rerun` repeats one, `show --junit` hands one to a CI server.
+
+use std::fs;
+use std::process::{Child, Command};
+use std::time::Duration;
+
+use insta::{assert_snapshot, with_settings};
+use serde_json::Value;
+
+use crate::support::{Done, TestEnv, eventually, evidence, filters, processes_with, unique_sleep};
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// A run that goes on until it is ended; its agent has begun.
+fn running(env: &TestEnv) -> Child {
+    let runner = env.spawn(&["run", "--agent", "fake", "--task", "work"]);
+    assert!(eventually(SOON, || env.repository().join("begun").exists()));
+    runner
+}
+
+fn sleeper(grace: &str, script: &str) -> TestEnv {
+    TestEnv::new()
+        .config(&format!("[runner]\ngrace_period = \"{grace}\""))
+        .script("fake", "text", &format!("touch begun; {script}"))
+        .task("work", "")
+}
+
+#[test]
+fn a_cancelled_run_ends_in_order_and_cancel_waits_for_its_record() {
+    let sleep = unique_sleep(60);
+    let script = format!("trap 'echo tidied; exit 0' TERM; sleep {sleep} & wait");
+    let env = sleeper("30s", &script);
+    let mut runner = running(&env);
+    let done = env.agent_runner(&["cancel", "latest", "--json"]);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    let record: Value = serde_json::from_str(&done.stdout).unwrap();
+    assert_eq!(
+        (&record["outcome"], &record["exit_code"]),
+        (&"interrupted".into(), &143.into())
+    );
+    assert_eq!(record["last_message"], "tidied");
+    assert_eq!(runner.wait().unwrap().code(), Some(143));
+    assert!(processes_with(&sleep).is_empty());
+    let again = env.agent_runner(&["cancel"]);
+    assert_eq!(again.code, Some(0));
+    assert!(
+        again.stderr.contains("has ended already: interrupted"),
+        "{}",
+        again.stderr
+    );
+    let unknown = env.agent_runner(&["cancel", "work/fake/20200101_000000"]);
+    assert_eq!(unknown.code, Some(1));
+    assert!(
+        unknown.stderr.contains("there is no run"),
+        "{}",
+        unknown.stderr
+    );
+}
+
+#[test]
+fn cancelling_once_more_kills_at_once() {
+    let env = sleeper("10m", "trap '' TERM; while :; do sleep 0.1; done");
+    let mut runner = running(&env);
+    let first = env.spawn(&["cancel"]);
+    let events = || {
+        let run = env.run_directory("work", "fake");
+        fs::read_to_string(run.join("events.jsonl")).unwrap()
+    };
+    assert!(eventually(SOON, || events().contains("stopping")));
+    let second = env.agent_runner(&["cancel"]);
+    assert_eq!(second.code, Some(0), "{}", second.stderr);
+    assert_eq!(runner.wait().unwrap().code(), Some(143));
+    let first = Done::from(first.wait_with_output().unwrap());
+    assert_eq!(first.code, Some(0), "{}", first.stderr);
+    assert_eq!(env.record("work", "fake")["agent_signal"], 9);
+}
+
+#[test]
+fn a_stopped_run_is_cancelled_too() {
+    let env = sleeper("5s", "sleep 600 & wait");
+    let mut runner = running(&env);
+    let pid = runner.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-STOP", &pid])
+            .status()
+            .unwrap()
+            .success()
+    );
+    assert_eq!(env.agent_runner(&["cancel"]).code, Some(0));
+    assert_eq!(runner.wait().unwrap().code(), Some(143));
+}
+
+#[test]
+fn a_process_that_is_not_the_runs_runner_is_never_signalled() {
+    let env = sleeper("5s", "sleep 600 & wait");
+    let mut runner = running(&env);
+    let mut innocent = Command::new("sleep").arg("600").spawn().unwrap();
+    let file = env.run_directory("work", "fake").join("metadata.json");
+    let whole = fs::read_to_string(&file).unwrap();
+    let host = env.record("work", "fake")["host"].to_string();
+    for (from, to) in [
+        (
+            format!("\"pid\": {}", runner.id()),
+            format!("\"pid\": {}", innocent.id()),
+        ),
+        (
+            format!("\"host\": {host}"),
+            "\"host\": \"elsewhere\"".to_owned(),
+        ),
+        ("\"boot_id\": \"".to_owned(), "\"boot_id\": \"x".to_owned()),
+    ] {
+        let changed = whole.replacen(&from, &to, 1);
+        assert_ne!(changed, whole);
+        fs::write(&file, changed).unwrap();
+        let done = env.agent_runner(&["cancel"]);
+        assert_eq!(done.code, Some(1), "{to}");
+        assert!(
+            done.stderr.contains("cannot be cancelled"),
+            "{}",
+            done.stderr
+        );
+    }
+    assert!(innocent.try_wait().unwrap().is_none());
+    innocent.kill().unwrap();
+    innocent.wait().unwrap();
+    fs::write(&file, whole).unwrap();
+    assert!(runner.try_wait().unwrap().is_none());
+    assert_eq!(env.agent_runner(&["cancel"]).code, Some(0));
+    runner.wait().unwrap();
+}
+
+/// An agent that commits its prompt.
+fn scribe() -> TestEnv {
+    TestEnv::new()
+        .script(
+            "scribe",
+            "text",
+            "cat > said; git add -A; git commit -qm said; echo done",
+        )
+        .script("other", "text", "cat > other; echo done")
+        .config("[tasks.work]\nprompt_text = \"{{ run_id }} says {{ date }}\"\n")
+}
+
+fn runs(env: &TestEnv, agent: &str) -> Vec<Value> {
+    env.records("work", agent)
+}
+
+#[test]
+fn a_rerun_gives_the_same_prompt_and_limits_and_names_the_run_it_repeats() {
+    let env = scribe();
+    let arguments = [
+        "run",
+        "--agent",
+        "scribe",
+        "--task",
+        "work",
+        "--timeout",
+        "77s",
+    ];
+    assert_eq!(env.agent_runner(&arguments).code, Some(0));
+    let before = env.git(&["show", "HEAD:said"]);
+    let done = env.agent_runner(&["rerun", "latest"]);
+    // The same words are in place already, so there is nothing to commit.
+    assert_eq!(done.code, Some(1), "{}", done.stderr);
+    assert!(done.stderr.contains("as it is now"), "{}", done.stderr);
+    let records = runs(&env, "scribe");
+    let first = format!("work/scribe/{}", records[0]["run_id"].as_str().unwrap());
+    assert_eq!(records[1]["previous_run"], first.as_str());
+    assert_eq!(records[1]["timeout_seconds"], 77.0);
+    assert_eq!(records[1]["prompt_sha256"], records[0]["prompt_sha256"]);
+    assert_eq!(
+        fs::read_to_string(env.repository().join("said"))
+            .unwrap()
+            .trim(),
+        before
+    );
+    assert!(evidence(&records[1]).contains("it repeats work/scribe/"));
+    let shown = env.agent_runner(&["show", &first]).stdout;
+    assert!(shown.contains("next run      work/scribe/"), "{shown}");
+    let by_other = env.agent_runner(&["rerun", &first, "--agent", "other"]);
+    assert_eq!(by_other.code, Some(1), "{}", by_other.stderr);
+    assert_eq!(
+        runs(&env, "other")[0]["prompt_sha256"],
+        records[0]["prompt_sha256"]
+    );
+    assert_eq!(runs(&env, "other")[0]["previous_run"], first.as_str());
+}
+
+#[test]
+fn an_isolated_rerun_begins_at_the_commit_where_the_run_began() {
+    let env = scribe();
+    let base = env.git(&["rev-parse", "HEAD"]);
+    assert_eq!(env.run("scribe", "work").code, Some(0));
+    fs::write(env.repository().join("later"), "by a person").unwrap();
+    env.git(&["add", "-A"]);
+    env.git(&["commit", "-qm", "later"]);
+    let done = env.agent_runner(&["rerun", "--agent", "other", "--isolation", "worktree"]);
+    assert_eq!(done.code, Some(1), "{}", done.stderr);
+    let record = &runs(&env, "other")[0];
+    assert_eq!(record["head_before"], base.as_str());
+    // What it did not commit stays in its work tree, which knows nothing of what came later.
+    let text = evidence(record);
+    let tree = text
+        .split('`')
+        .find(|part| part.contains("worktrees"))
+        .unwrap();
+    assert!(fs::exists(format!("{tree}/other")).unwrap());
+    assert!(!fs::exists(format!("{tree}/later")).unwrap());
+    assert!(!fs::exists(format!("{tree}/said")).unwrap());
+    let commits = "echo new > new; git add -A; git commit -qm new; echo done";
+    let env = env.script("maker", "text", commits);
+    let first = format!(
+        "work/scribe/{}",
+        runs(&env, "scribe")[0]["run_id"].as_str().unwrap()
+    );
+    let again = [
+        "rerun",
+        &first,
+        "--agent",
+        "maker",
+        "--isolation",
+        "worktree",
+    ];
+    let done = env.agent_runner(&again);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    // Its commit came home on top of what was there.
+    assert_eq!(env.git(&["log", "--format=%s"]), "new\nlater\nsaid\nfirst");
+}
+
+#[test]
+fn what_cannot_be_repeated_as_it_was_is_refused_with_the_reason() {
+    let env = scribe();
+    assert_eq!(env.run("scribe", "work").code, Some(0));
+    let directory = env.run_directory("work", "scribe");
+    fs::write(directory.join("prompt.md"), "masked").unwrap();
+    let refused = env.agent_runner(&["rerun"]);
+    assert_eq!(refused.code, Some(1));
+    assert!(
+        refused.stderr.contains("secrets were masked"),
+        "{}",
+        refused.stderr
+    );
+    assert!(
+        refused.stderr.contains("--new-prompt"),
+        "{}",
+        refused.stderr
+    );
+    assert_eq!(runs(&env, "scribe").len(), 1);
+    assert_eq!(env.agent_runner(&["rerun", "--new-prompt"]).code, Some(0));
+    crate::records::with_original_records(&env);
+    let original = env.agent_runner(&["rerun", "document_coverage/claude/20260112_080003"]);
+    assert_eq!(original.code, Some(1));
+    assert!(
+        original.stderr.contains("does not name its prompt"),
+        "{}",
+        original.stderr
+    );
+    let env = sleeper("1s", "sleep 600 & wait");
+    let mut runner = running(&env);
+    let refused = env.agent_runner(&["rerun"]);
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.stderr.contains("cancel"), "{}", refused.stderr);
+    assert_eq!(env.agent_runner(&["cancel"]).code, Some(0));
+    runner.wait().unwrap();
+}
+
+#[test]
+fn the_checks_of_a_run_are_handed_to_a_ci_server_as_junit() {
+    let verify = r#"verify = ["echo 'one & two' tk_verysecretverysecretverysecret", "printf 'a<b>\\033\\001'; exit 3", "never"]"#;
+    let env = TestEnv::new()
+        .script("fake", "text", "echo done")
+        .task("work", verify)
+        .variable(
+            "AGENT_RUNNER_NTFY_TOKEN",
+            "tk_verysecretverysecretverysecret",
+        );
+    assert_eq!(env.run("fake", "work").code, Some(1));
+    let done = env.agent_runner(&["show", "--junit"]);
+    assert!(!done.stdout.contains("tk_very"), "{}", done.stdout);
+    let mut filters = filters();
+    filters.push((r#"time="[0-9.]+""#, "time=\"[TIME]\""));
+    filters.push((r#"hostname="[^"]*""#, "hostname=\"[HOST]\""));
+    with_settings!({ filters => filters }, { assert_snapshot!(done.shown(&env)); });
+}

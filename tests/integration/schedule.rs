@@ -1,0 +1,318 @@
+//! The schedule of `config.toml` in a crontab, and what the heartbeat makes of it.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use chrono::{TimeDelta, Utc};
+use serde_json::Value;
+
+use crate::support::{TestEnv, eventually};
+
+/// Keeps the crontab in a file, as the real one does below /var/spool.
+const CRONTAB: &str = r#"#!/bin/sh
+case "$1" in
+-l) cat "$0.tab" 2>/dev/null || { echo "no crontab for me" >&2; exit 1; } ;;
+-) cat > "$0.new" && mv "$0.new" "$0.tab" ;;
+*) echo "usage" >&2; exit 1 ;;
+esac
+"#;
+
+/// A place with a program `crontab` of its own.
+fn place() -> TestEnv {
+    let env = TestEnv::new();
+    let bin = env.root().join("bin");
+    fs::create_dir(&bin).unwrap();
+    let program = bin.join("crontab");
+    fs::write(&program, CRONTAB).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:/usr/bin:/bin", bin.display());
+    env.variable("PATH", path)
+}
+
+fn tab(env: &TestEnv) -> PathBuf {
+    env.root().join("bin/crontab.tab")
+}
+
+const FOREIGN: &str =
+    "# mine\nMAILTO=me\n\n5 4 * * *\techo '100\\%'  \n# END agent-runner /elsewhere";
+
+#[test]
+fn the_schedule_is_installed_renewed_and_removed_and_all_else_in_the_crontab_stays() {
+    let env = place().script("fake", "text", "echo hello").task(
+        "work",
+        "schedule = \"*/30 6-18 * * 1-5\"\nagents = [\"fake\", \"claude\"]",
+    );
+    fs::write(tab(&env), FOREIGN).unwrap();
+
+    assert_eq!(env.agent_runner(&["schedule", "check"]).code, Some(1));
+    let dry = env.agent_runner(&["schedule", "install", "--dry-run"]);
+    assert_eq!(
+        (dry.code, fs::read_to_string(tab(&env)).unwrap().as_str()),
+        (Some(0), FOREIGN)
+    );
+    let done = env.agent_runner(&["schedule", "install"]);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    assert_eq!(done.stdout, dry.stdout);
+    let installed = fs::read_to_string(tab(&env)).unwrap();
+    assert!(
+        installed.starts_with(&format!("{FOREIGN}\n# BEGIN agent-runner ")),
+        "{installed}"
+    );
+    let printed = env.agent_runner(&["schedule", "print"]).stdout;
+    assert!(installed.ends_with(&printed), "{installed}\n{printed}");
+    let lines = printed
+        .lines()
+        .filter(|line| line.starts_with("*/30 6-18 * * 1-5 "));
+    assert_eq!(lines.count(), 2, "{printed}");
+    let check = env.agent_runner(&["schedule", "check", "--json"]);
+    assert_eq!(check.code, Some(0), "{}{}", check.stdout, check.stderr);
+    let check: Value = serde_json::from_str(&check.stdout).unwrap();
+    assert_eq!(
+        (&check["same"], check["next"].as_array().unwrap().len()),
+        (&true.into(), 2)
+    );
+
+    // Twice changes nothing, another schedule changes its line, and removing leaves the rest.
+    drop(env.agent_runner(&["schedule", "install"]));
+    assert_eq!(fs::read_to_string(tab(&env)).unwrap(), installed);
+    let env = env.config("[tasks.other]\nprompt_text = \"x\"\nschedule = \"@daily\"\n");
+    let check = env.agent_runner(&["schedule", "check"]);
+    assert_eq!(check.code, Some(1));
+    assert!(
+        check.stdout.contains("missing: @daily cd "),
+        "{}",
+        check.stdout
+    );
+    drop(env.agent_runner(&["schedule", "install"]));
+    assert_eq!(env.agent_runner(&["schedule", "check"]).code, Some(0));
+    drop(env.agent_runner(&["schedule", "remove"]));
+    assert_eq!(
+        fs::read_to_string(tab(&env)).unwrap(),
+        format!("{FOREIGN}\n")
+    );
+}
+
+#[test]
+fn gemini_is_started_by_no_line_before_it_passed_its_probe() {
+    let env =
+        place().config("[tasks.agent_management]\nschedule = \"@hourly\"\nagents = [\"gemini\"]");
+    let line = |env: &TestEnv| {
+        let printed = env.agent_runner(&["schedule", "print"]).stdout;
+        let line = printed.lines().find(|line| line.contains("--agent gemini"));
+        line.unwrap().to_owned()
+    };
+    assert!(line(&env).starts_with("#@hourly "));
+    let probed = env.logs().join(".state/probed");
+    fs::create_dir_all(&probed).unwrap();
+    fs::write(probed.join("gemini"), "").unwrap();
+    assert!(line(&env).starts_with("@hourly "));
+}
+
+#[test]
+fn a_zone_that_cron_would_not_heed_is_refused() {
+    let env = place().task(
+        "work",
+        "schedule = \"0 6 * * *\"\ntimezone = \"Asia/Tokyo\"",
+    );
+    let done = env.agent_runner(&["schedule", "install"]);
+    assert_eq!(done.code, Some(1));
+    assert!(
+        done.stderr.contains("not by that of Asia/Tokyo"),
+        "{}",
+        done.stderr
+    );
+    assert!(!tab(&env).exists());
+    let same = place().task("work", "schedule = \"0 6 * * *\"\ntimezone = \"Etc/UTC\"");
+    assert_eq!(same.agent_runner(&["schedule", "install"]).code, Some(0));
+}
+
+#[test]
+fn the_units_for_systemd_are_good_ones() {
+    let env = place().task(
+        "work",
+        "schedule = \"0 6 13 * fri\"\njitter = \"5m\"\ncatch_up = \"once\"",
+    );
+    let units = env.root().join("units");
+    let done = env.agent_runner(&["schedule", "systemd", units.to_str().unwrap()]);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    let timer = fs::read_to_string(units.join("agent-runner-work-auto.timer")).unwrap();
+    for line in [
+        "OnCalendar=*-*-13 06:00:00",
+        "OnCalendar=Fri *-*-* 06:00:00",
+        "RandomizedDelaySec=300",
+        "Persistent=true",
+    ] {
+        assert!(timer.contains(line), "{timer}");
+    }
+    let mut verify = std::process::Command::new("systemd-analyze");
+    verify.args(["verify", "--man=no"]);
+    let files = fs::read_dir(&units)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    match verify.args(files).output() {
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            let ours: Vec<&str> = said
+                .lines()
+                .filter(|line| line.contains("agent-runner"))
+                .collect();
+            assert!(output.status.success() && ours.is_empty(), "{said}");
+        }
+        Err(error) => eprintln!("SKIPPED: systemd-analyze: {error}"),
+    }
+}
+
+/// Writes the heartbeat's log: a beat each minute from so many minutes ago to so many.
+fn beats(env: &TestEnv, from: i64, to: i64) {
+    let directory = env.logs().join("heartbeat");
+    fs::create_dir_all(&directory).unwrap();
+    let beat = |minutes| {
+        (Utc::now() - TimeDelta::minutes(minutes))
+            .format("%Y-%m-%d %H:%M:%S UTC\n")
+            .to_string()
+    };
+    let text: String = (to..=from).rev().map(beat).collect();
+    fs::write(directory.join("task.log"), text).unwrap();
+}
+
+#[test]
+fn a_start_that_was_missed_while_the_machine_was_off_is_made_up_for_once() {
+    let env = place()
+        .script("fake", "text", "echo hello")
+        .task("often", "schedule = \"* * * * *\"\nagents = [\"fake\"]")
+        .task(
+            "work",
+            "schedule = \"* * * * *\"\nagents = [\"fake\"]\ncatch_up = \"once\"",
+        );
+    beats(&env, 300, 60);
+    let done = env.agent_runner(&["heartbeat"]);
+    assert!(
+        done.stderr.contains("work/fake was missed"),
+        "{}",
+        done.stderr
+    );
+    assert_eq!(env.record("work", "fake")["outcome"], "success");
+    assert_eq!(env.run_directories("often", "fake").len(), 0);
+    drop(env.agent_runner(&["heartbeat"]));
+    assert_eq!(env.run_directories("work", "fake").len(), 1);
+}
+
+#[test]
+fn nothing_is_made_up_for_where_the_heartbeat_beat_or_never_did() {
+    for from in [None, Some(300)] {
+        let env = place().script("fake", "text", "echo hello").task(
+            "work",
+            "schedule = \"* * * * *\"\nagents = [\"fake\"]\ncatch_up = \"once\"",
+        );
+        if let Some(from) = from {
+            beats(&env, from, 0);
+        }
+        assert_eq!(env.agent_runner(&["heartbeat"]).code, Some(0));
+        assert_eq!(env.run_directories("work", "fake").len(), 0);
+    }
+}
+
+#[test]
+fn an_overdue_success_is_told_once_and_its_return_once() {
+    let env = place()
+        .unreachable_server()
+        .script("bad", "text", "exit 1")
+        .script("good", "text", "echo hello")
+        .task("work", "notify = false\nexpect_success_within = \"1h\"");
+    let titles = |env: &TestEnv| -> Vec<String> {
+        let titles = env
+            .outbox()
+            .into_iter()
+            .map(|entry| entry["title"].as_str().unwrap().to_owned());
+        titles.collect()
+    };
+    beats(&env, 30, 0);
+    drop(env.agent_runner(&["heartbeat"]));
+    assert_eq!(titles(&env), [""; 0], "nobody has watched for an hour");
+    beats(&env, 120, 0);
+    drop(env.run("bad", "work"));
+    for _ in 0..2 {
+        drop(env.agent_runner(&["heartbeat"]));
+        assert_eq!(titles(&env), ["[work] NO SUCCESS for 1h"]);
+    }
+    drop(env.run("good", "work"));
+    for _ in 0..2 {
+        drop(env.agent_runner(&["heartbeat"]));
+        assert_eq!(
+            titles(&env),
+            ["[work] NO SUCCESS for 1h", "[work] SUCCESS again"]
+        );
+    }
+}
+
+/// A watchdog service that keeps the first line of each request, and answers with `status`.
+fn service(status: &'static str) -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!(
+        "http://{}/ping/secret-check",
+        listener.local_addr().unwrap()
+    );
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let keep = Arc::clone(&heard);
+    // It ends with the process of the test.
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = [0; 4096];
+            let size = stream.read(&mut request).unwrap_or(0);
+            let request = String::from_utf8_lossy(&request[..size]).into_owned();
+            keep.lock()
+                .unwrap()
+                .push(request.lines().next().unwrap_or_default().to_owned());
+            write!(
+                stream,
+                "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+            )
+            .unwrap();
+        }
+    });
+    (url, heard)
+}
+
+#[test]
+fn a_watchdog_service_is_told_start_and_exit_code_of_each_run_and_changes_neither() {
+    for status in ["200 OK", "500 Oh"] {
+        let (url, heard) = service(status);
+        let env = place()
+            .script("slow", "text", "sleep 2; echo the url is $URL; exit 3")
+            .script("quick", "text", "echo hello")
+            .task("work", &format!("ping_url = \"{url}\""));
+        assert_eq!(env.run("slow", "work").code, Some(1));
+        let quick = env.run("quick", "work");
+        assert_eq!(quick.code, Some(0));
+        assert_eq!(
+            quick.stderr.contains("`ping_url` not told"),
+            status != "200 OK"
+        );
+        assert!(!quick.stderr.contains("secret-check"), "{}", quick.stderr);
+        assert!(eventually(Duration::from_secs(10), || heard
+            .lock()
+            .unwrap()
+            .len()
+            >= 3));
+        let heard = heard.lock().unwrap().clone();
+        let paths: Vec<_> = heard
+            .iter()
+            .map(|line| line.split(['?', ' ']).nth(1).unwrap())
+            .collect();
+        let paths: Vec<_> = paths
+            .iter()
+            .map(|path| path.rsplit('/').next().unwrap())
+            .collect();
+        assert_eq!(paths, ["start", "1", "0"]);
+        let run = |line: &String| line.split("?rid=").nth(1).unwrap()[..36].to_owned();
+        assert_eq!(run(&heard[0]), run(&heard[1]));
+        assert_ne!(run(&heard[1]), run(&heard[2]));
+    }
+}

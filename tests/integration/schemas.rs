@@ -1,0 +1,129 @@
+//! What the program prints as JSON is what `docs/schema` says, field by field.
+
+use std::fs;
+use std::path::Path;
+
+use boon::{Compiler, Schemas};
+use serde_json::Value;
+
+use crate::support::TestEnv;
+
+/// The published schema of that name.
+fn schema(name: &str) -> Value {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/schema");
+    let text = fs::read_to_string(directory.join(format!("{name}.json"))).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+/// Readers must bear new fields; what is printed now must be in the schema.
+fn close(schema: &mut Value) {
+    match schema {
+        Value::Object(object) => {
+            object.values_mut().for_each(close);
+            if object.contains_key("properties") {
+                object.insert("additionalProperties".to_owned(), false.into());
+            }
+        }
+        Value::Array(list) => list.iter_mut().for_each(close),
+        _ => {}
+    }
+}
+
+/// Why a value is not as its schema says.
+fn fault(name: &str, value: &Value) -> Option<String> {
+    let mut compiler = Compiler::new();
+    for name in ["record", "runs", "agents", "tasks", "plan", "doctor"] {
+        let mut schema = schema(name);
+        close(&mut schema);
+        compiler
+            .add_resource(&format!("https://schema.invalid/{name}.json"), schema)
+            .unwrap();
+    }
+    let mut schemas = Schemas::new();
+    let schema = compiler
+        .compile(&format!("https://schema.invalid/{name}.json"), &mut schemas)
+        .unwrap();
+    schemas
+        .validate(value, schema)
+        .err()
+        .map(|error| format!("{error:#}"))
+}
+
+#[track_caller]
+fn check(name: &str, text: &str) {
+    let value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    if let Some(fault) = fault(name, &value) {
+        panic!("{name}: {fault}\n{value:#}");
+    }
+}
+
+fn env() -> TestEnv {
+    let limited =
+        r#"printf '%s\n' '{"type":"turn.failed","error":{"message":"usage limit"}}'; exit 1"#;
+    let commits = "echo x > a; git add a; git commit -qm 'add a'; echo done";
+    TestEnv::new()
+        .script("good", "text", commits)
+        .script("bad", "text", "exit 3")
+        .script("limited", "codex", limited)
+        .task(
+            "work",
+            "requires_commit = true\nschedule = \"@daily\"\npaths = [\"**\"]",
+        )
+        .config("[agents.codex]\nmodel = \"gpt-x\"\nmax_runs_per_day = 3")
+}
+
+#[test]
+fn records_are_as_their_schema_says() {
+    let env = env().unreachable_server();
+    for agent in ["good", "bad", "limited", "no"] {
+        let done = env.agent_runner(&["run", "--agent", agent, "--task", "work", "--json"]);
+        if agent != "no" {
+            check("record", &done.stdout);
+            let file = env.run_directory("work", agent).join("metadata.json");
+            check("record", &fs::read_to_string(file).unwrap());
+        }
+    }
+    let runs = env.agent_runner(&["runs", "--json"]).stdout;
+    assert_eq!(runs.lines().count(), 3);
+    runs.lines().for_each(|line| check("runs", line));
+    check("record", &env.agent_runner(&["show", "--json"]).stdout);
+}
+
+#[test]
+fn agents_tasks_plans_and_findings_are_as_their_schemas_say() {
+    let env = env();
+    check("agents", &env.agent_runner(&["agents", "--json"]).stdout);
+    check("tasks", &env.agent_runner(&["tasks", "--json"]).stdout);
+    for (agent, code) in [("good", 0), ("claude", 1)] {
+        let plan = [
+            "run",
+            "--agent",
+            agent,
+            "--task",
+            "work",
+            "--dry-run",
+            "--json",
+        ];
+        let missing = [("AGENT_RUNNER_CLAUDE_BIN", "/no/such/claude")];
+        let output = env.command(&plan).envs(missing).output().unwrap();
+        assert_eq!(output.status.code(), Some(code));
+        check("plan", &String::from_utf8(output.stdout).unwrap());
+    }
+    check("doctor", &env.agent_runner(&["doctor", "--json"]).stdout);
+}
+
+#[test]
+fn a_field_that_is_missing_wrong_or_unknown_is_seen() {
+    let env = env();
+    let mut agents: Value =
+        serde_json::from_str(&env.agent_runner(&["agents", "--json"]).stdout).unwrap();
+    assert_eq!(fault("agents", &agents), None);
+    agents[0]["installed"] = "yes".into();
+    assert!(fault("agents", &agents).is_some());
+    agents[0]["installed"] = true.into();
+    agents[0]["new"] = 1.into();
+    assert!(fault("agents", &agents).is_some());
+    agents[0].as_object_mut().unwrap().remove("new");
+    agents[0].as_object_mut().unwrap().remove("name");
+    assert!(fault("agents", &agents).is_some());
+}
