@@ -214,6 +214,7 @@ fn the_commands_of_the_pages_do_what_is_said() {
                 "PATH",
                 format!("{}:{path}", program.parent().unwrap().display()),
             )
+            .env("TMPDIR", env.root())
             .env_remove("AGENT_RUNNER_REPO_ROOT")
             .env_remove("AGENT_RUNNER_LOG_ROOT")
             .current_dir(env.root().join("home"))
