@@ -147,7 +147,7 @@ fn fence(text: &str) -> String {
         .max()
         .unwrap_or_default();
     let mut fence = String::new();
-    for _ in 0..longest.max(2) + 1 {
+    for _ in 0..=longest.max(2) {
         fence.push('`');
     }
     fence
