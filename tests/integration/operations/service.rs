@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use super::{finds_nothing, root};
+use super::finds_nothing;
 use crate::dispatch::place::{Place, adds, body};
 use crate::real::components;
 
