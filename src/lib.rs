@@ -48,13 +48,14 @@
 //! | 2 | [`checkup`] | what was seen of machine and settings, judged |
 //! | 2 | [`triage`] | what was due against what ran and what a person heard of it |
 //! | 2 | [`worker`] | dispatched work: claim, run, publish, tell |
+//! | 2 | [`metrics`] | numbers for Prometheus |
 //! | 3 | [`cli`] | arguments, verbs, wiring, the only mouth |
 //!
 //! A room names only rooms on lower floors. On floor 0 the arrow is `schedule -> model`, on floor 1
 //! they are `git -> process` and `sources -> git, github, queue`; on floor 2
 //! `checks, occupancy, isolation, admission -> planner`, `attempts -> planner, admission`,
 //! `orchestrator -> planner, checks, occupancy, isolation, admission` and
-//! `recovery -> orchestrator, isolation`. A test holds this table as data
+//! `recovery -> orchestrator, isolation`, `metrics -> worker`. A test holds this table as data
 //! (`tests/integration/layers.rs`).
 //!
 //! # Invariants, mostly absences
@@ -109,6 +110,7 @@ pub mod checks;
 pub mod checkup;
 pub mod deliver;
 pub mod isolation;
+pub mod metrics;
 pub mod occupancy;
 pub mod orchestrator;
 pub mod planner;

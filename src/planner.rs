@@ -289,8 +289,23 @@ fn environment(
 /// Endings of the names of variables that hold secrets.
 const SECRET_ENDINGS: [&str; 4] = ["_TOKEN", "_KEY", "_SECRET", "_PASSWORD"];
 
-/// Further variables that would mislead an agent, or hold secrets in part.
-const WITHHELD: [&str; 3] = ["DATABASE_URL", "OLDPWD", "CLAUDECODE"];
+/// Further variables that would mislead an agent, hold secrets in part, or let it speak for the
+/// runner to what started it: a service manager, the steps of a workflow.
+const WITHHELD: [&str; 13] = [
+    "DATABASE_URL",
+    "OLDPWD",
+    "CLAUDECODE",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+    "GITHUB_ENV",
+    "GITHUB_OUTPUT",
+    "GITHUB_PATH",
+    "GITHUB_STATE",
+    "GITHUB_STEP_SUMMARY",
+    "ACTIONS_ID_TOKEN_REQUEST_URL",
+    "ACTIONS_RESULTS_URL",
+];
 
 /// The part of the runner's environment that an agent, or a check of a task, may see.
 pub fn inheritable(

@@ -1,6 +1,7 @@
 //! What can be typed: commands and flags, as clap reads them.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -249,6 +250,12 @@ pub struct DispatchArguments {
     /// Where the work comes from
     #[arg(long, value_name = "SOURCE", default_value = "github")]
     pub source: SourceName,
+    /// Serve `/metrics` and `/healthz` at this address [default: the configured one, else none]
+    #[arg(long, value_name = "ADDRESS")]
+    pub metrics: Option<SocketAddr>,
+    /// Ask the worker that serves there whether it is well, and end: 0 when it is
+    #[arg(long, conflicts_with_all = ["once", "issue", "event"])]
+    pub health: bool,
     /// Work on the issue of this event of GitHub Actions (`$GITHUB_EVENT_PATH`), and end
     #[arg(long, value_name = "FILE", conflicts_with = "once")]
     pub event: Option<PathBuf>,
@@ -380,7 +387,7 @@ pub struct RerunArguments {
     #[command(flatten)]
     pub reference: RunReference,
     /// Another agent
-    #[arg(long, value_name = "AGENT")]
+    #[arg(long, value_name = "AGENT", add = ArgValueCompleter::new(complete::agents))]
     pub agent: Option<String>,
     /// Another model [default: the run's, for the same agent]
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tracing::Level;
 use tracing_appender::rolling::{RollingFileAppender, Rotation};
 use tracing_subscriber::Registry;
 use tracing_subscriber::filter::LevelFilter;
@@ -14,6 +15,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, Layer, laye
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 
+use crate::cli::actions::{self, Annotation};
 use crate::cli::wiring::SystemClock;
 use crate::model::clock::Clock as _;
 use crate::redact::Redactor;
@@ -41,10 +43,20 @@ pub fn begin_talking(directory: &Path, talk: Talk) {
         level,
         format,
         redactor,
+        in_actions,
     } = talk;
-    let mouth = move || Mouth(Arc::clone(&redactor));
+    let for_actions = in_actions.then(|| Arc::clone(&redactor));
+    // Lines are harmless already, and may be annotations.
+    let is_neutral = in_actions && format == TalkFormat::Json;
+    let mouth = move || Mouth {
+        redactor: Arc::clone(&redactor),
+        is_neutral,
+    };
     let (text, lines) = match format {
-        TalkFormat::Text => (Some(layer().event_format(Lines).with_writer(mouth)), None),
+        TalkFormat::Text => {
+            let lines = layer().event_format(Lines { for_actions });
+            (Some(lines.with_writer(mouth)), None)
+        }
         TalkFormat::Json => (None, Some(json().with_writer(mouth))),
     };
     set(Registry::default()
@@ -103,6 +115,8 @@ pub struct Talk {
     pub format: TalkFormat,
     /// What must not be said.
     pub redactor: Arc<Redactor>,
+    /// Whether GitHub Actions reads along: errors become annotations, and nothing else is obeyed.
+    pub in_actions: bool,
 }
 
 /// The form of talk.
@@ -115,11 +129,17 @@ pub enum TalkFormat {
 }
 
 /// Standard error, where no secret is said.
-struct Mouth(Arc<Redactor>);
+struct Mouth {
+    redactor: Arc<Redactor>,
+    is_neutral: bool,
+}
 
 impl Write for Mouth {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let text = self.0.text(&String::from_utf8_lossy(bytes));
+        let mut text = self.redactor.text(&String::from_utf8_lossy(bytes));
+        if self.is_neutral {
+            text = actions::neutral(&text).into_owned();
+        }
         // A log that nobody reads does not end the work.
         match io::stderr().lock().write_all(text.as_bytes()) {
             Ok(()) | Err(_) => Ok(bytes.len()),
@@ -131,8 +151,10 @@ impl Write for Mouth {
     }
 }
 
-/// Events as lines for people.
-struct Lines;
+/// Events as lines for people; in Actions what went wrong as annotations.
+struct Lines {
+    for_actions: Option<Arc<Redactor>>,
+}
 
 impl<S, N> FormatEvent<S, N> for Lines
 where
@@ -146,9 +168,28 @@ where
         event: &tracing::Event<'_>,
     ) -> fmt::Result {
         let now = SystemClock.now().format("%F %T UTC");
-        write!(writer, "{now} - {} - ", event.metadata().level())?;
-        context.format_fields(writer.by_ref(), event)?;
-        writeln!(writer)
+        let level = *event.metadata().level();
+        let Some(redactor) = &self.for_actions else {
+            write!(writer, "{now} - {level} - ")?;
+            context.format_fields(writer.by_ref(), event)?;
+            return writeln!(writer);
+        };
+        let mut message = String::new();
+        context.format_fields(Writer::new(&mut message), event)?;
+        // An escaped secret would not be found.
+        let message = redactor.text(&message);
+        let kind = match level {
+            Level::ERROR => Annotation::Error,
+            Level::WARN => Annotation::Warning,
+            _ => {
+                return writeln!(
+                    writer,
+                    "{}",
+                    actions::neutral(&format!("{now} - {level} - {message}"))
+                );
+            }
+        };
+        writeln!(writer, "{}", actions::annotation(kind, &message))
     }
 }
 

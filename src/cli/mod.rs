@@ -11,6 +11,7 @@ use crate::cli::ui::Ui;
 use crate::cli::wiring::World;
 use crate::model::outcome::EXIT_SUCCESS;
 
+mod actions;
 pub mod args;
 mod columns;
 mod commands;
@@ -18,6 +19,8 @@ mod complete;
 pub mod error;
 mod happenings;
 mod logging;
+mod metrics;
+mod service;
 mod timeline;
 pub mod ui;
 mod wiring;
@@ -27,12 +30,12 @@ pub fn main() -> ExitCode {
     match complete::answer() {
         Ok(false) => {}
         Ok(true) => return ExitCode::SUCCESS,
-        Err(error) => return report(&Ui::new(true, None), &error),
+        Err(error) => return report(&Ui::new(true, None, false), &error),
     }
     let arguments = Arguments::parse();
     let world = match World::new(arguments.config) {
         Ok(world) => world,
-        Err(error) => return report(&Ui::new(true, None), &error),
+        Err(error) => return report(&Ui::new(true, None, false), &error),
     };
     let result = match &arguments.command {
         Command::Run(run) => commands::run::run(&world, run),
@@ -65,6 +68,7 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => return report(&world.ui, &error),
     };
+    world.ui.finish();
     let Some(failure) = world.ui.failure() else {
         return ExitCode::from(code);
     };
@@ -80,6 +84,6 @@ pub fn main() -> ExitCode {
 }
 
 fn report(ui: &Ui, error: &CliError) -> ExitCode {
-    ui.talk(&format!("error: {error}"));
+    ui.error(&error.to_string());
     ExitCode::from(error.exit_code())
 }

@@ -1,6 +1,7 @@
 //! The only mouth: data to standard output, talk to standard error, colour and a live line only on
 //! a terminal.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -10,6 +11,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::checkup::Level;
+use crate::cli::actions::{self, Annotation, NeutralLines};
 use crate::model::duration;
 use crate::model::outcome::Outcome;
 use crate::model::text;
@@ -21,6 +23,10 @@ pub struct Ui {
     terminal: bool,
     colour: bool,
     live: bool,
+    /// Whether GitHub Actions reads along, and obeys.
+    in_actions: bool,
+    /// What pieces have left of a line, in Actions.
+    lines: Rc<RefCell<NeutralLines>>,
     width: u16,
     /// The first failure to print data.
     failure: Rc<RefCell<Option<io::Error>>>,
@@ -31,8 +37,9 @@ const PLAIN_WIDTH: u16 = 120;
 
 impl Ui {
     /// A mouth for this process's standard streams. `no_colour`: the variable `NO_COLOR` is set;
-    /// `columns`: what `COLUMNS` says of a terminal that standard output is not.
-    pub fn new(no_colour: bool, columns: Option<&str>) -> Self {
+    /// `columns`: what `COLUMNS` says of a terminal that standard output is not; `in_actions`: this
+    /// is a step of a workflow.
+    pub fn new(no_colour: bool, columns: Option<&str>, in_actions: bool) -> Self {
         let stdout = io::stdout();
         let width = rustix::termios::tcgetwinsize(&stdout).map_or(0, |size| size.ws_col);
         let told = columns.and_then(|columns| columns.parse().ok());
@@ -41,6 +48,8 @@ impl Ui {
             terminal: stdout.is_terminal(),
             colour: stdout.is_terminal() && !no_colour,
             live: io::stderr().is_terminal(),
+            in_actions,
+            lines: Rc::default(),
             width: if width == 0 { PLAIN_WIDTH } else { width },
             failure: Rc::default(),
         }
@@ -51,7 +60,7 @@ impl Ui {
     /// A reader that went away (`| head -1`) is no error: the command goes on to its end. Any other
     /// failure is kept for [`Ui::failure`].
     pub fn data(&self, text: &str) {
-        match print(&mut io::stdout().lock(), text) {
+        match print(&mut io::stdout().lock(), &self.harmless(text)) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
                 self.failure.borrow_mut().get_or_insert(error);
             }
@@ -66,11 +75,21 @@ impl Ui {
 
     /// Prints bytes as they are; tells whether somebody reads them.
     pub fn piece(&self, bytes: &[u8]) -> bool {
+        let lines = self.in_actions.then(|| self.lines.borrow_mut().take(bytes));
+        let bytes = lines.as_deref().unwrap_or(bytes);
         let mut stdout = io::stdout().lock();
         stdout
             .write_all(bytes)
             .and_then(|()| stdout.flush())
             .is_ok()
+    }
+
+    /// Prints what is held of a last line without an end.
+    pub fn finish(&self) {
+        let rest = self.lines.borrow_mut().finish();
+        if !rest.is_empty() {
+            self.data(&String::from_utf8_lossy(&rest));
+        }
     }
 
     /// Whether data goes to a terminal.
@@ -80,7 +99,36 @@ impl Ui {
 
     /// Prints talk.
     pub fn talk(&self, text: &str) {
-        print_talk(text);
+        print_talk(&self.harmless(text));
+    }
+
+    /// Prints why the command failed; in Actions on the page of the workflow run, too.
+    pub fn error(&self, text: &str) {
+        if self.in_actions {
+            print_talk(&actions::annotation(Annotation::Error, text));
+        } else {
+            print_talk(&format!("error: {text}"));
+        }
+    }
+
+    /// Shows a text on the page of the workflow run; outside of Actions nothing.
+    pub fn annotate(&self, kind: Annotation, text: &str) {
+        if self.in_actions {
+            print_talk(&actions::annotation(kind, text));
+        }
+    }
+
+    /// Whether this is a step of a workflow, whose runner obeys what is printed.
+    pub fn is_in_actions(&self) -> bool {
+        self.in_actions
+    }
+
+    fn harmless<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        if self.in_actions {
+            actions::neutral(text)
+        } else {
+            Cow::Borrowed(text)
+        }
     }
 
     /// How many columns a line may take.

@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 
 use crate::agents::configured::{ConfiguredAgent, OutputFormat, PromptDelivery};
 use crate::agents::{self, AgentInterface};
+use crate::cli::actions;
 use crate::cli::error::CliError;
 use crate::cli::ui::Ui;
 use crate::config::env::Environment;
@@ -57,7 +58,8 @@ impl World {
                 .hint("it may have been removed: change to another one")
         })?;
         let columns = environment.get("COLUMNS").and_then(OsStr::to_str);
-        let ui = Ui::new(environment.get("NO_COLOR").is_some(), columns);
+        let no_colour = environment.get("NO_COLOR").is_some();
+        let ui = Ui::new(no_colour, columns, actions::are_around(&environment));
         Ok(Self {
             ui,
             environment,

@@ -9,6 +9,16 @@ use std::path::PathBuf;
 use crate::model::ids::AgentName;
 use crate::model::text;
 
+/// `true` in every step of a workflow of GitHub Actions, and the file of the step's summary.
+pub(crate) const GITHUB_ACTIONS: &str = "GITHUB_ACTIONS";
+pub(crate) const GITHUB_STEP_SUMMARY: &str = "GITHUB_STEP_SUMMARY";
+
+/// Where a service manager hears from its service, and how often it wants to, in microseconds. See
+/// sd_notify(3) and sd_watchdog_enabled(3).
+pub(crate) const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
+pub(crate) const WATCHDOG_USEC: &str = "WATCHDOG_USEC";
+pub(crate) const WATCHDOG_PID: &str = "WATCHDOG_PID";
+
 /// Names the configuration file.
 pub(crate) const CONFIG: &str = "AGENT_RUNNER_CONFIG";
 
@@ -37,6 +47,7 @@ pub(crate) const VARIABLES: &[Variable] = &[
     variable("AGENT_RUNNER_LOG_ROOT", "runner.log_root"),
     variable("AGENT_RUNNER_PROMPTS_DIR", "runner.prompts_dir"),
     variable("AGENT_RUNNER_PATH_PREFIX", "runner.path_prefix"),
+    variable("AGENT_RUNNER_METRICS_FILE", "runner.metrics_file"),
     variable("AGENT_RUNNER_NTFY_SERVER", "ntfy.server"),
     variable("AGENT_RUNNER_NTFY_TOPIC", "ntfy.topic"),
     variable("AGENT_RUNNER_NTFY_TOKEN", "ntfy.token"),
@@ -44,10 +55,19 @@ pub(crate) const VARIABLES: &[Variable] = &[
     variable("GITHUB_API_URL", "github.api_url"),
     variable("GITHUB_SERVER_URL", "github.server_url"),
     variable("GITHUB_TOKEN", "github.token"),
+    variable("GITHUB_APP_ID", "github.app_id"),
+    variable("GITHUB_APP_PRIVATE_KEY_PATH", "github.app_key_file"),
+    variable("GITHUB_APP_INSTALLATION_ID", "github.app_installation"),
     variable("DISPATCH_REPO", "dispatch.repo"),
     variable("HANDSFREE_AGENT_DISPATCH_REPO", "dispatch.repo"),
+    variable("DISPATCH_LABEL", "dispatch.label"),
+    variable("DISPATCH_AGENT", "dispatch.agent"),
     variable("AGENT_NAME", "dispatch.agent_name"),
     variable("POLL_INTERVAL_SECONDS", "dispatch.poll_interval"),
+    variable("MAX_CONCURRENT_TASKS", "dispatch.concurrency"),
+    variable("MAX_TASK_RETRIES", "dispatch.attempts"),
+    variable("RETRY_DELAY_SECONDS", "dispatch.retry_pause"),
+    variable("AGENT_RUNNER_METRICS", "dispatch.metrics"),
     variable("AGENT_RUNNER_GEMINI_MODEL", "agents.gemini.model"),
     variable("OLLAMA_MODEL", "agents.ollama.model"),
     variable("OPENCODE_MODEL", "agents.opencode.model"),

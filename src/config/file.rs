@@ -12,9 +12,9 @@ use serde::{Deserialize, Deserializer};
 
 use crate::config::settings::{OllamaMode, PromptChannel, Secret};
 use crate::config::value::{
-    AgentLabel, Allowance, Argument, Containing, Dollars, Glob, KeepFor, KeepSize, Limit, PingUrl,
-    PromptFile, QueueUrl, Repository, Retries, Schedule, Server, Setting, Size, Stall, Taken,
-    Target, Text, Topic, VariableName, Zone,
+    Address, AgentLabel, Allowance, Argument, Containing, Dollars, Glob, KeepFor, KeepSize, Limit,
+    PingUrl, PromptFile, QueueUrl, Repository, Retries, Schedule, Server, Setting, Size, Stall,
+    Taken, Target, Text, Topic, VariableName, Zone,
 };
 use crate::model::ids::{AgentName, TaskName};
 use crate::model::invocation::StopSignal;
@@ -94,6 +94,9 @@ pub(crate) struct RunnerTable {
     /// How much all runs may take on disk together before `clean` removes the oldest; `off` sets no
     /// limit.
     pub(crate) keep_size: Setting<KeepSize>,
+    /// A file for the textfile collector of Prometheus, replaced at the end of each `run` and
+    /// `heartbeat` and of `dispatch --once`. Its directory must exist. Default: none.
+    pub(crate) metrics_file: Setting<PathBuf>,
     /// The agents that `--agent auto` tries, in this order.
     pub(crate) auto_order: Setting<Vec<AgentName>>,
     /// How long an agent is not started after a limit whose reset time it did not tell; `0` lets it
@@ -190,6 +193,9 @@ pub(crate) struct DispatchTable {
     pub(crate) retry_pause: Setting<Duration>,
     /// How long a claim holds that its worker does not renew.
     pub(crate) lease: Setting<Limit>,
+    /// The address at which `dispatch` serves `/metrics` and `/healthz`; better one of loopback.
+    /// Default: none.
+    pub(crate) metrics: Setting<Address>,
     /// The directory of clones. Default: `.state/workspaces` below the log root.
     pub(crate) workspace: Setting<PathBuf>,
     /// The longest clone or push.

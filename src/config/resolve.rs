@@ -18,8 +18,8 @@ use crate::config::settings::{
     Secret, Settings, TaskSettings,
 };
 use crate::config::value::{
-    AgentLabel, Argument, Limit, QueueUrl, Repository, Schedule, Server, Setting, Text, Topic,
-    VariableName,
+    Address, AgentLabel, Argument, Limit, QueueUrl, Repository, Schedule, Server, Setting, Text,
+    Topic, VariableName, Whole,
 };
 use crate::model::caps::Caps;
 use crate::model::ids::{AgentName, TaskName};
@@ -177,6 +177,9 @@ impl Resolver<'_> {
             log_tail_bytes: tables.value(|runner| &runner.log_tail_bytes),
             keep_for: tables.value(|runner| &runner.keep_for),
             keep_size: tables.value(|runner| &runner.keep_size),
+            metrics_file: self.directory("runner.metrics_file", &tables, |runner| {
+                &runner.metrics_file
+            }),
             auto_order: tables.value(|runner| &runner.auto_order),
             park_default: tables.value(|runner| &runner.park_default),
             retries: tables.value(|runner| &runner.retries),
@@ -235,16 +238,19 @@ impl Resolver<'_> {
         let tables = self.tables(|form| Some(&form.github));
         let token: Option<Sourced<Secret>> =
             self.either::<Secret, _>("github.token", tables.find(|github| &github.token))?;
-        let id: Option<Sourced<NonZeroU64>> = tables.find(|github| &github.app_id);
-        let key_file: Option<Sourced<PathBuf>> = tables.find(|github| &github.app_key_file);
+        let id = self.number("github.app_id", tables.find(|github| &github.app_id))?;
+        let key_file = self.either::<PathBuf, PathBuf>(
+            "github.app_key_file",
+            tables.find(|github| &github.app_key_file),
+        )?;
+        let installation = tables.find(|github| &github.app_installation);
+        let installation = self.number("github.app_installation", installation)?;
         let app = id.zip(key_file).map(|(id, key_file)| {
             let key_file = self.absolute(key_file).value;
             id.map(|id| GithubCredentials::App {
                 id: id.get(),
                 key_file,
-                installation: tables
-                    .or_none(|github| &github.app_installation)
-                    .map(NonZeroU64::get),
+                installation: installation.map(|number| number.value.get()),
             })
         });
         Ok(GithubSettings {
@@ -268,21 +274,37 @@ impl Resolver<'_> {
         let number = |get: fn(&DispatchTable) -> &Setting<NonZeroU64>| {
             tables.value::<_, NonZeroU64>(get).map(NonZeroU64::get)
         };
+        let set = |key, get: fn(&DispatchTable) -> &Setting<NonZeroU64>| {
+            let number = self.number(key, Some(tables.value(get)))?;
+            Ok(number
+                .expect("the shipped config.toml has the key")
+                .map(NonZeroU64::get))
+        };
         let workspace = tables.find(|dispatch| &dispatch.workspace);
         let default = || Sourced::default(runner.log_root.value.join(".state/workspaces"));
         Ok(DispatchSettings {
             repo: self.either::<Repository, _>("dispatch.repo", repo)?,
-            label: tables.value(|dispatch| &dispatch.label),
-            agent: tables.value(|dispatch| &dispatch.agent),
+            label: self
+                .variable::<String, _>("dispatch.label")?
+                .unwrap_or_else(|| tables.value(|dispatch| &dispatch.label)),
+            agent: self
+                .variable::<String, _>("dispatch.agent")?
+                .unwrap_or_else(|| tables.value(|dispatch| &dispatch.agent)),
             agent_name: self
                 .variable::<AgentLabel, _>("dispatch.agent_name")?
                 .unwrap_or_else(|| tables.value(|dispatch| &dispatch.agent_name)),
             poll_interval: self
                 .variable::<Limit, _>("dispatch.poll_interval")?
                 .unwrap_or_else(|| tables.value(|dispatch| &dispatch.poll_interval)),
-            concurrency: number(|dispatch| &dispatch.concurrency),
-            attempts: number(|dispatch| &dispatch.attempts),
-            retry_pause: tables.value(|dispatch| &dispatch.retry_pause),
+            concurrency: set("dispatch.concurrency", |dispatch| &dispatch.concurrency)?,
+            attempts: set("dispatch.attempts", |dispatch| &dispatch.attempts)?,
+            retry_pause: self
+                .variable::<Duration, _>("dispatch.retry_pause")?
+                .unwrap_or_else(|| tables.value(|dispatch| &dispatch.retry_pause)),
+            metrics: self.either::<Address, _>(
+                "dispatch.metrics",
+                tables.find(|dispatch| &dispatch.metrics),
+            )?,
             lease: tables.value(|dispatch| &dispatch.lease),
             workspace: workspace.map_or_else(default, |path| self.absolute(path)),
             git_timeout: tables.value(|dispatch| &dispatch.git_timeout),
@@ -305,6 +327,14 @@ impl Resolver<'_> {
         T: Text + Into<U>,
     {
         Ok(self.variable::<T, U>(key)?.or(of_files))
+    }
+
+    fn number(
+        &self,
+        key: &str,
+        of_files: Option<Sourced<NonZeroU64>>,
+    ) -> Result<Option<Sourced<NonZeroU64>>, ConfigError> {
+        self.either::<Whole, NonZeroU64>(key, of_files)
     }
 
     fn agent(&self, name: &AgentName) -> Result<AgentSettings, ConfigError> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -117,6 +118,8 @@ pub struct RunnerSettings {
     pub keep_for: Sourced<Option<Duration>>,
     /// The bytes that all runs may take before `clean` removes the oldest; `None` is any number.
     pub keep_size: Sourced<Option<u64>>,
+    /// The file for metrics, absolute.
+    pub metrics_file: Option<Sourced<PathBuf>>,
     /// The agents that `auto` tries, in this order.
     pub auto_order: Sourced<Vec<AgentName>>,
     /// How long an agent is parked whose limit has no known end.
@@ -222,6 +225,8 @@ pub struct DispatchSettings {
     pub retry_pause: Sourced<Duration>,
     /// How long a claim holds that is not renewed.
     pub lease: Sourced<Duration>,
+    /// Where metrics are served.
+    pub metrics: Option<Sourced<SocketAddr>>,
     /// The directory of clones, absolute.
     pub workspace: Sourced<PathBuf>,
     /// The longest clone or push.

@@ -12,7 +12,9 @@ use std::time::Duration;
 use crate::config::env::{self, Environment};
 use crate::config::error::ConfigError;
 use crate::config::origin::Origin;
-use crate::config::settings::{CommandSettings, NtfyCredentials, PromptChannel, Settings};
+use crate::config::settings::{
+    CommandSettings, GithubCredentials, NtfyCredentials, PromptChannel, Settings,
+};
 use crate::config::{Overrides, load};
 use crate::model::caps::Caps;
 use crate::model::ids::{AgentName, TaskName};
@@ -400,6 +402,9 @@ fn every_documented_variable_sets_its_key() {
             "ntfy.server" | "github.api_url" | "github.server_url" => "http://canary",
             "queue.url" => "sqlite:canary",
             "dispatch.repo" => "canary/canary",
+            "dispatch.metrics" => "127.0.0.1:77",
+            "dispatch.concurrency" | "dispatch.attempts" | "dispatch.retry_pause" => "77",
+            "github.app_id" | "github.app_key_file" | "github.app_installation" => continue,
             _ => "canary",
         };
         let settings = Call::without_file().with(known.name, value).settings();
@@ -412,6 +417,23 @@ fn every_documented_variable_sets_its_key() {
         let empty = Call::without_file().with(known.name, "").settings();
         assert!(!format!("{empty:?}").contains(known.name), "{}", known.name);
     }
+}
+
+#[test]
+fn an_app_can_be_named_by_variables() {
+    let settings = Call::without_file()
+        .with("GITHUB_APP_ID", "7")
+        .with("GITHUB_APP_PRIVATE_KEY_PATH", "/key.pem")
+        .with("GITHUB_APP_INSTALLATION_ID", "9")
+        .settings();
+    let app = GithubCredentials::App {
+        id: 7,
+        key_file: "/key.pem".into(),
+        installation: Some(9),
+    };
+    assert_eq!(settings.github.credentials.unwrap().value, app);
+    let error = Call::without_file().with("GITHUB_APP_ID", "seven").error();
+    insta::assert_snapshot!(error, @"environment GITHUB_APP_ID: it must be a whole number from 1");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
+use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
@@ -692,6 +693,44 @@ impl Text for QueueUrl {
             return Secret::read(text).map(Self);
         }
         Err(format!("it must be {}", Self::EXPECTED))
+    }
+}
+
+/// Where metrics are served.
+#[derive(Clone, Copy)]
+pub(crate) struct Address(SocketAddr);
+
+impl From<Address> for SocketAddr {
+    fn from(address: Address) -> Self {
+        address.0
+    }
+}
+
+impl Text for Address {
+    const EXPECTED: &'static str = "an address with a port such as `127.0.0.1:9464`";
+
+    fn read(text: &str) -> Result<Self, String> {
+        let wrong = |_| format!("it must be {}", Self::EXPECTED);
+        text.parse().map(Self).map_err(wrong)
+    }
+}
+
+/// A whole number from 1, as a variable has it.
+#[derive(Clone, Copy)]
+pub(crate) struct Whole(NonZeroU64);
+
+impl From<Whole> for NonZeroU64 {
+    fn from(whole: Whole) -> Self {
+        whole.0
+    }
+}
+
+impl Text for Whole {
+    const EXPECTED: &'static str = "a whole number from 1";
+
+    fn read(text: &str) -> Result<Self, String> {
+        let wrong = |_| format!("it must be {}", Self::EXPECTED);
+        text.trim().parse().map(Self).map_err(wrong)
     }
 }
 

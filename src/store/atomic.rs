@@ -1,7 +1,8 @@
 //! Replacing a file whole: at every moment, also of a crash, it is absent, the old or the new one.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -24,6 +25,13 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     replace(directory, path, bytes, File::sync_all)
         .map_err(|source| StoreError::new("write", path, source))?;
     sync_directory(directory)
+}
+
+/// Replaces a file that every user may read, without syncs: it is made again soon.
+pub fn write_for_all(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let open = |file: &File| file.set_permissions(Permissions::from_mode(0o644));
+    replace(directory, path, bytes, open).map_err(|source| StoreError::new("write", path, source))
 }
 
 /// The same without syncs, for what can be made again: after a loss of power it may be torn.
@@ -61,11 +69,11 @@ fn replace(
     directory: &Path,
     path: &Path,
     bytes: &[u8],
-    sync: impl Fn(&File) -> io::Result<()>,
+    finish: impl Fn(&File) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut file = Builder::new().prefix(TEMPORARY).tempfile_in(directory)?;
     file.write_all(bytes)?;
-    sync(file.as_file())?;
+    finish(file.as_file())?;
     file.persist(path)?;
     Ok(())
 }

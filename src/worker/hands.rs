@@ -4,16 +4,18 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use tokio::task::{Id, JoinSet};
+use tokio::time::Instant;
 
 use crate::model::dispatch::WorkKey;
-use crate::worker::Tally;
 use crate::worker::lease::{Lease, Stop};
+use crate::worker::settings::WorkerSettings;
 use crate::worker::story::Conclusion;
+use crate::worker::{End, Moment, Tally};
 
 /// The works at hand, and what became of the others.
-#[derive(Default)]
 pub(super) struct Hands {
-    busy: BTreeMap<Id, (WorkKey, Rc<Lease>)>,
+    settings: Rc<WorkerSettings>,
+    busy: BTreeMap<Id, (WorkKey, Rc<Lease>, Instant)>,
     tasks: JoinSet<Conclusion>,
     /// What has ended in this round; it is not taken up again before the next one.
     ended: Vec<WorkKey>,
@@ -24,6 +26,18 @@ pub(super) struct Hands {
 }
 
 impl Hands {
+    pub(super) fn new(settings: Rc<WorkerSettings>) -> Self {
+        Self {
+            settings,
+            busy: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            ended: Vec::new(),
+            tally: Tally::default(),
+            no_access: None,
+            has_left: false,
+        }
+    }
+
     pub(super) fn are_free(&self) -> bool {
         self.busy.is_empty()
     }
@@ -33,7 +47,7 @@ impl Hands {
     }
 
     pub(super) fn are_new_to(&self, key: &WorkKey) -> bool {
-        let is_busy = self.busy.values().any(|(busy, _)| busy == key);
+        let is_busy = self.busy.values().any(|(busy, ..)| busy == key);
         !is_busy && !self.ended.contains(key)
     }
 
@@ -63,7 +77,7 @@ impl Hands {
         work: impl Future<Output = Conclusion> + 'static,
     ) {
         let task = self.tasks.spawn_local(work).id();
-        self.busy.insert(task, (key, lease));
+        self.busy.insert(task, (key, lease, Instant::now()));
     }
 
     /// Waits until one work has ended; for ever when there is none.
@@ -80,14 +94,17 @@ impl Hands {
             }
         };
         let freed = self.busy.remove(&task);
-        self.ended.extend(freed.map(|(key, _)| key));
-        match conclusion {
-            Conclusion::Done => self.tally.done += 1,
-            Conclusion::Failed => self.tally.failed += 1,
-            Conclusion::Dropped => self.tally.dropped += 1,
-            Conclusion::Elsewhere => self.has_left = true,
-            Conclusion::NoAccess(reason) => self.no_access = Some(reason),
-        }
+        let took = freed.as_ref().map(|(_, _, began)| began.elapsed());
+        self.ended.extend(freed.map(|(key, _, _)| key));
+        let (end, count) = match conclusion {
+            Conclusion::Done => (End::Done, &mut self.tally.done),
+            Conclusion::Failed => (End::Failed, &mut self.tally.failed),
+            Conclusion::Dropped => (End::Dropped, &mut self.tally.dropped),
+            Conclusion::Elsewhere => return self.has_left = true,
+            Conclusion::NoAccess(reason) => return self.no_access = Some(reason),
+        };
+        *count += 1;
+        (self.settings.observe)(Moment::Ended(end, took.unwrap_or_default()));
     }
 
     /// Asks all works to end, and waits for them.
@@ -101,7 +118,7 @@ impl Hands {
     }
 
     async fn stop(&mut self, at_once: bool) {
-        for (_, lease) in self.busy.values() {
+        for (_, lease, _) in self.busy.values() {
             lease.stop(Stop::Shutdown { at_once });
         }
         while !self.tasks.is_empty() {

@@ -21,18 +21,19 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::task::LocalSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::Instrument as _;
 use tracing::field::Empty;
 
 use crate::model::dispatch::WorkKey;
+use crate::model::duration;
 use crate::model::text::{self, chain};
 use crate::process::shutdown::Shutdown;
 use crate::queue::{NewWork, Queue, QueueError, State, Work};
 use crate::sources::source::{Fate, Offer, SourceError, TaskSource};
 use crate::worker::hands::Hands;
 use crate::worker::lease::Lease;
-pub use crate::worker::settings::{RunCommand, WorkerSettings};
+pub use crate::worker::settings::{Observe, RunCommand, WorkerSettings};
 
 /// What a worker did.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -59,6 +60,31 @@ pub enum Ended {
     /// The source or the queue could not be asked.
     Failed(String),
 }
+
+/// What a worker tells of itself while it works.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Moment {
+    /// The loop has come round: it works on so many, and has done so much.
+    Turn(usize, Tally),
+    /// A piece of work has ended so, after this time.
+    Ended(End, Duration),
+    /// It was asked to end.
+    Stopping,
+}
+
+/// How a piece of work ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum End {
+    /// It is done.
+    Done,
+    /// It failed, and rests or is tried again.
+    Failed,
+    /// Nobody wants it, or others have it.
+    Dropped,
+}
+
+/// The longest look at the source; the next one comes anyway.
+const LONGEST_LOOK: Duration = Duration::from_secs(240);
 
 /// What a worker is to do.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -91,7 +117,7 @@ impl<S: TaskSource + 'static> Worker<S> {
 
     /// Works until the scope is done or the runner is asked to stop. Call it on the main thread.
     pub async fn work(&self, scope: Scope, shutdown: &mut Shutdown) -> Ended {
-        let mut hands = Hands::default();
+        let mut hands = Hands::new(Rc::clone(&self.settings));
         let rounds = self.rounds(scope, shutdown, &mut hands);
         let ended = LocalSet::new().run_until(rounds).await;
         workspace::tidy(&self.settings.workspace);
@@ -101,12 +127,13 @@ impl<S: TaskSource + 'static> Worker<S> {
     async fn rounds(&self, scope: Scope, shutdown: &mut Shutdown, hands: &mut Hands) -> Ended {
         let is_endless = scope == Scope::Forever;
         loop {
+            self.tell_turn(hands);
             workspace::tidy(&self.settings.workspace);
             let looked = tokio::select! {
-                looked = self.look(scope) => looked,
-                signal = shutdown.next() => return stop(hands, shutdown, signal).await,
+                looked = timeout(LONGEST_LOOK, self.look(scope)) => looked,
+                signal = shutdown.next() => return self.stop(hands, shutdown, signal).await,
             };
-            let offers = match looked {
+            let offers = match looked.unwrap_or(Err(Trouble::Slow)) {
                 Ok(offers) => offers,
                 Err(Trouble::Source(SourceError::NoAccess(reason))) => {
                     hands.shut_down().await;
@@ -128,6 +155,7 @@ impl<S: TaskSource + 'static> Worker<S> {
             hands.begin_round();
             let next_look = Instant::now() + self.settings.poll_interval;
             while !is_endless || Instant::now() < next_look {
+                self.tell_turn(hands);
                 match self.fill(hands, &offers).await {
                     Err(error) if !is_endless && hands.are_free() => {
                         return Ended::Failed(chain(&error));
@@ -154,10 +182,26 @@ impl<S: TaskSource + 'static> Worker<S> {
                         }
                     }
                     () = sleep(next_look - Instant::now()), if is_endless => {}
-                    signal = shutdown.next() => return stop(hands, shutdown, signal).await,
+                    () = sleep(self.settings.pulse) => {}
+                    signal = shutdown.next() => return self.stop(hands, shutdown, signal).await,
                 }
             }
         }
+    }
+
+    /// Ends all works, at once when a second signal comes.
+    async fn stop(&self, hands: &mut Hands, shutdown: &mut Shutdown, signal: i32) -> Ended {
+        (self.settings.observe)(Moment::Stopping);
+        tokio::select! {
+            () = hands.shut_down() => {}
+            _ = shutdown.next() => {}
+        }
+        hands.shut_down_at_once().await;
+        Ended::Stopped(signal)
+    }
+
+    fn tell_turn(&self, hands: &Hands) {
+        (self.settings.observe)(Moment::Turn(hands.busy(), hands.tally()));
     }
 
     /// Looks at the source, and brings what waits there into the queue.
@@ -241,16 +285,6 @@ impl<S: TaskSource + 'static> Worker<S> {
     }
 }
 
-/// Ends all works, at once when a second signal comes.
-async fn stop(hands: &mut Hands, shutdown: &mut Shutdown, signal: i32) -> Ended {
-    tokio::select! {
-        () = hands.shut_down() => {}
-        _ = shutdown.next() => {}
-    }
-    hands.shut_down_at_once().await;
-    Ended::Stopped(signal)
-}
-
 fn new_work(offer: &Offer) -> NewWork {
     NewWork {
         key: offer.key.clone(),
@@ -267,6 +301,7 @@ fn new_work(offer: &Offer) -> NewWork {
 enum Trouble {
     Source(SourceError),
     Queue(QueueError),
+    Slow,
 }
 
 impl fmt::Display for Trouble {
@@ -274,6 +309,11 @@ impl fmt::Display for Trouble {
         match self {
             Self::Source(error) => write!(formatter, "the work that waits is not known: {error}"),
             Self::Queue(error) => formatter.write_str(&chain(error)),
+            Self::Slow => write!(
+                formatter,
+                "the work that waits is not known: no answer in {}",
+                duration::words(LONGEST_LOOK)
+            ),
         }
     }
 }

@@ -13,6 +13,10 @@ use crate::model::tree_policy::TreePolicy;
 use crate::orchestrator::Announce;
 use crate::redact::Redactor;
 use crate::store::layout::Layout;
+use crate::worker::Moment;
+
+/// Hears how the work goes on: called by the loop itself, so it must not block.
+pub type Observe = dyn Fn(Moment);
 
 /// How a worker works.
 pub struct WorkerSettings {
@@ -48,6 +52,10 @@ pub struct WorkerSettings {
     pub redactor: Arc<Redactor>,
     /// Tells the time of day.
     pub clock: Arc<dyn Clock>,
+    /// Hears how the work goes on.
+    pub observe: Box<Observe>,
+    /// The longest time between two turns of the loop that are told.
+    pub pulse: Duration,
     /// Words what is told of work that could not be published; `None` when nobody is told.
     pub announce: Option<Box<Announce<'static>>>,
 }

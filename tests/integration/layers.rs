@@ -36,6 +36,7 @@ const ROOMS: &[(&str, u32, &[&str])] = &[
     ("checkup", 2, &[]),
     ("triage", 2, &[]),
     ("worker", 2, &["orchestrator"]),
+    ("metrics", 2, &["worker"]),
     ("cli", 3, &[]),
 ];
 

@@ -30,6 +30,7 @@ mod isolation;
 mod layers;
 mod looking;
 mod misbehaviour;
+mod operations;
 mod overlap;
 mod parking;
 mod processes;

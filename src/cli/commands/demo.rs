@@ -86,6 +86,8 @@ fn delegate(world: &World, settings: &Settings) -> Result<u8, CliError> {
         issue: None,
         source: SourceName::Local,
         event: None,
+        metrics: None,
+        health: false,
     };
     let code = super::dispatch::dispatch(world, &arguments)?;
     let repository = &settings.runner.repo_root.value;

@@ -4,24 +4,34 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::Read as _;
+use std::net::SocketAddr;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
+use tokio::net::TcpListener;
 use tokio::time::sleep;
 
+use crate::cli::actions::StepSummary;
 use crate::cli::args::{DispatchArguments, SourceName};
 use crate::cli::error::CliError;
 use crate::cli::logging::{self, Talk, TalkFormat};
+use crate::cli::metrics::{self, Station};
+use crate::cli::service::ServiceManager;
 use crate::cli::wiring::{self, SystemClock, World};
 use crate::config::Overrides;
 use crate::config::settings::{GithubCredentials, Settings};
 use crate::git::Identity;
 use crate::github::{self, GitHub};
+use crate::metrics::serve;
 use crate::model::clock::Clock as _;
+use crate::model::dispatch::DISPATCH_TASK;
 use crate::model::message::{Message, Priority};
 use crate::model::outcome::{EXIT_FAILURE, EXIT_SUCCESS, EXIT_USAGE};
+use crate::model::record::Record;
 use crate::model::repository::RepositoryName;
 use crate::model::tree_policy::{Permission, TreePolicy};
 use crate::orchestrator::Announce;
@@ -35,16 +45,31 @@ use crate::sources::local::Local;
 use crate::sources::source::TaskSource;
 use crate::store::layout::Layout;
 use crate::store::outbox::{Entry, Outbox};
-use crate::worker::{Ended, RunCommand, Scope, Worker, WorkerSettings};
+use crate::store::reader::{self, Filter};
+use crate::worker::{Ended, Moment, Observe, RunCommand, Scope, Worker, WorkerSettings};
 
 /// How often crashed runs and waiting notifications are looked after.
 const CARE_INTERVAL: Duration = Duration::from_secs(60);
+/// How often the loop comes round at least.
+const PULSE: Duration = Duration::from_secs(15);
+/// How late it may be beyond its pause, when a look takes as long as one may.
+const LATE: Duration = Duration::from_secs(300);
 /// The largest event payload that GitHub sends is 25 MB.
 const MAX_EVENT_BYTES: u64 = 32 << 20;
 
 /// Works on dispatch issues; the exit code tells whether all went well.
 pub(crate) fn dispatch(world: &World, arguments: &DispatchArguments) -> Result<u8, CliError> {
     let settings = world.settings(Overrides::default())?;
+    let address = arguments.metrics;
+    let address = address.or(settings.dispatch.metrics.as_ref().map(|set| set.value));
+    if arguments.health {
+        let address = address.ok_or_else(|| {
+            CliError::usage("no address is known to ask at")
+                .hint("give --metrics ADDRESS, or set AGENT_RUNNER_METRICS")
+        })?;
+        world.ui.data(&metrics::ask_health(address)?);
+        return Ok(EXIT_SUCCESS);
+    }
     let event = arguments.event.as_deref().map(read_event).transpose()?;
     let layout = wiring::layout(&settings);
     let issues = match arguments.source {
@@ -69,23 +94,55 @@ pub(crate) fn dispatch(world: &World, arguments: &DispatchArguments) -> Result<u
     };
     let dispatch = &settings.dispatch;
     tracing::info!("Starting {}", dispatch.agent_name.value);
-    let office = Office {
+    let began = SystemClock.now();
+    let mut office = Office {
         world,
         settings: &settings,
         layout: &layout,
         scope,
         redactor,
+        address,
+        github: None,
     };
     let ended = match issues {
         Some((repository, credentials)) => {
             tracing::info!("Monitoring dispatch repository: {repository}");
             let github = github(&settings, &layout, credentials)?;
             let issues = issues_settings(&settings, repository);
+            office.github = Some(github.clone());
             office.work_off(|_| Issues::new(github, issues, Arc::new(SystemClock)))?
         }
         None => office.work_off(|queue| Local::new(queue, Arc::new(SystemClock)))?,
     };
+    if scope != Scope::Forever {
+        metrics::write_file(&world.ui, &settings, office.github.as_ref());
+    }
+    tell_actions(world, &layout, &ended, began);
     exit_code(&ended, arguments.event.is_some())
+}
+
+/// In Actions: the summary of the step, with the runs of this call.
+fn tell_actions(world: &World, layout: &Layout, ended: &Ended, began: DateTime<Utc>) {
+    let Some(page) = StepSummary::find(&world.environment) else {
+        return;
+    };
+    let title = match ended {
+        Ended::Finished(tally) => format!("{} done, {} failed", tally.done, tally.failed),
+        Ended::Stopped(signal) => format!("stopped by signal {signal}"),
+        Ended::Unwanted(_) => "nothing to do".to_owned(),
+        Ended::NoAccess(_) | Ended::Failed(_) => "it could not work".to_owned(),
+    };
+    let wanted = Filter {
+        task: DISPATCH_TASK.parse().ok(),
+        // The names of runs are whole seconds.
+        since: Some(began - TimeDelta::seconds(1)),
+        ..Filter::default()
+    };
+    let runs = reader::runs(layout, &wanted).into_iter().flatten();
+    let records: Vec<Record> = runs.map(|run| run.record).collect();
+    if let Err(error) = page.append(&title, &records) {
+        tracing::warn!("the summary of the step is not written: {error}");
+    }
 }
 
 /// What work is done with, whatever its source.
@@ -95,11 +152,14 @@ struct Office<'a> {
     layout: &'a Layout,
     scope: Scope,
     redactor: Arc<Redactor>,
+    /// Where metrics are served.
+    address: Option<SocketAddr>,
+    github: Option<GitHub>,
 }
 
 impl Office<'_> {
     fn work_off<S: TaskSource + 'static>(
-        self,
+        &self,
         source: impl FnOnce(Queue) -> S,
     ) -> Result<Ended, CliError> {
         let Self {
@@ -107,8 +167,9 @@ impl Office<'_> {
             settings,
             layout,
             scope,
-            redactor,
-        } = self;
+            address,
+            ..
+        } = *self;
         if scope == Scope::Forever {
             let seconds = settings.dispatch.poll_interval.value.as_secs();
             tracing::info!("Poll interval: {seconds} seconds");
@@ -117,14 +178,37 @@ impl Office<'_> {
         let announce = wiring::announcement(layout);
         let announced = notifier.as_ref().map(|_| &announce as &Announce<'_>);
         wiring::recover(world, layout, announced)?;
-        let worker_settings = worker(world, settings, redactor, notifier.is_some())?;
+        let mut worker_settings = worker(
+            world,
+            settings,
+            Arc::clone(&self.redactor),
+            notifier.is_some(),
+        )?;
+        let service = ServiceManager::find(&world.environment).map(Rc::new);
+        let watchdog = service.as_deref().and_then(ServiceManager::watchdog);
+        // Whoever watches hears twice as often as it must.
+        worker_settings.pulse = watchdog.map_or(PULSE, |watchdog| PULSE.min(watchdog / 2));
+        let patience = settings.dispatch.poll_interval.value + LATE;
+        let station = Arc::new(Station::new(settings, self.github.clone(), patience));
+        let grace = settings.runner.grace_period.value;
+        worker_settings.observe = observe(service.clone(), Arc::clone(&station), grace);
         wiring::block_on(async {
             let mut shutdown = Shutdown::listen()
                 .map_err(|error| CliError::failure("signals cannot be taken").because(error))?;
+            if let Some(address) = address {
+                let listener = TcpListener::bind(address).await.map_err(|error| {
+                    CliError::failure(format!("metrics cannot be served at {address}"))
+                        .because(error)
+                })?;
+                tokio::spawn(serve(listener, station));
+            }
             let queue = Queue::open(&queue_url(settings, layout)?)
                 .await
                 .map_err(|error| CliError::failure("the queue cannot be used").because(error))?;
             let worker = Worker::new(source(queue.clone()), queue.clone(), worker_settings);
+            if let Some(service) = &service {
+                service.ready();
+            }
             let care = async {
                 loop {
                     sleep(CARE_INTERVAL).await;
@@ -148,6 +232,28 @@ impl Office<'_> {
             Ok(ended)
         })?
     }
+}
+
+/// Who hears how the work goes on: the service manager, and the pages that are served.
+fn observe(
+    service: Option<Rc<ServiceManager>>,
+    station: Arc<Station>,
+    grace: Duration,
+) -> Box<Observe> {
+    Box::new(move |moment| match moment {
+        Moment::Turn(busy, tally) => {
+            station.turn(busy, tally);
+            if let Some(service) = &service {
+                service.turn(busy, tally);
+            }
+        }
+        Moment::Ended(end, took) => station.ended(end, took),
+        Moment::Stopping => {
+            if let Some(service) = &service {
+                service.stopping(grace * 2 + LATE);
+            }
+        }
+    })
 }
 
 fn exit_code(ended: &Ended, is_event: bool) -> Result<u8, CliError> {
@@ -313,13 +419,18 @@ fn worker(
         layout,
         redactor,
         clock: Arc::new(SystemClock),
+        observe: Box::new(|_| {}),
+        pulse: PULSE,
         announce: is_told.then(|| Box::new(announce) as Box<Announce<'static>>),
     })
 }
 
 /// The runs get the runner's own environment but for what only the worker needs.
 fn run_command(world: &World, settings: &Settings) -> Result<RunCommand, CliError> {
-    const WITHHELD: [&str; 4] = [
+    const WITHHELD: [&str; 7] = [
+        "NOTIFY_SOCKET",
+        "WATCHDOG_PID",
+        "WATCHDOG_USEC",
         "GITHUB_TOKEN",
         "GH_TOKEN",
         "AGENT_RUNNER_QUEUE_URL",
@@ -389,6 +500,7 @@ fn talk(world: &World, redactor: &Arc<Redactor>) -> Result<Talk, CliError> {
         level,
         format,
         redactor: Arc::clone(redactor),
+        in_actions: world.ui.is_in_actions(),
     })
 }
 

@@ -2,6 +2,7 @@
 
 use super::expectations;
 use crate::cli::error::CliError;
+use crate::cli::metrics;
 use crate::cli::wiring::{self, SystemClock, World};
 use crate::config::Overrides;
 use crate::model::clock::Clock as _;
@@ -36,5 +37,6 @@ pub(crate) fn heartbeat(world: &World) -> Result<u8, CliError> {
     wiring::block_on(wiring::deliver(&world.ui, &layout, notifier.as_ref()))?;
     told?;
     expectations::catch_up(world, &settings, &layout, &beats, now)?;
+    metrics::write_file(&world.ui, &settings, None);
     Ok(EXIT_SUCCESS)
 }

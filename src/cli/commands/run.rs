@@ -9,9 +9,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::task::JoinHandle;
 
 use crate::attempts::{self, Attempt, Attempts};
+use crate::cli::actions::{Annotation, NeutralLines, StepSummary};
 use crate::cli::args::{DebugPrompt, OverlapPolicy, RunArguments};
 use crate::cli::error::CliError;
 use crate::cli::logging;
+use crate::cli::metrics;
 use crate::cli::ui::{LiveLine, Ui};
 use crate::cli::wiring::{self, SystemClock, World};
 use crate::config::Overrides;
@@ -49,6 +51,8 @@ pub(crate) fn run(world: &World, arguments: &RunArguments) -> Result<u8, CliErro
         return super::plan::show(world, &layout, &plans, arguments.json);
     }
     let record = carry_out(world, &settings, plans, arguments.follow)?;
+    tell_actions(world, &record);
+    metrics::write_file(&world.ui, &settings, None);
     let text = if arguments.json {
         record_format::write(&record)
     } else {
@@ -56,6 +60,24 @@ pub(crate) fn run(world: &World, arguments: &RunArguments) -> Result<u8, CliErro
     };
     world.ui.data(&text);
     Ok(exit_code(&record))
+}
+
+/// In Actions: an annotation and the summary of the step.
+fn tell_actions(world: &World, record: &Record) {
+    let (path, outcome) = (record.path(), record.outcome);
+    if outcome.is_good() {
+        (world.ui).annotate(Annotation::Notice, &format!("{path}: {outcome}"));
+    } else {
+        let why = record.error.as_deref().unwrap_or_default();
+        (world.ui).annotate(Annotation::Error, &format!("{path}: {outcome}\n{why}"));
+    }
+    if let Some(page) = StepSummary::find(&world.environment)
+        && let Err(error) = page.append(&format!("{outcome}"), std::slice::from_ref(record))
+    {
+        (world.ui).talk(&format!(
+            "warning: the summary of the step is not written: {error}"
+        ));
+    }
 }
 
 pub(super) fn exit_code(record: &Record) -> u8 {
@@ -278,6 +300,8 @@ struct Watcher {
     line: LiveLine,
     grace_period: Duration,
     follow: bool,
+    /// In Actions, where whole lines are looked at.
+    lines: Option<NeutralLines>,
     events: u64,
     usage: Usage,
     action: String,
@@ -296,13 +320,17 @@ impl Watcher {
             line,
             grace_period: plan.limits.grace_period,
             follow,
+            lines: ui.is_in_actions().then(NeutralLines::default),
             events: 0,
             usage: Usage::default(),
             action: String::new(),
         }
     }
 
-    fn clear(&self) {
+    fn clear(&mut self) {
+        if let Some(lines) = &mut self.lines {
+            self.follow = self.follow && follow(&lines.finish());
+        }
         self.line.clear();
     }
 }
@@ -321,8 +349,12 @@ fn follow(piece: &[u8]) -> bool {
 
 impl Spectator for Watcher {
     fn printed(&mut self, bytes: &[u8]) {
+        if !self.follow {
+            return;
+        }
+        let lines = self.lines.as_mut().map(|lines| lines.take(bytes));
         // A pipe that is ready takes this much without blocking; see pipe(7), `PIPE_BUF`.
-        for piece in bytes.chunks(4096) {
+        for piece in lines.as_deref().unwrap_or(bytes).chunks(4096) {
             if self.follow && !follow(piece) {
                 tracing::debug!("nobody follows any more");
                 self.follow = false;

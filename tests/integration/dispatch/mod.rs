@@ -7,7 +7,7 @@ mod delegating;
 mod failing;
 mod grammar;
 mod outcome;
-mod place;
+pub mod place;
 mod policy;
 mod publishing;
 mod storage;
