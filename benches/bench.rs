@@ -323,13 +323,14 @@ fn runs(base: &Path) {
             "find '{}' -name metadata.json -exec cat {{}} +",
             place.logs().display()
         );
-        let [cat, some, all, sums] = alternate(
+        let [cat, some, all, sums, triage] = alternate(
             5,
             [
                 &mut || time(&mut shell(&read)),
                 &mut || list("runs"),
                 &mut || list("runs --limit 0"),
                 &mut || list("stats"),
+                &mut || list("triage"),
             ],
         );
         println!(
@@ -338,7 +339,12 @@ fn runs(base: &Path) {
             milliseconds(first),
             first.as_secs_f64() * 1e6 / f64::from(number),
         );
-        for (arguments, samples) in [("runs", some), ("runs --limit 0", all), ("stats", sums)] {
+        for (arguments, samples) in [
+            ("runs", some),
+            ("runs --limit 0", all),
+            ("stats", sums),
+            ("triage", triage),
+        ] {
             let (_, peak) = watch(&mut command(arguments));
             println!(
                 "  {arguments:<16} {:>10}  {:>5.2} of cat's time  peak {:.1} MB",

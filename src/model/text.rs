@@ -142,28 +142,25 @@ pub fn fit(text: &str, columns: usize) -> String {
 /// A text in lines of at most so many columns, broken at blanks, and within a word that is longer.
 /// An empty text is one empty line.
 pub fn wrap(text: &str, columns: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    let mut used = 0;
+    let (mut lines, mut line, mut used) = (Vec::new(), String::new(), 0);
+    let mut end = |line: &mut String, used: &mut usize| {
+        lines.push(line.trim_end().to_owned());
+        line.clear();
+        *used = 0;
+    };
     for word in text.split_inclusive(' ') {
-        let wide = width(word.trim_end_matches(' '));
-        if used > 0 && used + wide > columns {
-            lines.push(String::new());
-            used = 0;
+        if used > 0 && used + width(word.trim_end_matches(' ')) > columns {
+            end(&mut line, &mut used);
         }
         for c in word.chars() {
             if used + character_width(c) > columns.max(2) && c != ' ' {
-                lines.push(String::new());
-                used = 0;
+                end(&mut line, &mut used);
             }
             used += character_width(c);
-            if let Some(last) = lines.last_mut() {
-                last.push(c);
-            }
+            line.push(c);
         }
     }
-    for line in &mut lines {
-        line.truncate(line.trim_end().len());
-    }
+    end(&mut line, &mut used);
     lines
 }
 

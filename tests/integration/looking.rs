@@ -1,5 +1,6 @@
 //! Looking back at runs: lists that fit, an index that is never the truth.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::process::Command;
 use std::time::Duration;
@@ -22,7 +23,7 @@ fn a_list_of_runs_fits_the_terminal_and_leaves_out_the_least_useful_first() {
         for line in done.stdout.lines() {
             assert!(line.chars().count() <= limit, "{columns}: {line}");
         }
-        shown.extend([format!("-- {columns}\n{}", done.stdout)]);
+        write!(shown, "-- {columns}\n{}", done.stdout).unwrap();
     }
     assert_snapshot!(shown);
 }
@@ -265,7 +266,7 @@ fn sums_over_runs_count_what_is_unknown_as_unknown() {
     ] {
         let done = env.agent_runner(arguments);
         assert_eq!(done.code, Some(0), "{}", done.stderr);
-        shown.extend([format!("-- {arguments:?}\n{}", done.stdout)]);
+        write!(shown, "-- {arguments:?}\n{}", done.stdout).unwrap();
     }
     assert_snapshot!(shown);
     let json = env
@@ -296,4 +297,15 @@ fn days_are_those_of_the_machines_zone_and_say_so() {
         done.stdout.lines().count()
     };
     assert_eq!((listed("2026-01-12"), listed("2026-01-13")), (0, 1));
+}
+
+#[test]
+fn the_help_of_every_verb_that_looks_or_acts_says_what_it_takes() {
+    let env = TestEnv::new();
+    let mut shown = String::new();
+    for verb in ["runs", "show", "logs", "stats", "rerun", "cancel"] {
+        let done = env.agent_runner(&[verb, "--help"]);
+        write!(shown, "-- {verb}\n{}", done.stdout).unwrap();
+    }
+    assert_snapshot!(shown);
 }

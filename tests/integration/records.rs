@@ -73,6 +73,7 @@ fn show_tells_everything_of_a_run_on_one_page() {
     filters.push((r"  [0-9a-f]{8} add", "  [ID] add"));
     filters.push((r"\([0-9a-f]{8} to [0-9a-f]{8}\)", "([ID] to [ID])"));
     filters.push((r"\d+m\d\ds", "[AFTER]"));
+    filters.push((r",\n +", ", "));
     filters.push((r"\.(json|log|txt|md|jsonl) [0-9.]+ (Ki)?B", ".$1 [SIZE]"));
     with_settings!({ filters => filters }, { assert_snapshot!(done.shown(&env)); });
 }

@@ -1,4 +1,4 @@
-//! A run as JUnit XML: its checks as test cases, and one more for its own outcome, so that a run that
+//! A run as `JUnit` XML: its checks as test cases, and one more for its own outcome, so that a run that
 //! came to no check is red, too.
 
 use std::io;
@@ -68,32 +68,30 @@ fn xml(run: &Run, cases: &[Case]) -> String {
     let host = host.map_or_else(String::new, |host| {
         format!(" hostname=\"{}\"", escape(host))
     });
-    let mut page = format!(
+    let class = escape(&format!("{}.{}", run.path.task, run.path.agent));
+    let cases: String = cases.iter().map(|case| element(case, &class)).collect();
+    format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
          <testsuites name=\"agent-runner\" {counts} time=\"{seconds:.3}\">\n  \
-         <testsuite name=\"{name}\" {counts} skipped=\"0\" time=\"{seconds:.3}\"{start}{host}>\n"
-    );
-    let class = escape(&format!("{}.{}", run.path.task, run.path.agent));
-    for case in cases {
-        page.extend([format!(
-            "    <testcase name=\"{}\" classname=\"{class}\" time=\"{:.3}\">\n",
-            escape(&case.name),
-            case.seconds
-        )]);
-        if let Some(failure) = &case.failure {
-            let message = escape(failure);
-            page.extend([format!(
-                "      <failure message=\"{message}\" type=\"failure\">{message}</failure>\n"
-            )]);
-        }
-        if !case.output.is_empty() {
-            let output = escape(&case.output);
-            page.extend([format!("      <system-out>{output}</system-out>\n")]);
-        }
-        page.push_str("    </testcase>\n");
-    }
-    page.push_str("  </testsuite>\n</testsuites>\n");
-    page
+         <testsuite name=\"{name}\" {counts} skipped=\"0\" time=\"{seconds:.3}\"{start}{host}>\n\
+         {cases}  </testsuite>\n</testsuites>\n"
+    )
+}
+
+fn element(case: &Case, class: &str) -> String {
+    let (name, seconds) = (escape(&case.name), case.seconds);
+    let failure = case.failure.as_deref().map(|failure| {
+        let failure = escape(failure);
+        format!("      <failure message=\"{failure}\" type=\"failure\">{failure}</failure>\n")
+    });
+    let output = (!case.output.is_empty())
+        .then(|| format!("      <system-out>{}</system-out>\n", escape(&case.output)));
+    format!(
+        "    <testcase name=\"{name}\" classname=\"{class}\" time=\"{seconds:.3}\">\n\
+         {}{}    </testcase>\n",
+        failure.unwrap_or_default(),
+        output.unwrap_or_default()
+    )
 }
 
 /// A text as XML 1.0 takes it, in an element and in an attribute; characters that it has no form for
