@@ -25,6 +25,8 @@ pub struct SignIn {
     pub instead: &'static [&'static str],
     /// What a person does to sign in.
     pub remedy: &'static str,
+    /// Some models work without.
+    pub is_optional: bool,
 }
 
 /// The signs of the CLIs that leave one. `ollama` leaves none.
@@ -35,6 +37,7 @@ pub const SIGN_INS: &[SignIn] = &[
         file: ".claude/.credentials.json",
         instead: &["CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX"],
         remedy: "run `claude` once and sign in, or set ANTHROPIC_API_KEY",
+        is_optional: false,
     },
     SignIn {
         agent: "codex",
@@ -42,6 +45,7 @@ pub const SIGN_INS: &[SignIn] = &[
         file: ".codex/auth.json",
         instead: &[],
         remedy: "run `codex login`, or set CODEX_API_KEY",
+        is_optional: false,
     },
     SignIn {
         agent: "gemini",
@@ -49,6 +53,7 @@ pub const SIGN_INS: &[SignIn] = &[
         file: ".gemini/oauth_creds.json",
         instead: &["GOOGLE_GENAI_USE_VERTEXAI"],
         remedy: "run `gemini` once and sign in, or set GEMINI_API_KEY",
+        is_optional: false,
     },
     SignIn {
         agent: "kilo",
@@ -56,6 +61,7 @@ pub const SIGN_INS: &[SignIn] = &[
         file: ".local/share/kilo/auth.json",
         instead: &[],
         remedy: "run `kilo auth login`, or set KILO_API_KEY",
+        is_optional: true,
     },
     SignIn {
         agent: "opencode",
@@ -63,6 +69,7 @@ pub const SIGN_INS: &[SignIn] = &[
         file: ".local/share/opencode/auth.json",
         instead: &[],
         remedy: "run `opencode auth login`, or set a provider's key",
+        is_optional: true,
     },
     SignIn {
         agent: "qwen",
@@ -70,6 +77,7 @@ pub const SIGN_INS: &[SignIn] = &[
         file: ".qwen/oauth_creds.json",
         instead: &[],
         remedy: "run `qwen` once and sign in, or set OPENAI_API_KEY",
+        is_optional: false,
     },
 ];
 

@@ -72,14 +72,21 @@ fn installed(agent: &Agent, program: Option<&str>, report: &mut Report) {
     };
     let sign_in = match &agent.sign_in {
         SignIn::Seen(sign) => format!(", signed in by {sign}"),
-        SignIn::NotSeen(_) => String::new(),
+        SignIn::NotSeen(_) | SignIn::NotNeeded(_) => String::new(),
         SignIn::Unknown => ", whether signed in cannot be seen".to_owned(),
     };
     let version_text = version.unwrap_or("of unknown version");
     report.ok(SECTION, name, format!("{version_text}, {program}{sign_in}"));
-    if let SignIn::NotSeen(remedy) = agent.sign_in {
-        let what = "no sign of being signed in: neither a file of its own nor a key";
-        report.warning(SECTION, name, what, remedy);
+    match agent.sign_in {
+        SignIn::NotSeen(remedy) => {
+            let what = "no sign of being signed in: neither a file of its own nor a key";
+            report.warning(SECTION, name, what, remedy);
+        }
+        SignIn::NotNeeded(remedy) => {
+            let what = "no sign of being signed in: only free models work";
+            report.note(SECTION, name, what, remedy);
+        }
+        SignIn::Seen(_) | SignIn::Unknown => {}
     }
     if let Some((version, tested)) = version.zip(agent.tested) {
         let fix = format!("agent-runner doctor --probe {name}");

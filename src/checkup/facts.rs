@@ -88,6 +88,8 @@ pub enum SignIn {
     Seen(String),
     /// Neither says so; what to do.
     NotSeen(&'static str),
+    /// Neither says so, and some models work without; what to do for the others.
+    NotNeeded(&'static str),
     /// The CLI leaves no sign.
     Unknown,
 }

@@ -202,7 +202,9 @@ fn ground_of(ground: &Ground, root: &str, report: &mut Report) {
     let clean = "make room; `agent-runner clean` removes old runs";
     match ground.free_bytes {
         ..NO_BYTES => report.error(SECTION, "log root", format!("only {size} are free"), clean),
-        ..LOW_BYTES => report.warning(SECTION, "log root", format!("only {size} are free"), clean),
+        NO_BYTES..LOW_BYTES => {
+            report.warning(SECTION, "log root", format!("only {size} are free"), clean);
+        }
         _ if ground.exists => report.ok(SECTION, "log root", format!("{root}, {size} free")),
         _ => report.ok(
             SECTION,
@@ -219,7 +221,7 @@ fn ground_of(ground: &Ground, root: &str, report: &mut Report) {
                 clean,
             );
         }
-        Some(files @ ..LOW_FILES) => {
+        Some(files @ NO_FILES..LOW_FILES) => {
             report.warning(
                 SECTION,
                 "log root",

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::checkup::crontab::Crontab;
 use crate::checkup::facts::{Access, Cron, Facts, GitHub, RemoteRepository};
 use crate::checkup::{Report, Section};
 use crate::model::clock::utc;
@@ -201,7 +202,7 @@ pub(super) fn schedule(facts: &Facts, report: &mut Report) {
             let fix = "check that cron runs, and its line `agent-runner heartbeat`";
             report.warning(SECTION, "heartbeat", what, fix);
         }
-        None if crontab.is_some_and(|crontab| crontab.has_heartbeat()) => {
+        None if crontab.is_some_and(Crontab::has_heartbeat) => {
             let what = "the crontab has one, and none has come here";
             let fix = "wait a minute; else check that cron runs, and the line's directory";
             report.warning(SECTION, "heartbeat", what, fix);

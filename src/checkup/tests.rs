@@ -164,10 +164,10 @@ fn every_fault_is_found_once_with_its_level_and_a_remedy() {
     use Level::{Error, Note, Warning};
     let faults: &[(Level, &str, Change)] = &[
         (Warning, "may write the file", |f| {
-            f.configuration.open_to_others = true
+            f.configuration.open_to_others = true;
         }),
         (Warning, "is unknown", |f| {
-            f.configuration.warnings.push("X is unknown".to_owned())
+            f.configuration.warnings.push("X is unknown".to_owned());
         }),
         (Warning, "HOME", |f| f.configuration.has_home = false),
         (Note, "root", |f| f.configuration.is_root = true),
@@ -188,31 +188,34 @@ fn every_fault_is_found_once_with_its_level_and_a_remedy() {
             });
         }),
         (Error, "none is installed", |f| {
-            f.agents[0].program = Ok(None)
+            f.agents[0].program = Ok(None);
         }),
         (Error, "a script", |f| {
-            f.agents[0].no_interpreter = Some("`node` is not in PATH".to_owned())
+            f.agents[0].no_interpreter = Some("`node` is not in PATH".to_owned());
         }),
         (Note, "newer than 0.169.0", |f| {
-            f.agents[0].version = Some("0.170.1".to_owned())
+            f.agents[0].version = Some("0.170.1".to_owned());
         }),
         (Note, "older than 0.169.0", |f| {
-            f.agents[0].version = Some("0.12.0".to_owned())
+            f.agents[0].version = Some("0.12.0".to_owned());
         }),
         (Warning, "signed in", |f| {
-            f.agents[0].sign_in = SignIn::NotSeen("run `codex login`")
+            f.agents[0].sign_in = SignIn::NotSeen("run `codex login`");
+        }),
+        (Note, "only free models", |f| {
+            f.agents[0].sign_in = SignIn::NotNeeded("run `kilo auth login`");
         }),
         (Warning, "parked", |f| {
-            f.agents[0].parked = Some("parked until noon".to_owned())
+            f.agents[0].parked = Some("parked until noon".to_owned());
         }),
         (Error, "run on trial failed: timeout", |f| {
-            f.agents[0].probe = Some(Err("timeout".to_owned()))
+            f.agents[0].probe = Some(Err("timeout".to_owned()));
         }),
         (Error, "older than 2.31", |f| {
-            f.repository.git = Ok(((2, 20), "2.20.1".to_owned()))
+            f.repository.git = Ok(((2, 20), "2.20.1".to_owned()));
         }),
         (Error, "git is not installed", |f| {
-            f.repository.git = Err("git is not installed".to_owned())
+            f.repository.git = Err("git is not installed".to_owned());
         }),
         (Error, "not a git repository", |f| {
             f.repository.state = Err(("`/x` is not a git repository".to_owned(), None));
@@ -220,105 +223,105 @@ fn every_fault_is_found_once_with_its_level_and_a_remedy() {
         (Note, "without a commit", |f| state(f).has_commit = false),
         (Warning, "no branch", |f| state(f).branch = None),
         (Note, "git knows nobody", |f| {
-            state(f).is_committer_configured = false
+            state(f).is_committer_configured = false;
         }),
         (Warning, "2 uncommitted changes", |f| state(f).changes = 2),
         (Warning, "a rebase is half-done", |f| {
-            state(f).in_progress = Some("rebase".to_owned())
+            state(f).in_progress = Some("rebase".to_owned());
         }),
         (Error, "index.lock", |f| {
-            state(f).index_lock = Some(Duration::from_secs(3600))
+            state(f).index_lock = Some(Duration::from_secs(3600));
         }),
         (Error, "nightly: no such prompt", |f| {
             f.bad_prompts
                 .push(("nightly".to_owned(), "no such prompt".to_owned()));
         }),
         (Error, "Read-only", |f| {
-            ground_of(f).unwritable = Some("Read-only file system".to_owned())
+            ground_of(f).unwritable = Some("Read-only file system".to_owned());
         }),
         (Error, "locked twice", |f| {
-            ground_of(f).unlockable = Some("could be locked twice".to_owned())
+            ground_of(f).unlockable = Some("could be locked twice".to_owned());
         }),
         (Error, "NFS", |f| ground_of(f).network = Some("NFS")),
         (Warning, "other users", |f| {
-            ground_of(f).open_to_others = true
+            ground_of(f).open_to_others = true;
         }),
         (Error, "only 1 MiB are free", |f| {
-            ground_of(f).free_bytes = 1 << 20
+            ground_of(f).free_bytes = 1 << 20;
         }),
         (Warning, "only 512 MiB are free", |f| {
-            ground_of(f).free_bytes = 512 << 20
+            ground_of(f).free_bytes = 512 << 20;
         }),
         (Error, "only 3 files", |f| ground_of(f).free_files = Some(3)),
         (Warning, "only 3000 files", |f| {
-            ground_of(f).free_files = Some(3000)
+            ground_of(f).free_files = Some(3000);
         }),
         (Error, "no such place", |f| {
-            f.runs.ground = Err("no such place".to_owned())
+            f.runs.ground = Err("no such place".to_owned());
         }),
         (Warning, "the runner of t/a/r died", |f| {
-            f.runs.crashed.push("t/a/r".to_owned())
+            f.runs.crashed.push("t/a/r".to_owned());
         }),
         (Note, "weakest", |f| {
-            f.containments[0].1 = Ok("subreaper".to_owned())
+            f.containments[0].1 = Ok("subreaper".to_owned());
         }),
         (Error, "bubblewrap", |f| {
-            f.containments[0].1 = Err("needs bubblewrap".to_owned())
+            f.containments[0].1 = Err("needs bubblewrap".to_owned());
         }),
         (Note, "no topic", |f| f.notifications.reached = None),
         (Error, "cannot reach", |f| {
-            f.notifications.reached = Some(Err(refusal("cannot reach it")))
+            f.notifications.reached = Some(Err(refusal("cannot reach it")));
         }),
         (Error, "forbidden", |f| {
-            f.notifications.published = Some(Err("forbidden".to_owned()))
+            f.notifications.published = Some(Err("forbidden".to_owned()));
         }),
         (Note, "1 notification in the outbox", |f| {
-            f.notifications.waiting = 1
+            f.notifications.waiting = 1;
         }),
         (Warning, "refused 2 notifications", |f| {
-            f.notifications.refused = 2
+            f.notifications.refused = 2;
         }),
         (Warning, "never reached", |f| f.notifications.expired = 1),
         (Error, "(401)", |f| {
-            f.github.as_mut().unwrap().login = Err(refusal("bad (401)"))
+            f.github.as_mut().unwrap().login = Err(refusal("bad (401)"));
         }),
         (Warning, "12 of 5000 requests", |f| {
-            f.github.as_mut().unwrap().rate = Some((12, 5000, now()))
+            f.github.as_mut().unwrap().rate = Some((12, 5000, now()));
         }),
         (Error, "not written", |f| {
-            access_of(f).can_write = Some(false)
+            access_of(f).can_write = Some(false);
         }),
         (Error, "archived", |f| access_of(f).is_archived = true),
         (Warning, "called octo/new now", |f| {
-            access_of(f).renamed_to = Some("octo/new".to_owned())
+            access_of(f).renamed_to = Some("octo/new".to_owned());
         }),
         (Error, "(404)", |f| {
-            f.github.as_mut().unwrap().repositories[0].access = Err(refusal("(404)"))
+            f.github.as_mut().unwrap().repositories[0].access = Err(refusal("(404)"));
         }),
         (Warning, "no label", |f| {
-            f.github.as_mut().unwrap().label = Some(("x".to_owned(), false))
+            f.github.as_mut().unwrap().label = Some(("x".to_owned(), false));
         }),
         (Error, "database", |f| {
-            f.queue = Some(Err("no database".to_owned()))
+            f.queue = Some(Err("no database".to_owned()));
         }),
         (Warning, "no line starts this program", |f| {
-            f.cron.crontab = Ok(None)
+            f.cron.crontab = Ok(None);
         }),
         (Note, "crontab -l", |f| {
-            f.cron.crontab = Err("`crontab -l` failed".to_owned())
+            f.cron.crontab = Err("`crontab -l` failed".to_owned());
         }),
         (Error, "expands", |f| {
             let text = "PATH=$HOME/bin\n* * * * * agent-runner heartbeat";
             f.cron.crontab = Ok(Some(Crontab::parse(text)));
         }),
         (Error, "cron does not find claude", |f| {
-            f.cron.missing.push(("claude".to_owned(), true))
+            f.cron.missing.push(("claude".to_owned(), true));
         }),
         (Note, "cron does not find qwen", |f| {
-            f.cron.missing.push(("qwen".to_owned(), false))
+            f.cron.missing.push(("qwen".to_owned(), false));
         }),
         (Warning, "the last one was 1h", |f| {
-            f.cron.heartbeat = Some(Duration::from_secs(3600))
+            f.cron.heartbeat = Some(Duration::from_secs(3600));
         }),
         (Warning, "none has come", |f| f.cron.heartbeat = None),
         (Warning, "10m behind that of GitHub", |f| f.skews[0].1 = 600),

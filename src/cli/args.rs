@@ -393,7 +393,7 @@ pub struct RerunArguments {
     #[command(flatten)]
     pub reference: RunReference,
     /// Another agent
-    #[arg(long, value_name = "AGENT")]
+    #[arg(long, value_name = "AGENT", add = ArgValueCompleter::new(complete::agents))]
     pub agent: Option<String>,
     /// Another model [default: the run's, for the same agent]
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]

@@ -156,8 +156,9 @@ pub fn wrap(text: &str, columns: usize) -> Vec<String> {
                 used = 0;
             }
             used += character_width(c);
-            let last = lines.last_mut().expect("there is one from the beginning");
-            last.push(c);
+            if let Some(last) = lines.last_mut() {
+                last.push(c);
+            }
         }
     }
     for line in &mut lines {

@@ -57,7 +57,7 @@ pub fn survey(root: &Path) -> io::Result<Ground> {
         free_files: (space.f_files > 0).then_some(space.f_favail),
         network: NETWORK
             .iter()
-            .find(|(number, _)| *number == i64::from(kind) & 0xffff_ffff)
+            .find(|(number, _)| *number == kind & 0xffff_ffff)
             .map(|(_, name)| *name),
         open_to_others: directory == root && fs::metadata(root)?.permissions().mode() & 0o022 != 0,
         directory: directory.to_owned(),

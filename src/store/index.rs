@@ -220,7 +220,6 @@ impl Shelf {
     }
 
     #[expect(
-        clippy::unnecessary_cast,
         clippy::cast_possible_wrap,
         reason = "the types differ between machines; only sameness counts"
     )]

@@ -222,6 +222,18 @@ fn last_sign_of_life(directory: &RunDirectory) -> Option<DateTime<Utc>> {
     .map(DateTime::from)
 }
 
+/// What the transcript ends with: its last line that is not blank, made harmless and shortened.
+pub fn last_line(directory: &RunDirectory) -> Option<String> {
+    const TAIL_BYTES: u64 = 8 * 1024;
+    let (file, size) = open_read(&directory.transcript()).ok()?;
+    let mut tail = vec![0; usize::try_from(size.min(TAIL_BYTES)).ok()?];
+    file.read_exact_at(&mut tail, size.saturating_sub(TAIL_BYTES))
+        .ok()?;
+    let tail = text::sanitize(&String::from_utf8_lossy(&tail));
+    let last = tail.lines().map(str::trim).rfind(|line| !line.is_empty())?;
+    Some(text::shorten(last, 200))
+}
+
 /// What the run's events end with, in a few words: `started (process 7) at 2026-…`.
 fn last_event(directory: &RunDirectory) -> Option<String> {
     /// Longer than any line but a rare message, of which the line before serves as well.

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use crate::model::outcome::Outcome;
-use crate::model::record::Record;
+use crate::model::record::{Evidence, Record};
 use crate::triage::steps::{self, next_step};
 use crate::triage::{Facts, Row, Status, status, why};
 
@@ -51,16 +51,21 @@ pub fn fingerprint(record: &Record) -> String {
             .map(|evidence| evidence.fact.as_str())
     };
     let error = record.error.as_deref().or_else(fact).unwrap_or_default();
-    let error: String = error.chars().take(400).collect();
-    let (task, agent) = (record.task.to_lowercase(), record.agent.to_lowercase());
-    let mut words: Vec<String> = Vec::new();
-    for word in error
+    let mut error: String = error
         .lines()
         .next()
         .unwrap_or_default()
-        .to_lowercase()
-        .split_whitespace()
-    {
+        .chars()
+        .take(400)
+        .collect();
+    let last_words = |evidence: &Evidence| {
+        let fact = evidence.fact.strip_prefix("its transcript ends with: ")?;
+        fact.starts_with("Error").then(|| format!(" {fact}"))
+    };
+    error.extend(record.evidence.iter().find_map(last_words));
+    let (task, agent) = (record.task.to_lowercase(), record.agent.to_lowercase());
+    let mut words: Vec<String> = Vec::new();
+    for word in error.to_lowercase().split_whitespace() {
         let word = word.trim_matches(|c: char| !c.is_alphanumeric());
         let word = match word {
             word if word == task || word == agent => "@",

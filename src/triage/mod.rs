@@ -239,6 +239,14 @@ fn remarks(facts: &Facts) -> Vec<Remark> {
             format!("{number} not delivered yet, since {}", utc(*oldest)),
         );
     }
+    let unplaced = facts.runs.iter().filter(|run| run.start_time.is_none());
+    if let Some(run) = unplaced.clone().next() {
+        let number = text::count(unplaced.count(), "run");
+        say(
+            false,
+            format!("{number} of unknown start, such as {}", run.path()),
+        );
+    }
     for (agent, parking) in &facts.parked {
         say(false, format!("{agent} is {}", parking.words(facts.now)));
     }
@@ -342,7 +350,13 @@ fn why(record: &Record) -> String {
         Outcome::Crashed | Outcome::Skipped => String::new(),
         outcome => format!("{outcome}: "),
     };
-    format!("{outcome}{said}{}", resets.unwrap_or_default())
+    let last_words = record.evidence.iter().map(|evidence| &evidence.fact);
+    let mut last_words = last_words.filter(|fact| fact.starts_with("its transcript ends with"));
+    let last_words = last_words
+        .next()
+        .map(|fact| format!("; {}", text::first_line(fact, 120)));
+    let (resets, last_words) = (resets.unwrap_or_default(), last_words.unwrap_or_default());
+    format!("{outcome}{said}{resets}{last_words}")
 }
 
 /// A change this small, or of notes alone, is looked at although it counts.

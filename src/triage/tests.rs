@@ -295,6 +295,22 @@ fn what_went_wrong_with_older_runners_is_told_for_what_it_is() {
         "timedelta",
         "older runner",
     );
+    // What older runners left in the transcript alone.
+    let installed = |record: &mut Record| {
+        let last = "its transcript ends with: Error: claude is not installed";
+        record
+            .evidence
+            .push(Evidence::new(EvidenceSource::Agent, last));
+    };
+    check(
+        with(
+            failed("07:00", "ollama", AgentError, "failed (exit=1)"),
+            installed,
+        ),
+        Status::Failed,
+        "claude is not installed",
+        "not installed",
+    );
     // Model drift, which exits 0.
     let drift = |record: &mut Record| record.error_class = Some(ErrorClass::ModelNotFound);
     check(

@@ -22,7 +22,7 @@ fn a_list_of_runs_fits_the_terminal_and_leaves_out_the_least_useful_first() {
         for line in done.stdout.lines() {
             assert!(line.chars().count() <= limit, "{columns}: {line}");
         }
-        shown.push_str(&format!("-- {columns}\n{}", done.stdout));
+        shown.extend([format!("-- {columns}\n{}", done.stdout)]);
     }
     assert_snapshot!(shown);
 }
@@ -265,7 +265,7 @@ fn sums_over_runs_count_what_is_unknown_as_unknown() {
     ] {
         let done = env.agent_runner(arguments);
         assert_eq!(done.code, Some(0), "{}", done.stderr);
-        shown.push_str(&format!("-- {arguments:?}\n{}", done.stdout));
+        shown.extend([format!("-- {arguments:?}\n{}", done.stdout)]);
     }
     assert_snapshot!(shown);
     let json = env

@@ -75,20 +75,20 @@ fn xml(run: &Run, cases: &[Case]) -> String {
     );
     let class = escape(&format!("{}.{}", run.path.task, run.path.agent));
     for case in cases {
-        page.push_str(&format!(
+        page.extend([format!(
             "    <testcase name=\"{}\" classname=\"{class}\" time=\"{:.3}\">\n",
             escape(&case.name),
             case.seconds
-        ));
+        )]);
         if let Some(failure) = &case.failure {
             let message = escape(failure);
-            page.push_str(&format!(
+            page.extend([format!(
                 "      <failure message=\"{message}\" type=\"failure\">{message}</failure>\n"
-            ));
+            )]);
         }
         if !case.output.is_empty() {
             let output = escape(&case.output);
-            page.push_str(&format!("      <system-out>{output}</system-out>\n"));
+            page.extend([format!("      <system-out>{output}</system-out>\n")]);
         }
         page.push_str("    </testcase>\n");
     }

@@ -124,9 +124,10 @@ struct Raw {
 
 impl Raw {
     fn new(run: &Run, stdout: bool) -> Self {
-        let path = match stdout {
-            true => run.directory.stdout(),
-            false => run.directory.transcript(),
+        let path = if stdout {
+            run.directory.stdout()
+        } else {
+            run.directory.transcript()
         };
         Self {
             bytes: Growing::new(path.clone()),
@@ -136,9 +137,10 @@ impl Raw {
 
     fn lines_more(&mut self, ui: &Ui) -> io::Result<Read> {
         let lines = self.lines.more()?;
-        Ok(match lines.is_empty() {
-            true => Read::All,
-            false => Read::after(ui.piece(harmless(&lines).as_bytes())),
+        Ok(if lines.is_empty() {
+            Read::All
+        } else {
+            Read::after(ui.piece(harmless(&lines).as_bytes()))
         })
     }
 }
@@ -149,9 +151,10 @@ impl Log for Raw {
             return self.lines_more(ui);
         }
         let piece = self.bytes.more()?;
-        Ok(match piece.is_empty() {
-            true => Read::All,
-            false => Read::after(ui.piece(&piece)),
+        Ok(if piece.is_empty() {
+            Read::All
+        } else {
+            Read::after(ui.piece(&piece))
         })
     }
 
@@ -296,9 +299,10 @@ impl Told {
 impl Log for Told {
     fn more(&mut self, ui: &Ui) -> io::Result<Read> {
         // What was printed is read first, so that the events in it are there already.
-        let printed = match self.has_events {
-            true => Vec::new(),
-            false => self.transcript.more()?,
+        let printed = if self.has_events {
+            Vec::new()
+        } else {
+            self.transcript.more()?
         };
         let events = self.events.more()?;
         let events = events.split(|byte| *byte == b'\n');

@@ -132,9 +132,12 @@ fn print(world: &World, layout: &Layout, entries: &[Entry]) {
 }
 
 fn row(entry: &Entry, is_narrow: bool) -> [String; 8] {
-    let start = entry.start.map(|start| match is_narrow {
-        true => start.format("%m-%d %H:%M").to_string(),
-        false => utc(start).replace(" UTC", ""),
+    let start = entry.start.map(|start| {
+        if is_narrow {
+            start.format("%m-%d %H:%M").to_string()
+        } else {
+            utc(start).replace(" UTC", "")
+        }
     });
     [
         start.unwrap_or_else(|| entry.path.run_id.to_string()),

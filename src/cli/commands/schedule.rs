@@ -492,7 +492,13 @@ fn difference(before: &str, after: &str) -> String {
 }
 
 fn crontab_program(world: &World, arguments: &[&str], stdin: &[u8]) -> Result<Captured, CliError> {
-    let environment: Vec<_> = world.environment.variables().clone().into_iter().collect();
+    // Its words are read, and it needs none of the secrets that may be set here.
+    let known = ["PATH", "HOME", "LOGNAME", "USER", "TMPDIR"];
+    let mut environment = vec![("LC_ALL".into(), "C".into())];
+    environment.extend(known.into_iter().filter_map(|name| {
+        let value = world.environment.get(name)?;
+        Some((name.into(), value.to_owned()))
+    }));
     let arguments: Vec<&OsStr> = arguments.iter().map(OsStr::new).collect();
     run(&HelperCommand {
         program: OsStr::new("crontab"),

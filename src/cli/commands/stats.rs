@@ -157,7 +157,7 @@ fn csv(by: StatsBy, groups: &BTreeMap<String, Tally>) -> String {
             number => number.to_string(),
         };
         let fields: Vec<String> = FIELDS.iter().map(field).collect();
-        lines.push_str(&format!("{key},{}\n", fields.join(",")));
+        lines.extend([format!("{key},{}\n", fields.join(","))]);
     }
     lines
 }

@@ -13,8 +13,8 @@ use crate::cli::wiring::{self, SystemClock, World};
 use crate::config::Overrides;
 use crate::config::settings::Settings;
 use crate::model::clock::Clock as _;
-use crate::model::outcome::{EXIT_FAILURE, EXIT_SUCCESS};
-use crate::model::record::Record;
+use crate::model::outcome::{EXIT_FAILURE, EXIT_SUCCESS, Outcome};
+use crate::model::record::{Evidence, EvidenceSource, Record};
 use crate::model::task::CatchUp;
 use crate::model::text::chain;
 use crate::notify::ntfy::Ntfy;
@@ -25,7 +25,7 @@ use crate::schedule::expression::Expression;
 use crate::store::beats::{Beats, beats};
 use crate::store::layout::Layout;
 use crate::store::outbox::Outbox;
-use crate::store::reader::{self, Filter};
+use crate::store::reader::{self, Filter, Run};
 use crate::store::{StoreError, parked, probed};
 use crate::triage::page::{Part, page};
 use crate::triage::{self, Facts, Fire, Heard, Report, Told};
@@ -76,7 +76,7 @@ fn facts(
         if !is_recent && runs.len() >= HISTORY {
             break;
         }
-        runs.push(run.record);
+        runs.push(with_last_words(run));
     }
     let Beats { first, mut recent } = beats(layout).map_err(unreadable)?;
     // Before anything ever happened here nothing was missed.
@@ -119,6 +119,19 @@ fn facts(
             .collect(),
         beats: recent,
     })
+}
+
+/// The records of older runners say little of a failure; their transcripts end with it.
+fn with_last_words(run: Run) -> Record {
+    let mut record = run.record;
+    let is_vague = matches!(record.outcome, Outcome::AgentError | Outcome::CommitMissing);
+    if record.runner_version.is_none() && is_vague {
+        let last = reader::last_line(&run.directory);
+        let fact = last.map(|line| format!("its transcript ends with: {line}"));
+        let evidence = fact.map(|fact| Evidence::new(EvidenceSource::Agent, fact));
+        record.evidence.extend(evidence);
+    }
+    record
 }
 
 fn heard(notifier: Option<&Ntfy>, since: DateTime<Utc>) -> Result<Heard, CliError> {

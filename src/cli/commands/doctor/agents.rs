@@ -145,6 +145,7 @@ fn sign_in(settings: &AgentSettings, inherited: &BTreeMap<OsString, OsString>) -
     let file = relocated.or_else(|| Some(set("HOME")?.join(sign.file)));
     match file.filter(|file| fs::metadata(file).is_ok_and(|file| file.len() > 0)) {
         Some(file) => SignIn::Seen(file.display().to_string()),
+        None if sign.is_optional => SignIn::NotNeeded(sign.remedy),
         None => SignIn::NotSeen(sign.remedy),
     }
 }

@@ -116,7 +116,7 @@ fn runs(world: &World, settings: &Settings, layout: &Layout) -> Runs {
         Ok(records) => (
             records
                 .iter()
-                .map(|record| record.path().to_string())
+                .map(crate::model::record::Record::path)
                 .collect(),
             ground,
         ),

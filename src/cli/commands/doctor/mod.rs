@@ -117,7 +117,7 @@ fn probe(world: &World, settings: &Settings, agent: &AgentSettings) -> Result<Pr
     Ok(match record.outcome {
         Outcome::Success => {
             let layout = wiring::layout(settings);
-            let noted = probed::note(&layout, &agent.name, &record.path().to_string());
+            let noted = probed::note(&layout, &agent.name, &record.path());
             Probed::Done(noted.map_err(|error| chain(&error)))
         }
         Outcome::Interrupted { signal } => Probed::Stopped(signal),
