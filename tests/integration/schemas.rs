@@ -32,7 +32,18 @@ fn close(schema: &mut Value) {
 /// Why a value is not as its schema says.
 fn fault(name: &str, value: &Value) -> Option<String> {
     let mut compiler = Compiler::new();
-    for name in ["record", "runs", "agents", "tasks", "plan", "doctor"] {
+    let names = [
+        "record",
+        "runs",
+        "agents",
+        "tasks",
+        "plan",
+        "doctor",
+        "stats",
+        "triage",
+        "delegated",
+    ];
+    for name in names {
         let mut schema = schema(name);
         close(&mut schema);
         compiler
@@ -110,6 +121,24 @@ fn agents_tasks_plans_and_findings_are_as_their_schemas_say() {
         check("plan", &String::from_utf8(output.stdout).unwrap());
     }
     check("doctor", &env.agent_runner(&["doctor", "--json"]).stdout);
+}
+
+#[test]
+fn sums_triage_and_delegated_tasks_are_as_their_schemas_say() {
+    let env = env();
+    check("triage", &env.agent_runner(&["triage", "--json"]).stdout);
+    for agent in ["good", "bad", "bad", "limited"] {
+        drop(env.run(agent, "work"));
+    }
+    check("triage", &env.agent_runner(&["triage", "--json"]).stdout);
+    for by in ["day", "agent", "task", "outcome"] {
+        let stats = env.agent_runner(&["stats", "--by", by, "--json"]).stdout;
+        check("stats", &stats);
+    }
+    drop(env.agent_runner(&["delegate", "x", "--provider", "local"]));
+    drop(env.agent_runner(&["delegate", "x", "--provider", "mock"]));
+    let delegated = env.agent_runner(&["delegated", "--json"]).stdout;
+    check("delegated", &delegated);
 }
 
 #[test]
