@@ -487,7 +487,6 @@ pub struct ShowArguments {
     /// Which run
     #[command(flatten)]
     pub reference: RunReference,
-    #[expect(clippy::doc_markdown, reason = "it is a line of the help")]
     /// Print its outcome and its checks as JUnit XML, for a CI server
     #[arg(long, conflicts_with = "json")]
     pub junit: bool,
