@@ -14,6 +14,8 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /source
 COPY . .
+# What `--version` says, such as "0.1.0 (COMMIT)".
+ARG AGENT_RUNNER_VERSION_TEXT
 RUN cargo build --locked --release --bin agent-runner
 
 FROM node:${NODE}-bookworm-slim

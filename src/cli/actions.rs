@@ -146,11 +146,7 @@ fn fence(text: &str) -> String {
         .map(str::len)
         .max()
         .unwrap_or_default();
-    let mut fence = String::new();
-    for _ in 0..longest.max(2) + 1 {
-        fence.push('`');
-    }
-    fence
+    "`".repeat(longest.max(2) + 1)
 }
 
 #[cfg(test)]

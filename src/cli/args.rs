@@ -17,7 +17,7 @@ use crate::process::containment::namespace::VERB;
 
 /// Runs coding-agent CLIs unattended and records what really happened.
 #[derive(Debug, Parser)]
-#[command(name = "agent-runner", version, max_term_width = 100, after_help = EXIT_CODES)]
+#[command(name = "agent-runner", version = VERSION, max_term_width = 100, after_help = EXIT_CODES)]
 pub struct Arguments {
     /// Configuration file [default: ./config.toml, then the user's]
     #[arg(long, global = true, value_name = "FILE")]
@@ -27,6 +27,12 @@ pub struct Arguments {
     #[command(subcommand)]
     pub command: Command,
 }
+
+/// The version, with the commit where the build was told it (`packaging/build`).
+const VERSION: &str = match option_env!("AGENT_RUNNER_VERSION_TEXT") {
+    Some(text) => text,
+    None => env!("CARGO_PKG_VERSION"),
+};
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 success, 1 the run failed, 2 wrong usage or configuration (nothing was started),

@@ -7,7 +7,7 @@
 //! STOPPING=1
 //! ```
 //!
-//! One datagram a message, to the socket that `NOTIFY_SOCKET` names; see sd_notify(3). Nobody waits
+//! One datagram a message, to the socket that `NOTIFY_SOCKET` names; see `sd_notify(3)`. Nobody waits
 //! for it and nothing depends on it. A crate for it would be longer than this file.
 
 use std::cell::RefCell;

@@ -14,7 +14,7 @@ pub(crate) const GITHUB_ACTIONS: &str = "GITHUB_ACTIONS";
 pub(crate) const GITHUB_STEP_SUMMARY: &str = "GITHUB_STEP_SUMMARY";
 
 /// Where a service manager hears from its service, and how often it wants to, in microseconds. See
-/// sd_notify(3) and sd_watchdog_enabled(3).
+/// `sd_notify(3)` and `sd_watchdog_enabled(3)`.
 pub(crate) const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
 pub(crate) const WATCHDOG_USEC: &str = "WATCHDOG_USEC";
 pub(crate) const WATCHDOG_PID: &str = "WATCHDOG_PID";

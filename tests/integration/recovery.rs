@@ -8,11 +8,15 @@ use crate::support::{TestEnv, eventually, evidence, processes_with, unique_sleep
 /// Starts a run whose agent has a helper in a session of its own, and kills the runner.
 fn killed_run(env: &TestEnv, sleep: &str) {
     let mut runner = env.spawn(&["run", "--agent", "fake", "--task", "work"]);
-    assert!(eventually(Duration::from_secs(10), || processes_with(
-        sleep
-    )
-    .len()
-        >= 2));
+    let events = || {
+        let directory = env.run_directories("work", "fake").pop()?;
+        fs::read_to_string(directory.join("events.jsonl")).ok()
+    };
+    let is_at_work = || {
+        processes_with(sleep).len() >= 2
+            && events().is_some_and(|events| events.contains("started"))
+    };
+    assert!(eventually(Duration::from_secs(10), is_at_work));
     runner.kill().unwrap();
     runner.wait().unwrap();
 }

@@ -4,6 +4,7 @@
 mod actions;
 mod containers;
 mod metrics;
+mod packages;
 mod pages;
 mod service;
 
