@@ -10,6 +10,7 @@
 //! root in which runs have been recorded by this program.
 
 use std::collections::HashMap;
+use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -147,7 +148,7 @@ pub fn entries(
         let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
         let mut found = work();
         for other in others {
-            found.extend(other.join().expect("a look at a run does not panic"));
+            found.extend(other.join().unwrap_or_else(|panic| resume_unwind(panic)));
         }
         found
     });
