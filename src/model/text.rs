@@ -115,6 +115,9 @@ fn character_width(c: char) -> usize {
 
 /// How many columns of a terminal a text of one line takes.
 pub fn width(text: &str) -> usize {
+    if text.is_ascii() {
+        return text.len();
+    }
     text.chars().map(character_width).sum()
 }
 

@@ -10,14 +10,18 @@
 //! root in which runs have been recorded by this program.
 
 use std::collections::HashMap;
+use std::panic::resume_unwind;
 use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, openat, statat};
 use serde::{Deserialize, Serialize};
 
-use crate::model::ids::{AgentName, RunId, RunPath, TaskName};
+use crate::model::ids::{AgentName, RunPath, TaskName};
 use crate::model::outcome::Outcome;
 use crate::model::record::{NotificationState, Record};
 use crate::model::report::ErrorClass;
@@ -104,38 +108,59 @@ impl Entry {
     }
 }
 
+/// Hears, from any thread, how many runs had to be read so far, and of how many at most.
+pub type Reading<'a> = dyn Fn(usize, usize) + Sync + 'a;
+
 /// Tells what lists and sums need of the runs that are wanted, newest first.
-///
-/// `reading` hears, now and then, how many runs had to be read, of how many.
 ///
 /// # Errors
 /// When a directory of runs cannot be listed.
 pub fn entries(
     layout: &Layout,
     filter: &Filter,
-    reading: &mut dyn FnMut(usize, usize),
+    reading: &Reading<'_>,
 ) -> Result<Vec<Entry>, StoreError> {
     let paths = reader::paths(layout, filter)?;
-    let (number, mut read) = (paths.len(), 0);
-    let mut found = Vec::with_capacity(number);
-    let mut shelves: HashMap<(TaskName, AgentName), Shelf> = HashMap::new();
-    for path in paths {
+    let number = paths.len();
+    let mut places: HashMap<(TaskName, AgentName), Vec<(usize, RunPath)>> = HashMap::new();
+    for (place, path) in paths.into_iter().enumerate() {
         let key = (path.task.clone(), path.agent.clone());
-        let shelf = shelves
-            .entry(key)
-            .or_insert_with_key(|(task, agent)| Shelf::open(layout, task, agent));
-        let entry = shelf.entry(layout, path, &mut || {
-            read += 1;
-            reading(read, number);
-        });
-        found.push(entry);
+        places.entry(key).or_default().push((place, path));
     }
     let is_whole = filter.since.is_none() && filter.until.is_none();
-    for shelf in shelves.into_values() {
+    let read = AtomicUsize::new(0);
+    let look = |((task, agent), runs): ((TaskName, AgentName), Vec<(usize, RunPath)>)| {
+        let mut shelf = Shelf::open(layout, &task, &agent);
+        let count = &mut || reading(read.fetch_add(1, Ordering::Relaxed) + 1, number);
+        let runs = runs.into_iter();
+        let found: Vec<_> = runs
+            .map(|(place, path)| (place, shelf.entry(layout, path, count)))
+            .collect();
         shelf.save(layout, is_whole);
-    }
-    Ok(found)
+        found
+    };
+    // Most of the time goes to the system, once for each run, and to reading lines.
+    let queue = Mutex::new(places.into_iter());
+    let next = || queue.lock().ok()?.next();
+    let work = || std::iter::from_fn(next).flat_map(look).collect::<Vec<_>>();
+    let threads = if number < MANY { 1 } else { MAX_THREADS };
+    let mut found = thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+        let mut found = work();
+        for other in others {
+            found.extend(other.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        }
+        found
+    });
+    found.sort_unstable_by_key(|(place, _)| *place);
+    Ok(found.into_iter().map(|(_, entry)| entry).collect())
 }
+
+/// So many runs are worth more than one thread.
+const MANY: usize = 5000;
+
+/// More of them would wait for the disk or for one another.
+const MAX_THREADS: usize = 4;
 
 /// The identity of a file as it was read.
 type Stamp = (u64, i64, i64, i64);
@@ -154,7 +179,7 @@ struct Shelf {
     file: PathBuf,
     /// The directory of the runs.
     runs: Option<rustix::fd::OwnedFd>,
-    known: HashMap<String, (Stamp, Entry)>,
+    known: HashMap<String, Line>,
     is_ours: bool,
     lines: usize,
     used: usize,
@@ -187,11 +212,8 @@ impl Shelf {
                 continue;
             }
             shelf.lines += 1;
-            if let Ok(line) = serde_json::from_slice::<Line>(line)
-                && let (stamp, Some(entry)) = (line.stamp, line.entry(task, agent))
-            {
-                let run_id = entry.path.run_id.as_str().to_owned();
-                shelf.known.insert(run_id, (stamp, entry));
+            if let Ok(mut line) = serde_json::from_slice::<Line>(line) {
+                shelf.known.insert(std::mem::take(&mut line.run), line);
             }
         }
         shelf
@@ -199,8 +221,9 @@ impl Shelf {
 
     fn entry(&mut self, layout: &Layout, path: RunPath, reading: &mut dyn FnMut()) -> Entry {
         let stamp = self.stamp(&path);
-        if let Some((known, entry)) = self.known.remove(path.run_id.as_str())
-            && Some(known) == stamp
+        if let Some(known) = self.known.remove(path.run_id.as_str())
+            && Some(known.stamp) == stamp
+            && let Some(entry) = known.entry(&path)
         {
             self.used += 1;
             return entry;
@@ -313,14 +336,10 @@ impl Line {
         }
     }
 
-    fn entry(self, task: &TaskName, agent: &AgentName) -> Option<Entry> {
+    fn entry(self, path: &RunPath) -> Option<Entry> {
         let told = |state: &NotificationState| state.as_str() == self.told;
         Some(Entry {
-            path: RunPath {
-                task: task.clone(),
-                agent: agent.clone(),
-                run_id: RunId::from_directory(&self.run),
-            },
+            path: path.clone(),
             outcome: Outcome::from_name(&self.outcome, self.code.map(i32::from))?,
             error_class: self.class.as_deref().and_then(ErrorClass::from_name),
             error: self.error,
@@ -349,11 +368,14 @@ mod tests {
 
     /// The runs with their outcomes, and how many were read.
     fn look(layout: &Layout) -> (Vec<String>, usize) {
-        let mut read = 0;
-        let found = entries(layout, &Filter::default(), &mut |so_far, _| read = so_far).unwrap();
+        let read = AtomicUsize::new(0);
+        let note = |_, _| {
+            read.fetch_add(1, Ordering::Relaxed);
+        };
+        let found = entries(layout, &Filter::default(), &note).unwrap();
         let lines = found.iter();
         let lines = lines.map(|entry| format!("{} {}", entry.path, entry.outcome));
-        (lines.collect(), read)
+        (lines.collect(), read.into_inner())
     }
 
     fn plant_run(layout: &Layout, run: &str, outcome: &str) {
@@ -390,13 +412,29 @@ mod tests {
             let text = crate::store::format::write(&record);
             plant(&layout.run(&run).metadata(), text.as_bytes());
         }
-        let all = |read| {
-            let mut seen = 0;
-            let found = entries(&layout, &Filter::default(), &mut |so_far, _| seen = so_far);
-            assert_eq!(seen, read);
+        let all = |expected| {
+            let read = AtomicUsize::new(0);
+            let note = |so_far, _| read.store(so_far, Ordering::Relaxed);
+            let found = entries(&layout, &Filter::default(), &note);
+            assert_eq!(read.into_inner(), expected);
             found.unwrap()
         };
         assert_eq!(all(14), all(0));
+    }
+
+    #[test]
+    fn many_runs_are_told_in_the_same_order_by_several_threads() {
+        let (_root, layout) = log_root();
+        let day = crate::store::testing::start();
+        for minute in 0..=MANY {
+            let start = day + chrono::TimeDelta::minutes(i64::try_from(minute).unwrap());
+            let (task, agent) = (minute % 3, minute % 5);
+            let run = format!("task{task}/agent{agent}/{}", start.format("%Y%m%d_%H%M%S"));
+            fs::create_dir_all(layout.root().join(run)).unwrap();
+        }
+        let paths = reader::paths(&layout, &Filter::default()).unwrap();
+        let found = entries(&layout, &Filter::default(), &|_, _| ()).unwrap();
+        assert!(found.into_iter().map(|entry| entry.path).eq(paths));
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! `runs`: what ran, the newest first.
 
-use chrono::Local;
+use chrono::{Datelike as _, Local, Timelike as _};
 
 use crate::cli::args::{RunFilter, RunsArguments};
 use crate::cli::columns::{Column, Columns};
 use crate::cli::error::CliError;
 use crate::cli::wiring::{self, SystemClock, World};
 use crate::config::Overrides;
-use crate::model::clock::{Clock as _, utc};
+use crate::model::clock::Clock as _;
 use crate::model::outcome::{EXIT_SUCCESS, Outcome};
 use crate::model::{duration, text};
 use crate::store::format;
@@ -65,7 +65,7 @@ pub(super) fn entries(
     filter: &Filter,
 ) -> Result<Vec<Entry>, CliError> {
     let line = world.ui.live_line("", true);
-    let entries = index::entries(layout, filter, &mut |read, number| {
+    let entries = index::entries(layout, filter, &|read, number| {
         if read % 500 == 0 {
             line.note(&format!("reading records: {read} of at most {number}"));
         }
@@ -133,10 +133,18 @@ fn print(world: &World, layout: &Layout, entries: &[Entry]) {
 
 fn row(entry: &Entry, is_narrow: bool) -> [String; 8] {
     let start = entry.start.map(|start| {
+        // Not by a format that is read for each of many runs.
+        let (day, time) = (start.date_naive(), start.time());
         if is_narrow {
-            start.format("%m-%d %H:%M").to_string()
+            let (month, day) = (day.month(), day.day());
+            format!(
+                "{month:02}-{day:02} {:02}:{:02}",
+                time.hour(),
+                time.minute()
+            )
         } else {
-            utc(start).replace(" UTC", "")
+            let second = time.second();
+            format!("{day} {:02}:{:02}:{second:02}", time.hour(), time.minute())
         }
     });
     [
