@@ -13,6 +13,7 @@ use agent_runner::model::repository::RepositoryName;
 use chrono::{DateTime, Utc};
 use tempfile::TempDir;
 
+use crate::dispatch::place::{DISPATCH, Place, TARGET, adds, body};
 use crate::real::{components, http};
 use crate::support::eventually;
 use crate::support::github::{Host, git};
@@ -124,6 +125,40 @@ fn real_prism_finds_every_request_and_answer_as_github_describes_them() {
     let forwarded = log.matches("Forwarding").count();
     assert_eq!(forwarded, host.history().len());
     assert!(forwarded > 25, "{forwarded}");
+}
+
+#[test]
+fn real_prism_finds_nothing_in_a_whole_loop_from_a_delegated_task_to_its_pull_request() {
+    let place = Place::new();
+    let Some(proxy) = Proxy::start(&place.host.url()) else {
+        return;
+    };
+    place.host.set_public_url(&proxy.url);
+    place.host.answer_whole();
+    // Only the API goes through the proxy: git's own protocol is none of GitHub's description.
+    let env = Place::env(&place.host, &place.token, "").variable("GITHUB_API_URL", &proxy.url);
+    let instruction = adds("delegated.txt");
+    for (arguments, code) in [
+        (&["delegate", &instruction, "--repo", TARGET][..], 0),
+        (&["dispatch", "--once"], 0),
+        (&["delegated"], 0),
+        (&["dispatch", "--once"], 0),
+    ] {
+        let done = env.agent_runner(arguments);
+        assert_eq!(done.code, Some(code), "{arguments:?}: {}", done.stderr);
+    }
+    let bad = place.issue("No diff", &body("t-bad", "words alone"));
+    let done = env.agent_runner(&["dispatch", "--once"]);
+    assert_eq!(done.code, Some(1), "{}", done.stderr);
+    assert_eq!(
+        place.host.labels(DISPATCH, bad),
+        ["copilot-agent", "failed"]
+    );
+    assert_eq!(place.host.pulls(TARGET).len(), 1);
+    let log = proxy.log();
+    let findings: Vec<&str> = log.lines().filter(|line| is_finding(line)).collect();
+    assert!(findings.is_empty(), "{}", findings.join("\n"));
+    assert!(log.contains("/repos/octo/target/pulls"), "{log}");
 }
 
 fn is_finding(line: &str) -> bool {

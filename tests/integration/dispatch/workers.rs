@@ -142,7 +142,7 @@ fn are_processed(place: &Place, issues: &[u64]) -> bool {
 /// Twenty workers with one queue.
 fn crowd(queue: &str, seed: u64) {
     let place = Place::new();
-    let issues = open_issues(&place, if is_full() { 200 } else { 20 });
+    let issues = open_issues(&place, if is_full() { 200 } else { 40 });
     let mut machines: Vec<Machine> = (0..20)
         .map(|_| Place::env(&place.host, &place.token, KEYS))
         .map(|env| Machine::start(env.variable("AGENT_RUNNER_QUEUE_URL", queue)))

@@ -587,6 +587,11 @@ impl Host {
         self.state().skew = skew;
     }
 
+    /// Answers every read whole from now on, as if it were never conditional.
+    pub fn answer_whole(&self) {
+        self.state().is_whole = true;
+    }
+
     /// New pull requests are absent from so many lists.
     pub fn set_lag(&self, lists: u32) {
         self.state().lag = lists;

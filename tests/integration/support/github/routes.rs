@@ -168,7 +168,11 @@ pub fn answer(state: &mut State, request: &Request) -> Response {
                 api: api_of(state, request),
             };
             let response = call.answer(state).unwrap_or_else(|refusal| refusal);
-            (conditional(request, response), 1)
+            if state.is_whole {
+                (response, 1)
+            } else {
+                (conditional(request, response), 1)
+            }
         }
     };
     let cost = if is_free || response.status == 304 {

@@ -28,6 +28,8 @@ pub struct State {
     pub skew: TimeDelta,
     /// In how many lists a new pull request is not there yet.
     pub lag: u32,
+    /// Whether every answer is a whole one: a proxy that knows no 304 is in between.
+    pub is_whole: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -134,6 +136,7 @@ impl State {
             reset_at: Utc::now() + TimeDelta::hours(1),
             skew: TimeDelta::zero(),
             lag: 0,
+            is_whole: false,
         }
     }
 
