@@ -153,9 +153,9 @@ fn every_kind_of_change_that_is_not_allowed_is_refused_and_told_once() {
         let mut place = Place::agent(&commit(script), "");
         place.env = place.env.unreachable_server();
         let issue = place.issue("t", &body("task-1", "Do it."));
-        place.dispatches(1);
+        let done = place.dispatches(1);
         let comments = place.comments(issue, "❌");
-        assert_eq!(comments.len(), 1, "{script}");
+        assert_eq!(comments.len(), 1, "{script}: {}", done.stderr);
         assert!(comments[0].contains(words), "{script}: {comments:?}");
         assert!(comments[0].contains("not published: "), "{comments:?}");
         assert_eq!(
