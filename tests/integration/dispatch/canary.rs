@@ -1,6 +1,6 @@
 //! The token of the worker: who has it, and where it never is.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -43,12 +43,14 @@ fn files_with(directory: &Path, canaries: &[String], found: &mut Vec<String>) {
 #[derive(Default)]
 struct Watch {
     command_lines: Vec<String>,
-    holders: BTreeMap<String, usize>,
+    holders: BTreeSet<String>,
 }
 
 impl Watch {
     fn look(&mut self, place: &str, canaries: &[String]) {
         for entry in fs::read_dir("/proc").unwrap().flatten() {
+            // The first word of a command line is missing for a moment while a program starts.
+            let program = fs::read_link(entry.path().join("exe")).unwrap_or_default();
             let read = |file: &str| fs::read(entry.path().join(file)).unwrap_or_default();
             let (line, environment) = (read("cmdline"), read("environ"));
             let text = String::from_utf8_lossy(&line).replace('\0', " ");
@@ -59,9 +61,8 @@ impl Watch {
                 self.command_lines.push(text.clone());
             }
             if holds(&environment, canaries) {
-                let words: Vec<_> = text.split(' ').take(2).collect();
-                let program = words[0].rsplit('/').next().unwrap().to_owned();
-                *self.holders.entry(program).or_default() += 1;
+                let name = program.file_name().unwrap_or_default();
+                self.holders.insert(name.to_string_lossy().into_owned());
             }
         }
     }
@@ -99,7 +100,7 @@ fn the_token_is_nowhere_but_with_git_and_in_headers() {
     place.assert_done(issue);
 
     assert_eq!(watch.command_lines, Vec::<String>::new());
-    let holders: Vec<&str> = watch.holders.keys().map(String::as_str).collect();
+    let holders = watch.holders;
     assert!(
         holders.iter().any(|program| program.starts_with("git")),
         "git was seen: {holders:?}"
