@@ -81,6 +81,16 @@ impl World {
         })
     }
 
+    /// The same configuration in another environment, as cron has one, started in the repository.
+    pub(crate) fn under(&self, environment: Environment, settings: &Settings) -> Self {
+        Self {
+            ui: self.ui.clone(),
+            environment,
+            current_directory: settings.runner.repo_root.value.clone(),
+            config: settings.file.clone(),
+        }
+    }
+
     /// Whether characters beyond ASCII can be shown, as the locale says.
     pub(crate) fn has_utf8(&self) -> bool {
         let names = ["LC_ALL", "LC_CTYPE", "LANG"];

@@ -371,6 +371,11 @@ impl Shared {
             let skew = (date - now).num_seconds();
             self.counters.skew_secs.store(skew, Ordering::Relaxed);
         }
+        if let Identity::Token { .. } = self.identity {
+            let mut grant = self.grant();
+            grant.scopes = answer::scopes(headers).or(grant.scopes.take());
+            grant.expires_at = answer::token_end(headers).or(grant.expires_at);
+        }
         let rate = answer::rate(headers)?;
         *self
             .counters

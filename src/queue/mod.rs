@@ -257,6 +257,16 @@ impl Queue {
         rows.await?.iter().map(|row| self.work(row)).collect()
     }
 
+    /// The works that failed and rest or are tried again, the latest change first.
+    pub async fn failed(&self) -> Result<Vec<Work>, QueueError> {
+        let statement = self.statement(
+            "SELECT {columns} FROM agent_runner_work WHERE state IN ('rested', 'retrying')
+             ORDER BY changed_at DESC, work_key",
+        );
+        let rows = self.rows("list work", sqlx::query(AssertSqlSafe(statement)));
+        rows.await?.iter().map(|row| self.work(row)).collect()
+    }
+
     /// All works, the oldest first.
     pub async fn list(&self) -> Result<Vec<Work>, QueueError> {
         let statement =

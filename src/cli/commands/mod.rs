@@ -25,4 +25,5 @@ pub(crate) mod shell;
 pub(crate) mod show;
 pub(crate) mod stats;
 pub(crate) mod tasks;
+pub(crate) mod timers;
 pub(crate) mod triage;
