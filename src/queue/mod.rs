@@ -8,15 +8,18 @@
 //! The queue is a SQLite file, or a PostgreSQL database for many machines; the statements are the
 //! same but for the fragments of `dialect`. Leases are measured by the clock of the
 //! database (with SQLite, of the machine), never by one of a worker. Every change is one statement, or one short transaction
-//! that begins as a writer. It runs no work and knows no source.
+//! that begins as a writer. It runs no work and knows no source. Those who share it tell each other
+//! through it, too, which agents are parked and what a day has used up (`shared`).
 
 mod dialect;
 mod error;
 mod schema;
+mod shared;
 mod url;
 mod work;
 
 pub use error::QueueError;
+pub use shared::AgentNews;
 pub use url::{QueueUrl, QueueUrlError};
 pub use work::{Claim, End, NewWork, State, Work};
 

@@ -45,6 +45,7 @@ mod runs;
 mod schedule;
 mod schemas;
 mod secrets;
+mod sharing;
 mod shell;
 mod terminal;
 mod triage;
