@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::git::{Git, GitError, Snapshot};
+use crate::process::command::RunningHelper;
 
 /// Reads the identity and the programs of a configuration.
 pub(super) const CONFIGURED: [&str; 4] = [
@@ -61,17 +62,21 @@ impl Git {
     /// The same repository, with commands that run no filter or merge driver that was not
     /// configured at `before`.
     pub fn with_programs_of(&self, before: &Snapshot) -> Result<Self, GitError> {
-        self.with_programs(&before.programs)
+        self.with_programs(&before.programs, self.start(&CONFIGURED, &[])?)
     }
 
     /// The same repository, with commands that run no filter or merge driver.
     pub fn without_programs(&self) -> Result<Self, GitError> {
-        self.with_programs(&Programs::default())
+        self.with_programs(&Programs::default(), self.start(&CONFIGURED, &[])?)
     }
 
-    fn with_programs(&self, before: &Programs) -> Result<Self, GitError> {
-        let helper = self.start(&CONFIGURED, &[])?;
-        let now = Programs::parse(&self.finish(&CONFIGURED, helper)?.stdout);
+    /// `configured`: [`CONFIGURED`], started.
+    pub(super) fn with_programs(
+        &self,
+        before: &Programs,
+        configured: RunningHelper,
+    ) -> Result<Self, GitError> {
+        let now = Programs::parse(&self.finish(&CONFIGURED, configured)?.stdout);
         let settings = before.instead_of(&now);
         if settings.is_empty() {
             return Ok(self.clone());

@@ -48,4 +48,5 @@ mod secrets;
 mod shell;
 mod terminal;
 mod triage;
+mod uninterruptible;
 mod usage;
