@@ -49,4 +49,5 @@ mod sharing;
 mod shell;
 mod terminal;
 mod triage;
+mod uninterruptible;
 mod usage;
