@@ -22,6 +22,7 @@
 
 mod answer;
 mod cache;
+mod coding_agent;
 mod credentials;
 mod endpoints;
 mod error;
@@ -45,6 +46,7 @@ use crate::github::pacing::{Gate, Turns};
 use crate::model::clock::Clock;
 use crate::tls;
 
+pub use crate::github::coding_agent::CodingAgent;
 pub use crate::github::credentials::{App, Credentials, Secret};
 pub use crate::github::endpoints::{NewIssue, NewPull, PullChange};
 pub use crate::github::error::{Fault, GitHubError};

@@ -10,6 +10,7 @@ mod outcome;
 pub mod place;
 mod policy;
 mod publishing;
+mod smoke;
 mod storage;
 mod trust;
 mod weather;
