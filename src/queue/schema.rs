@@ -39,6 +39,15 @@ const MIGRATIONS: &[&[&str]] = &[
      )",
         "CREATE INDEX agent_runner_work_state ON agent_runner_work (state)",
     ],
+    // The number of a work's latest claim among all claims of the queue; 0 before the first. The
+    // indexes answer who was served when, see `Queue::claim`.
+    &[
+        "ALTER TABLE agent_runner_work ADD COLUMN served BIGINT NOT NULL DEFAULT 0",
+        "CREATE INDEX agent_runner_work_served ON agent_runner_work (served)",
+        "CREATE INDEX agent_runner_work_author ON agent_runner_work (group_author, served)",
+        "CREATE INDEX agent_runner_work_group
+         ON agent_runner_work (group_author, group_repository, served)",
+    ],
     &[
         "CREATE TABLE agent_runner_parked (
              agent TEXT PRIMARY KEY,

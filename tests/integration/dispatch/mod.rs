@@ -6,6 +6,7 @@ mod crashes;
 mod delegating;
 mod failing;
 mod grammar;
+mod network;
 mod outcome;
 pub mod place;
 mod policy;
