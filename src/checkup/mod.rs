@@ -4,7 +4,6 @@
 //! asks anybody. A fact that is not known is no finding: silence is better than a false claim.
 
 mod agents;
-pub mod crontab;
 pub mod facts;
 mod place;
 mod services;

@@ -21,6 +21,7 @@ mod happenings;
 mod logging;
 mod metrics;
 mod service;
+mod sharing;
 mod timeline;
 pub mod ui;
 mod wiring;

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 use crate::github::Shared;
 use crate::github::answer::{self, Refusal, header};
 use crate::github::cache::Entry;
-use crate::github::error::Fault;
+use crate::github::error::{Fault, is_untrusted};
 use crate::github::identity::{Bearer, Identity};
 use crate::model::repository::RepositoryName;
 
@@ -32,6 +32,8 @@ const MAX_REDIRECTS: usize = 3;
 const GRAPHQL_FEATURES: &str = "issues_copilot_assignment_api_support,coding_agent_model_selection";
 /// In the place of an address where answers are kept: until when nothing may be sent.
 const LIMIT: &str = "rate limit";
+/// The same: when the next write may begin.
+pub(super) const TURNS: &str = "turns of writes";
 
 /// One request.
 #[derive(Debug)]
@@ -301,6 +303,7 @@ impl Shared {
 
     /// Sends one request and reads its answer, within all limits.
     pub(super) async fn exchange(&self, exchange: Exchange) -> Result<Answer, Fault> {
+        self.remember_limit();
         self.gate.check(self.clock.now())?;
         let mut request = self
             .client
@@ -322,8 +325,11 @@ impl Shared {
         self.counters.requests.fetch_add(1, Ordering::Relaxed);
         let response = request.send().await.map_err(|error| {
             let is_unsent = error.is_connect() || error.is_builder();
+            let is_untrusted = is_untrusted(&error);
             let error = error.without_url().into();
-            if is_unsent {
+            if is_untrusted {
+                Fault::Untrusted(error)
+            } else if is_unsent {
                 Fault::Unreachable(error)
             } else {
                 Fault::Interrupted(error)
@@ -371,7 +377,7 @@ impl Shared {
         until
     }
 
-    /// Shuts the gate where an earlier process met a limit that lasts.
+    /// Shuts the gate where another process met a limit that lasts.
     pub(super) fn remember_limit(&self) {
         let cache = self.cache.as_ref();
         let kept = cache.and_then(|cache| cache.find(LIMIT, self.identity.name()));
@@ -388,6 +394,11 @@ impl Shared {
         if let Some(date) = answer::date(headers) {
             let skew = (date - now).num_seconds();
             self.counters.skew_secs.store(skew, Ordering::Relaxed);
+        }
+        if let Identity::Token { .. } = self.identity {
+            let mut grant = self.grant();
+            grant.scopes = answer::scopes(headers).or(grant.scopes.take());
+            grant.expires_at = answer::token_end(headers).or(grant.expires_at);
         }
         let rate = answer::rate(headers)?;
         *self

@@ -1,6 +1,8 @@
 //! What GitHub's API says, as far as it is used here. Unknown fields are passed over, absent texts
 //! are empty, and anything else that differs is an error.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
@@ -101,6 +103,17 @@ pub struct Comment {
     /// When it was made.
     #[serde(deserialize_with = "time")]
     pub created_at: DateTime<Utc>,
+}
+
+/// What GitHub tells of the credentials besides whose they are.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Grant {
+    /// The scopes of a classic token; `None` for all else.
+    pub scopes: Option<Vec<String>>,
+    /// When the token ends; `None` for one that does not, or of an app, which gets new ones.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// What an app may do where it is installed, such as `issues` and `write`.
+    pub permissions: BTreeMap<String, String>,
 }
 
 /// A repository.
@@ -243,6 +256,8 @@ pub(super) struct Installation {
 #[derive(Deserialize)]
 pub(super) struct InstallationToken {
     pub(super) token: String,
+    #[serde(default)]
+    pub(super) permissions: BTreeMap<String, String>,
     #[serde(deserialize_with = "time")]
     pub(super) expires_at: DateTime<Utc>,
 }

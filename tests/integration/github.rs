@@ -496,6 +496,31 @@ fn a_read_is_repeated_when_it_fails_in_passing_and_not_for_ever() {
 }
 
 #[test]
+fn a_limit_that_another_process_meets_holds_at_once() {
+    let place = Place::new();
+    let directory = tempfile::tempdir().unwrap();
+    let [one, other] = [(); 2].map(|()| {
+        let mut settings = place.settings();
+        settings.cache = Some(directory.path().to_owned());
+        GitHub::new(settings).unwrap()
+    });
+    run(other.issues(&place.repository, "copilot-agent")).unwrap();
+    let limit = Action::Answer(429, vec![("retry-after", "60".to_owned())], String::new());
+    place
+        .host
+        .fault(Fault::on("GET", "/repos/*/*/issues").before(limit));
+    run(one.issues(&place.repository, "copilot-agent")).unwrap_err();
+    let before = place.host.history().len();
+    let error = run(other.issues(&place.repository, "copilot-agent")).unwrap_err();
+    assert!(
+        matches!(error.fault(), ClientFault::Limited { .. }),
+        "{error:?}"
+    );
+    assert!(other.status().limited_until.is_some());
+    assert_eq!(place.host.history().len(), before);
+}
+
+#[test]
 fn no_request_is_sent_while_a_rate_limit_lasts_and_all_clones_share_it() {
     for (action, seconds) in [
         (answer(429, &[("retry-after", "120")], "slow down"), 120),

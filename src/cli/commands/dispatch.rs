@@ -38,7 +38,7 @@ use crate::orchestrator::Announce;
 use crate::planner;
 use crate::process::shutdown::Shutdown;
 use crate::process::{command, identity};
-use crate::queue::{Queue, QueueUrl};
+use crate::queue::Queue;
 use crate::redact::Redactor;
 use crate::sources::dispatch_issues::{Issues, IssuesSettings};
 use crate::sources::local::Local;
@@ -238,7 +238,7 @@ impl Office<'_> {
                 })?;
                 tokio::spawn(serve(listener, station));
             }
-            let queue = Queue::open(&queue_url(settings, layout)?)
+            let queue = Queue::open(&wiring::queue_url(settings, layout)?)
                 .await
                 .map_err(|error| CliError::failure("the queue cannot be used").because(error))?;
             let worker = Worker::new(source(queue.clone()), queue.clone(), worker_settings);
@@ -497,16 +497,6 @@ fn run_command(world: &World, settings: &Settings) -> Result<RunCommand, CliErro
         agent: settings.dispatch.agent.value.clone(),
         environment,
     })
-}
-
-/// Where claims are kept.
-pub(super) fn queue_url(settings: &Settings, layout: &Layout) -> Result<QueueUrl, CliError> {
-    match &settings.queue.url {
-        None => Ok(QueueUrl::sqlite(layout.state().join("queue.sqlite"))),
-        Some(url) => url.value.expose().parse().map_err(|error| {
-            CliError::usage(format!("the queue's address ({}) is wrong", url.origin)).because(error)
-        }),
-    }
 }
 
 /// All that no log may show.

@@ -26,4 +26,5 @@ pub(crate) mod show;
 pub(crate) mod smoke;
 pub(crate) mod stats;
 pub(crate) mod tasks;
+pub(crate) mod timers;
 pub(crate) mod triage;

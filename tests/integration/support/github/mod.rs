@@ -34,7 +34,7 @@ use aws_lc_rs::signature::{KeyPair as _, RsaKeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chrono::TimeDelta;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use http::{Request, Response};
@@ -296,6 +296,8 @@ impl Host {
             Token {
                 login,
                 expires_at: None,
+                scopes: Some("repo, workflow".to_owned()),
+                is_poor: false,
             },
         );
         token
@@ -307,6 +309,30 @@ impl Host {
         state.account(login);
         let permissions = &mut state.repository(repository).permissions;
         permissions.insert(login.to_owned(), permission);
+    }
+
+    /// Gives a classic token other scopes.
+    pub fn set_scopes(&self, token: &str, scopes: &str) {
+        self.state().tokens.get_mut(token).unwrap().scopes = Some(scopes.to_owned());
+    }
+
+    /// Makes a token a fine-grained one that may do almost nothing.
+    pub fn impoverish(&self, token: &str) {
+        let mut state = self.state();
+        let token = state.tokens.get_mut(token).unwrap();
+        (token.scopes, token.is_poor) = (None, true);
+    }
+
+    /// Lets a token end.
+    pub fn set_token_end(&self, token: &str, after: TimeDelta) {
+        let mut state = self.state();
+        let end = state.now() + after;
+        state.tokens.get_mut(token).unwrap().expires_at = Some(end);
+    }
+
+    /// What the app may do where it is installed.
+    pub fn set_app_permissions(&self, permissions: Value) {
+        self.state().app.as_mut().unwrap().permissions = permissions;
     }
 
     /// Makes a token worthless.
@@ -338,6 +364,9 @@ impl Host {
             installation,
             lifetime,
             minted: 0,
+            permissions: json!({
+                "issues": "write", "contents": "write", "pull_requests": "write", "metadata": "read",
+            }),
         });
         AppKeys {
             id,

@@ -99,6 +99,11 @@ pub fn authenticate(state: &State, request: &Request) -> Result<Who, Response> {
     }
 }
 
+fn token_of<'a>(state: &'a State, request: &Request) -> Option<&'a Token> {
+    let (_, secret) = request.header("authorization")?.split_once(' ')?;
+    state.tokens.get(secret)
+}
+
 fn authenticate_app(state: &State, statement: &str) -> Result<Who, Response> {
     let undecodable = || problem(401, "A JSON web token could not be decoded");
     let app = state.app.as_ref().ok_or_else(undecodable)?;
@@ -184,6 +189,15 @@ pub fn answer(state: &mut State, request: &Request) -> Response {
     let remaining = remaining.saturating_sub(cost);
     state.remaining.insert(key, remaining);
     let reset = state.reset_at.timestamp();
+    if let Some(token) = token_of(state, request) {
+        if let Some(scopes) = &token.scopes {
+            response = response.header("x-oauth-scopes", scopes);
+        }
+        if let Some(end) = token.expires_at.filter(|_| !token.login.ends_with("[bot]")) {
+            let end = end.format("%Y-%m-%d %H:%M:%S UTC").to_string();
+            response = response.header("github-authentication-token-expiration", end);
+        }
+    }
     for (name, value) in [
         ("date", now.format("%a, %d %b %Y %H:%M:%S GMT").to_string()),
         ("x-ratelimit-limit", limit.to_string()),
@@ -346,7 +360,7 @@ impl Call<'_> {
                     "owner": null, "description": null, "external_url": "https://example.invalid",
                     "html_url": format!("{}/apps/{}", state.public_url, app.slug),
                     "created_at": "2020-01-01T00:00:00Z", "updated_at": "2020-01-01T00:00:00Z",
-                    "permissions": {"issues": "write", "contents": "write", "metadata": "read"},
+                    "permissions": app.permissions,
                     "events": [],
                 });
                 let mut body = body;
@@ -363,6 +377,7 @@ impl Call<'_> {
                 }
                 app.minted += 1;
                 let token = format!("ghs_installation{}", app.minted);
+                let permissions = app.permissions.clone();
                 let login = format!("{}[bot]", app.slug);
                 let lifetime = TimeDelta::from_std(app.lifetime).unwrap();
                 let expires_at = state.now() + lifetime;
@@ -372,6 +387,8 @@ impl Call<'_> {
                     Token {
                         login,
                         expires_at: Some(expires_at),
+                        scopes: None,
+                        is_poor: false,
                     },
                 );
                 Ok(json_response(
@@ -379,7 +396,7 @@ impl Call<'_> {
                     &json!({
                         "token": token,
                         "expires_at": time(expires_at),
-                        "permissions": {"issues": "write", "contents": "write", "metadata": "read"},
+                        "permissions": permissions,
                         "repository_selection": "all",
                     }),
                 ))
@@ -402,7 +419,7 @@ impl Call<'_> {
             "repositories_url": format!("{}/installation/repositories", self.api),
             "html_url": format!("{}/settings/installations/{}", state.public_url, app.installation),
             "app_id": app.id, "target_id": 1, "target_type": "User",
-            "permissions": {"issues": "write", "contents": "write", "metadata": "read"},
+            "permissions": app.permissions,
             "events": [], "created_at": "2020-01-01T00:00:00Z", "updated_at": "2020-01-01T00:00:00Z",
             "single_file_name": null, "app_slug": app.slug, "suspended_at": null, "suspended_by": null,
         })
@@ -415,6 +432,19 @@ impl Call<'_> {
             return Err(not_found());
         }
         let is_write = self.request.method != "GET";
+        let is_poor = token_of(state, self.request).is_some_and(|token| token.is_poor);
+        if let Some(what @ &("pulls" | "labels" | "issues")) = rest.first()
+            && is_poor
+        {
+            let needed = if *what == "pulls" {
+                "pull_requests"
+            } else {
+                "issues"
+            };
+            let refusal = problem(403, "Resource not accessible by personal access token");
+            let needed = format!("{needed}=read");
+            return Err(refusal.header("x-accepted-github-permissions", needed));
+        }
         if is_write && login.is_none() {
             return Err(problem(401, "Requires authentication"));
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use agent_runner::github::Permission;
 use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::Value;
 
 use super::git;
 
@@ -43,6 +44,10 @@ pub struct Account {
 pub struct Token {
     pub login: String,
     pub expires_at: Option<DateTime<Utc>>,
+    /// Those of a classic token; `None` for a fine-grained one.
+    pub scopes: Option<String>,
+    /// A fine-grained token that may read nothing but what everybody may know of a repository.
+    pub is_poor: bool,
 }
 
 #[derive(Debug)]
@@ -53,6 +58,7 @@ pub struct AppState {
     pub installation: u64,
     pub lifetime: Duration,
     pub minted: u32,
+    pub permissions: Value,
 }
 
 #[derive(Debug)]
