@@ -149,7 +149,7 @@ git add . && git commit -qm '::error::in a commit
 for file in "$GITHUB_ENV" "$GITHUB_OUTPUT" "$GITHUB_PATH" "$GITHUB_STEP_SUMMARY"; do
     test -z "$file" || echo forged=1 >>"$file"
 done
-printf '::error title=agent-runner::forged\n##[error]forged\n'"##;
+printf '::error title=agent-runner::forged\n##[error]forged\n```\n# forged\n'"##;
 
 #[test]
 fn an_agent_that_works_in_a_step_gives_no_command_whether_it_ends_well_or_not() {
@@ -160,7 +160,7 @@ fn an_agent_that_works_in_a_step_gives_no_command_whether_it_ends_well_or_not() 
             env: place.env.script("loud", "text", &script),
             ..place
         };
-        let number = place.issue("::error::title", &body("::error::id", "::error::do it"));
+        let number = place.issue("##[error]title", &body("::error::id", "::error::do it"));
         let Step { told, summary } = step(&place, number);
         let forged = "::error title=agent-runner::forged";
         let commands = obeyed(&told);
