@@ -23,6 +23,7 @@
 
 mod answer;
 mod cache;
+mod coding_agent;
 mod credentials;
 mod endpoints;
 mod error;
@@ -34,7 +35,7 @@ mod wire;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -46,11 +47,13 @@ use crate::github::pacing::{Gate, Ledger, Turns};
 use crate::model::clock::Clock;
 use crate::tls;
 
+pub use crate::github::coding_agent::CodingAgent;
 pub use crate::github::credentials::{App, Credentials, Secret};
 pub use crate::github::endpoints::{NewIssue, NewPull, PullChange};
 pub use crate::github::error::{Fault, GitHubError};
 pub use crate::github::wire::{
-    Branch, Comment, Issue, Permission, Permissions, Pull, RateLimit, Repository, State, User,
+    Branch, Comment, Grant, Issue, Permission, Permissions, Pull, RateLimit, Repository, State,
+    User,
 };
 
 /// What a client is made of.
@@ -120,6 +123,7 @@ struct Counters {
     requests: AtomicU64,
     not_modified: AtomicU64,
     rate: Mutex<Option<RateLimit>>,
+    grant: Mutex<Grant>,
     /// How far the server's clock is ahead of ours.
     skew_secs: AtomicI64,
 }
@@ -154,6 +158,11 @@ impl GitHub {
             })
     }
 
+    /// What GitHub has told of the credentials so far.
+    pub fn grant(&self) -> Grant {
+        self.0.grant().clone()
+    }
+
     /// What this client has seen so far.
     pub fn status(&self) -> ApiStatus {
         let counters = &self.0.counters;
@@ -169,6 +178,11 @@ impl GitHub {
 }
 
 impl Shared {
+    fn grant(&self) -> MutexGuard<'_, Grant> {
+        let grant = &self.counters.grant;
+        grant.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn new(settings: Settings) -> Result<Self, Fault> {
         tls::install_provider();
         let unusable = |why: String| Fault::Credentials(why);

@@ -8,15 +8,18 @@
 //! The queue is a SQLite file, or a PostgreSQL database for many machines; the statements are the
 //! same but for the fragments of `dialect`. Leases are measured by the clock of the
 //! database (with SQLite, of the machine), never by one of a worker. Every change is one statement, or one short transaction
-//! that begins as a writer. It runs no work and knows no source.
+//! that begins as a writer. It runs no work and knows no source. Those who share it tell each other
+//! through it, too, which agents are parked and what a day has used up (`shared`).
 
 mod dialect;
 mod error;
 mod schema;
+mod shared;
 mod url;
 mod work;
 
 pub use error::QueueError;
+pub use shared::AgentNews;
 pub use url::{QueueUrl, QueueUrlError};
 pub use work::{Claim, End, NewWork, State, Work};
 
@@ -292,6 +295,16 @@ impl Queue {
             "SELECT {columns} FROM agent_runner_work
              WHERE state IN ('waiting', 'retrying') OR state = 'claimed' AND lease_until <= {now}
              ORDER BY position, work_key",
+        );
+        let rows = self.rows("list work", sqlx::query(AssertSqlSafe(statement)));
+        rows.await?.iter().map(|row| self.work(row)).collect()
+    }
+
+    /// The works that failed and rest or are tried again, the latest change first.
+    pub async fn failed(&self) -> Result<Vec<Work>, QueueError> {
+        let statement = self.statement(
+            "SELECT {columns} FROM agent_runner_work WHERE state IN ('rested', 'retrying')
+             ORDER BY changed_at DESC, work_key",
         );
         let rows = self.rows("list work", sqlx::query(AssertSqlSafe(statement)));
         rows.await?.iter().map(|row| self.work(row)).collect()

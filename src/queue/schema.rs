@@ -48,6 +48,27 @@ const MIGRATIONS: &[&[&str]] = &[
         "CREATE INDEX agent_runner_work_group
          ON agent_runner_work (group_author, group_repository, served)",
     ],
+    &[
+        "CREATE TABLE agent_runner_parked (
+             agent TEXT PRIMARY KEY,
+             since BIGINT NOT NULL,
+             until BIGINT NOT NULL,
+             run TEXT NOT NULL,
+             reason TEXT NOT NULL,
+             unparked_at BIGINT NOT NULL
+         )",
+        "CREATE TABLE agent_runner_spent (
+             place TEXT NOT NULL,
+             day TEXT NOT NULL,
+             subject TEXT NOT NULL,
+             runs BIGINT NOT NULL,
+             tokens BIGINT NOT NULL,
+             usd DOUBLE PRECISION NOT NULL,
+             unknown_tokens BIGINT NOT NULL,
+             unknown_usd BIGINT NOT NULL,
+             PRIMARY KEY (place, day, subject)
+         )",
+    ],
 ];
 
 #[expect(clippy::cast_possible_wrap, reason = "they are few")]

@@ -233,7 +233,6 @@ fn every_endpoint_says_and_does_what_its_name_tells() {
             title: "made",
             body: "by us",
             labels: &["copilot-agent", "x"],
-            assignees: &[],
         };
         let made = client.create_issue(repository, &made).await.unwrap();
         assert_eq!(made.labels, ["copilot-agent", "x"]);
@@ -351,7 +350,6 @@ async fn write(
                 title: "x",
                 body: "",
                 labels: &[],
-                assignees: &[],
             };
             client.create_issue(repository, &new).await.map(drop)
         }

@@ -11,6 +11,8 @@ mod outcome;
 pub mod place;
 mod policy;
 mod publishing;
+mod resting;
+mod smoke;
 mod storage;
 mod trust;
 mod weather;
