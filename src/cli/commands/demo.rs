@@ -22,7 +22,7 @@ pub(crate) fn demo(world: &World, arguments: &DemoArguments) -> Result<u8, CliEr
     let (repository, logs) = (place.join("repository"), place.join("logs"));
     let world = world.elsewhere(&repository, &logs)?;
     let settings = world.settings(Overrides::default())?;
-    let tell = |text: &str| world.ui.data(text);
+    let tell = |text: &str| world.ui.prose(text);
 
     tell(&format!(
         "A repository to work in:\n  {}\n\n",
@@ -67,7 +67,7 @@ pub(crate) fn demo(world: &World, arguments: &DemoArguments) -> Result<u8, CliEr
 
 /// Hands a task to the local queue and works it off.
 fn delegate(world: &World, settings: &Settings) -> Result<u8, CliError> {
-    let tell = |text: &str| world.ui.data(text);
+    let tell = |text: &str| world.ui.prose(text);
     tell("\nA task that is handed over, and done in a clone of its own, as these would:");
     tell("  agent-runner delegate --provider local \"$(cat task.md)\"");
     tell("  agent-runner dispatch --source local --once\n\n");

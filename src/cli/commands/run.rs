@@ -53,12 +53,11 @@ pub(crate) fn run(world: &World, arguments: &RunArguments) -> Result<u8, CliErro
     let record = carry_out(world, &settings, plans, arguments.follow)?;
     tell_actions(world, &record);
     metrics::write_file(&world.ui, &settings, None);
-    let text = if arguments.json {
-        record_format::write(&record)
+    if arguments.json {
+        world.ui.data(&record_format::write(&record));
     } else {
-        summary::summary(&record)
-    };
-    world.ui.data(&text);
+        world.ui.prose(&summary::summary(&record));
+    }
     Ok(exit_code(&record))
 }
 
