@@ -291,7 +291,7 @@ pub struct DispatchArguments {
     pub source: SourceName,
     /// Serve `/metrics` and `/healthz` at this address, such as `127.0.0.1:9464` [default: the
     /// configured one, else none]
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
     pub metrics: Option<SocketAddr>,
     /// Ask the worker that serves at the address of `--metrics` whether it is well, and end: exit code
     /// 0 when it is
@@ -300,6 +300,11 @@ pub struct DispatchArguments {
     /// Work on the issue of this event of GitHub Actions (`$GITHUB_EVENT_PATH`), and end
     #[arg(long, value_name = "FILE", conflicts_with = "once")]
     pub event: Option<PathBuf>,
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_source| "write a number and a port, as in `127.0.0.1:9464`".to_owned())
 }
 
 /// `delegate`

@@ -318,7 +318,7 @@ impl<'a> Desk<'a> {
             let local = LocalTask {
                 number: 0,
                 task_id: order.task_id.clone(),
-                title: order.title(),
+                title: task.title.clone(),
                 instruction: order.instruction.clone(),
                 repository,
             };

@@ -76,7 +76,7 @@ fn delegate(world: &World, settings: &Settings) -> Result<u8, CliError> {
         repo: None,
         provider: Some("local".to_owned()),
         wait: false,
-        task_id: Some("demo-task".to_owned()),
+        task_id: Some("demo".to_owned()),
         user_id: "agent-runner".to_owned(),
         json: false,
     };
@@ -91,9 +91,7 @@ fn delegate(world: &World, settings: &Settings) -> Result<u8, CliError> {
     };
     let code = super::dispatch::dispatch(world, &arguments)?;
     let repository = &settings.runner.repo_root.value;
-    let status = repository
-        .with_extension("agent-tasks")
-        .join("demo-task.json");
+    let status = repository.with_extension("agent-tasks").join("demo.json");
     tell(&format!("\nWhat stands in {}:", status.display()));
     let status = fs::read_to_string(&status)
         .map_err(|error| CliError::failure("the task left no status").because(error))?;
