@@ -8,6 +8,7 @@ pub mod crontab;
 pub mod facts;
 mod place;
 mod services;
+pub mod smoke;
 #[cfg(test)]
 mod tests;
 

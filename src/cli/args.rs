@@ -117,6 +117,14 @@ pub enum Command {
     /// List the delegated tasks, and how far they are
     #[command(after_long_help = help::DELEGATED)]
     Delegated(DelegatedArguments),
+    /// Let one issue go the whole way to its pull request, and check every step on GitHub
+    ///
+    /// Opens an issue in the dispatch repository with a small diff, works on it as `dispatch
+    /// --issue` does (or lets a running worker do it), then reads everything back from GitHub:
+    /// label, comments, branch, trace file, change, pull request, metadata, reference, and that one
+    /// more look does nothing. Closes and deletes what it made.
+    #[command(after_long_help = help::SMOKE)]
+    Smoke(SmokeArguments),
     /// Print the script that lets a shell complete commands, names and runs
     #[command(after_long_help = help::COMPLETIONS)]
     Completions(CompletionsArguments),
@@ -324,6 +332,15 @@ pub struct DelegateArguments {
     /// Wait until the task is done or has failed, and tell its end by ntfy
     #[arg(long)]
     pub wait: bool,
+    /// The longest wait: `90s`, `20m`, `1h30m`, or seconds; after it the task goes on alone
+    #[arg(
+        long,
+        value_name = "DURATION",
+        value_parser = duration::parse,
+        default_value = "1h",
+        requires = "wait"
+    )]
+    pub timeout: Duration,
     /// The task's id [default: a new one]
     #[arg(long, value_name = "ID")]
     pub task_id: Option<String>,
@@ -339,6 +356,32 @@ pub struct DelegateArguments {
 #[derive(Args, Debug)]
 pub struct DelegatedArguments {
     /// Print the tasks as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `smoke`
+#[derive(Args, Debug)]
+pub struct SmokeArguments {
+    /// The repository to change, `owner/name` [default: the dispatch repository]
+    #[arg(long, value_name = "REPOSITORY")]
+    pub repo: Option<String>,
+    /// Let a worker that runs already do the work, and wait for it
+    #[arg(long)]
+    pub wait_for_worker: bool,
+    /// The longest wait for that worker: `90s`, `20m`, `1h30m`, or seconds
+    #[arg(
+        long,
+        value_name = "DURATION",
+        value_parser = duration::parse,
+        default_value = "20m",
+        requires = "wait_for_worker"
+    )]
+    pub timeout: Duration,
+    /// Leave issue, pull request and branch as they are
+    #[arg(long)]
+    pub keep: bool,
+    /// Print every criterion and whether it is met as JSON
     #[arg(long)]
     pub json: bool,
 }

@@ -108,8 +108,10 @@ Exit codes: 0 the run has ended, also before; 1 there is no such run, it cannot
 be cancelled from here, or it goes on; 2 wrong usage or configuration.";
 
 pub(super) const CLEAN: &str = "\
-Runs that are active, that a person is still to be told of, and those of today,
-which caps count, always stay. Without a limit only what crashes left goes.
+Runs that are active, that a person is still to be told of, those of today,
+which caps count, and those whose work tree holds what is nowhere else always
+stay.
+Without a limit only what crashes left goes.
 
 Exit codes: 0, 1 not everything could be removed, 2 wrong usage or
 configuration.
@@ -163,6 +165,14 @@ not be handed over, 2 wrong usage or configuration.
 Examples:
   agent-runner delegate \"$(cat task.md)\" --repo owner/project --wait
   agent-runner delegate - --provider local < task.md";
+
+pub(super) const SMOKE: &str = "\
+Exit codes: 0 all criteria are met, 1 some are not, 2 wrong usage or
+configuration.
+
+Examples:
+  agent-runner smoke --repo owner/project
+  agent-runner smoke --wait-for-worker --timeout 10m";
 
 pub(super) const DELEGATED: &str = "\
 Asks first how far those are that have not ended.";

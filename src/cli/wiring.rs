@@ -34,6 +34,7 @@ use crate::planner::{self, RunPlan, chain};
 use crate::process::limits;
 use crate::process::shutdown::leave_ctrl_z_to_main;
 use crate::process::watchdog::Limits;
+use crate::queue::QueueUrl;
 use crate::recovery;
 use crate::store::capped_log::LogCaps;
 use crate::store::layout::Layout;
@@ -165,6 +166,16 @@ pub(crate) fn refuse_missing_repository(settings: &Settings) -> Result<(), CliEr
         "nothing was started or recorded; name the right one: --repo, AGENT_RUNNER_REPO_ROOT or \
          `repo_root`",
     ))
+}
+
+/// Where claims are kept.
+pub(crate) fn queue_url(settings: &Settings, layout: &Layout) -> Result<QueueUrl, CliError> {
+    match &settings.queue.url {
+        None => Ok(QueueUrl::sqlite(layout.state().join("queue.sqlite"))),
+        Some(url) => url.value.expose().parse().map_err(|error| {
+            CliError::usage(format!("the queue's address ({}) is wrong", url.origin)).because(error)
+        }),
+    }
 }
 
 pub(crate) fn log_caps(settings: &Settings) -> LogCaps {
