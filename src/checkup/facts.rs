@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use crate::checkup::crontab::Crontab;
+use crate::github::Grant;
+use crate::schedule::crontab::Job;
 use crate::store::ground::Ground;
 
 /// All that is judged.
@@ -144,6 +145,8 @@ pub struct Notifications {
     pub server: String,
     /// Whether a topic is configured, and with it what came of asking the server.
     pub reached: Option<Result<(), Refusal>>,
+    /// When the access token ends.
+    pub token_end: Option<DateTime<Utc>>,
     /// What came of publishing, if it was asked for.
     pub published: Option<Result<(), String>>,
     /// Those that wait.
@@ -176,6 +179,8 @@ pub struct GitHub {
     pub repositories: Vec<RemoteRepository>,
     /// The label of dispatch issues, and whether the dispatch repository has it.
     pub label: Option<(String, bool)>,
+    /// What the credentials allow, as far as GitHub tells it.
+    pub grant: Grant,
 }
 
 /// A repository on GitHub.
@@ -185,6 +190,8 @@ pub struct RemoteRepository {
     pub name: String,
     /// What we can do there.
     pub access: Result<Access, Refusal>,
+    /// What we may not read there, though it is needed.
+    pub refused: Vec<Refusal>,
 }
 
 /// What we can do in a repository on GitHub.
@@ -194,21 +201,37 @@ pub struct Access {
     pub can_write: Option<bool>,
     /// Whether it is archived.
     pub is_archived: bool,
+    /// Whether only some people can see it.
+    pub is_private: bool,
     /// Its name, when it was renamed.
     pub renamed_to: Option<String>,
+}
+
+/// A program that cron does not find.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Missing {
+    /// Its name, and who needs it where that is another program.
+    pub program: String,
+    /// Where it was looked for.
+    pub path: String,
+    /// A line of the crontab needs it.
+    pub is_needed: bool,
 }
 
 /// cron and the heartbeat.
 #[derive(Clone, Debug)]
 pub struct Cron {
-    /// The user's crontab; a reason where it cannot be read, and none where there is none.
-    pub crontab: Result<Option<Crontab>, String>,
+    /// The lines of the user's crontab that start this program for this configuration; a reason
+    /// where it cannot be read.
+    pub jobs: Result<Vec<Job>, String>,
+    /// The names of the enabled timers of systemd that start this program.
+    pub timers: Vec<String>,
     /// It was asked for, whether a crontab names this program or not.
     pub is_wanted: bool,
-    /// The directories in which cron finds programs.
-    pub path: String,
-    /// Programs that are not found there, each with whether a line of the crontab needs it.
-    pub missing: Vec<(String, bool)>,
+    /// The directories in which these lines find programs; cron's own where there is none.
+    pub paths: Vec<String>,
+    /// Programs that are not found there.
+    pub missing: Vec<Missing>,
     /// Tasks with a schedule.
     pub scheduled: Vec<String>,
     /// The age of the last heartbeat.

@@ -4,10 +4,10 @@
 //! asks anybody. A fact that is not known is no finding: silence is better than a false claim.
 
 mod agents;
-pub mod crontab;
 pub mod facts;
 mod place;
 mod services;
+pub mod smoke;
 #[cfg(test)]
 mod tests;
 

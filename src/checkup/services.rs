@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use crate::checkup::crontab::Crontab;
+use chrono::{DateTime, TimeDelta, Utc};
+
 use crate::checkup::facts::{Access, Cron, Facts, GitHub, RemoteRepository};
 use crate::checkup::{Report, Section};
 use crate::model::clock::utc;
 use crate::model::{duration, text};
+use crate::schedule::crontab::{Job, MAX_LINE};
 
 pub(super) fn notifications(facts: &Facts, report: &mut Report) {
     const SECTION: Section = Section::Notifications;
@@ -30,6 +32,9 @@ pub(super) fn notifications(facts: &Facts, report: &mut Report) {
             report.ok(SECTION, "ntfy", format!("{server} took a test message"));
         }
         (Some(Ok(())), None) => report.ok(SECTION, "ntfy", format!("{server} answers")),
+    }
+    if let Some(end) = told.token_end {
+        token_end(end, facts.now, "the token of [ntfy]", SECTION, report);
     }
     if told.waiting > 0 {
         let what = format!(
@@ -62,7 +67,7 @@ const FEW_REQUESTS: u64 = 100;
 pub(super) fn dispatch(facts: &Facts, report: &mut Report) {
     const SECTION: Section = Section::Dispatch;
     if let Some(github) = &facts.github {
-        of_github(github, report);
+        of_github(github, facts.now, report);
     }
     match &facts.queue {
         None => {}
@@ -78,7 +83,7 @@ pub(super) fn dispatch(facts: &Facts, report: &mut Report) {
     }
 }
 
-fn of_github(github: &GitHub, report: &mut Report) {
+fn of_github(github: &GitHub, now: DateTime<Utc>, report: &mut Report) {
     const SECTION: Section = Section::Dispatch;
     match &github.login {
         Ok(login) => report.ok(SECTION, "GitHub", format!("signed in as {login}")),
@@ -104,7 +109,18 @@ fn of_github(github: &GitHub, report: &mut Report) {
             "poll less often, or use a token of its own",
         );
     }
-    for RemoteRepository { name, access } in &github.repositories {
+    of_grant(github, now, report);
+    for RemoteRepository {
+        name,
+        access,
+        refused,
+    } in &github.repositories
+    {
+        for refusal in refused {
+            let usual = "give the token that permission for this repository";
+            let fix = refusal.fix.as_deref().unwrap_or(usual);
+            report.error(SECTION, name, &refusal.why, fix);
+        }
         match access {
             Ok(access) => of_repository(name, access, report),
             Err(refusal) => {
@@ -123,6 +139,76 @@ fn of_github(github: &GitHub, report: &mut Report) {
             "label",
             what,
             "make the label on GitHub, or change `label`",
+        );
+    }
+}
+
+/// What dispatch needs of an app, each with `write`.
+const PERMISSIONS: [&str; 3] = ["contents", "issues", "pull_requests"];
+
+fn of_grant(github: &GitHub, now: DateTime<Utc>, report: &mut Report) {
+    const SECTION: Section = Section::Dispatch;
+    let grant = &github.grant;
+    if let Some(scopes) = &grant.scopes {
+        let has = |wanted: &str| scopes.iter().any(|scope| scope == wanted);
+        let accesses = github.repositories.iter();
+        let mut accesses = accesses.filter_map(|found| found.access.as_ref().ok());
+        let is_private = accesses.any(|access| access.is_private);
+        if !has("repo") && (is_private || !has("public_repo")) {
+            let told = if scopes.is_empty() {
+                "none".to_owned()
+            } else {
+                scopes.join(", ")
+            };
+            let what =
+                format!("the token may not write; it needs the scope `repo` and has: {told}");
+            let fix = "edit the token on GitHub (Settings, Developer settings) and tick `repo`";
+            report.error(SECTION, "scopes", what, fix);
+        } else if !has("workflow") {
+            let what =
+                "the token has no scope `workflow`: commits to .github/workflows are refused";
+            let fix = "tick `workflow` as well, if agents are to change workflows";
+            report.note(SECTION, "scopes", what, fix);
+        }
+    }
+    let missing: Vec<String> = PERMISSIONS
+        .into_iter()
+        .filter(|name| {
+            grant
+                .permissions
+                .get(*name)
+                .is_none_or(|level| level != "write")
+        })
+        .map(|name| format!("{name}: write"))
+        .collect();
+    if !grant.permissions.is_empty() && !missing.is_empty() {
+        let what = format!("the app has not the permission {}", missing.join(", "));
+        let fix = "add it in the app's settings, and accept it where the app is installed";
+        report.error(SECTION, "permissions", what, fix);
+    }
+    if let Some(end) = grant.expires_at {
+        token_end(end, now, "the token of GitHub", SECTION, report);
+    }
+}
+
+/// A token that ends sooner is told of.
+const ENDS_SOON: TimeDelta = TimeDelta::days(14);
+
+fn token_end(
+    end: DateTime<Utc>,
+    now: DateTime<Utc>,
+    whose: &str,
+    section: Section,
+    report: &mut Report,
+) {
+    if end - now < ENDS_SOON {
+        let verb = if end <= now { "ended" } else { "ends" };
+        let what = format!("{whose} {verb} at {}", utc(end));
+        report.warning(
+            section,
+            "token",
+            what,
+            "make a new one before then, and configure it",
         );
     }
 }
@@ -157,28 +243,33 @@ const MAX_SKEW_SECS: u64 = 60;
 pub(super) fn schedule(facts: &Facts, report: &mut Report) {
     const SECTION: Section = Section::Schedule;
     let cron = &facts.cron;
-    let crontab = match &cron.crontab {
-        Ok(crontab) => crontab
-            .as_ref()
-            .filter(|crontab| !crontab.commands.is_empty()),
+    let jobs: &[Job] = match &cron.jobs {
+        Ok(jobs) => jobs,
         Err(why) => {
-            let fix = "try `crontab -l`; another timer does as well";
-            report.note(SECTION, "crontab", why, fix);
-            None
+            if cron.timers.is_empty() {
+                let fix = "try `crontab -l`; timers of systemd do as well";
+                report.note(SECTION, "crontab", why, fix);
+            }
+            &[]
         }
     };
-    let lines = crontab.map_or(0, |crontab| crontab.commands.len());
-    if lines > 0 {
-        let what = format!("{} this program", start(lines));
+    if !cron.timers.is_empty() {
+        let number = text::count(cron.timers.len(), "timer");
+        let what = format!("{number} of it: {}", cron.timers.join(", "));
+        report.ok(SECTION, "systemd", what);
+    }
+    if !jobs.is_empty() {
+        let what = format!("{} this program", start(jobs.len()));
         report.ok(SECTION, "crontab", what);
-    } else if !cron.scheduled.is_empty() && cron.crontab.is_ok() {
+    } else if !cron.scheduled.is_empty() && cron.jobs.is_ok() && cron.timers.is_empty() {
         let tasks = cron.scheduled.join(", ");
-        let what = format!("no line starts this program, and these have a schedule: {tasks}");
-        let fix = "put the lines of crontab.example that you want into `crontab -e`";
+        let what =
+            format!("no line and no timer starts this program, and these have a schedule: {tasks}");
+        let fix = "`agent-runner schedule install`, or `agent-runner schedule systemd`";
         report.warning(SECTION, "crontab", what, fix);
     }
-    if let Some(why) = crontab.and_then(|crontab| crontab.bad_path) {
-        let what = format!("its PATH is not what it looks like: {why}");
+    if let Some((name, why)) = jobs.iter().find_map(bad_path) {
+        let what = format!("its {name} is not what it looks like: {why}");
         report.error(
             SECTION,
             "crontab",
@@ -186,7 +277,7 @@ pub(super) fn schedule(facts: &Facts, report: &mut Report) {
             "write whole directories, fewer than 998 characters",
         );
     }
-    if lines > 0 || cron.is_wanted {
+    if !jobs.is_empty() || cron.is_wanted {
         path_of(cron, report);
     }
     match cron.heartbeat {
@@ -202,7 +293,7 @@ pub(super) fn schedule(facts: &Facts, report: &mut Report) {
             let fix = "check that cron runs, and its line `agent-runner heartbeat`";
             report.warning(SECTION, "heartbeat", what, fix);
         }
-        None if crontab.is_some_and(Crontab::has_heartbeat) => {
+        None if jobs.iter().any(is_heartbeat) => {
             let what = "the crontab has one, and none has come here";
             let fix = "wait a minute; else check that cron runs, and the line's directory";
             report.warning(SECTION, "heartbeat", what, fix);
@@ -225,11 +316,11 @@ pub(super) fn schedule(facts: &Facts, report: &mut Report) {
 
 fn path_of(cron: &Cron, report: &mut Report) {
     const SECTION: Section = Section::Schedule;
-    let path = &cron.path;
-    for (program, is_needed) in &cron.missing {
-        let what = format!("cron does not find {program} in {path}");
-        let fix = "put its directory into the line PATH=… at the head of the crontab";
-        if *is_needed {
+    for missing in &cron.missing {
+        let what = format!("cron does not find {} in {}", missing.program, missing.path);
+        let fix = "run `agent-runner schedule install` where it is found, or put its directory \
+                   into a line PATH=… above yours";
+        if missing.is_needed {
             report.error(SECTION, "PATH", what, fix);
         } else {
             report.note(SECTION, "PATH", what, fix);
@@ -239,9 +330,33 @@ fn path_of(cron: &Cron, report: &mut Report) {
         report.ok(
             SECTION,
             "PATH",
-            format!("cron finds every program in {path}"),
+            format!(
+                "cron finds every program in {}",
+                cron.paths.join(" and in ")
+            ),
         );
     }
+}
+
+/// A variable with directories for programs that does not say what it seems to, and why.
+fn bad_path(job: &Job) -> Option<(&'static str, String)> {
+    ["PATH", "AGENT_RUNNER_PATH_PREFIX"]
+        .into_iter()
+        .find_map(|name| {
+            let value = job.environment.get(name)?;
+            let why = if value.contains(['$', '~']) {
+                "cron expands neither `$` nor `~`".to_owned()
+            } else if name.len() + value.len() >= MAX_LINE {
+                format!("cron cuts off what is beyond {MAX_LINE} characters")
+            } else {
+                return None;
+            };
+            Some((name, why))
+        })
+}
+
+fn is_heartbeat(job: &Job) -> bool {
+    job.call().is_some_and(|call| call.verb == "heartbeat")
 }
 
 fn start(lines: usize) -> String {

@@ -1,16 +1,18 @@
 //! A machine that is well, and one fault at a time.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::checkup::crontab::Crontab;
 use crate::checkup::facts::{
-    Access, Agent, Configuration, Cron, Facts, GitHub, Notifications, Refusal, RemoteRepository,
-    Repository, RepositoryState, Runs, SignIn,
+    Access, Agent, Configuration, Cron, Facts, GitHub, Missing, Notifications, Refusal,
+    RemoteRepository, Repository, RepositoryState, Runs, SignIn,
 };
 use crate::checkup::{Finding, Level, findings};
+use crate::github::Grant;
+use crate::schedule::crontab::{self, Job};
 use crate::store::ground::Ground;
 
 fn now() -> DateTime<Utc> {
@@ -18,7 +20,7 @@ fn now() -> DateTime<Utc> {
 }
 
 fn well() -> Facts {
-    let crontab = "PATH=/usr/bin\n* * * * * agent-runner heartbeat\n";
+    let lines = "PATH=/usr/bin\n* * * * * agent-runner heartbeat\n";
     Facts {
         now: now(),
         configuration: Configuration {
@@ -58,9 +60,10 @@ fn well() -> Facts {
         github: Some(github()),
         queue: Some(Ok(())),
         cron: Cron {
-            crontab: Ok(Some(Crontab::parse(crontab))),
+            jobs: Ok(jobs(lines)),
+            timers: Vec::new(),
             is_wanted: false,
-            path: "/usr/bin".to_owned(),
+            paths: vec!["/usr/bin".to_owned()],
             missing: Vec::new(),
             scheduled: vec!["nightly".to_owned()],
             heartbeat: Some(Duration::from_secs(30)),
@@ -80,6 +83,18 @@ fn codex() -> Agent {
         parked: None,
         wanted_by: vec!["the crontab".to_owned()],
         probe: None,
+    }
+}
+
+fn jobs(text: &str) -> Vec<Job> {
+    crontab::jobs(text, &BTreeMap::new())
+}
+
+fn missing(program: &str, is_needed: bool) -> Missing {
+    Missing {
+        program: program.to_owned(),
+        path: "/usr/bin".to_owned(),
+        is_needed,
     }
 }
 
@@ -103,8 +118,10 @@ fn github() -> GitHub {
         repositories: vec![RemoteRepository {
             name: "octo/hello".to_owned(),
             access: Ok(access()),
+            refused: Vec::new(),
         }],
         label: Some(("copilot-agent".to_owned(), true)),
+        grant: Grant::default(),
     }
 }
 
@@ -112,6 +129,7 @@ fn access() -> Access {
     Access {
         can_write: Some(true),
         is_archived: false,
+        is_private: false,
         renamed_to: None,
     }
 }
@@ -298,27 +316,63 @@ fn every_fault_is_found_once_with_its_level_and_a_remedy() {
         (Error, "(404)", |f| {
             f.github.as_mut().unwrap().repositories[0].access = Err(refusal("(404)"));
         }),
+        (Error, "needs the scope `repo` and has: none", |f| {
+            f.github.as_mut().unwrap().grant.scopes = Some(Vec::new());
+        }),
+        (Error, "has: public_repo", |f| {
+            access_of(f).is_private = true;
+            let scopes = vec!["public_repo".to_owned()];
+            f.github.as_mut().unwrap().grant.scopes = Some(scopes);
+        }),
+        (Note, "no scope `workflow`", |f| {
+            let scopes = vec!["public_repo".to_owned()];
+            f.github.as_mut().unwrap().grant.scopes = Some(scopes);
+        }),
+        (
+            Error,
+            "permission contents: write, pull_requests: write",
+            |f| {
+                let has = [("issues", "write"), ("contents", "read")];
+                let has = has.map(|(name, level)| (name.to_owned(), level.to_owned()));
+                f.github.as_mut().unwrap().grant.permissions = has.into();
+            },
+        ),
+        (Warning, "GitHub ends at", |f| {
+            f.github.as_mut().unwrap().grant.expires_at = Some(now() + TimeDelta::days(3));
+        }),
+        (Warning, "[ntfy] ended at", |f| {
+            f.notifications.token_end = Some(now() - TimeDelta::days(3));
+        }),
+        (Error, "not accessible", |f| {
+            let refused = &mut f.github.as_mut().unwrap().repositories[0].refused;
+            refused.push(refusal("not accessible by personal access token"));
+        }),
         (Warning, "no label", |f| {
             f.github.as_mut().unwrap().label = Some(("x".to_owned(), false));
         }),
         (Error, "database", |f| {
             f.queue = Some(Err("no database".to_owned()));
         }),
-        (Warning, "no line starts this program", |f| {
-            f.cron.crontab = Ok(None);
+        (Warning, "no line and no timer", |f| {
+            f.cron.jobs = Ok(Vec::new());
         }),
         (Note, "crontab -l", |f| {
-            f.cron.crontab = Err("`crontab -l` failed".to_owned());
+            f.cron.jobs = Err("`crontab -l` failed".to_owned());
         }),
         (Error, "expands", |f| {
             let text = "PATH=$HOME/bin\n* * * * * agent-runner heartbeat";
-            f.cron.crontab = Ok(Some(Crontab::parse(text)));
+            f.cron.jobs = Ok(jobs(text));
+        }),
+        (Error, "PATH_PREFIX is not what it looks like", |f| {
+            let long = "/x:".repeat(400);
+            let text = format!("AGENT_RUNNER_PATH_PREFIX={long}\n* * * * * agent-runner heartbeat");
+            f.cron.jobs = Ok(jobs(&text));
         }),
         (Error, "cron does not find claude", |f| {
-            f.cron.missing.push(("claude".to_owned(), true));
+            f.cron.missing.push(missing("claude", true));
         }),
         (Note, "cron does not find qwen", |f| {
-            f.cron.missing.push(("qwen".to_owned(), false));
+            f.cron.missing.push(missing("qwen", false));
         }),
         (Warning, "the last one was 1h", |f| {
             f.cron.heartbeat = Some(Duration::from_secs(3600));
@@ -341,13 +395,22 @@ fn every_fault_is_found_once_with_its_level_and_a_remedy() {
 }
 
 #[test]
+fn a_timer_of_systemd_is_as_good_as_a_line_of_the_crontab() {
+    let found = fault(|facts| {
+        facts.cron.jobs = Err("`crontab` is not installed".to_owned());
+        facts.cron.timers = vec!["agent-runner-nightly-auto.timer".to_owned()];
+    });
+    assert_eq!(found, []);
+}
+
+#[test]
 fn programs_that_cron_misses_matter_only_where_cron_is_used() {
     let unused = |is_wanted| {
         fault(|facts| {
-            facts.cron.crontab = Ok(None);
+            facts.cron.jobs = Ok(Vec::new());
             facts.cron.scheduled.clear();
             facts.cron.is_wanted = is_wanted;
-            facts.cron.missing.push(("git".to_owned(), true));
+            facts.cron.missing.push(missing("git", true));
         })
     };
     assert_eq!(unused(false), []);

@@ -54,6 +54,17 @@ impl CliError {
         self
     }
 
+    /// The message with its causes in one line, for a list.
+    pub fn brief(&self) -> String {
+        let mut words = self.message.clone();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            words = format!("{words}: {}", error.to_string().trim_end());
+            cause = error.source();
+        }
+        words
+    }
+
     /// The exit code.
     pub fn exit_code(&self) -> u8 {
         match self.kind {

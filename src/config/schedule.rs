@@ -107,7 +107,7 @@ impl Settings {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
     use crate::schedule::crontab;
@@ -117,7 +117,7 @@ mod tests {
         let example = include_str!("../../crontab.example");
         // gemini's line is commented out until somebody has tried it.
         let example = example.replace("\n#40 * * * *", "\n40 * * * *");
-        let found: BTreeSet<_> = crontab::jobs(&example)
+        let found: BTreeSet<_> = crontab::jobs(&example, &BTreeMap::new())
             .into_iter()
             .filter_map(|job| {
                 let call = job.call().filter(|call| call.verb == "run")?;

@@ -39,6 +39,22 @@ pub(super) fn date(headers: &HeaderMap) -> Option<DateTime<Utc>> {
     Some(date.to_utc())
 }
 
+/// The scopes of a classic token; `None` where the credentials have none, as a fine-grained token.
+pub(super) fn scopes(headers: &HeaderMap) -> Option<Vec<String>> {
+    let scopes = headers.get("x-oauth-scopes")?.to_str().ok()?;
+    let scopes = scopes.split(',').map(str::trim);
+    let named = scopes.filter(|scope| !scope.is_empty());
+    Some(named.map(str::to_owned).collect())
+}
+
+/// When the token ends: `2026-12-01 09:15:00 UTC`, or with an offset.
+pub(super) fn token_end(headers: &HeaderMap) -> Option<DateTime<Utc>> {
+    let text = header(headers, "github-authentication-token-expiration")?;
+    let text = text.replace("UTC", "+0000");
+    let end = DateTime::parse_from_str(&text, "%Y-%m-%d %H:%M:%S %z").ok()?;
+    Some(end.to_utc())
+}
+
 /// The rate limit of the part of the API that is used here.
 pub(super) fn rate(headers: &HeaderMap) -> Option<RateLimit> {
     if header(headers, "x-ratelimit-resource").is_some_and(|resource| resource != "core") {

@@ -134,6 +134,7 @@ impl Shared {
         let path = ["app", "installations", &id.to_string(), "access_tokens"];
         let fetched: InstallationToken = self.call_as_app(app, Method::POST, &path).await?;
         let token = Secret::new(fetched.token);
+        self.grant().permissions = fetched.permissions;
         installed
             .tokens
             .insert(id, (token.clone(), fetched.expires_at));

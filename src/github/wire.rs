@@ -1,9 +1,14 @@
 //! What GitHub's API says, as far as it is used here. Unknown fields are passed over, absent texts
 //! are empty, and anything else that differs is an error.
 
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, de};
 
+use crate::github::error::Fault;
 use crate::model::repository::RepositoryName;
 
 /// An issue.
@@ -11,6 +16,8 @@ use crate::model::repository::RepositoryName;
 pub struct Issue {
     /// Unique on that GitHub, whatever happens to the repository.
     pub id: u64,
+    /// Its name in GraphQL.
+    pub node_id: String,
     /// Its number in its repository.
     pub number: u64,
     /// Where it lives; differs from where it was asked for when it was transferred.
@@ -96,6 +103,17 @@ pub struct Comment {
     /// When it was made.
     #[serde(deserialize_with = "time")]
     pub created_at: DateTime<Utc>,
+}
+
+/// What GitHub tells of the credentials besides whose they are.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Grant {
+    /// The scopes of a classic token; `None` for all else.
+    pub scopes: Option<Vec<String>>,
+    /// When the token ends; `None` for one that does not, or of an app, which gets new ones.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// What an app may do where it is installed, such as `issues` and `write`.
+    pub permissions: BTreeMap<String, String>,
 }
 
 /// A repository.
@@ -238,8 +256,42 @@ pub(super) struct Installation {
 #[derive(Deserialize)]
 pub(super) struct InstallationToken {
     pub(super) token: String,
+    #[serde(default)]
+    pub(super) permissions: BTreeMap<String, String>,
     #[serde(deserialize_with = "time")]
     pub(super) expires_at: DateTime<Utc>,
+}
+
+/// Where a branch is.
+#[derive(Deserialize)]
+pub(super) struct Reference {
+    pub(super) object: Object,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Object {
+    pub(super) sha: String,
+}
+
+/// A file of a repository; a larger one than 1 MB comes without its text.
+#[derive(Deserialize)]
+pub(super) struct File {
+    encoding: String,
+    content: String,
+}
+
+impl File {
+    pub(super) fn text(&self) -> Result<String, Fault> {
+        let unreadable = |why: String| Fault::Unreadable(format!("a file: {why}"));
+        if self.encoding != "base64" {
+            return Err(unreadable(format!("its encoding is `{}`", self.encoding)));
+        }
+        let encoded: String = self.content.split_whitespace().collect();
+        let bytes = STANDARD
+            .decode(encoded)
+            .map_err(|error| unreadable(error.to_string()))?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
 }
 
 /// GitHub's account of an error.

@@ -12,6 +12,7 @@ use chrono::{DateTime, Utc};
 use ntfy::dispatcher::{self, Async};
 use ntfy::{Auth, Dispatcher, Payload};
 use reqwest012::{Client, StatusCode, Url, redirect};
+use serde::Deserialize;
 use tokio::sync::OnceCell;
 
 use crate::model::message::{Message, Priority};
@@ -51,6 +52,39 @@ pub struct Ntfy {
     credentials: Option<Credentials>,
     total_limit: Duration,
     dispatcher: OnceCell<Dispatcher<Async>>,
+}
+
+/// What a server told that is well.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Reached {
+    /// Its time, where it says it.
+    pub date: Option<DateTime<Utc>>,
+    /// When the access token ends; `None` for one that does not.
+    pub token_end: Option<DateTime<Utc>>,
+}
+
+/// An account has sixty tokens at most, and what it subscribed to.
+const MAX_ACCOUNT_BYTES: usize = 1 << 20;
+
+/// When a token ends, as the account says of which it is.
+fn end_of(token: &str, account: &[u8]) -> Option<DateTime<Utc>> {
+    let account: Account = serde_json::from_slice(account).ok()?;
+    let ours = account.tokens.iter().find(|known| known.token == token)?;
+    DateTime::from_timestamp(ours.expires.filter(|end| *end > 0)?, 0)
+}
+
+/// What is needed of ntfy's `v1/account`.
+#[derive(Deserialize)]
+struct Account {
+    #[serde(default)]
+    tokens: Vec<AccessToken>,
+}
+
+#[derive(Deserialize)]
+struct AccessToken {
+    token: String,
+    /// In seconds since 1970; 0 or nothing for never.
+    expires: Option<i64>,
 }
 
 impl Ntfy {
@@ -96,12 +130,12 @@ impl Ntfy {
     }
 
     /// Asks the server whether it is well, and whether it knows the credentials; publishes nothing.
-    /// Tells the server's time where it says it. Takes at most 10 s.
+    /// Takes at most 10 s.
     ///
     /// # Errors
     /// When it does not answer, or does not accept the credentials. Whether they may publish to the
     /// topic only a notification can show.
-    pub async fn reach(&self) -> Result<Option<DateTime<Utc>>, NotifyError> {
+    pub async fn reach(&self) -> Result<Reached, NotifyError> {
         tls::install_provider();
         let client = Client::builder()
             .connect_timeout(CONNECT_LIMIT)
@@ -120,6 +154,7 @@ impl Ntfy {
             let date = DateTime::parse_from_rfc2822(date.to_str().ok()?).ok()?;
             Some(date.to_utc())
         });
+        let mut token_end = None;
         if let Some(credentials) = &self.credentials {
             let account = client.get(self.address("v1/account")?);
             let account = match credentials {
@@ -128,14 +163,23 @@ impl Ntfy {
                     account.basic_auth(user, Some(password))
                 }
             };
-            let answer = account.send().await.map_err(error_of)?;
+            let mut answer = account.send().await.map_err(error_of)?;
             let refused = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN];
             if refused.contains(&answer.status()) {
                 let why = format!("it does not accept the credentials ({})", answer.status());
                 return Err(NotifyError::Refused(why.into()));
             }
+            if let Credentials::Token(token) = credentials {
+                let mut body = Vec::new();
+                while let Ok(Some(piece)) = answer.chunk().await
+                    && body.len() < MAX_ACCOUNT_BYTES
+                {
+                    body.extend(piece);
+                }
+                token_end = end_of(token, &body);
+            }
         }
-        Ok(date)
+        Ok(Reached { date, token_end })
     }
 
     /// A page of the server, without what the configured address has behind its path.

@@ -9,6 +9,12 @@ use std::collections::BTreeMap;
 
 use crate::schedule::expression::Expression;
 
+/// The `PATH` of cron where the crontab sets none.
+pub const CRON_PATH: &str = "/usr/bin:/bin";
+
+/// Debian's cron reads no more characters of a line.
+pub const MAX_LINE: usize = 998;
+
 /// A line of a crontab that starts something.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Job {
@@ -23,9 +29,9 @@ pub struct Job {
 }
 
 /// The jobs of a crontab (`crontab -l`), in order. Lines that cron would refuse are left out, as is
-/// `@reboot`, which is no time.
-pub fn jobs(text: &str) -> Vec<Job> {
-    let mut environment = BTreeMap::new();
+/// `@reboot`, which is no time. `given` is what cron sets before the first line, such as `HOME`.
+pub fn jobs(text: &str, given: &BTreeMap<String, String>) -> Vec<Job> {
+    let mut environment = given.clone();
     let mut jobs = Vec::new();
     for line in text.lines().map(str::trim_start) {
         if line.is_empty() || line.starts_with('#') {
@@ -91,6 +97,8 @@ fn command_line(text: &str) -> String {
 /// What a command line wants of this program.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Call {
+    /// The program, as it is named there: a path, or a name that is looked for in `PATH`.
+    pub program: String,
     /// The verb, such as `run`.
     pub verb: String,
     /// The words after the verb.
@@ -125,49 +133,69 @@ fn option<'a>(words: &'a [String], name: &str) -> Option<&'a str> {
 }
 
 impl Job {
+    /// The directories in which cron finds the programs of this line.
+    pub fn path(&self) -> &str {
+        self.environment.get("PATH").map_or(CRON_PATH, |path| path)
+    }
+
     /// The call of a program named `agent-runner` in the job's command line, if there is one.
     pub fn call(&self) -> Option<Call> {
-        let words = words(&self.command, &self.environment);
-        let is_program = |word: &String| word.rsplit('/').next() == Some("agent-runner");
-        let at = words.iter().position(is_program)?;
-        let directory = words[..at].iter().rposition(|word| word == "cd");
-        let directory = directory.and_then(|cd| words.get(cd + 1)).cloned();
-        let is_end = |word: &String| word.starts_with(SIGN);
-        let rest: Vec<String> = words[at + 1..]
-            .iter()
-            .take_while(|word| !is_end(word))
-            .cloned()
-            .collect();
-        let config = option(&rest, "--config").map(str::to_owned);
-        let mut rest = rest.into_iter();
-        let mut verb = rest.next()?;
-        while verb.starts_with('-') {
-            if verb == "--config" {
-                rest.next()?;
-            }
-            verb = rest.next()?;
-        }
-        Some(Call {
-            verb,
-            arguments: rest.collect(),
-            config,
-            directory,
-        })
+        call(&words(&self.command, &self.environment))
     }
+}
+
+/// The call of a program named `agent-runner` among the words of a command line.
+pub(super) fn call(words: &[String]) -> Option<Call> {
+    let is_program = |word: &String| word.rsplit('/').next() == Some("agent-runner");
+    let at = words.iter().position(is_program)?;
+    let directory = words[..at].iter().rposition(|word| word == "cd");
+    let directory = directory.and_then(|cd| words.get(cd + 1)).cloned();
+    let is_end = |word: &String| word.starts_with(SIGN);
+    let rest: Vec<String> = words[at + 1..]
+        .iter()
+        .take_while(|word| !is_end(word))
+        .cloned()
+        .collect();
+    let config = option(&rest, "--config").map(str::to_owned);
+    let mut rest = rest.into_iter();
+    let mut verb = rest.next()?;
+    while verb.starts_with('-') {
+        if verb == "--config" {
+            rest.next()?;
+        }
+        verb = rest.next()?;
+    }
+    Some(Call {
+        program: words[at].clone(),
+        verb,
+        arguments: rest.collect(),
+        config,
+        directory,
+    })
 }
 
 /// Before a word that is a sign of the shell and not quoted; no line of a crontab holds it.
 const SIGN: char = '\0';
 
-/// The words of a command line, as far as a shell's rules matter here: quotes, `\`, variables of the
-/// crontab, and `;`, `&`, `|`, `>` as words of their own.
+/// The words of a command line, as far as a shell's rules matter here: quotes, `\`, `~`, variables of
+/// the crontab, and `;`, `&`, `|`, `>` as words of their own.
 fn words(command: &str, environment: &BTreeMap<String, String>) -> Vec<String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut quote = None;
     let mut characters = command.chars().peekable();
     while let Some(c) = characters.next() {
+        let is_first = word.is_none();
         match (c, quote) {
+            ('~', None)
+                if is_first
+                    && characters
+                        .peek()
+                        .is_none_or(|next| " \t/;&|".contains(*next)) =>
+            {
+                let home = environment.get("HOME").map_or("~", String::as_str);
+                word.get_or_insert_default().push_str(home);
+            }
             ('\'' | '"', None) => {
                 quote = Some(c);
                 word.get_or_insert_default();
@@ -318,9 +346,11 @@ REPO='/home/you/my project'
 @reboot nothing
 CRON_TZ=Asia/Tokyo
 */5 * * * * cd \"$REPO\" && agent-runner run --agent claude --task x >> logs/cron.log 2>&1
+8 * * * * cd ~/a && $HOME/bin/agent-runner run
 7 * * * * X=1 /opt/bin/agent-runner --config '/etc/a b.toml' heartbeat 2>> log
 ";
-        let jobs = jobs(text);
+        let home = BTreeMap::from([("HOME".to_owned(), "/home/you".to_owned())]);
+        let jobs = jobs(text, &home);
         let lines: Vec<_> = jobs
             .iter()
             .map(|job| (job.expression.as_str(), job.command.as_str()))
@@ -330,7 +360,7 @@ CRON_TZ=Asia/Tokyo
             ("0 5 * * 1", "tar -zcf /var/backups/home.tgz /home/")
         );
         assert_eq!(lines[1], ("@daily", "echo 50%"));
-        assert_eq!(jobs.len(), 4);
+        assert_eq!(jobs.len(), 5);
         assert_eq!(jobs[0].environment["MAILTO"], "");
         assert_eq!(
             (&jobs[0].timezone, jobs[2].timezone.as_deref()),
@@ -344,11 +374,19 @@ CRON_TZ=Asia/Tokyo
             (Some("claude"), Some("x"))
         );
         assert_eq!(run.directory.as_deref(), Some("/home/you/my project"));
-        let beat = jobs[3].call().unwrap();
+        assert_eq!(
+            (run.program.as_str(), jobs[2].path()),
+            ("agent-runner", CRON_PATH)
+        );
+        let home = jobs[3].call().unwrap();
+        assert_eq!(home.directory.as_deref(), Some("/home/you/a"));
+        assert_eq!(home.program, "/home/you/bin/agent-runner");
+        let beat = jobs[4].call().unwrap();
         assert_eq!(
             (beat.verb.as_str(), beat.config.as_deref()),
             ("heartbeat", Some("/etc/a b.toml"))
         );
+        assert_eq!(beat.program, "/opt/bin/agent-runner");
     }
 
     #[test]
@@ -379,13 +417,13 @@ CRON_TZ=Asia/Tokyo
         #[test]
         fn a_quoted_word_reaches_the_program_as_it_is(word in "[ -~]{0,12}") {
             let line = format!("* * * * * /x/agent-runner run --task {} > y", quoted(&word));
-            let call = jobs(&line)[0].call().unwrap();
+            let call = jobs(&line, &BTreeMap::new())[0].call().unwrap();
             prop_assert_eq!(call.option("--task"), Some(word.as_str()));
         }
 
         #[test]
         fn any_text_can_be_read_and_the_rest_of_it_survives_our_block(text in "[ -~\n\t]{0,80}") {
-            for job in jobs(&text) {
+            for job in jobs(&text, &BTreeMap::new()) {
                 job.call();
             }
             let block = Block::of("me");

@@ -61,6 +61,12 @@ impl Field {
         self.bits & (1 << value) != 0
     }
 
+    /// The field with these values, each below 64.
+    pub(crate) fn of(values: impl Iterator<Item = u32>, star: bool) -> Self {
+        let bits = values.fold(0, |bits, value| bits | 1_u64 << value);
+        Self { bits, star }
+    }
+
     fn parse(text: &str, form: &Form) -> Option<Self> {
         let mut bits = 0;
         for item in text.split(',') {

@@ -1,4 +1,5 @@
-//! When a task is due: cron expressions, their fires in a time zone, and the text of a crontab.
+//! When a task is due: cron expressions, their fires in a time zone, and the text of a
+//! crontab or of systemd's units.
 //!
 //! Cron's own rules, as Debian's cron has them, so that what is told here is what cron does. Not
 //! for doing anything at these times: cron and systemd start the runs. Pure.
@@ -7,6 +8,7 @@ pub mod crontab;
 pub mod expression;
 pub mod fires;
 pub mod systemd;
+pub mod units;
 
 use chrono::{DateTime, Local, Offset as _, TimeZone as _, Utc};
 use chrono_tz::Tz;

@@ -250,6 +250,11 @@ pub fn last_line(directory: &RunDirectory) -> Option<String> {
     Some(text::shorten(last, 200))
 }
 
+/// Whether the run's transcript is there and has nothing in it.
+pub fn is_transcript_empty(directory: &RunDirectory) -> bool {
+    open_read(&directory.transcript()).is_ok_and(|(_, size)| size == 0)
+}
+
 /// What the run's events end with.
 fn last_event(directory: &RunDirectory) -> Option<Value> {
     /// Longer than any line but a rare message, of which the line before serves as well.
@@ -339,7 +344,7 @@ pub(crate) fn upper_directories(layout: &Layout) -> Result<Vec<path::PathBuf>, S
 }
 
 /// Names the runs that are wanted, newest first, and reads none of them.
-pub(crate) fn paths(layout: &Layout, filter: &Filter) -> Result<Vec<RunPath>, StoreError> {
+pub fn paths(layout: &Layout, filter: &Filter) -> Result<Vec<RunPath>, StoreError> {
     let mut found = Vec::new();
     for task in subdirectories(layout.root())?
         .iter()

@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::model::clock::utc;
 use crate::model::record::Record;
 use crate::model::text;
-use crate::triage::{Facts, Fire, Row, Status, heartbeat, silence, status, why};
+use crate::triage::{Facts, Fire, Row, Starter, Status, heartbeat, silence, status, why};
 
 /// A run may begin a little before its minute, by another clock's second.
 const EARLY: TimeDelta = TimeDelta::seconds(5);
@@ -141,10 +141,13 @@ pub(crate) fn rows(facts: &Facts) -> Vec<Row> {
 
 fn missed_row(fire: &Fire, facts: &Facts) -> Row {
     let why = match heartbeat::beat_at(&facts.beats, fire.at) {
-        _ if !fire.installed => {
-            "no record; it is not in the crontab: `agent-runner schedule check`"
+        _ if fire.starter.is_none() => {
+            "no record; nothing starts it: `agent-runner schedule check`"
         }
         Some(false) => "no record, and no heartbeat then: machine or cron was off",
+        Some(true) if fire.starter == Some(Starter::Systemd) => {
+            "no record although the heartbeat beat: see `journalctl` of its service"
+        }
         Some(true) => "no record although the heartbeat beat: see logs/cron.log",
         None => "no record; nobody knows whether cron was there: see logs/cron.log",
     };

@@ -16,6 +16,7 @@ use crate::model::outcome::Outcome;
 use crate::model::parking::Parking;
 use crate::model::record::{NotificationState, Record};
 use crate::model::text;
+use crate::queue::Work;
 
 pub mod failures;
 pub mod heartbeat;
@@ -25,8 +26,10 @@ pub mod page;
 pub mod steps;
 #[cfg(test)]
 mod tests;
+pub mod works;
 
 pub use failures::Failure;
+pub use works::FailedWork;
 
 /// A start that a schedule asked for.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -41,8 +44,17 @@ pub struct Fire {
     pub tolerance: Duration,
     /// One that was missed is made up for.
     pub catch_up: bool,
-    /// It is in the installed crontab.
-    pub installed: bool,
+    /// Who starts it; `None` where a configured start is nowhere installed.
+    pub starter: Option<Starter>,
+}
+
+/// Who starts what is due.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Starter {
+    /// A line of the crontab, or something that is not seen.
+    Cron,
+    /// A timer of systemd.
+    Systemd,
 }
 
 /// What reached the notification server.
@@ -90,6 +102,10 @@ pub struct Facts {
     pub since: DateTime<Utc>,
     /// What was due since then, oldest first.
     pub fires: Vec<Fire>,
+    /// Installed times that are not understood, each with whose they are.
+    pub unread: Vec<String>,
+    /// Dispatched works that rest or wait for another try; a reason where the queue cannot be asked.
+    pub works: Result<Vec<Work>, String>,
     /// The runs, newest first, those from before `since` too, as far as they are known.
     pub runs: Vec<Record>,
     /// What reached the server.
@@ -179,6 +195,8 @@ pub struct Report {
     pub rows: Vec<Row>,
     /// The failures of these rows, each once, with what to do next.
     pub failures: Vec<Failure>,
+    /// Dispatched works that failed, those at rest first.
+    pub works: Vec<FailedWork>,
     /// What else a person should know, the most urgent first.
     pub remarks: Vec<Remark>,
 }
@@ -196,6 +214,7 @@ impl Report {
     /// Whether a person has something to do.
     pub fn needs_somebody(&self) -> bool {
         self.rows.iter().any(|row| row.status.needs_somebody())
+            || self.works.iter().any(FailedWork::needs_somebody)
             || self.remarks.iter().any(|remark| remark.urgent)
     }
 }
@@ -208,6 +227,7 @@ pub fn triage(facts: &Facts) -> Report {
         now: facts.now,
         since: facts.since,
         failures: failures::failures(facts, &rows),
+        works: works::failed(facts),
         remarks: remarks(facts),
         rows,
     }
@@ -224,6 +244,21 @@ fn remarks(facts: &Facts) -> Vec<Remark> {
             true,
             format!("the notification server cannot be asked, so silence cannot be told: {why}"),
         );
+    }
+    if let Err(why) = &facts.works {
+        say(
+            true,
+            format!("the queue cannot be asked, so works at rest cannot be told: {why}"),
+        );
+    }
+    for unread in &facts.unread {
+        say(
+            false,
+            format!("when {unread} is due is not understood, so what it misses cannot be told"),
+        );
+    }
+    if let Some(text) = works::rests_long(facts) {
+        say(false, text);
     }
     if let Some(title) = facts.refused.last() {
         let number = text::count(facts.refused.len(), "notification");
@@ -351,7 +386,7 @@ fn why(record: &Record) -> String {
         outcome => format!("{outcome}: "),
     };
     let last_words = record.evidence.iter().map(|evidence| &evidence.fact);
-    let mut last_words = last_words.filter(|fact| fact.starts_with("its transcript ends with"));
+    let mut last_words = last_words.filter(|fact| fact.starts_with("its transcript "));
     let last_words = last_words
         .next()
         .map(|fact| format!("; {}", text::first_line(fact, 120)));

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use crate::model::duration;
 use crate::model::text;
-use crate::triage::{Failure, Report, Row, Status};
+use crate::triage::{FailedWork, Failure, Report, Row, Status};
 
 /// The width of a small screen.
 pub const WIDTH: usize = 40;
@@ -33,6 +33,11 @@ pub fn page(report: &Report) -> Vec<(Part, String, String)> {
         .iter()
         .filter(|row| row.status.needs_somebody())
         .count()
+        + report
+            .works
+            .iter()
+            .filter(|work| work.needs_somebody())
+            .count()
         + report.remarks.iter().filter(|remark| remark.urgent).count();
     let to_do = if to_do == 0 {
         "nothing to do".to_owned()
@@ -51,15 +56,29 @@ pub fn page(report: &Report) -> Vec<(Part, String, String)> {
     for row in &report.rows {
         page.row(row, report.now);
     }
-    if report.rows.is_empty() {
+    for work in &report.works {
+        page.work(work);
+    }
+    if report.rows.is_empty() && report.works.is_empty() {
         page.wrap("", "", "nothing was due and nothing ran");
     }
-    if !report.failures.is_empty() {
+    let rests = report.works.iter().any(FailedWork::needs_somebody);
+    if rests || !report.failures.is_empty() {
         page.0
             .push((Part::Strong, "next".to_owned(), String::new()));
     }
     for failure in &report.failures {
         page.failure(failure);
+    }
+    let mut steps: Vec<_> = report
+        .works
+        .iter()
+        .filter(|work| work.needs_somebody())
+        .collect();
+    steps.dedup_by_key(|work| work.step);
+    for work in steps {
+        page.wrap("* ", "  ", "dispatched work at rest");
+        page.wrap("  -> ", "     ", work.step);
     }
     let calm: Vec<_> = report
         .remarks
@@ -97,6 +116,23 @@ impl Page {
         };
         // A good run is one line more than its status, not three.
         self.wrap("  ", "  ", &format!("{}{why}", row.task));
+    }
+
+    fn work(&mut self, work: &FailedWork) {
+        let (status, word) = match work.retry_at {
+            None => (Status::Failed, "resting"),
+            Some(_) => (Status::Limited, "retries"),
+        };
+        let since = work.since.format("%m-%d %H:%M");
+        self.0
+            .push((Part::Status(status), word.to_owned(), format!(" {since}")));
+        let attempts = text::count(work.attempts as usize, "attempt");
+        let again = work
+            .retry_at
+            .map(|at| format!("; again at {}", at.format("%H:%M UTC")));
+        let (origin, why) = (&work.origin, &work.why);
+        let again = again.unwrap_or_default();
+        self.wrap("  ", "  ", &format!("{origin}: {why} ({attempts}){again}"));
     }
 
     fn failure(&mut self, failure: &Failure) {

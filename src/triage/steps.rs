@@ -190,6 +190,11 @@ const RULES: &[Rule] = &[
         &["stalled"],
         "the agent was silent too long: the end of transcript.log shows what it waited for",
     ),
+    on_words(
+        &["timeout"],
+        &["transcript is empty"],
+        "it never got going, whatever its time limit: run it by hand",
+    ),
     on_outcome(
         &["timeout"],
         "if transcript.log is empty, it never got going: run it by hand; else raise `timeout` or split the task",

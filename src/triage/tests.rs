@@ -60,7 +60,7 @@ fn fire(time: &str, agent: &str) -> Fire {
         agent: agent.to_owned(),
         tolerance: Duration::from_secs(90),
         catch_up: false,
-        installed: true,
+        starter: Some(Starter::Cron),
     }
 }
 
@@ -78,6 +78,8 @@ fn facts(fires: Vec<Fire>, mut runs: Vec<Record>) -> Facts {
         now: at("12:00"),
         since: at("00:00"),
         fires,
+        unread: Vec::new(),
+        works: Ok(Vec::new()),
         runs,
         heard: Heard::Since(at("00:00"), told),
         parked: Vec::new(),
@@ -376,7 +378,7 @@ fn a_day_is_told_with_the_most_urgent_first() {
         fire("11:59", "codex"),
     ]);
     fires.push(Fire {
-        installed: false,
+        starter: None,
         ..fire("10:15", "codex")
     });
     insta::assert_snapshot!(shown(&facts(fires, runs)));

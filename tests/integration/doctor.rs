@@ -9,9 +9,11 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use agent_runner::github::Permission;
-use chrono::TimeDelta;
+use chrono::{TimeDelta, Utc};
 use serde_json::Value;
 
+use crate::real::http;
+use crate::real::ntfy_server::NtfyServer;
 use crate::support::github::Host;
 use crate::support::{Done, TestEnv, eventually, processes_with, unique_sleep};
 
@@ -293,6 +295,98 @@ fn github_is_asked_for_token_repositories_and_label() {
 }
 
 #[test]
+fn what_a_token_or_an_app_may_not_do_and_when_it_ends_is_told_with_what_to_do() {
+    let host = Host::start();
+    host.repository("octo/hello");
+    let token = host.user("alice", Permission::Write);
+    let place = |token: &str| {
+        well()
+            .variable("GITHUB_API_URL", host.url())
+            .variable("GITHUB_TOKEN", token)
+            .variable("DISPATCH_REPO", "octo/hello")
+    };
+    let look = |level: &str, words: &str| {
+        let report = Report::of(&place(&token), &[]);
+        report.has(level, words);
+        let found = report.findings.iter();
+        let mut found = found.filter(|found| found["what"].as_str().unwrap().contains(words));
+        assert!(found.all(|found| found["fix"].as_str().is_some_and(|fix| fix.len() > 10)));
+        assert_eq!(report.code, Some(i32::from(level == "error")), "{words}");
+    };
+    host.set_scopes(&token, "read:user, public_repo");
+    look("note", "no scope `workflow`");
+    host.set_private("octo/hello");
+    look(
+        "error",
+        "needs the scope `repo` and has: read:user, public_repo",
+    );
+    host.set_scopes(&token, "");
+    look("error", "has: none");
+    host.set_scopes(&token, "repo, workflow");
+    host.set_token_end(&token, TimeDelta::days(30));
+    let report = Report::of(&place(&token), &[]);
+    let told = report.findings.iter().map(Value::to_string);
+    let about: Vec<_> = told
+        .filter(|found| found.contains("scope") || found.contains("ends at"))
+        .collect();
+    assert_eq!(about, [""; 0]);
+    host.set_token_end(&token, TimeDelta::days(3));
+    look("warning", "the token of GitHub ends at");
+    host.set_token_end(&token, TimeDelta::days(-1));
+    look("error", "(401)");
+    host.set_token_end(&token, TimeDelta::days(30));
+    host.impoverish(&token);
+    look("error", "sufficient is: pull_requests=read");
+    look("error", "sufficient is: issues=read");
+
+    let app = host.app("a-runner", Duration::from_secs(3600));
+    let env = well()
+        .variable("GITHUB_API_URL", host.url())
+        .variable("DISPATCH_REPO", "octo/hello")
+        .variable("GITHUB_APP_ID", app.id.to_string());
+    let file = env.root().join("app.pem");
+    fs::write(&file, &app.pkcs1).unwrap();
+    let env = env.variable("GITHUB_APP_PRIVATE_KEY_PATH", file.to_str().unwrap());
+    let report = Report::of(&env, &[]);
+    report.has("ok", "signed in as a-runner[bot]");
+    assert_eq!(report.code, Some(0), "{:#?}", report.findings);
+    host.set_app_permissions(
+        serde_json::json!({"issues": "write", "contents": "read", "metadata": "read"}),
+    );
+    let report = Report::of(&env, &[]);
+    report.has(
+        "error",
+        "the app has not the permission contents: write, pull_requests: write",
+    );
+    assert_eq!(report.code, Some(1));
+}
+
+#[test]
+fn real_ntfy_tells_doctor_when_its_token_ends() {
+    let Some(server) = NtfyServer::start() else {
+        return;
+    };
+    let soon = (Utc::now() + TimeDelta::days(2)).timestamp();
+    let authorization = format!("Authorization: Bearer {}", server.token());
+    let wish = format!("{{\"label\": \"short\", \"expires\": {soon}}}");
+    let made = http::post(server.url(), "/v1/account/token", &[authorization], &wish).unwrap();
+    let made: Value = serde_json::from_str(&made.body).expect(&made.body);
+    let place = |token: &str| {
+        well().config(&format!(
+            "[ntfy]\nserver = \"{}\"\ntopic = \"runs\"\ntoken = \"{token}\"",
+            server.url()
+        ))
+    };
+    let report = Report::of(&place(made["token"].as_str().unwrap()), &[]);
+    report.has("warning", "the token of [ntfy] ends at");
+    assert_eq!(report.code, Some(0));
+    let report = Report::of(&place(server.token()), &[]);
+    assert_eq!(report.of_level("warning"), [""; 0]);
+    let report = Report::of(&place("tk_00000000000000000000000000000"), &[]);
+    report.has("error", "does not accept the credentials (401");
+}
+
+#[test]
 fn what_cron_would_not_find_is_found_before_cron_does_not_find_it() {
     let env = well();
     let bin = env.root().join("bin");
@@ -315,6 +409,61 @@ fn what_cron_would_not_find_is_found_before_cron_does_not_find_it() {
     let without = well();
     let report = Report::of(&without, &["--cron"]);
     report.has("note", "cron does not find codex");
+    assert_eq!(report.code, Some(0));
+}
+
+/// Keeps the crontab in a file, as the real one does below /var/spool.
+const KEEPING: &str = r#"case "$1" in
+-l) cat "$0.tab" 2>/dev/null || { echo "no crontab for me" >&2; exit 1; } ;;
+-) cat > "$0.tab" ;;
+esac"#;
+
+#[test]
+fn a_crontab_that_schedule_installs_is_one_that_doctor_has_nothing_to_say_against() {
+    let env = well().task("nightly", "schedule = \"@daily\"\nagents = [\"codex\"]");
+    program(&env, "crontab", KEEPING);
+    let installed = env.agent_runner(&["schedule", "install"]);
+    assert_eq!(installed.code, Some(0), "{}", installed.stderr);
+    let report = Report::of(&env, &[]);
+    report.has("ok", "2 lines start this program");
+    report.has("ok", "cron finds every program");
+    let of_cron = |report: &Report| -> Vec<Value> {
+        let findings = report.findings.iter();
+        let findings = findings.filter(|finding| finding["section"] == "schedule");
+        let bad = findings.filter(|finding| {
+            finding["level"] != "ok" && !finding["what"].as_str().unwrap().contains("none has come")
+        });
+        bad.cloned().collect()
+    };
+    assert_eq!(of_cron(&report), [Value::Null; 0]);
+
+    // Without its line with the directories, the same block finds the agent no more, and neither is
+    // what only the person's shell knows of use to cron.
+    let tab = env.root().join("bin/crontab.tab");
+    let text = fs::read_to_string(&tab).unwrap();
+    let lines = text.lines();
+    let without: Vec<&str> = lines
+        .filter(|line| !line.starts_with("AGENT_RUNNER_PATH_PREFIX="))
+        .collect();
+    fs::write(&tab, without.join("\n") + "\n").unwrap();
+    let bin = env.root().join("bin");
+    let env = env.variable("AGENT_RUNNER_PATH_PREFIX", bin.to_str().unwrap());
+    let report = Report::of(&env, &[]);
+    report.has("error", "cron does not find codex in /usr/bin:/bin");
+    assert_eq!(report.code, Some(1));
+}
+
+#[test]
+fn lines_of_another_configuration_and_words_in_a_line_are_no_lines_of_ours() {
+    let env = well();
+    crontab(
+        &env,
+        "* * * * * agent-runner --config /elsewhere.toml run --agent kilo --task t\n\
+         * * * * * cd /elsewhere && /no/agent-runner run --agent kilo --task t\n\
+         * * * * * echo to-agent-runner > ~/agent-runner.log\n",
+    );
+    let report = Report::of(&env, &[]);
+    assert_eq!(report.of_level("error"), [""; 0], "{:#?}", report.findings);
     assert_eq!(report.code, Some(0));
 }
 

@@ -1,5 +1,9 @@
 //! `runs`: what ran, the newest first.
 
+use std::num::NonZero;
+use std::panic::resume_unwind;
+use std::thread::{self, ScopedJoinHandle};
+
 use chrono::{Datelike as _, Local, Timelike as _};
 
 use crate::cli::args::{RunFilter, RunsArguments};
@@ -8,6 +12,7 @@ use crate::cli::error::CliError;
 use crate::cli::wiring::{self, SystemClock, World};
 use crate::config::Overrides;
 use crate::model::clock::Clock as _;
+use crate::model::ids::RunPath;
 use crate::model::outcome::{EXIT_SUCCESS, Outcome};
 use crate::model::{duration, text};
 use crate::store::format;
@@ -34,28 +39,57 @@ pub(crate) fn runs(world: &World, arguments: &RunsArguments) -> Result<u8, CliEr
     };
     let is_wanted = |found: Outcome| outcome.is_none_or(|wanted| wanted.as_str() == found.as_str());
     let failed = |error| CliError::failure("runs cannot be listed").because(error);
-    if outcome.is_none() && (limit <= FEW || arguments.json) {
+    if outcome.is_none() && arguments.json {
+        let mut paths = reader::paths(&layout, &filter).map_err(failed)?;
+        paths.truncate(limit);
+        print_records(world, &layout, &paths);
+        return Ok(EXIT_SUCCESS);
+    }
+    if outcome.is_none() && limit <= FEW {
         let runs = reader::runs(&layout, &filter).map_err(failed)?.take(limit);
-        if arguments.json {
-            runs.for_each(|run| world.ui.data(&format::write_line(&run.record)));
-        } else {
-            let entries = runs.map(|run| Entry::of(run.path, &run.record));
-            print(world, &layout, &entries.collect::<Vec<_>>());
-        }
+        let entries = runs.map(|run| Entry::of(run.path, &run.record));
+        print(world, &layout, &entries.collect::<Vec<_>>());
         return Ok(EXIT_SUCCESS);
     }
     let mut entries = entries(world, &layout, &filter)?;
     entries.retain(|entry| is_wanted(entry.outcome));
     entries.truncate(limit);
     if arguments.json {
-        for entry in entries {
-            let run = reader::read_run(&layout, entry.path);
-            world.ui.data(&format::write_line(&run.record));
-        }
+        let paths: Vec<_> = entries.into_iter().map(|entry| entry.path).collect();
+        print_records(world, &layout, &paths);
     } else {
         print(world, &layout, &entries);
     }
     Ok(EXIT_SUCCESS)
+}
+
+/// Whole records, which no index holds: read by several threads, some at a time so that the first
+/// lines come at once, and printed in order.
+fn print_records(world: &World, layout: &Layout, paths: &[RunPath]) {
+    const AT_ONCE: usize = 2000;
+    let threads = thread::available_parallelism()
+        .map_or(1, NonZero::get)
+        .min(4);
+    let read = |paths: &[RunPath]| -> String {
+        let runs = paths
+            .iter()
+            .map(|path| reader::read_run(layout, path.clone()));
+        runs.map(|run| format::write_line(&run.record)).collect()
+    };
+    for some in paths.chunks(AT_ONCE) {
+        let part = some.len().div_ceil(threads);
+        let lines: Vec<String> = thread::scope(|scope| {
+            let parts = some
+                .chunks(part)
+                .map(|part| scope.spawn(move || read(part)));
+            let parts: Vec<_> = parts.collect();
+            let parts = parts.into_iter().map(ScopedJoinHandle::join);
+            parts
+                .map(|part| part.unwrap_or_else(|panic| resume_unwind(panic)))
+                .collect()
+        });
+        world.ui.data(&lines.concat());
+    }
 }
 
 /// What is known of all runs that are wanted, with a word about progress where it takes long.

@@ -11,6 +11,7 @@ use chrono::{DateTime, Utc};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
+use super::timers;
 use crate::cli::args::{ScheduleAction, ScheduleArguments};
 use crate::cli::error::CliError;
 use crate::cli::wiring::{self, SystemClock, World};
@@ -23,7 +24,8 @@ use crate::model::task::CatchUp;
 use crate::model::text;
 use crate::process::command::{Captured, HelperCommand, run};
 use crate::schedule::Zone;
-use crate::schedule::crontab::{Block, BrokenBlock, quoted};
+use crate::schedule::crontab::{self, Block, BrokenBlock, Call, Job, MAX_LINE, quoted};
+use crate::schedule::units::Timer;
 use crate::store::{atomic, probed};
 
 /// Does what is asked for with the schedule.
@@ -59,9 +61,6 @@ pub(crate) fn schedule(world: &World, arguments: &ScheduleArguments) -> Result<u
         ScheduleAction::Systemd { directory } => plan.systemd(directory.as_deref()),
     }
 }
-
-/// The longest line that Debian's cron reads whole.
-const MAX_LINE: usize = 998;
 
 struct Plan<'a> {
     world: &'a World,
@@ -222,33 +221,35 @@ impl Plan<'_> {
     fn check(&self, as_json: bool) -> Result<u8, CliError> {
         let ui = &self.world.ui;
         let entries = self.settings.scheduled();
-        let crontab = installed(self.world)?.unwrap_or_default();
+        let timers = timers::timers(self.world, self.settings);
+        let crontab = match installed(self.world) {
+            // A machine with timers needs no cron.
+            Err(_) if !timers.is_empty() => None,
+            crontab => crontab?,
+        };
+        let crontab = crontab.unwrap_or_default();
         let block = self
             .block()
             .find(&crontab)
             .map_err(|error| CliError::failure("the crontab cannot be compared").because(error))?;
-        let wanted = self.lines(&entries)?;
-        let wanted_lines: Vec<&str> = wanted.lines().collect();
+        let by_timers = block.is_none() && !timers.is_empty();
+        let wanted = if by_timers {
+            self.starts(&entries)
+        } else {
+            self.lines(&entries)?.lines().map(str::to_owned).collect()
+        };
         // The marks themselves say nothing.
         let count = block.map_or(0, |block| block.lines().count());
-        let found: Vec<&str> = block
-            .unwrap_or_default()
-            .lines()
-            .skip(1)
+        let lines = block.unwrap_or_default().lines().skip(1);
+        let mut found: Vec<String> = lines
             .take(count.saturating_sub(2))
+            .map(str::to_owned)
             .collect();
-        let missing: Vec<&&str> = wanted_lines
-            .iter()
-            .filter(|line| !found.contains(line))
-            .collect();
-        let foreign: Vec<&&str> = found
-            .iter()
-            .filter(|line| !wanted_lines.contains(line))
-            .collect();
-        let zones = self
-            .refuse_zones(&entries)
-            .err()
-            .map(|error| error.to_string());
+        found.extend(timers.iter().map(start));
+        let missing: Vec<&String> = wanted.iter().filter(|line| !found.contains(line)).collect();
+        let foreign: Vec<&String> = found.iter().filter(|line| !wanted.contains(line)).collect();
+        let zones = self.refuse_zones(&entries).err();
+        let zones = zones.filter(|_| !by_timers).map(|error| error.to_string());
         let now = SystemClock.now();
         let next: Vec<(&Scheduled, Option<DateTime<Utc>>)> = {
             let mut next: Vec<_> = entries
@@ -276,7 +277,7 @@ impl Plan<'_> {
             ui.data(&format!(
                 "{:#}",
                 json!({
-                    "installed": block.is_some(),
+                    "installed": block.is_some() || by_timers,
                     "same": same,
                     "missing": missing,
                     "foreign": foreign,
@@ -286,6 +287,8 @@ impl Plan<'_> {
             ));
         } else {
             match block {
+                None if by_timers && same => ui.data("the timers have what config.toml schedules"),
+                None if by_timers => ui.data("the timers differ from config.toml: see `agent-runner schedule systemd`"),
                 None => ui.data("not installed: `agent-runner schedule install` puts these lines into your crontab"),
                 Some(_) if same => ui.data("the crontab has what config.toml schedules"),
                 Some(_) => ui.data("the crontab differs from config.toml; `agent-runner schedule install` mends it"),
@@ -316,6 +319,25 @@ impl Plan<'_> {
             }
         }
         Ok(if same { EXIT_SUCCESS } else { EXIT_FAILURE })
+    }
+
+    /// What timers are to start, in the words of [`start`].
+    fn starts(&self, entries: &[Scheduled]) -> Vec<String> {
+        let layout = wiring::layout(self.settings);
+        let entries = entries
+            .iter()
+            .filter(|entry| entry.agent != "gemini" || probed::is_probed(&layout, &entry.agent));
+        let starts = entries.map(|entry| {
+            let calendars = entry.expression.calendars(entry.timezone.as_deref());
+            format!(
+                "{}: run --agent {} --task {}",
+                calendars.join(", "),
+                entry.agent,
+                entry.task
+            )
+        });
+        let heartbeat = format!("{MINUTELY}: heartbeat");
+        [heartbeat].into_iter().chain(starts).collect()
     }
 
     fn systemd(&self, directory: Option<&Path>) -> Result<u8, CliError> {
@@ -353,7 +375,7 @@ impl Plan<'_> {
             );
             units.push((format!("{name}.timer"), timer));
         };
-        let minutely = "OnCalendar=*-*-* *:*:00\nAccuracySec=1s\n".to_owned();
+        let minutely = format!("OnCalendar={MINUTELY}\nAccuracySec=1s\n");
         add(
             "agent-runner-heartbeat".to_owned(),
             "agent-runner heartbeat",
@@ -422,6 +444,27 @@ impl Plan<'_> {
             unit_quoted(&self.program.to_string_lossy())
         )
     }
+}
+
+/// Each minute, in systemd's words.
+const MINUTELY: &str = "*-*-* *:*:00";
+
+/// What a timer starts and when, in words that can be compared.
+fn start(timer: &Timer) -> String {
+    let call = &timer.call;
+    let options = ["--agent", "--task"]
+        .into_iter()
+        .filter_map(|name| Some(format!(" {name} {}", call.option(name)?)));
+    let mut times = timer.calendars.clone();
+    times.extend(
+        timer
+            .unread
+            .iter()
+            .filter(|value| !value.starts_with("OnCalendar="))
+            .cloned(),
+    );
+    let times = times.join(", ");
+    format!("{times}: {}{}", call.verb, options.collect::<String>())
 }
 
 /// The name of the machine's zone, as it is installed in `/etc`.
@@ -526,7 +569,7 @@ pub(super) fn heeds_zones(world: &World) -> bool {
 }
 
 /// The user's crontab; `None` when there is none.
-pub(super) fn installed(world: &World) -> Result<Option<String>, CliError> {
+fn installed(world: &World) -> Result<Option<String>, CliError> {
     let told = crontab_program(world, &["-l"], b"")?;
     match told.code {
         Some(0) => String::from_utf8(told.stdout)
@@ -535,4 +578,33 @@ pub(super) fn installed(world: &World) -> Result<Option<String>, CliError> {
         _ if told.stderr.contains("no crontab") => Ok(None),
         _ => Err(CliError::failure("the crontab cannot be read").because(told.stderr)),
     }
+}
+
+/// The lines of the user's crontab that start this program for this configuration; `None` when there
+/// is no crontab.
+pub(super) fn jobs(world: &World, settings: &Settings) -> Result<Option<Vec<Job>>, CliError> {
+    let given = ["HOME", "LOGNAME"].into_iter().filter_map(|name| {
+        let value = world.environment.get(name)?.to_str()?;
+        Some((name.to_owned(), value.to_owned()))
+    });
+    let given = given.collect();
+    let crontab = installed(world)?;
+    Ok(crontab.map(|crontab| {
+        let mut jobs = crontab::jobs(&crontab, &given);
+        jobs.retain(|job| job.call().is_some_and(|call| is_ours(&call, settings)));
+        jobs
+    }))
+}
+
+/// Whether a line of the crontab is of this configuration and repository, as far as it says.
+pub(super) fn is_ours(call: &Call, settings: &Settings) -> bool {
+    let file = settings.file.as_deref();
+    if let Some(config) = &call.config {
+        return file.is_some_and(|file| file.as_os_str() == config.as_str());
+    }
+    let Some(directory) = call.directory.as_ref().map(Path::new) else {
+        return true;
+    };
+    settings.runner.repo_root.value == directory
+        || file.and_then(|file| file.parent()) == Some(directory)
 }

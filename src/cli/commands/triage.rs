@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
-use super::schedule;
+use super::{schedule, timers};
 use crate::cli::args::TriageArguments;
 use crate::cli::error::CliError;
 use crate::cli::ui::Ui;
@@ -19,8 +19,9 @@ use crate::model::task::CatchUp;
 use crate::model::text::chain;
 use crate::notify::ntfy::Ntfy;
 use crate::orchestrator::Announce;
+use crate::queue::{Queue, Work};
 use crate::schedule::Zone;
-use crate::schedule::crontab;
+use crate::schedule::crontab::Call;
 use crate::schedule::expression::Expression;
 use crate::store::beats::{Beats, beats};
 use crate::store::layout::Layout;
@@ -28,7 +29,7 @@ use crate::store::outbox::Outbox;
 use crate::store::reader::{self, Filter, Run};
 use crate::store::{StoreError, parked, probed};
 use crate::triage::page::{Part, page};
-use crate::triage::{self, Facts, Fire, Heard, Report, Told};
+use crate::triage::{self, Facts, Fire, Heard, Report, Starter, Told};
 
 /// Sets schedule, runs and notifications against each other; exits 1 when there is something to do.
 pub(crate) fn triage(world: &World, arguments: &TriageArguments) -> Result<u8, CliError> {
@@ -86,8 +87,7 @@ fn facts(
         .min();
     // What begins in its minute began at its fire.
     let began = began.unwrap_or(now) - TimeDelta::minutes(1);
-    let mut fires = fires(world, settings, layout, since.max(began), now);
-    fires.sort_by_key(|fire| fire.at);
+    let (fires, unread) = fires(world, settings, layout, since.max(began), now);
     let day = now - TimeDelta::days(1);
     recent.retain(|beat| *beat >= day.min(since) && *beat <= now);
     if recent.is_empty() {
@@ -106,6 +106,8 @@ fn facts(
         now,
         since,
         fires,
+        unread,
+        works: works(settings, layout)?,
         runs,
         heard: heard(notifier, since)?,
         parked: settings.agents.keys().filter_map(parking).collect(),
@@ -121,11 +123,21 @@ fn facts(
     })
 }
 
-/// The records of older runners say little of a failure; their transcripts end with it.
+/// The records of older runners say little of a failure; their transcripts end with it. A time limit
+/// after which a transcript is empty was no work that took too long.
 fn with_last_words(run: Run) -> Record {
     let mut record = run.record;
     let is_vague = matches!(record.outcome, Outcome::AgentError | Outcome::CommitMissing);
-    if record.runner_version.is_none() && is_vague {
+    let is_empty = || reader::is_transcript_empty(&run.directory);
+    if record.runner_version.is_some() {
+        return record;
+    }
+    if record.outcome == Outcome::Timeout && is_empty() {
+        let fact = "its transcript is empty";
+        record
+            .evidence
+            .push(Evidence::new(EvidenceSource::Agent, fact));
+    } else if is_vague {
         let last = reader::last_line(&run.directory);
         let fact = last.map(|line| format!("its transcript ends with: {line}"));
         let evidence = fact.map(|fact| Evidence::new(EvidenceSource::Agent, fact));
@@ -150,59 +162,92 @@ fn heard(notifier: Option<&Ntfy>, since: DateTime<Utc>) -> Result<Heard, CliErro
     })
 }
 
+/// The longest time for the queue to answer.
+const QUEUE_LIMIT: Duration = Duration::from_secs(5);
+
+/// Dispatched works that failed. No queue is made by looking for one.
+fn works(settings: &Settings, layout: &Layout) -> Result<Result<Vec<Work>, String>, CliError> {
+    let url = wiring::queue_url(settings, layout)?;
+    if url.path().is_some_and(|path| !path.exists()) {
+        return Ok(Ok(Vec::new()));
+    }
+    let ask = async {
+        let queue = Queue::open(&url).await?;
+        let works = queue.failed().await;
+        queue.close().await;
+        works
+    };
+    Ok(
+        match wiring::block_on(async { tokio::time::timeout(QUEUE_LIMIT, ask).await })? {
+            Ok(works) => works.map_err(|error| chain(&error)),
+            Err(_elapsed) => Err("it does not answer within 5 s".to_owned()),
+        },
+    )
+}
+
 /// A start is on time within this.
 const ON_TIME: Duration = Duration::from_secs(90);
 
-/// What was due: by the installed crontab, and by the configuration where that has no line for a
-/// task and agent.
+/// What was due: by the installed crontab and timers, and by the configuration where those have
+/// nothing for a task and agent; and what of the timers is not understood.
 fn fires(
     world: &World,
     settings: &Settings,
     layout: &Layout,
     since: DateTime<Utc>,
     now: DateTime<Utc>,
-) -> Vec<Fire> {
-    let crontab = schedule::installed(world).unwrap_or_else(|error| {
+) -> (Vec<Fire>, Vec<String>) {
+    let jobs = schedule::jobs(world, settings).unwrap_or_else(|error| {
         tracing::debug!(%error, "no crontab");
         None
     });
-    let heeds_zones = crontab.is_some() && schedule::heeds_zones(world);
+    let heeds_zones = jobs.is_some() && schedule::heeds_zones(world);
+    let timers = timers::timers(world, settings);
     let mut fires = Vec::new();
     let mut installed = Vec::new();
+    let mut unread = Vec::new();
     let mut add = |expression: &Expression, zone: Zone, fire: Fire| {
         // A fire at the very moment of the look back counts.
         let moments = expression.fires(zone, since - TimeDelta::seconds(1), now);
         fires.extend(moments.map(|at| Fire { at, ..fire.clone() }));
     };
-    for job in crontab.as_deref().map(crontab::jobs).unwrap_or_default() {
-        let Some(call) = job
-            .call()
-            .filter(|call| call.verb == "run" && is_ours(call, settings))
-        else {
+    let due = |call: &Call, starter| {
+        let (agent, task) = (call.option("--agent")?, call.option("--task")?);
+        let task = &settings.task(task).ok()?.task;
+        (call.verb == "run").then(|| Fire {
+            at: now,
+            task: task.name.clone(),
+            agent: agent.to_owned(),
+            tolerance: ON_TIME + task.jitter,
+            catch_up: task.catch_up == CatchUp::Once,
+            starter: Some(starter),
+        })
+    };
+    for job in jobs.iter().flatten() {
+        let fire = job.call().and_then(|call| due(&call, Starter::Cron));
+        let (Some(fire), Ok(expression)) = (fire, Expression::parse(&job.expression)) else {
             continue;
         };
-        let (Some(agent), Some(task)) = (call.option("--agent"), call.option("--task")) else {
-            continue;
-        };
-        let (Ok(expression), Ok(task)) = (Expression::parse(&job.expression), settings.task(task))
-        else {
-            continue;
-        };
-        let task = &task.task;
         let zone = job.timezone.as_deref().filter(|_| heeds_zones);
-        installed.push((task.name.clone(), agent.to_owned()));
-        add(
-            &expression,
-            Zone::of(zone),
-            Fire {
-                at: now,
-                task: task.name.clone(),
-                agent: agent.to_owned(),
-                tolerance: ON_TIME + task.jitter,
-                catch_up: task.catch_up == CatchUp::Once,
-                installed: true,
-            },
-        );
+        installed.push((fire.task.clone(), fire.agent.clone()));
+        add(&expression, Zone::of(zone), fire);
+    }
+    for timer in &timers {
+        let Some(fire) = due(&timer.call, Starter::Systemd) else {
+            continue;
+        };
+        let fire = Fire {
+            tolerance: ON_TIME + timer.tolerance,
+            catch_up: timer.persistent,
+            ..fire
+        };
+        installed.push((fire.task.clone(), fire.agent.clone()));
+        for time in &timer.times {
+            let zone = Zone::of(time.timezone.as_deref());
+            add(&time.expression, zone, fire.clone());
+        }
+        let not_understood = timer.unread.iter();
+        unread.extend(not_understood.map(|value| format!("{} ({value})", timer.name)));
     }
     for entry in settings.scheduled() {
         let is_installed = installed.contains(&(entry.task.clone(), entry.agent.clone()));
@@ -219,24 +264,15 @@ fn fires(
                 agent: entry.agent.clone(),
                 tolerance: ON_TIME + entry.jitter,
                 catch_up: entry.catch_up == CatchUp::Once,
-                installed: crontab.is_none(),
+                // Without either, something starts it that is not seen from here.
+                starter: (jobs.is_none() && timers.is_empty()).then_some(Starter::Cron),
             },
         );
     }
-    fires
-}
-
-/// Whether a line of the crontab is of this configuration and repository, as far as it says.
-fn is_ours(call: &crontab::Call, settings: &Settings) -> bool {
-    let file = settings.file.as_deref();
-    if let Some(config) = &call.config {
-        return file.is_some_and(|file| file.as_os_str() == config.as_str());
-    }
-    let Some(directory) = call.directory.as_ref().map(std::path::Path::new) else {
-        return true;
-    };
-    settings.runner.repo_root.value == directory
-        || file.and_then(|file| file.parent()) == Some(directory)
+    fires.sort_by(|a, b| (a.at, &a.task, &a.agent).cmp(&(b.at, &b.task, &b.agent)));
+    // Two values of one timer may name the same moment; two lines of a crontab are two starts.
+    fires.dedup_by(|a, b| a.starter == Some(Starter::Systemd) && a == b);
+    (fires, unread)
 }
 
 fn print(ui: &Ui, report: &Report) {
@@ -284,6 +320,20 @@ fn json(report: &Report) -> Value {
         "tokens": failure.tokens,
         "fingerprint": failure.fingerprint(),
     })).collect();
+    let works: Vec<Value> = report
+        .works
+        .iter()
+        .map(|work| {
+            json!({
+                "origin": work.origin,
+                "since": time(work.since),
+                "attempts": work.attempts,
+                "why": work.why,
+                "retry_at": work.retry_at.map(time),
+                "next": work.step,
+            })
+        })
+        .collect();
     let remarks: Vec<Value> = report
         .remarks
         .iter()
@@ -300,6 +350,7 @@ fn json(report: &Report) -> Value {
         "something_to_do": report.needs_somebody(),
         "rows": rows,
         "failures": failures,
+        "works": works,
         "remarks": remarks,
     })
 }

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use crate::agents::installation::{SIGN_INS, TESTED, version_in};
 use crate::agents::{self, AgentInterface};
-use crate::checkup::crontab::Crontab;
 use crate::checkup::facts::{Agent, SignIn};
 use crate::cli::wiring::{self, SystemClock};
 use crate::config::settings::{AgentSettings, Settings};
@@ -17,10 +16,11 @@ use crate::planner;
 use crate::process::budget::Budget;
 use crate::process::command::{self, HelperCommand, RunningHelper};
 use crate::process::program::{find_program, interpreter, packaged_version};
+use crate::schedule::crontab::Job;
 use crate::store::parked;
 
-/// The longest time for all CLIs to tell their versions, and for `crontab` to print its table.
-pub(super) const LIMIT: Duration = Duration::from_secs(5);
+/// The longest time for all CLIs to tell their versions.
+const LIMIT: Duration = Duration::from_secs(5);
 
 /// The agents, but for who wants them.
 pub(super) fn agents(settings: &Settings, inherited: &BTreeMap<OsString, OsString>) -> Vec<Agent> {
@@ -151,7 +151,7 @@ fn sign_in(settings: &AgentSettings, inherited: &BTreeMap<OsString, OsString>) -
 }
 
 /// Notes who would start which agent.
-pub(super) fn note_wanted(agents: &mut [Agent], settings: &Settings, crontab: Option<&Crontab>) {
+pub(super) fn note_wanted(agents: &mut [Agent], settings: &Settings, jobs: &[Job]) {
     for agent in agents {
         let name = agent.name.as_str();
         let tasks = settings.tasks.values().map(|task| &task.task);
@@ -167,9 +167,15 @@ pub(super) fn note_wanted(agents: &mut [Agent], settings: &Settings, crontab: Op
         let by_dispatch = dispatch
             .filter(|list| list.split(',').any(|wanted| wanted.trim() == name))
             .map(|_| "dispatch".to_owned());
-        let by_crontab = crontab
-            .filter(|crontab| crontab.agents().any(|wanted| wanted == name))
-            .map(|_| "the crontab".to_owned());
+        let by_crontab = jobs.iter().find(|job| names(job, name));
+        let by_crontab = by_crontab.map(|_| "the crontab".to_owned());
         agent.wanted_by = by_task.chain(by_dispatch).chain(by_crontab).collect();
     }
+}
+
+/// Whether a line of the crontab starts the agent of this name.
+pub(super) fn names(job: &Job, agent: &str) -> bool {
+    let call = job.call();
+    let list = call.as_ref().and_then(|call| call.option("--agent"));
+    list.is_some_and(|list| list.split(',').any(|name| name.trim() == agent))
 }

@@ -1,6 +1,6 @@
 //! Everything that is looked at: each room is asked for what it knows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -9,28 +9,30 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 
-use super::agents;
+use super::agents::{self, names};
 use super::network::{self, Heard};
-use crate::checkup::crontab::{CRON_PATH, Crontab};
-use crate::checkup::facts::{Agent, Configuration, Cron, Facts, Repository, RepositoryState, Runs};
+use crate::checkup::facts::{
+    Agent, Configuration, Cron, Facts, Missing, Repository, RepositoryState, Runs,
+};
 use crate::cli::args::DoctorArguments;
+use crate::cli::commands::{schedule, timers};
 use crate::cli::error::CliError;
 use crate::cli::wiring::{self, SystemClock, World};
+use crate::config::Overrides;
 use crate::config::settings::Settings;
 use crate::git::{Git, GitError, Identity};
 use crate::model::clock::Clock as _;
 use crate::model::record::NotificationState;
 use crate::model::task::Containment;
-use crate::model::text;
 use crate::orchestrator::Announce;
 use crate::planner::{self, chain};
 use crate::process::budget::Budget;
-use crate::process::command::{self, HelperCommand};
 use crate::process::identity::is_root;
 use crate::process::program::{find_program, interpreter};
 use crate::process::shutdown::Shutdown;
 use crate::process::trial;
 use crate::recovery;
+use crate::schedule::crontab::{CRON_PATH, Job};
 use crate::store::ground;
 use crate::store::layout::Layout;
 use crate::store::outbox::{EXPIRES_AFTER, Outbox};
@@ -52,9 +54,9 @@ pub(super) fn gather(
     let inherited = wiring::inherited(&world.environment, settings);
     let runs = runs(world, settings, &layout);
     let mut agents = agents::agents(settings, &inherited);
-    let cron = cron(settings, arguments.cron, &layout, &inherited, &agents);
-    let crontab = cron.crontab.as_ref().ok().and_then(Option::as_ref);
-    agents::note_wanted(&mut agents, settings, crontab);
+    let cron = cron(world, settings, arguments.cron, &layout, &agents);
+    let jobs = cron.jobs.as_deref().unwrap_or(&[]);
+    agents::note_wanted(&mut agents, settings, jobs);
     let publishes = arguments.probe.is_some();
     let (containments, heard) = wiring::block_on(async {
         let containments = containments(settings, &inherited).await;
@@ -239,27 +241,27 @@ async fn containments(
 }
 
 fn cron(
+    world: &World,
     settings: &Settings,
     is_wanted: bool,
     layout: &Layout,
-    inherited: &BTreeMap<OsString, OsString>,
     agents: &[Agent],
 ) -> Cron {
-    let crontab = crontab(inherited);
-    let read = crontab.as_ref().ok().and_then(Option::as_ref);
-    let path = read.and_then(|crontab| crontab.path.clone());
-    let path = path.unwrap_or_else(|| CRON_PATH.to_owned());
-    let of_cron = [("PATH", &path)].into_iter().collect();
-    let search = wiring::inherited(&of_cron, settings);
-    let search = search.get(OsStr::new("PATH")).cloned().unwrap_or_default();
+    let jobs = schedule::jobs(world, settings).map_err(|error| error.brief());
+    let jobs = jobs.map(Option::unwrap_or_default);
     let scheduled = settings.tasks.values().map(|task| &task.task);
     let scheduled = scheduled.filter(|task| task.schedule.is_some());
     let beat = fs::metadata(layout.heartbeat_log()).and_then(|file| file.modified());
+    let (paths, missing) = programs(world, settings, jobs.as_deref().unwrap_or(&[]), agents);
     Cron {
-        missing: missing(settings, read, agents, OsStr::new(&path), &search),
-        crontab,
+        jobs,
+        timers: timers::timers(world, settings)
+            .into_iter()
+            .map(|timer| timer.name)
+            .collect(),
         is_wanted,
-        path,
+        paths,
+        missing,
         scheduled: scheduled.map(|task| task.name.to_string()).collect(),
         heartbeat: beat.ok().map(|beat| {
             let age = SystemClock.now() - chrono::DateTime::from(beat);
@@ -268,76 +270,79 @@ fn cron(
     }
 }
 
-/// The crontab of this user; `None` where there is none.
-fn crontab(inherited: &BTreeMap<OsString, OsString>) -> Result<Option<Crontab>, String> {
-    let environment: Vec<_> = planner::inheritable(inherited, &[], &[])
-        .into_iter()
-        .collect();
-    let told = command::run(&HelperCommand {
-        program: OsStr::new("crontab"),
-        arguments: &[OsStr::new("-l")],
-        directory: Path::new("/"),
-        environment: &environment,
-        stdin: &[],
-        limit: agents::LIMIT,
-        budget: None,
-        record_bytes: None,
-    });
-    let told = told.map_err(|error| chain(&error))?;
-    match told.code {
-        Some(0) => Ok(Some(Crontab::parse(&String::from_utf8_lossy(&told.stdout)))),
-        // In the words of all three crons that are in use.
-        _ if told.stderr.contains("no crontab") => Ok(None),
-        _ => Err(format!(
-            "`crontab -l` failed: {}",
-            text::first_line(&told.stderr, 200)
-        )),
+/// Where the lines of the crontab, else one without any, find programs, and those that they do not
+/// find.
+fn programs(
+    world: &World,
+    settings: &Settings,
+    jobs: &[Job],
+    agents: &[Agent],
+) -> (Vec<String>, Vec<Missing>) {
+    let installed = |agent: &&Agent| matches!(agent.program, Ok(Some(_)));
+    let binary = |settings: &Settings, agent: &Agent| {
+        let mut known = settings.agents.values();
+        let known = known.find(|known| known.name.as_str() == agent.name);
+        known.and_then(|known| known.binary.clone())
+    };
+    let (mut paths, mut missing) = (BTreeSet::new(), BTreeSet::new());
+    let mut look = |name: &Path, path: &OsStr, is_needed| {
+        missing.extend(unfound(name, path).map(|program| Missing {
+            program,
+            path: path.to_string_lossy().into_owned(),
+            is_needed,
+        }));
+    };
+    for job in jobs {
+        let call = job.call().expect("only lines with a call were kept");
+        // The runner's own settings do not help cron to find the runner.
+        look(Path::new(&call.program), OsStr::new(job.path()), true);
+        let (settings, path) = under_cron(world, settings, Some(job));
+        look(Path::new("git"), &path, true);
+        for agent in agents.iter().filter(installed) {
+            if let Some(binary) = binary(&settings, agent).filter(|_| names(job, &agent.name)) {
+                look(&binary.value, &path, true);
+            }
+        }
+        paths.insert(path.to_string_lossy().into_owned());
     }
+    let (settings, path) = under_cron(world, settings, jobs.first());
+    if jobs.is_empty() {
+        look(Path::new("agent-runner"), OsStr::new(CRON_PATH), false);
+        look(Path::new("git"), &path, true);
+        paths.insert(path.to_string_lossy().into_owned());
+    }
+    for agent in agents.iter().filter(installed) {
+        let is_named = jobs.iter().any(|job| names(job, &agent.name));
+        if let Some(binary) = binary(&settings, agent).filter(|_| !is_named) {
+            look(&binary.value, &path, false);
+        }
+    }
+    (paths.into_iter().collect(), missing.into_iter().collect())
 }
 
-/// The programs that cron would not find, each with whether the crontab needs it.
-fn missing(
-    settings: &Settings,
-    crontab: Option<&Crontab>,
-    agents: &[Agent],
-    path: &OsStr,
-    search: &OsStr,
-) -> Vec<(String, bool)> {
-    let is_used = crontab.is_some_and(|crontab| !crontab.commands.is_empty());
-    let (absolute, by_name) = crontab.map(Crontab::runner_paths).unwrap_or_default();
-    let mut missing = Vec::new();
-    let mut look = |name: &Path, search: &OsStr, is_needed: bool| match find_program(name, search) {
-        Err(_) => missing.push((name.display().to_string(), is_needed)),
-        Ok(file) => {
-            let needed = interpreter(&file);
-            let needed = needed.filter(|program| find_program(program, search).is_err());
-            let missed = needed
-                .map(|program| format!("{}, which {} needs", program.display(), name.display()));
-            missing.extend(missed.map(|missed| (missed, is_needed)));
-        }
+/// The settings as a line of the crontab has them, and where it finds programs.
+fn under_cron(world: &World, settings: &Settings, job: Option<&Job>) -> (Settings, OsString) {
+    let mut variables = job.map_or_else(BTreeMap::new, |job| job.environment.clone());
+    let path = job.map_or(CRON_PATH, Job::path).to_owned();
+    variables.insert("PATH".to_owned(), path);
+    let there = world.under(variables.into_iter().collect(), settings);
+    // Where the configuration does not hold without what is set here, that is its own finding.
+    let loaded = there.settings_quietly(Overrides::default());
+    let settings = loaded.unwrap_or_else(|_| settings.clone());
+    let path = wiring::inherited(&there.environment, &settings).remove(OsStr::new("PATH"));
+    (settings, path.unwrap_or_default())
+}
+
+/// What is not found of a program and its interpreter.
+fn unfound(name: &Path, path: &OsStr) -> Option<String> {
+    let Ok(file) = find_program(name, path) else {
+        return Some(name.display().to_string());
     };
-    for program in absolute {
-        look(Path::new(program), path, true);
-    }
-    if by_name || !is_used {
-        // The runner's own settings do not help cron to find the runner.
-        look(Path::new("agent-runner"), path, is_used);
-    }
-    look(Path::new("git"), search, true);
-    for agent in agents
-        .iter()
-        .filter(|agent| matches!(agent.program, Ok(Some(_))))
-    {
-        let settings = settings
-            .agents
-            .values()
-            .find(|known| known.name.as_str() == agent.name);
-        let Some(binary) = settings.and_then(|settings| settings.binary.as_ref()) else {
-            continue;
-        };
-        let is_named =
-            crontab.is_some_and(|crontab| crontab.agents().any(|name| name == agent.name));
-        look(&binary.value, search, is_named);
-    }
-    missing
+    let needed = interpreter(&file)?;
+    find_program(&needed, path).err()?;
+    Some(format!(
+        "{}, which {} needs",
+        needed.display(),
+        name.display()
+    ))
 }

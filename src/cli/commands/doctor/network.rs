@@ -10,7 +10,7 @@ use crate::checkup::facts::{self, Access, Notifications, Refusal, RemoteReposito
 use crate::cli::commands::dispatch;
 use crate::cli::wiring::{self, SystemClock};
 use crate::config::settings::Settings;
-use crate::github::{self, GitHub, GitHubError};
+use crate::github::{self, Fault, GitHub, GitHubError, Grant};
 use crate::model::clock::Clock as _;
 use crate::model::message::{Message, Priority};
 use crate::model::repository::RepositoryName;
@@ -60,7 +60,8 @@ async fn ask_ntfy(settings: &Settings, publishes: bool) -> (Notifications, Optio
     let skew = reached
         .as_ref()
         .ok()
-        .and_then(|date| Some(((*date)? - now).num_seconds()));
+        .and_then(|reached| Some((reached.date? - now).num_seconds()));
+    told.token_end = reached.as_ref().ok().and_then(|reached| reached.token_end);
     let is_reached = reached.is_ok();
     told.reached = Some(reached.map(drop).map_err(|error| {
         let fix = "check the token or the password of [ntfy]";
@@ -95,7 +96,7 @@ async fn ask_queue(settings: &Settings) -> Option<Result<(), String>> {
     if settings.queue.url.is_none() && settings.dispatch.repo.is_none() {
         return None;
     }
-    let url = match dispatch::queue_url(settings, &wiring::layout(settings)) {
+    let url = match wiring::queue_url(settings, &wiring::layout(settings)) {
         Ok(url) => url,
         Err(error) => return Some(Err(text::first_line(&error.to_string(), 200))),
     };
@@ -119,6 +120,7 @@ async fn ask_github(settings: &Settings) -> (Option<facts::GitHub>, Option<i64>)
         rate: None,
         repositories: Vec::new(),
         label: None,
+        grant: Grant::default(),
     };
     let client = match client(settings) {
         Ok(client) => client,
@@ -134,6 +136,7 @@ async fn ask_github(settings: &Settings) -> (Option<facts::GitHub>, Option<i64>)
     )
     .await;
     drop(asked);
+    told.grant = client.grant();
     let status = client.status();
     let rate = status.rate.filter(|rate| rate.limit > 0);
     told.rate = rate.and_then(|rate| {
@@ -181,22 +184,38 @@ async fn talk(
     names.extend(targets.filter(|name| Some(name) != dispatch_repository));
     for name in names {
         let access = client.repository(&name).await;
+        // What a fine-grained token may read is found out by reading; nothing is written to learn more.
+        let mut refused = Vec::new();
+        if access.is_ok() {
+            refused.extend(client.newest_pulls(&name).await.err());
+        }
+        if access.is_ok() && Some(&name) == dispatch_repository {
+            match client.labels(&name).await {
+                Ok(labels) => {
+                    let label = settings.dispatch.label.value.clone();
+                    let is_there = labels
+                        .iter()
+                        .any(|known| known.eq_ignore_ascii_case(&label));
+                    told.label = Some((label, is_there));
+                }
+                Err(error) => refused.push(error),
+            }
+        }
+        refused.retain(|error| {
+            matches!(
+                error.fault(),
+                Fault::Forbidden { .. } | Fault::NotFound { .. }
+            )
+        });
         told.repositories.push(RemoteRepository {
             name: name.to_string(),
             access: access.map_err(|error| refusal(&error)).map(|found| Access {
                 can_write: found.permissions.map(|permissions| permissions.push),
                 is_archived: found.archived,
+                is_private: found.private,
                 renamed_to: (found.full_name != name).then(|| found.full_name.to_string()),
             }),
+            refused: refused.iter().map(refusal).collect(),
         });
-    }
-    if let Some(repository) = dispatch_repository
-        && let Ok(labels) = client.labels(repository).await
-    {
-        let label = settings.dispatch.label.value.clone();
-        let is_there = labels
-            .iter()
-            .any(|known| known.eq_ignore_ascii_case(&label));
-        told.label = Some((label, is_there));
     }
 }

@@ -12,6 +12,7 @@
 //! ```
 
 pub mod git;
+mod graphql;
 mod http;
 mod routes;
 mod shapes;
@@ -33,7 +34,7 @@ use aws_lc_rs::signature::{KeyPair as _, RsaKeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chrono::TimeDelta;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use http::{Request, Response};
@@ -265,6 +266,13 @@ impl Host {
         self.state().repository(repository).is_archived = is_archived;
     }
 
+    /// Lets GitHub's own coding agent take issues of a repository, for users with a token.
+    pub fn offer_agent(&self, full_name: &str) {
+        let mut state = self.state();
+        state.account(graphql::AGENT);
+        state.repository(full_name).has_agent = true;
+    }
+
     /// Renames or transfers; the old name leads to the new one.
     pub fn rename(&self, from: &str, to: &str) {
         let (owner, name) = to.split_once('/').unwrap();
@@ -288,6 +296,8 @@ impl Host {
             Token {
                 login,
                 expires_at: None,
+                scopes: Some("repo, workflow".to_owned()),
+                is_poor: false,
             },
         );
         token
@@ -299,6 +309,30 @@ impl Host {
         state.account(login);
         let permissions = &mut state.repository(repository).permissions;
         permissions.insert(login.to_owned(), permission);
+    }
+
+    /// Gives a classic token other scopes.
+    pub fn set_scopes(&self, token: &str, scopes: &str) {
+        self.state().tokens.get_mut(token).unwrap().scopes = Some(scopes.to_owned());
+    }
+
+    /// Makes a token a fine-grained one that may do almost nothing.
+    pub fn impoverish(&self, token: &str) {
+        let mut state = self.state();
+        let token = state.tokens.get_mut(token).unwrap();
+        (token.scopes, token.is_poor) = (None, true);
+    }
+
+    /// Lets a token end.
+    pub fn set_token_end(&self, token: &str, after: TimeDelta) {
+        let mut state = self.state();
+        let end = state.now() + after;
+        state.tokens.get_mut(token).unwrap().expires_at = Some(end);
+    }
+
+    /// What the app may do where it is installed.
+    pub fn set_app_permissions(&self, permissions: Value) {
+        self.state().app.as_mut().unwrap().permissions = permissions;
     }
 
     /// Makes a token worthless.
@@ -330,6 +364,9 @@ impl Host {
             installation,
             lifetime,
             minted: 0,
+            permissions: json!({
+                "issues": "write", "contents": "write", "pull_requests": "write", "metadata": "read",
+            }),
         });
         AppKeys {
             id,
@@ -431,6 +468,13 @@ impl Host {
         pull.merged_at = Some(now);
         drop(state);
         self.set_open(repository, number, false);
+    }
+
+    /// Who an issue is assigned to.
+    pub fn assignees(&self, repository: &str, number: u64) -> Vec<String> {
+        let mut state = self.state();
+        let issue = state.repository(repository).issue(number).unwrap();
+        issue.assignees.clone()
     }
 
     /// Changes an issue as nobody in particular: its body, its lock.

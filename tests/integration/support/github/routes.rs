@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::git;
+use super::graphql;
 use super::http::{Request, Response, decode, encode};
 use super::shapes::{Shapes, time};
 use super::state::{Pull, State, Token};
@@ -98,6 +99,11 @@ pub fn authenticate(state: &State, request: &Request) -> Result<Who, Response> {
     }
 }
 
+fn token_of<'a>(state: &'a State, request: &Request) -> Option<&'a Token> {
+    let (_, secret) = request.header("authorization")?.split_once(' ')?;
+    state.tokens.get(secret)
+}
+
 fn authenticate_app(state: &State, statement: &str) -> Result<Who, Response> {
     let undecodable = || problem(401, "A JSON web token could not be decoded");
     let app = state.app.as_ref().ok_or_else(undecodable)?;
@@ -183,6 +189,15 @@ pub fn answer(state: &mut State, request: &Request) -> Response {
     let remaining = remaining.saturating_sub(cost);
     state.remaining.insert(key, remaining);
     let reset = state.reset_at.timestamp();
+    if let Some(token) = token_of(state, request) {
+        if let Some(scopes) = &token.scopes {
+            response = response.header("x-oauth-scopes", scopes);
+        }
+        if let Some(end) = token.expires_at.filter(|_| !token.login.ends_with("[bot]")) {
+            let end = end.format("%Y-%m-%d %H:%M:%S UTC").to_string();
+            response = response.header("github-authentication-token-expiration", end);
+        }
+    }
     for (name, value) in [
         ("date", now.format("%a, %d %b %Y %H:%M:%S GMT").to_string()),
         ("x-ratelimit-limit", limit.to_string()),
@@ -259,6 +274,12 @@ impl Call<'_> {
                 Some(account) => Ok(ok(&self.shapes(state).whole_user(&account.login))),
                 None => Err(not_found()),
             },
+            ("POST", ["graphql"]) => {
+                let login = self.login.as_ref();
+                let login = login.ok_or_else(|| problem(401, "Requires authentication"))?;
+                let features = self.request.header("graphql-features").unwrap_or_default();
+                Ok(ok(&graphql::answer(state, login, features, &self.body()?)))
+            }
             ("GET", ["rate_limit"]) => Ok(ok(&self.rate_limit(state))),
             (_, ["app", ..]) => self.app(state, &segments),
             (_, ["repos", owner, name, "installation"]) => {
@@ -339,7 +360,7 @@ impl Call<'_> {
                     "owner": null, "description": null, "external_url": "https://example.invalid",
                     "html_url": format!("{}/apps/{}", state.public_url, app.slug),
                     "created_at": "2020-01-01T00:00:00Z", "updated_at": "2020-01-01T00:00:00Z",
-                    "permissions": {"issues": "write", "contents": "write", "metadata": "read"},
+                    "permissions": app.permissions,
                     "events": [],
                 });
                 let mut body = body;
@@ -356,6 +377,7 @@ impl Call<'_> {
                 }
                 app.minted += 1;
                 let token = format!("ghs_installation{}", app.minted);
+                let permissions = app.permissions.clone();
                 let login = format!("{}[bot]", app.slug);
                 let lifetime = TimeDelta::from_std(app.lifetime).unwrap();
                 let expires_at = state.now() + lifetime;
@@ -365,6 +387,8 @@ impl Call<'_> {
                     Token {
                         login,
                         expires_at: Some(expires_at),
+                        scopes: None,
+                        is_poor: false,
                     },
                 );
                 Ok(json_response(
@@ -372,7 +396,7 @@ impl Call<'_> {
                     &json!({
                         "token": token,
                         "expires_at": time(expires_at),
-                        "permissions": {"issues": "write", "contents": "write", "metadata": "read"},
+                        "permissions": permissions,
                         "repository_selection": "all",
                     }),
                 ))
@@ -395,7 +419,7 @@ impl Call<'_> {
             "repositories_url": format!("{}/installation/repositories", self.api),
             "html_url": format!("{}/settings/installations/{}", state.public_url, app.installation),
             "app_id": app.id, "target_id": 1, "target_type": "User",
-            "permissions": {"issues": "write", "contents": "write", "metadata": "read"},
+            "permissions": app.permissions,
             "events": [], "created_at": "2020-01-01T00:00:00Z", "updated_at": "2020-01-01T00:00:00Z",
             "single_file_name": null, "app_slug": app.slug, "suspended_at": null, "suspended_by": null,
         })
@@ -408,6 +432,19 @@ impl Call<'_> {
             return Err(not_found());
         }
         let is_write = self.request.method != "GET";
+        let is_poor = token_of(state, self.request).is_some_and(|token| token.is_poor);
+        if let Some(what @ &("pulls" | "labels" | "issues")) = rest.first()
+            && is_poor
+        {
+            let needed = if *what == "pulls" {
+                "pull_requests"
+            } else {
+                "issues"
+            };
+            let refusal = problem(403, "Resource not accessible by personal access token");
+            let needed = format!("{needed}=read");
+            return Err(refusal.header("x-accepted-github-permissions", needed));
+        }
         if is_write && login.is_none() {
             return Err(problem(401, "Requires authentication"));
         }
@@ -502,6 +539,23 @@ impl Call<'_> {
                     "url": format!("{url}/refs/heads/{branch}"),
                     "object": {"type": "commit", "sha": sha, "url": format!("{url}/commits/{sha}")},
                 })))
+            }
+            ("GET", ["contents", parts @ ..]) => {
+                let path = parts.join("/");
+                let branch = self.request.query("ref");
+                let repository = &state.repositories[index];
+                let branch = branch.unwrap_or_else(|| repository.default_branch.clone());
+                let bare = state.bare(repository.id);
+                let (sha, text) = git::file(&bare, &branch, &path).ok_or_else(not_found)?;
+                let shapes = self.shapes(state);
+                Ok(ok(&shapes.file(repository, &branch, &path, &sha, &text)))
+            }
+            ("GET", ["branches", parts @ ..]) => {
+                let branch = parts.join("/");
+                let repository = &state.repositories[index];
+                let sha = git::commit_of(&state.bare(repository.id), &branch);
+                let sha = sha.ok_or_else(|| problem(404, "Branch not found"))?;
+                Ok(ok(&self.shapes(state).branch(repository, &branch, &sha)))
             }
             (_, ["issues", rest @ ..]) => {
                 self.issues(state, index, rest, &body, &actor, &must_write)

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use agent_runner::github::Permission;
 use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::Value;
 
 use super::git;
 
@@ -43,6 +44,10 @@ pub struct Account {
 pub struct Token {
     pub login: String,
     pub expires_at: Option<DateTime<Utc>>,
+    /// Those of a classic token; `None` for a fine-grained one.
+    pub scopes: Option<String>,
+    /// A fine-grained token that may read nothing but what everybody may know of a repository.
+    pub is_poor: bool,
 }
 
 #[derive(Debug)]
@@ -53,6 +58,7 @@ pub struct AppState {
     pub installation: u64,
     pub lifetime: Duration,
     pub minted: u32,
+    pub permissions: Value,
 }
 
 #[derive(Debug)]
@@ -67,6 +73,8 @@ pub struct Repository {
     pub permissions: BTreeMap<String, Permission>,
     pub created_at: DateTime<Utc>,
     pub labels: BTreeMap<String, u64>,
+    /// Whether GitHub's own coding agent takes issues here.
+    pub has_agent: bool,
     pub issues: Vec<Issue>,
     pub gone: BTreeSet<u64>,
     pub transferred: BTreeMap<u64, (u64, u64)>,
@@ -83,6 +91,7 @@ pub struct Issue {
     pub is_open: bool,
     pub is_locked: bool,
     pub labels: Vec<String>,
+    pub assignees: Vec<String>,
     pub comments: Vec<Comment>,
     pub events: Vec<Event>,
     pub created_at: DateTime<Utc>,
@@ -183,6 +192,7 @@ impl State {
             permissions: BTreeMap::from([(owner.to_owned(), Permission::Admin)]),
             created_at,
             labels: BTreeMap::new(),
+            has_agent: false,
             issues: Vec::new(),
             gone: BTreeSet::new(),
             transferred: BTreeMap::new(),
@@ -242,6 +252,7 @@ impl State {
             is_open: true,
             is_locked: false,
             labels: Vec::new(),
+            assignees: Vec::new(),
             comments: Vec::new(),
             events: Vec::new(),
             created_at: now,

@@ -1,0 +1,94 @@
+//! The timers of systemd that start this program: read from their files, since `systemctl --user`
+//! answers only where the user's manager runs.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::schedule::is_ours;
+use crate::cli::wiring::World;
+use crate::config::settings::Settings;
+use crate::schedule::units::{Timer, service_of, template_of};
+
+/// The enabled timers of this user and of the machine whose service starts this program for this
+/// configuration, by name.
+pub(super) fn timers(world: &World, settings: &Settings) -> Vec<Timer> {
+    let home = world.environment.home();
+    let configured = world.environment.get("XDG_CONFIG_HOME").map(PathBuf::from);
+    let configured = configured.or_else(|| Some(home.as_ref()?.join(".config")));
+    let of_user = configured.map(|directory| directory.join("systemd/user"));
+    let of_everybody = ["/etc/systemd/user", "/usr/lib/systemd/user"].map(PathBuf::from);
+    let of_machine = ["/etc/systemd/system", "/usr/lib/systemd/system"].map(PathBuf::from);
+    let home = home.unwrap_or_default();
+    let home = home.to_string_lossy();
+    let of_user: Vec<_> = of_user.into_iter().chain(of_everybody).collect();
+    [of_user, of_machine.to_vec()]
+        .into_iter()
+        .flat_map(|directories| enabled(&directories, &home))
+        .filter(|timer| is_ours(&timer.call, settings))
+        .collect()
+}
+
+fn enabled(directories: &[PathBuf], home: &str) -> Vec<Timer> {
+    let mut found = BTreeSet::new();
+    for directory in directories {
+        let links = fs::read_dir(directory.join("timers.target.wants"));
+        for link in links.into_iter().flatten().flatten() {
+            let path = link.path();
+            if path.extension().is_some_and(|kind| kind == "timer")
+                && let Ok(name) = link.file_name().into_string()
+            {
+                found.insert((name, path));
+            }
+        }
+    }
+    let read = |(name, link): (String, PathBuf)| {
+        let timer = text(directories, &name, Some(&link))?;
+        let service = service_of(&name, &timer);
+        // A unit that was enabled by its path lies beside its service.
+        let beside = link.canonicalize().ok();
+        let beside = beside.and_then(|link| Some(link.parent()?.join(&service)));
+        let service = text(directories, &service, beside.as_deref())?;
+        Timer::read(&name, &timer, &service, home)
+    };
+    found.into_iter().filter_map(read).collect()
+}
+
+/// The text of a unit with its drop-ins.
+fn text(directories: &[PathBuf], name: &str, elsewhere: Option<&Path>) -> Option<String> {
+    let names: Vec<String> = [Some(name.to_owned()), template_of(name)]
+        .into_iter()
+        .flatten()
+        .collect();
+    let mut places = names.iter().flat_map(|name| {
+        directories
+            .iter()
+            .map(move |directory| directory.join(name))
+    });
+    let text = places.find_map(|place| fs::read_to_string(place).ok());
+    let mut text = text.or_else(|| fs::read_to_string(elsewhere?).ok())?;
+    for name in names.iter().rev() {
+        for directory in directories.iter().rev() {
+            let drop_ins = fs::read_dir(directory.join(format!("{name}.d")));
+            let mut files: Vec<PathBuf> = drop_ins
+                .into_iter()
+                .flatten()
+                .flatten()
+                .map(|file| file.path())
+                .filter(|path| {
+                    path.extension()
+                        .is_some_and(|extension| extension == "conf")
+                })
+                .collect();
+            files.sort();
+            for drop_in in files
+                .iter()
+                .filter_map(|file| fs::read_to_string(file).ok())
+            {
+                text.push('\n');
+                text.push_str(&drop_in);
+            }
+        }
+    }
+    Some(text)
+}
