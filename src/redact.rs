@@ -74,10 +74,6 @@ impl std::fmt::Debug for Redactor {
 impl Redactor {
     /// A redactor for these secrets and the well-known shapes. Secrets under 8 bytes are passed
     /// over.
-    #[expect(
-        clippy::missing_panics_doc,
-        reason = "needles of this number and size always fit"
-    )]
     pub fn new<'a>(secrets: impl IntoIterator<Item = &'a str>) -> Self {
         let long = secrets
             .into_iter()
