@@ -3,13 +3,13 @@
 //! What is used up is counted from the records of the day, which are the truth and lie on disk
 //! anyway; there is no second book to keep in step. The memory of parked agents is one small file
 //! each. A database is needed for neither on one machine, and opening one would cost every start
-//! more than all of this; it comes with the queue that several machines share.
+//! more than all of this. What other machines know is brought here by [`crate::sharing`].
 
 use std::fs::File;
 
 use chrono::{DateTime, Local, Utc};
 
-use crate::model::caps::{Caps, Spent};
+use crate::model::caps::{Caps, Reached, Spent};
 use crate::model::outcome::Outcome;
 use crate::model::parking::Parking;
 use crate::model::record::{Evidence, EvidenceSource, Record};
@@ -19,6 +19,7 @@ use crate::model::text;
 use crate::model::verdict::Verdict;
 use crate::planner::{self, RunPlan};
 use crate::store::StoreError;
+use crate::store::elsewhere;
 use crate::store::layout::Layout;
 use crate::store::parked;
 use crate::store::reader::{self, Filter};
@@ -134,60 +135,110 @@ pub fn refusal(
     if let Some(parking) = parking {
         return Ok(Some(Refusal::parked(plan, &parking, now)));
     }
-    let of_agent = Filter {
-        agent: Some(plan.agent.clone()),
-        ..Filter::default()
-    };
-    let of_task = Filter {
-        task: Some(plan.task.name.clone()),
-        ..Filter::default()
-    };
-    let agent = capped(plan, layout, now, &plan.caps, of_agent, || {
-        ("agent", plan.agent.to_string())
-    })?;
-    if agent.is_some() {
-        return Ok(agent);
+    for subject in subjects(plan) {
+        let Some(reached) = subject.reached(plan, layout, now)? else {
+            continue;
+        };
+        let Subject { noun, name, .. } = &subject;
+        let error = format!(
+            "the {noun} `{name}` has reached its `{}` today: {}",
+            reached.key, reached.fact
+        );
+        let occasion = Occasion {
+            subject: format!("{}.{}", subject.key(), reached.key),
+            name: day(now),
+        };
+        let source = EvidenceSource::Policy;
+        let refusal = Refusal::new(Outcome::PolicyBlocked, error, source, Some(occasion));
+        return Ok(Some(refusal));
     }
-    capped(plan, layout, now, &plan.task.caps, of_task, || {
-        ("task", plan.task.name.to_string())
-    })
+    Ok(None)
 }
 
-fn capped(
+/// Today, as everybody in one zone calls it.
+pub(crate) fn day(now: DateTime<Utc>) -> String {
+    now.with_timezone(&Local).date_naive().to_string()
+}
+
+/// Whose runs are capped together.
+struct Subject<'a> {
+    noun: &'static str,
+    name: String,
+    caps: &'a Caps,
+    runs: Filter,
+}
+
+/// The agent and the task of a plan, where they have caps.
+fn subjects(plan: &RunPlan) -> impl Iterator<Item = Subject<'_>> {
+    let agent = Subject {
+        noun: "agent",
+        name: plan.agent.to_string(),
+        caps: &plan.caps,
+        runs: Filter {
+            agent: Some(plan.agent.clone()),
+            ..Filter::default()
+        },
+    };
+    let task = Subject {
+        noun: "task",
+        name: plan.task.name.to_string(),
+        caps: &plan.task.caps,
+        runs: Filter {
+            task: Some(plan.task.name.clone()),
+            ..Filter::default()
+        },
+    };
+    [agent, task]
+        .into_iter()
+        .filter(|subject| !subject.caps.is_empty())
+}
+
+impl Subject<'_> {
+    /// The same on every machine.
+    fn key(&self) -> String {
+        format!("{}.{}", self.noun, self.name)
+    }
+
+    /// What today's records of this log root say.
+    fn spent_here(
+        &self,
+        plan: &RunPlan,
+        layout: &Layout,
+        now: DateTime<Utc>,
+    ) -> Result<Spent, StoreError> {
+        let today = Filter {
+            since: Some(day_began(now, &Local)),
+            ..self.runs.clone()
+        };
+        let mut spent = Spent::default();
+        for run in reader::runs(layout, &today)? {
+            spent.count(&run.record, plan.worst_case);
+        }
+        Ok(spent)
+    }
+
+    fn reached(
+        &self,
+        plan: &RunPlan,
+        layout: &Layout,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Reached>, StoreError> {
+        let mut spent = self.spent_here(plan, layout, now)?;
+        spent.add(&elsewhere::spent(layout, &day(now), &self.key()));
+        Ok(self.caps.reached(&spent))
+    }
+}
+
+/// What the capped agent and the capped task of a plan have used up today, by this log root's
+/// records.
+pub(crate) fn spent_here(
     plan: &RunPlan,
     layout: &Layout,
     now: DateTime<Utc>,
-    caps: &Caps,
-    runs: Filter,
-    subject: impl Fn() -> (&'static str, String),
-) -> Result<Option<Refusal>, StoreError> {
-    if caps.is_empty() {
-        return Ok(None);
-    }
-    let since = Some(day_began(now, &Local));
-    let mut spent = Spent::default();
-    for run in reader::runs(layout, &Filter { since, ..runs })? {
-        spent.count(&run.record, plan.worst_case);
-    }
-    let Some(reached) = caps.reached(&spent) else {
-        return Ok(None);
-    };
-    let (noun, name) = subject();
-    let error = format!(
-        "the {noun} `{name}` has reached its `{}` today: {}",
-        reached.key, reached.fact
-    );
-    let occasion = Occasion {
-        subject: format!("{noun}.{name}.{}", reached.key),
-        name: now.with_timezone(&Local).date_naive().to_string(),
-    };
-    let source = EvidenceSource::Policy;
-    Ok(Some(Refusal::new(
-        Outcome::PolicyBlocked,
-        error,
-        source,
-        Some(occasion),
-    )))
+) -> Result<Vec<(String, Spent)>, StoreError> {
+    subjects(plan)
+        .map(|subject| Ok((subject.key(), subject.spent_here(plan, layout, now)?)))
+        .collect()
 }
 
 /// Whether a run is let in.

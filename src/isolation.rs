@@ -17,6 +17,7 @@ use crate::model::task::Isolation;
 use crate::planner::{self, RunPlan};
 use crate::process::budget::Budget;
 use crate::store::layout::Layout;
+use crate::store::reader::read_record;
 
 /// The longest time for making a work tree: git writes every file of the repository.
 pub const MAKING: Duration = Duration::from_mins(10);
@@ -144,15 +145,66 @@ pub fn recover(
     run: &RunPath,
     record: &mut Record,
 ) {
+    let (tree, git) = remnant(inherited, layout, run);
+    if tree.is_there() {
+        let began = record.head_before.as_deref();
+        let put_away = |git| tree.with(&git).put_away(record.branch.as_deref(), began);
+        let left = git.and_then(put_away);
+        record.evidence.extend(told(&tree, left));
+    }
+}
+
+/// Why the work tree of an ended run must not go: it holds what is nowhere else, or cannot be
+/// looked at.
+pub fn unsaved(
+    inherited: &BTreeMap<OsString, OsString>,
+    layout: &Layout,
+    run: &RunPath,
+) -> Option<String> {
+    let (tree, git) = remnant(inherited, layout, run);
+    let found = git.and_then(|git| tree.with(&git).worth_keeping());
+    let why = found.unwrap_or_else(|error| Some(planner::chain(&error)))?;
+    Some(format!("{why}, in `{}`", tree.path().display()))
+}
+
+/// Removes the work tree of an ended run, and its branch where another has its commits. The error
+/// says why the work tree stays.
+pub fn clear(
+    inherited: &BTreeMap<OsString, OsString>,
+    layout: &Layout,
+    run: &RunPath,
+) -> Result<(), String> {
+    let (tree, git) = remnant(inherited, layout, run);
+    let record = read_record(&layout.run(run), run);
+    // Of a run whose record tells nothing, everything is looked at.
+    let began = record.head_before.as_deref().unwrap_or_default();
+    let put_away = |git| {
+        tree.with(&git)
+            .put_away(record.branch.as_deref(), Some(began))
+    };
+    match git.and_then(put_away) {
+        Ok(_) if !tree.is_there() => Ok(()),
+        Ok(facts) => Err(facts.join("; ")),
+        Err(error) => Err(planner::chain(&error)),
+    }
+}
+
+/// The work tree that a run left, and a git for it that runs nothing that the run configured.
+fn remnant(
+    inherited: &BTreeMap<OsString, OsString>,
+    layout: &Layout,
+    run: &RunPath,
+) -> (WorkTree, Result<Git, GitError>) {
     let path = layout.work_tree(run);
     let environment = planner::inheritable(inherited, &[], &[]);
     let git = Git::new(&environment, &path).within(&Budget::new(RECOVERING));
     let tree = git.work_tree(&path, &branch(run));
-    if tree.is_there() {
-        let began = record.head_before.as_deref();
-        let left = tree.put_away(record.branch.as_deref(), began);
-        record.evidence.extend(told(&tree, left));
-    }
+    let guarded = if path.is_dir() {
+        git.without_programs()
+    } else {
+        Ok(git)
+    };
+    (tree, guarded)
 }
 
 /// Counts the run's commits as left on its branch.

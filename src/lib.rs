@@ -41,6 +41,7 @@
 //! | 2 | [`occupancy`] | one run at a time in a repository |
 //! | 2 | [`isolation`] | a run in a work tree of its own, and the way of its commits home |
 //! | 2 | [`admission`] | whether a run may start: parked agents, caps of the day |
+//! | 2 | [`sharing`] | parked agents and used-up caps, in step with those who share the queue |
 //! | 2 | [`attempts`] | which run comes next: a list's next agent, or the same once more |
 //! | 2 | [`orchestrator`] | the story of one run |
 //! | 2 | [`recovery`] | ends the runs whose runner died |
@@ -53,7 +54,7 @@
 //!
 //! A room names only rooms on lower floors. On floor 0 the arrow is `schedule -> model`, on floor 1
 //! they are `git -> process` and `sources -> git, github, queue`; on floor 2
-//! `checks, occupancy, isolation, admission -> planner`, `attempts -> planner, admission`,
+//! `checks, occupancy, isolation, admission -> planner`, `attempts, sharing -> planner, admission`,
 //! `orchestrator -> planner, checks, occupancy, isolation, admission` and
 //! `recovery -> orchestrator, isolation`, `metrics -> worker`. A test holds this table as data
 //! (`tests/integration/layers.rs`).
@@ -79,7 +80,8 @@
 //!
 //! A parked agent is a file below the log root, replaced whole; what a day has used up is counted
 //! from the day's records. No database is opened for either: on one machine files and locks hold
-//! all that runs share, and looking for a file that is not there costs a start nothing.
+//! all that runs share, and looking for a file that is not there costs a start nothing. Where
+//! `[queue] url` names a queue of several machines, [`sharing`] keeps these files in step with it.
 //!
 //! What a dead runner leaves alive depends on how the run was held together, which
 //! [`containment`](process::containment) tells; [`recovery`] ends what a control group or the marker
@@ -115,6 +117,7 @@ pub mod occupancy;
 pub mod orchestrator;
 pub mod planner;
 pub mod recovery;
+pub mod sharing;
 pub mod triage;
 pub mod worker;
 

@@ -7,6 +7,7 @@ mod agents;
 pub mod facts;
 mod place;
 mod services;
+pub mod smoke;
 #[cfg(test)]
 mod tests;
 

@@ -65,6 +65,14 @@ pub enum Command {
     Delegate(DelegateArguments),
     /// List the delegated tasks, and how far they are
     Delegated(ListArguments),
+    /// Let one issue go the whole way to its pull request, and check every step on GitHub
+    ///
+    /// Opens an issue in the dispatch repository with a small diff, works on it as `dispatch
+    /// --issue` does (or lets a running worker do it), then reads everything back from GitHub:
+    /// label, comments, branch, trace file, change, pull request, metadata, reference, and that one
+    /// more look does nothing. Closes and deletes what it made. Exit codes: 0 all criteria are met,
+    /// 1 some are not, 2 wrong configuration.
+    Smoke(SmokeArguments),
     /// Say what was due, what ran, what arrived, and what to do about the rest
     Triage(TriageArguments),
     /// Print, compare or install the crontab lines that config.toml asks for
@@ -279,15 +287,50 @@ pub struct DelegateArguments {
     /// `github_issue_dispatch`, `copilot`, `local` or `mock` [default: what is configured]
     #[arg(long, value_name = "PROVIDER")]
     pub provider: Option<String>,
-    /// Wait for the pull request
+    /// Wait for the pull request, and notify of it
     #[arg(long)]
     pub wait: bool,
+    /// The longest wait; after it the task goes on without being waited for
+    #[arg(
+        long,
+        value_name = "DURATION",
+        value_parser = duration::parse,
+        default_value = "1h",
+        requires = "wait"
+    )]
+    pub timeout: Duration,
     /// The task's id [default: a new one]
     #[arg(long, value_name = "ID")]
     pub task_id: Option<String>,
     /// Who asks, in the issue's metadata
     #[arg(long, value_name = "ID", default_value = "agent-runner")]
     pub user_id: String,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `smoke`
+#[derive(Args, Debug)]
+pub struct SmokeArguments {
+    /// The repository to change, `owner/name` [default: the dispatch repository]
+    #[arg(long, value_name = "REPOSITORY")]
+    pub repo: Option<String>,
+    /// Let a worker that runs already do the work, and wait for it
+    #[arg(long)]
+    pub wait_for_worker: bool,
+    /// The longest wait for that worker
+    #[arg(
+        long,
+        value_name = "DURATION",
+        value_parser = duration::parse,
+        default_value = "20m",
+        requires = "wait_for_worker"
+    )]
+    pub timeout: Duration,
+    /// Leave issue, pull request and branch as they are
+    #[arg(long)]
+    pub keep: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

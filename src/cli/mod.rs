@@ -21,6 +21,7 @@ mod happenings;
 mod logging;
 mod metrics;
 mod service;
+mod sharing;
 mod timeline;
 pub mod ui;
 mod wiring;
@@ -51,6 +52,7 @@ pub fn main() -> ExitCode {
         Command::Runs(runs) => commands::runs::runs(&world, runs),
         Command::Show(run) => commands::show::show(&world, run),
         Command::Logs(logs) => commands::logs::logs(&world, logs),
+        Command::Smoke(smoke) => commands::smoke::smoke(&world, smoke),
         Command::Stats(stats) => commands::stats::stats(&world, stats),
         Command::Explain(run) => commands::explain::explain(&world, run),
         Command::Schedule(schedule) => commands::schedule::schedule(&world, schedule),

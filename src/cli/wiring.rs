@@ -34,6 +34,7 @@ use crate::planner::{self, RunPlan, chain};
 use crate::process::limits;
 use crate::process::shutdown::leave_ctrl_z_to_main;
 use crate::process::watchdog::Limits;
+use crate::queue::QueueUrl;
 use crate::recovery;
 use crate::store::capped_log::LogCaps;
 use crate::store::layout::Layout;
@@ -158,6 +159,16 @@ impl Clock for SystemClock {
 
 pub(crate) fn layout(settings: &Settings) -> Layout {
     Layout::new(&settings.runner.log_root.value)
+}
+
+/// Where claims are kept.
+pub(crate) fn queue_url(settings: &Settings, layout: &Layout) -> Result<QueueUrl, CliError> {
+    match &settings.queue.url {
+        None => Ok(QueueUrl::sqlite(layout.state().join("queue.sqlite"))),
+        Some(url) => url.value.expose().parse().map_err(|error| {
+            CliError::usage(format!("the queue's address ({}) is wrong", url.origin)).because(error)
+        }),
+    }
 }
 
 pub(crate) fn log_caps(settings: &Settings) -> LogCaps {

@@ -145,7 +145,8 @@ pub(crate) struct NtfyTable {
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub(crate) struct QueueTable {
     /// A database that several machines share, as `postgres://USER:PASSWORD@HOST/NAME`, or a file as
-    /// `sqlite:PATH`. Default: an SQLite file below the log root.
+    /// `sqlite:PATH`. Besides work they share in it which agents are parked and what caps leave.
+    /// Default: an SQLite file below the log root, for work alone.
     pub(crate) url: Setting<QueueUrl>,
 }
 

@@ -245,6 +245,20 @@ impl Resolver<'_> {
         )?;
         let installation = tables.find(|github| &github.app_installation);
         let installation = self.number("github.app_installation", installation)?;
+        let half = match (&id, &key_file) {
+            (Some(id), None) => {
+                Some((&id.origin, "it has no key: set GITHUB_APP_PRIVATE_KEY_PATH"))
+            }
+            (None, Some(file)) => Some((&file.origin, "it has no id: set GITHUB_APP_ID")),
+            (Some(_), Some(_)) | (None, None) => None,
+        };
+        if let Some((origin, problem)) = half {
+            let problem = format!("half of a GitHub App, {problem}");
+            return Err(ConfigError::Wrong {
+                place: origin.to_string(),
+                problem,
+            });
+        }
         let app = id.zip(key_file).map(|(id, key_file)| {
             let key_file = self.absolute(key_file).value;
             id.map(|id| GithubCredentials::App {

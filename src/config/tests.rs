@@ -432,6 +432,12 @@ fn an_app_can_be_named_by_variables() {
         installation: Some(9),
     };
     assert_eq!(settings.github.credentials.unwrap().value, app);
+    for (variable, token) in [("GITHUB_APP_ID", "x"), ("GITHUB_APP_PRIVATE_KEY_PATH", "")] {
+        let half = Call::without_file().with(variable, "7");
+        let error = half.with("GITHUB_TOKEN", token).error();
+        assert!(error.contains(variable), "{error}");
+        assert!(error.contains("half of a GitHub App"), "{error}");
+    }
     let error = Call::without_file().with("GITHUB_APP_ID", "seven").error();
     insta::assert_snapshot!(error, @"environment GITHUB_APP_ID: it must be a whole number from 1");
 }

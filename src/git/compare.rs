@@ -8,8 +8,9 @@ use glob::{MatchOptions, Pattern};
 
 use crate::git::files;
 use crate::git::history::{Facts, Numbers};
+use crate::git::programs::CONFIGURED;
 use crate::git::reflog::{Entry, Log, Run};
-use crate::git::snapshot::{Snapshot, Status};
+use crate::git::snapshot::{STATUS, Snapshot, Status};
 use crate::git::standing::{Case, replaced};
 use crate::git::{Git, GitError};
 use crate::model::change::{Attribution, Commit, MAX_LISTED_PATHS, RepositoryChange, Standing};
@@ -40,20 +41,52 @@ impl Git {
         run_mark: &str,
         paths: &[String],
     ) -> Result<RepositoryChange, GitError> {
+        self.compare_with(before, run_mark, paths, Vec::new())
+    }
+
+    /// The same by [`Git::with_programs_of`]. What a run that committed is asked about most likely
+    /// is asked side by side with what must come first: two rounds of commands, not four.
+    pub fn compare_guarded(
+        &self,
+        before: &Snapshot,
+        run_mark: &str,
+        paths: &[String],
+    ) -> Result<RepositoryChange, GitError> {
+        let configured = self.start(&CONFIGURED, &[])?;
+        // `git log` runs none of the programs.
+        let walked = self.walk_ahead(before, run_mark)?;
+        let git = self.with_programs(&before.programs, configured)?;
+        git.compare_with(before, run_mark, paths, walked)
+    }
+
+    /// `walked`: what the branch has gained, if it is still so.
+    fn compare_with(
+        &self,
+        before: &Snapshot,
+        run_mark: &str,
+        paths: &[String],
+        walked: Vec<Facts>,
+    ) -> Result<RepositoryChange, GitError> {
         let allowed = parse_paths(paths)?;
-        let after = self.status(&before.place)?;
+        let status = self.start(&STATUS, &[])?;
+        let few: Vec<&str> = (walked.iter().take(MAX_LISTED_FOREIGN))
+            .map(|facts| facts.id.as_str())
+            .collect();
+        let mut numbers = self.numbers(&few)?;
+        let after = self.parse_status(&before.place, &self.output(&STATUS, status)?)?;
         let run = Run {
             mark: run_mark,
             start: before.start,
         };
         let entries = self.entries(&before.place, run)?;
-        let (appeared, attribution) = self.appeared(before, &after, &entries, run)?;
+        let (appeared, attribution) = self.appeared(before, &after, &entries, run, walked)?;
 
-        let ids: Vec<&str> = appeared
+        let uncounted: Vec<&str> = appeared
             .iter()
             .map(|(facts, _)| facts.id.as_str())
+            .filter(|id| !numbers.contains_key(*id))
             .collect();
-        let mut numbers = self.numbers(&ids)?;
+        numbers.extend(self.numbers(&uncounted)?);
         let commits: Vec<Commit> = appeared
             .into_iter()
             .map(|(facts, standing)| {
@@ -78,6 +111,28 @@ impl Git {
         })
     }
 
+    /// The commits that the branch where the run began has gained, where the run's reflog entries
+    /// tell of any.
+    fn walk_ahead(&self, before: &Snapshot, run_mark: &str) -> Result<Vec<Facts>, GitError> {
+        let run = Run {
+            mark: run_mark,
+            start: before.start,
+        };
+        let place = &before.place;
+        if place.has_reftable() || candidates(&self.entries(place, run)?, run).is_empty() {
+            return Ok(Vec::new());
+        }
+        let branch = before.status.branch.as_ref();
+        let tip = branch.map_or("HEAD".to_owned(), |branch| format!("refs/heads/{branch}"));
+        let excluded = before.status.head.as_ref().map(|head| format!("^{head}"));
+        let range: Vec<&str> = [&tip]
+            .into_iter()
+            .chain(&excluded)
+            .map(String::as_str)
+            .collect();
+        self.walk(&range, MAX_WALKED)
+    }
+
     /// The commits that appeared, oldest first, each with whose it is.
     fn appeared(
         &self,
@@ -85,6 +140,7 @@ impl Git {
         after: &Status,
         entries: &[Entry],
         run: Run<'_>,
+        walked: Vec<Facts>,
     ) -> Result<(Vec<(Facts, Standing)>, Attribution), GitError> {
         let mut candidates = candidates(entries, run);
         let stayed = before.status.branch == after.branch;
@@ -98,6 +154,7 @@ impl Git {
         let excluded = before.status.head.as_ref().map(|head| format!("^{head}"));
         let range: Vec<&str> = tip.iter().chain(&excluded).map(String::as_str).collect();
         let on_branch = match &tip {
+            Some(tip) if walked.last().is_some_and(|last| last.id == *tip) => walked,
             Some(_) => self.walk(&range, MAX_WALKED)?,
             None => Vec::new(),
         };

@@ -138,6 +138,15 @@ pub(super) fn sealed(
         .filter_map(|name| inherited.get_key_value(OsStr::new(name)))
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect();
+    // The certificates that everything else here goes by; git has names of its own for them.
+    for (general, own) in [
+        ("SSL_CERT_FILE", "GIT_SSL_CAINFO"),
+        ("SSL_CERT_DIR", "GIT_SSL_CAPATH"),
+    ] {
+        if let Some(place) = environment.get(OsStr::new(general)).cloned() {
+            environment.entry(own.into()).or_insert(place);
+        }
+    }
     let fixed = [
         ("LC_ALL", "C"),
         // No directory: no `.netrc`, no `.config/git`.

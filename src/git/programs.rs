@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::git::{Git, GitError, Snapshot};
+use crate::process::command::RunningHelper;
 
 /// Reads the identity and the programs of a configuration.
 pub(super) const CONFIGURED: [&str; 4] = [
@@ -61,14 +62,27 @@ impl Git {
     /// The same repository, with commands that run no filter or merge driver that was not
     /// configured at `before`.
     pub fn with_programs_of(&self, before: &Snapshot) -> Result<Self, GitError> {
-        let helper = self.start(&CONFIGURED, &[])?;
-        let now = Programs::parse(&self.finish(&CONFIGURED, helper)?.stdout);
-        let settings = before.programs.instead_of(&now);
+        self.with_programs(&before.programs, self.start(&CONFIGURED, &[])?)
+    }
+
+    /// The same repository, with commands that run no filter or merge driver.
+    pub fn without_programs(&self) -> Result<Self, GitError> {
+        self.with_programs(&Programs::default(), self.start(&CONFIGURED, &[])?)
+    }
+
+    /// `configured`: [`CONFIGURED`], started.
+    pub(super) fn with_programs(
+        &self,
+        before: &Programs,
+        configured: RunningHelper,
+    ) -> Result<Self, GitError> {
+        let now = Programs::parse(&self.finish(&CONFIGURED, configured)?.stdout);
+        let settings = before.instead_of(&now);
         if settings.is_empty() {
             return Ok(self.clone());
         }
         let keys: Vec<&str> = settings.iter().map(|(key, _)| key.as_str()).collect();
-        tracing::warn!(?keys, "programs that the run configured are not run");
+        tracing::warn!(?keys, "configured programs are not run");
         let settings: Vec<_> = settings
             .iter()
             .map(|(key, value)| (key.as_str(), value.as_str()))

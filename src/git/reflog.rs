@@ -125,7 +125,7 @@ impl Git {
     /// by `GIT_COMMITTER_DATE` an agent can give them any time.
     pub(super) fn entries(&self, place: &Place, run: Run<'_>) -> Result<Vec<Entry>, GitError> {
         let mut entries = Vec::new();
-        if place.common_directory.join("reftable").is_dir() {
+        if place.has_reftable() {
             entries = self.reftable_entries()?;
         } else {
             for (path, log) in log_files(place)? {

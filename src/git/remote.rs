@@ -54,6 +54,17 @@ pub enum RemoteFault {
         /// What git said.
         said: String,
     },
+    /// Nobody who is trusted says that the server is the one of that name. Nothing was sent.
+    #[error(
+        "the certificate of `{url}` is not trusted: {said}; name the file (PEM) with its authority \
+         in SSL_CERT_FILE"
+    )]
+    Untrusted {
+        /// The address.
+        url: String,
+        /// What git said.
+        said: String,
+    },
     /// Anything that may pass: the network, the server, a limit in time.
     #[error("`{url}` cannot be reached: {said}")]
     Unreachable {
@@ -68,7 +79,8 @@ impl RemoteFault {
     /// Whether trying again later may help.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable { .. } => true,
+            // It may be a network's login page, which goes away.
+            Self::Unreachable { .. } | Self::Untrusted { .. } => true,
             Self::Denied { .. } | Self::Moved { .. } | Self::Contents { .. } => false,
         }
     }
@@ -166,7 +178,10 @@ impl Remote {
         let said = self.clean(&captured.stderr);
         let url = self.url.clone();
         let has = |words: &[&str]| words.iter().any(|word| said.contains(word));
-        if has(&[
+        // libcurl's words with GnuTLS and with OpenSSL, and for a file of authorities it cannot read.
+        if has(&["certificate", "SSL CA cert"]) {
+            RemoteFault::Untrusted { url, said }
+        } else if has(&[
             "redirect",
             "error: 301",
             "error: 302",

@@ -86,6 +86,13 @@ pub(super) struct Place {
     pub common_directory: PathBuf,
 }
 
+impl Place {
+    /// Whether refs and their logs are in a format that only git can read.
+    pub(super) fn has_reftable(&self) -> bool {
+        self.common_directory.join("reftable").is_dir()
+    }
+}
+
 /// HEAD, and all that is not committed.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Status {
@@ -113,7 +120,7 @@ struct FileStamp {
     inode: u64,
 }
 
-const STATUS: [&str; 7] = [
+pub(super) const STATUS: [&str; 7] = [
     "status",
     "--porcelain=v2",
     "--branch",
@@ -156,10 +163,6 @@ impl Git {
         })
     }
 
-    pub(super) fn status(&self, place: &Place) -> Result<Status, GitError> {
-        self.parse_status(place, &self.read(&STATUS)?)
-    }
-
     /// The identity for a commit of the runner's own.
     pub(super) fn identity(&self, fallback: &Identity) -> Result<Identity, GitError> {
         let helper = self.start(&CONFIGURED, &[])?;
@@ -174,7 +177,7 @@ impl Git {
     /// Reads `# branch.…` headers and one line for each path, all ended by NUL; the path follows
     /// 8 fields in a changed entry (`1`), 10 in an unmerged one (`u`), none in an untracked one
     /// (`?`).
-    fn parse_status(&self, place: &Place, output: &[u8]) -> Result<Status, GitError> {
+    pub(super) fn parse_status(&self, place: &Place, output: &[u8]) -> Result<Status, GitError> {
         let mut status = Status {
             in_progress: in_progress(&place.directory),
             ..Status::default()

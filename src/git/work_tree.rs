@@ -433,8 +433,16 @@ impl WorkTree {
         Ok(facts)
     }
 
-    /// What would be lost with the work tree.
-    fn worth_keeping(&self) -> Result<Option<String>, GitError> {
+    /// What would be lost with the work tree, as a clause that ends with `stays` or `stay`.
+    pub fn worth_keeping(&self) -> Result<Option<String>, GitError> {
+        if !self.path.is_dir() {
+            // It is half-removed: that was found out before.
+            return Ok(None);
+        }
+        if common_directory(&self.path).is_none() {
+            // git would look at the repository around it.
+            return Ok(Some("what is no work tree any more stays".to_owned()));
+        }
         if let Some(operation) = self.half_done(&self.path)? {
             return Ok(Some(format!("a half-done {operation} stays")));
         }

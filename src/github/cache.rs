@@ -88,7 +88,8 @@ impl Cache {
         Ok(())
     }
 
-    fn path(&self, url: &str, caller: &str) -> PathBuf {
+    /// Where something is kept for an address and a caller. Its name reveals neither.
+    pub(super) fn path(&self, url: &str, caller: &str) -> PathBuf {
         self.directory.join(digest(&["1", url, caller]))
     }
 }

@@ -13,8 +13,8 @@ use crate::github::error::{Fault, GitHubError};
 use crate::github::identity::Identity;
 use crate::github::transport::parse;
 use crate::github::wire::{
-    AppOf, Comment, Issue, LabelOf, Permission, PermissionOf, Pull, RateLimit, RateLimits,
-    Repository, State, User,
+    AppOf, Comment, File, Issue, LabelOf, Permission, PermissionOf, Pull, RateLimit, RateLimits,
+    Reference, Repository, State, User,
 };
 use crate::model::repository::RepositoryName;
 
@@ -27,9 +27,6 @@ pub struct NewIssue<'a> {
     pub body: &'a str,
     /// Labels; GitHub drops them silently when the caller cannot write.
     pub labels: &'a [&'a str],
-    /// Who is to do it; must be assignable.
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    pub assignees: &'a [&'a str],
 }
 
 /// A pull request to be made.
@@ -361,26 +358,6 @@ impl GitHub {
         .await
     }
 
-    /// Whether issues of a repository can be assigned to an account.
-    pub async fn is_assignable(
-        &self,
-        repository: &RepositoryName,
-        login: &str,
-    ) -> Result<bool, GitHubError> {
-        let asked = async {
-            let url = self.url(repository, &["assignees", login], &[])?;
-            self.0.read::<Option<Value>>(Some(repository), url).await
-        };
-        match asked.await {
-            Ok(_) => Ok(true),
-            Err(Fault::NotFound { .. }) => Ok(false),
-            Err(fault) => Err(failed(
-                format!("ask whether `{login}` can be assigned in `{repository}`"),
-                fault,
-            )),
-        }
-    }
-
     /// Closes an issue.
     pub async fn close_issue(
         &self,
@@ -394,6 +371,47 @@ impl GitHub {
             json!({"state": State::Closed.as_str()}),
         )
         .await
+    }
+
+    /// The commit of a branch; `None` when there is no such branch.
+    pub async fn branch(
+        &self,
+        repository: &RepositoryName,
+        branch: &str,
+    ) -> Result<Option<String>, GitHubError> {
+        let reference = format!("heads/{branch}");
+        match self
+            .get::<Reference>(repository, &["git", "ref", &reference])
+            .await
+        {
+            Ok(reference) => Ok(Some(reference.object.sha)),
+            Err(Fault::NotFound { .. }) => Ok(None),
+            Err(fault) => {
+                let attempt = format!("read the branch `{branch}` of `{repository}`");
+                Err(failed(attempt, fault))
+            }
+        }
+    }
+
+    /// The text of a file on a branch; `None` when there is no such file.
+    pub async fn file(
+        &self,
+        repository: &RepositoryName,
+        branch: &str,
+        path: &str,
+    ) -> Result<Option<String>, GitHubError> {
+        let read = async {
+            let url = self.url(repository, &["contents", path], &[("ref", branch)])?;
+            self.0.read::<File>(Some(repository), url).await?.text()
+        };
+        match read.await {
+            Ok(text) => Ok(Some(text)),
+            Err(Fault::NotFound { .. }) => Ok(None),
+            Err(fault) => {
+                let attempt = format!("read `{path}` on `{branch}` of `{repository}`");
+                Err(failed(attempt, fault))
+            }
+        }
     }
 
     /// Deletes a branch. One that is not there is as it should be.

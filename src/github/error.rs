@@ -1,6 +1,7 @@
 //! Why a call of the API did not succeed, sorted by what the caller does about it.
 
 use std::error::Error;
+use std::io;
 
 use chrono::{DateTime, Utc};
 use thiserror::Error;
@@ -79,6 +80,9 @@ pub enum Fault {
     /// There was no connection: nothing was sent.
     #[error("cannot reach the server")]
     Unreachable(#[source] Box<dyn Error + Send + Sync>),
+    /// Nobody who is trusted says that the server is the one of that name. Nothing was sent.
+    #[error("the server's certificate is not trusted")]
+    Untrusted(#[source] Box<dyn Error + Send + Sync>),
     /// The connection broke, or a time limit passed, before the whole answer was there.
     #[error("the answer did not arrive")]
     Interrupted(#[source] Box<dyn Error + Send + Sync>),
@@ -101,6 +105,23 @@ pub enum Fault {
     Credentials(String),
 }
 
+/// Whether a connection failed because of the server's certificate.
+pub(super) fn is_untrusted(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(rustls::Error::InvalidCertificate(_)) = error.downcast_ref() {
+            return true;
+        }
+        // Its source is that of what it wraps.
+        let wrapped = error.downcast_ref().and_then(io::Error::get_ref);
+        cause = match wrapped {
+            Some(wrapped) => Some(wrapped),
+            None => error.source(),
+        };
+    }
+    false
+}
+
 fn needs(needed: Option<&str>) -> String {
     needed.map_or_else(String::new, |needed| format!("; sufficient is: {needed}"))
 }
@@ -117,6 +138,7 @@ impl GitHubError {
             Fault::Limited { .. }
             | Fault::Unavailable { .. }
             | Fault::Unreachable(_)
+            | Fault::Untrusted(_)
             | Fault::Interrupted(_)
             | Fault::Unreadable(_) => true,
             // Another API at that address is a network's login page, which goes away.
@@ -190,6 +212,9 @@ impl GitHubError {
             Fault::NotFound { .. } => "check the name, and what the token may see",
             Fault::Moved { same_api: true, .. } => "use the new name in the configuration",
             Fault::Unreachable(_) => "check the network, the proxy variables and the API's address",
+            Fault::Untrusted(_) => {
+                "name the file (PEM) with its authority in SSL_CERT_FILE, for the API and git"
+            }
             Fault::Unreadable(_) | Fault::Moved { .. } => {
                 "check that nothing between, such as a network's login page, answers for GitHub"
             }

@@ -14,6 +14,7 @@
 //!   wait for each other and keep a distance, as GitHub asks for.
 //! - While a **rate limit** lasts nothing is sent at all; the error says until when. Nothing here
 //!   sleeps until then.
+//! - Limit and distance hold for all processes that share a directory for answers.
 //! - Only the API's own origin is ever asked. A read follows a renamed repository there; a write
 //!   goes nowhere but where it was told.
 //!
@@ -22,6 +23,7 @@
 
 mod answer;
 mod cache;
+mod coding_agent;
 mod credentials;
 mod endpoints;
 mod error;
@@ -41,10 +43,11 @@ use reqwest012::{Client, Url, redirect};
 
 use crate::github::cache::Cache;
 use crate::github::identity::Identity;
-use crate::github::pacing::{Gate, Turns};
+use crate::github::pacing::{Gate, Ledger, Turns};
 use crate::model::clock::Clock;
 use crate::tls;
 
+pub use crate::github::coding_agent::CodingAgent;
 pub use crate::github::credentials::{App, Credentials, Secret};
 pub use crate::github::endpoints::{NewIssue, NewPull, PullChange};
 pub use crate::github::error::{Fault, GitHubError};
@@ -61,10 +64,11 @@ pub struct Settings {
     pub api_url: String,
     /// Who calls.
     pub credentials: Credentials,
-    /// Where answers are kept between processes; `None`: every read is a full one. What private
+    /// Where answers, rate limits and the turns of writes are shared with other processes; `None`:
+    /// every read is a full one, and each process keeps its own distance. What private
     /// repositories say lies there too, for the owner of the files alone.
     pub cache: Option<PathBuf>,
-    /// The distance between two writes. GitHub asks for one second at least.
+    /// The distance between two writes, of all processes that share the directory. GitHub asks for one second at least.
     pub write_interval: Duration,
     /// The wait before a read is repeated; twice as long each time.
     pub retry_delay: Duration,
@@ -162,6 +166,7 @@ impl GitHub {
     /// What this client has seen so far.
     pub fn status(&self) -> ApiStatus {
         let counters = &self.0.counters;
+        self.0.remember_limit();
         ApiStatus {
             requests: counters.requests.load(Ordering::Relaxed),
             not_modified: counters.not_modified.load(Ordering::Relaxed),
@@ -196,20 +201,23 @@ impl Shared {
                 ))
             })
         });
-        let shared = Self {
+        let (cache, identity) = (cache.transpose()?, Identity::new(settings.credentials)?);
+        let ledger = cache.as_ref().map(|cache| {
+            let path = cache.path(transport::TURNS, identity.name());
+            Ledger::new(path, Arc::clone(&settings.clock))
+        });
+        Ok(Self {
             client,
             api_url: api_url(&settings.api_url)?,
-            identity: Identity::new(settings.credentials)?,
-            cache: cache.transpose()?,
-            turns: Turns::new(settings.write_interval),
+            identity,
+            cache,
+            turns: Turns::new(settings.write_interval, ledger),
             gate: Gate::default(),
             retry_delay: settings.retry_delay,
             clock: settings.clock,
             counters: Counters::default(),
             moved: Mutex::default(),
-        };
-        shared.remember_limit();
-        Ok(shared)
+        })
     }
 
     /// The server's time, as far as it has told us.

@@ -1,37 +1,54 @@
 //! When a request may be sent: writes one after another, and none at all while a rate limit lasts.
 
-use std::sync::{Mutex, PoisonError};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::{Mutex as AsyncMutex, MutexGuard};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::github::error::Fault;
+use crate::model::clock::Clock;
 
-/// The turns of the writes: one at a time, `interval` between the end of one and the next.
+/// The turns of the writes: one at a time, `interval` between the end of one and the next. Other
+/// processes with the same ledger keep that distance, too.
 #[derive(Debug)]
 pub(super) struct Turns {
     interval: Duration,
     last: AsyncMutex<Option<Instant>>,
+    ledger: Option<Ledger>,
 }
 
 /// The turn of one write; others wait until it is dropped, and `interval` longer.
 #[derive(Debug)]
-pub(super) struct Turn<'a>(MutexGuard<'a, Option<Instant>>);
+pub(super) struct Turn<'a> {
+    last: MutexGuard<'a, Option<Instant>>,
+    turns: &'a Turns,
+}
 
 impl Turns {
-    pub(super) fn new(interval: Duration) -> Self {
+    pub(super) fn new(interval: Duration, ledger: Option<Ledger>) -> Self {
         Self {
             interval,
             last: AsyncMutex::new(None),
+            ledger: ledger.filter(|_| !interval.is_zero()),
         }
     }
 
     pub(super) async fn wait(&self) -> Turn<'_> {
-        let turn = Turn(self.last.lock().await);
-        if let Some(last) = *turn.0 {
+        let turn = Turn {
+            last: self.last.lock().await,
+            turns: self,
+        };
+        if let Some(last) = *turn.last {
             sleep_until(last + self.interval).await;
+        }
+        if let Some(ledger) = &self.ledger {
+            sleep(ledger.reserve(self.interval).await).await;
         }
         turn
     }
@@ -39,8 +56,91 @@ impl Turns {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        *self.0 = Some(Instant::now());
+        *self.last = Some(Instant::now());
+        if let Some(ledger) = &self.turns.ledger {
+            ledger.keep_clear(self.turns.interval);
+        }
     }
+}
+
+/// When the next write may begin, in a file that all processes with the same credentials share.
+///
+/// A process takes its turn beforehand and lets go of the file: one that dies or stands still holds
+/// up nobody.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    path: PathBuf,
+    clock: Arc<dyn Clock + Send + Sync>,
+}
+
+/// How long the file is waited for at most; it is locked for a moment only.
+const LEDGER_PATIENCE: Duration = Duration::from_secs(2);
+/// Turns are never taken so far ahead: the clock was set back since.
+const FARTHEST_TURN: TimeDelta = TimeDelta::minutes(10);
+
+impl Ledger {
+    pub(super) fn new(path: PathBuf, clock: Arc<dyn Clock + Send + Sync>) -> Self {
+        Self { path, clock }
+    }
+
+    /// Takes the next turn; tells how long it is until then. Where the file cannot be used, the
+    /// turn is at once.
+    async fn reserve(&self, interval: Duration) -> Duration {
+        let began = Instant::now();
+        let error = loop {
+            match self.change(|next, _now| next + interval) {
+                Ok(wait) => return wait,
+                Err(TryLockError::WouldBlock) if began.elapsed() < LEDGER_PATIENCE => {
+                    sleep(Duration::from_millis(5)).await;
+                }
+                Err(error) => break error,
+            }
+        };
+        let path = self.path.display();
+        tracing::warn!("other processes may write to GitHub at the same time: `{path}`: {error}");
+        Duration::ZERO
+    }
+
+    /// Lets nobody begin before `interval` from now. Where the file is in use, the distance to the
+    /// turn that was taken has to do.
+    fn keep_clear(&self, interval: Duration) {
+        drop(self.change(|next, now| next.max(now + interval)));
+    }
+
+    /// Changes when the next write may begin; tells how long it was until then.
+    fn change(
+        &self,
+        change: impl FnOnce(DateTime<Utc>, DateTime<Utc>) -> DateTime<Utc>,
+    ) -> Result<Duration, TryLockError> {
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&self.path)
+            .map_err(TryLockError::Error)?;
+        file.try_lock()?;
+        let now = self.clock.now();
+        let next = read_time(&mut file)
+            .filter(|next| *next - now <= FARTHEST_TURN)
+            .map_or(now, |next| next.max(now));
+        write_time(&mut file, change(next, now)).map_err(TryLockError::Error)?;
+        Ok((next - now).to_std().unwrap_or_default())
+    }
+}
+
+/// What is torn or foreign is as good as nothing.
+fn read_time(file: &mut File) -> Option<DateTime<Utc>> {
+    let mut text = String::new();
+    file.read_to_string(&mut text).ok()?;
+    DateTime::from_timestamp_millis(text.parse().ok()?)
+}
+
+fn write_time(file: &mut File, time: DateTime<Utc>) -> io::Result<()> {
+    file.rewind()?;
+    file.set_len(0)?;
+    write!(file, "{}", time.timestamp_millis())
 }
 
 /// How long to wait at first when a limit names no time; then twice as long each time. GitHub says
@@ -102,6 +202,41 @@ impl Gate {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[derive(Debug)]
+    struct StillClock(DateTime<Utc>);
+
+    impl Clock for StillClock {
+        fn now(&self) -> DateTime<Utc> {
+            self.0
+        }
+    }
+
+    #[test]
+    fn a_ledger_hands_out_turns_at_a_distance_whatever_is_in_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ledger");
+        let wait = |second: i64| {
+            let ledger = Ledger::new(path.clone(), Arc::new(StillClock(at(second))));
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_time()
+                .build();
+            let turn = ledger.reserve(Duration::from_secs(1));
+            runtime.unwrap().block_on(turn).as_secs()
+        };
+        assert_eq!([wait(0), wait(0), wait(0)], [0, 1, 2]);
+        assert_eq!([wait(2), wait(60)], [1, 0]);
+        let ended = Ledger::new(path.clone(), Arc::new(StillClock(at(90))));
+        ended.keep_clear(Duration::from_secs(1));
+        assert_eq!(wait(90), 1, "the distance is from the end of a write");
+        assert_eq!(wait(-3600), 0, "the clock was set back");
+        #[expect(clippy::disallowed_methods, reason = "damage on purpose")]
+        std::fs::write(&path, "\u{0}\u{0}garbage that is longer than a time").unwrap();
+        assert_eq!([wait(0), wait(0)], [0, 1]);
+        let absent = Ledger::new("/nonexistent/ledger".into(), Arc::new(StillClock(at(0))));
+        let turn = absent.change(|next, _| next);
+        assert!(matches!(turn, Err(TryLockError::Error(_))));
+    }
 
     fn at(second: i64) -> DateTime<Utc> {
         DateTime::from_timestamp(1_800_000_000 + second, 0).unwrap()

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 use crate::github::Shared;
 use crate::github::answer::{self, Refusal, header};
 use crate::github::cache::Entry;
-use crate::github::error::Fault;
+use crate::github::error::{Fault, is_untrusted};
 use crate::github::identity::{Bearer, Identity};
 use crate::model::repository::RepositoryName;
 
@@ -28,8 +28,12 @@ const READ_BOUND: Duration = Duration::from_secs(60);
 /// 10,000 issues.
 const MAX_PAGES: usize = 100;
 const MAX_REDIRECTS: usize = 3;
+/// What the assignment of the coding agent asks for; REST passes over it.
+const GRAPHQL_FEATURES: &str = "issues_copilot_assignment_api_support,coding_agent_model_selection";
 /// In the place of an address where answers are kept: until when nothing may be sent.
 const LIMIT: &str = "rate limit";
+/// The same: when the next write may begin.
+pub(super) const TURNS: &str = "turns of writes";
 
 /// One request.
 #[derive(Debug)]
@@ -202,6 +206,21 @@ impl Shared {
         Ok(answer)
     }
 
+    /// Sends a request of GraphQL, once.
+    pub(super) async fn graphql(
+        &self,
+        repository: &RepositoryName,
+        body: Value,
+    ) -> Result<Answer, Fault> {
+        let mut url = self.url(&["graphql"], &[])?;
+        // On GitHub Enterprise Server it lies beside the REST API.
+        if let Some(base) = url.path().strip_suffix("/api/v3/graphql") {
+            let path = format!("{base}/api/graphql");
+            url.set_path(&path);
+        }
+        self.write(repository, Method::POST, url, Some(body)).await
+    }
+
     async fn page(&self, repository: Option<&RepositoryName>, url: Url) -> Result<Page, Fault> {
         let bearer = self.bearer(repository).await?;
         let mut patience = Patience::new(self.retry_delay);
@@ -284,6 +303,7 @@ impl Shared {
 
     /// Sends one request and reads its answer, within all limits.
     pub(super) async fn exchange(&self, exchange: Exchange) -> Result<Answer, Fault> {
+        self.remember_limit();
         self.gate.check(self.clock.now())?;
         let mut request = self
             .client
@@ -299,13 +319,17 @@ impl Shared {
         if let Some(body) = exchange.body {
             request = request
                 .header(CONTENT_TYPE, "application/json")
+                .header("graphql-features", GRAPHQL_FEATURES)
                 .body(body.to_string());
         }
         self.counters.requests.fetch_add(1, Ordering::Relaxed);
         let response = request.send().await.map_err(|error| {
             let is_unsent = error.is_connect() || error.is_builder();
+            let is_untrusted = is_untrusted(&error);
             let error = error.without_url().into();
-            if is_unsent {
+            if is_untrusted {
+                Fault::Untrusted(error)
+            } else if is_unsent {
                 Fault::Unreachable(error)
             } else {
                 Fault::Interrupted(error)
@@ -353,7 +377,7 @@ impl Shared {
         until
     }
 
-    /// Shuts the gate where an earlier process met a limit that lasts.
+    /// Shuts the gate where another process met a limit that lasts.
     pub(super) fn remember_limit(&self) {
         let cache = self.cache.as_ref();
         let kept = cache.and_then(|cache| cache.find(LIMIT, self.identity.name()));

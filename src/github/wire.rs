@@ -3,9 +3,12 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, de};
 
+use crate::github::error::Fault;
 use crate::model::repository::RepositoryName;
 
 /// An issue.
@@ -13,6 +16,8 @@ use crate::model::repository::RepositoryName;
 pub struct Issue {
     /// Unique on that GitHub, whatever happens to the repository.
     pub id: u64,
+    /// Its name in GraphQL.
+    pub node_id: String,
     /// Its number in its repository.
     pub number: u64,
     /// Where it lives; differs from where it was asked for when it was transferred.
@@ -255,6 +260,38 @@ pub(super) struct InstallationToken {
     pub(super) permissions: BTreeMap<String, String>,
     #[serde(deserialize_with = "time")]
     pub(super) expires_at: DateTime<Utc>,
+}
+
+/// Where a branch is.
+#[derive(Deserialize)]
+pub(super) struct Reference {
+    pub(super) object: Object,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Object {
+    pub(super) sha: String,
+}
+
+/// A file of a repository; a larger one than 1 MB comes without its text.
+#[derive(Deserialize)]
+pub(super) struct File {
+    encoding: String,
+    content: String,
+}
+
+impl File {
+    pub(super) fn text(&self) -> Result<String, Fault> {
+        let unreadable = |why: String| Fault::Unreadable(format!("a file: {why}"));
+        if self.encoding != "base64" {
+            return Err(unreadable(format!("its encoding is `{}`", self.encoding)));
+        }
+        let encoded: String = self.content.split_whitespace().collect();
+        let bytes = STANDARD
+            .decode(encoded)
+            .map_err(|error| unreadable(error.to_string()))?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
 }
 
 /// GitHub's account of an error.

@@ -25,11 +25,16 @@ pub struct WorstCase {
 /// What runs have used up together.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Spent {
-    runs: u64,
-    tokens: u64,
-    usd: f64,
-    unknown_tokens: u64,
-    unknown_usd: u64,
+    /// Runs whose agent was started.
+    pub runs: u64,
+    /// Their tokens.
+    pub tokens: u64,
+    /// Their cost in US dollars.
+    pub usd: f64,
+    /// How many of them count as the worst case in tokens.
+    pub unknown_tokens: u64,
+    /// How many of them count as the worst case in dollars.
+    pub unknown_usd: u64,
 }
 
 impl Spent {
@@ -44,6 +49,15 @@ impl Spent {
         let tokens = record.tokens().unwrap_or(worst_case.tokens);
         self.tokens = self.tokens.saturating_add(tokens);
         self.usd += record.cost_usd.unwrap_or(worst_case.usd);
+    }
+
+    /// Adds what was used up elsewhere.
+    pub fn add(&mut self, other: &Self) {
+        self.runs = self.runs.saturating_add(other.runs);
+        self.tokens = self.tokens.saturating_add(other.tokens);
+        self.usd += other.usd;
+        self.unknown_tokens = self.unknown_tokens.saturating_add(other.unknown_tokens);
+        self.unknown_usd = self.unknown_usd.saturating_add(other.unknown_usd);
     }
 }
 

@@ -34,6 +34,10 @@ pub struct Kept {
     pub notification: NotificationState,
     /// Its notification lies in the outbox.
     pub waits: bool,
+    /// The work tree that it was given is still there; `bytes` has it, too.
+    pub has_work_tree: bool,
+    /// That work tree was found to hold what is nowhere else.
+    pub is_unsaved: bool,
 }
 
 /// Why a run stays, whatever its age and size.
@@ -45,6 +49,8 @@ pub enum Protection {
     Untold,
     /// It started today, and the caps of the day count it.
     Today,
+    /// Its work tree holds what is nowhere else.
+    Unsaved,
 }
 
 impl Kept {
@@ -56,6 +62,8 @@ impl Kept {
             Some(Protection::Untold)
         } else if self.began >= day_began {
             Some(Protection::Today)
+        } else if self.is_unsaved {
+            Some(Protection::Unsaved)
         } else {
             None
         }
@@ -117,6 +125,8 @@ mod tests {
             outcome: Outcome::Success,
             notification: NotificationState::Delivered,
             waits: false,
+            has_work_tree: false,
+            is_unsaved: false,
         }
     }
 
@@ -157,13 +167,15 @@ mod tests {
             Outcome::Skipped,
         ]);
         let states = prop::sample::select(NotificationState::ALL.to_vec());
-        let flags = (prop::bool::weighted(0.2), prop::bool::weighted(0.2));
+        let flag = || prop::bool::weighted(0.2);
+        let flags = (flag(), flag(), flag());
         (-DAY..40 * DAY, 0..1000u64, outcomes, states, flags).prop_map(
-            |(age, bytes, outcome, notification, (is_active, waits))| Kept {
+            |(age, bytes, outcome, notification, (is_active, waits, is_unsaved))| Kept {
                 is_active,
                 outcome,
                 notification,
                 waits,
+                is_unsaved,
                 ..kept(age, bytes)
             },
         )
@@ -171,7 +183,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn retention_never_removes_an_active_or_untold_run(
+        fn retention_never_removes_an_active_untold_or_unsaved_run(
             runs in prop::collection::vec(any_run(), 0..60),
             age in prop::option::of(0..40 * 86_400u64),
             bytes in prop::option::of(0..30_000u64),
@@ -182,7 +194,7 @@ mod tests {
             for run in &surplus {
                 prop_assert!(!run.is_active && run.outcome != Outcome::Running);
                 prop_assert!(!run.waits && run.notification != NotificationState::Pending);
-                prop_assert!(run.began < day_began);
+                prop_assert!(run.began < day_began && !run.is_unsaved);
             }
             let left: Vec<&Kept> = (runs.iter())
                 .filter(|run| !surplus.iter().any(|gone| std::ptr::eq(*gone, *run)))

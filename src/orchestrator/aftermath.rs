@@ -24,6 +24,12 @@ pub(super) type Looking = Result<Option<RepositoryChange>, String>;
 impl Aftermath {
     /// Applies the answer's diffs, and tells what the run's time changed.
     pub(super) fn look(&self, budget: &Budget) -> (Applying, Looking) {
+        if self.patches.is_empty() {
+            let git = self.git.within(budget);
+            let compare = |before| git.compare_guarded(before, &self.mark, &self.paths);
+            let change = self.before.as_ref().map(compare).transpose();
+            return (Ok(None), change.map_err(|error| planner::chain(&error)));
+        }
         let git = match self.git(budget) {
             Ok(git) => git,
             Err(error) => return (Ok(None), Err(planner::chain(&error))),
@@ -59,9 +65,6 @@ impl Aftermath {
     }
 
     fn apply(&self, git: &Git) -> Result<Option<Applied>, PatchError> {
-        if self.patches.is_empty() {
-            return Ok(None);
-        }
         git.apply_patches(&self.patches, &self.subject, &self.mark, &self.identity)
             .map(Some)
     }

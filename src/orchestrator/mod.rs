@@ -286,8 +286,11 @@ async fn tell(
         checks = carry_out_checks(plan, folder, services, redactor, &mut end).await;
     }
     // What git or a check was made to start.
-    end.survivors_killed +=
-        containment::kill_started(&marker(folder.run(), std::process::id())).killed;
+    let sweep = containment::kill_started(&marker(folder.run(), std::process::id()));
+    end.survivors_killed += sweep.killed;
+    end.unkillable.extend(sweep.unkillable);
+    end.unkillable.sort_unstable();
+    end.unkillable.dedup();
     let verdict = verdict::conclude(&end, &report, seen, &checks, plan.policy());
     Ok(Story {
         end,

@@ -205,10 +205,21 @@ impl RunningHelper {
     }
 
     /// Kills it and the processes that it has started: one that speaks with a server would go on.
+    ///
+    /// One that hangs in the kernel, as in a file system that does not answer, is left to it.
     fn kill(&mut self) -> io::Result<()> {
-        kill_process_group(Pid::from_child(&self.child), Signal::KILL)?;
-        self.reap()?;
-        Ok(())
+        let process = Pid::from_child(&self.child);
+        kill_process_group(process, Signal::KILL)?;
+        let exit = pidfd_open(process, PidfdFlags::empty())?;
+        let limit = Timespec::try_from(KILL_LIMIT).map_err(io::Error::other)?;
+        match poll(&mut [PollFd::new(&exit, PollFlags::IN)], Some(&limit)) {
+            Ok(0) | Err(Errno::INTR) => {
+                helpers().groups.retain(|known| *known != process);
+                Err(io::ErrorKind::TimedOut.into())
+            }
+            Ok(_) => self.reap().map(|_| ()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn reap(&mut self) -> io::Result<ExitStatus> {
@@ -270,6 +281,9 @@ impl Drop for RunningHelper {
         }
     }
 }
+
+/// The longest time for the kernel to end what was killed.
+const KILL_LIMIT: Duration = Duration::from_secs(1);
 
 /// How often somebody who waits looks whether the budget was cut short.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);

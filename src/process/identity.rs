@@ -14,7 +14,7 @@ pub struct ProcessStat {
     pub parent: u32,
     /// When it started, in clock ticks since the boot. With `pid` unique within a boot.
     pub start_ticks: u64,
-    /// It has ended and waits to be reaped.
+    /// It has ended, with all its threads, and waits to be reaped.
     pub is_zombie: bool,
     /// It is stopped, by a signal or a debugger.
     pub is_stopped: bool,
@@ -33,13 +33,15 @@ pub fn stat(pid: Pid) -> Option<ProcessStat> {
     let mut fields = rest.split(' ');
     let state = fields.next()?;
     let parent = fields.next()?.parse().ok()?;
-    // Field 22 of proc(5); the state is field 3.
-    let start_ticks = fields.nth(17)?.parse().ok()?;
+    // Fields 20 and 22 of proc(5); the state is field 3.
+    let threads: u32 = fields.nth(15)?.parse().ok()?;
+    let start_ticks = fields.nth(1)?.parse().ok()?;
     Some(ProcessStat {
         pid,
         parent,
         start_ticks,
-        is_zombie: matches!(state, "Z" | "X"),
+        // The state is that of the first thread; the others may go on, or hang in the kernel.
+        is_zombie: matches!(state, "Z" | "X") && threads <= 1,
         is_stopped: matches!(state, "T" | "t"),
     })
 }

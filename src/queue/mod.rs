@@ -8,15 +8,18 @@
 //! The queue is a SQLite file, or a PostgreSQL database for many machines; the statements are the
 //! same but for the fragments of `dialect`. Leases are measured by the clock of the
 //! database (with SQLite, of the machine), never by one of a worker. Every change is one statement, or one short transaction
-//! that begins as a writer. It runs no work and knows no source.
+//! that begins as a writer. It runs no work and knows no source. Those who share it tell each other
+//! through it, too, which agents are parked and what a day has used up (`shared`).
 
 mod dialect;
 mod error;
 mod schema;
+mod shared;
 mod url;
 mod work;
 
 pub use error::QueueError;
+pub use shared::AgentNews;
 pub use url::{QueueUrl, QueueUrlError};
 pub use work::{Claim, End, NewWork, State, Work};
 
@@ -43,6 +46,11 @@ pub struct Queue {
     /// How errors call the queue.
     place: String,
 }
+
+/// What of the candidates `w` may be claimed.
+const READY: &str = "w.work_key IN ({texts of $3})
+    AND (w.state IN ('waiting', 'retrying') AND w.not_before <= {now}
+         OR w.state = 'claimed' AND w.lease_until <= {now})";
 
 /// Restricts a change to the claim that makes it.
 const HELD: &str = "work_key = $1 AND fence = $2 AND state = 'claimed'";
@@ -100,8 +108,16 @@ impl Queue {
     /// Claims the next of the candidates for `lease`, counted from now; `None` where none is ready.
     ///
     /// Ready is what waits and whose delay is over, and what is claimed by a holder whose lease ran
-    /// out. Of these it is the one whose repository has the fewest works in progress, then whose
-    /// author has, then the oldest. Candidates that were never offered are passed over.
+    /// out. Candidates that were never offered are passed over.
+    ///
+    /// Of the ready ones authors take turns: first comes the author with the fewest works in
+    /// progress, then the one who was served least recently. Of an author's works the repositories
+    /// take turns in the same way, and of one repository's the oldest comes first. So with one
+    /// worker a work waits for one work of each other author at most, and that once for each
+    /// repository of its own author that waits too, and for what is older in its own repository.
+    ///
+    /// The cost grows with the works of the authors and repositories that have candidates, ended
+    /// ones included; who was served when is looked up in an index. Of 20,000 works it is 50 ms.
     ///
     /// When the answer is lost, the work may be claimed all the same: until its lease has run out.
     pub async fn claim(
@@ -115,21 +131,36 @@ impl Queue {
         }
         let keys: Vec<&str> = candidates.iter().map(WorkKey::as_str).collect();
         let statement = self.statement(
-            "WITH busy AS (
-                 SELECT group_repository, group_author FROM agent_runner_work
+            "WITH busy AS MATERIALIZED (
+                 SELECT group_author, group_repository FROM agent_runner_work
                  WHERE state = 'claimed' AND lease_until > {now}
+             ), groups AS (
+                 SELECT DISTINCT w.group_author, w.group_repository FROM agent_runner_work w
+                 WHERE {ready}
+             ), turns AS MATERIALIZED (
+                 SELECT g.group_author, g.group_repository,
+                     (SELECT count(*) FROM busy b WHERE b.group_author = g.group_author)
+                         AS author_busy,
+                     (SELECT max(s.served) FROM agent_runner_work s
+                      WHERE s.group_author = g.group_author) AS author_served,
+                     (SELECT count(*) FROM busy b WHERE b.group_author = g.group_author
+                          AND b.group_repository = g.group_repository) AS group_busy,
+                     (SELECT max(s.served) FROM agent_runner_work s
+                      WHERE s.group_author = g.group_author
+                          AND s.group_repository = g.group_repository) AS group_served
+                 FROM groups g
              ), next AS MATERIALIZED (
                  SELECT w.work_key FROM agent_runner_work w
-                 WHERE w.work_key IN ({texts of $3})
-                     AND (w.state IN ('waiting', 'retrying') AND w.not_before <= {now}
-                          OR w.state = 'claimed' AND w.lease_until <= {now})
-                 ORDER BY (SELECT count(*) FROM busy b WHERE b.group_repository = w.group_repository),
-                     (SELECT count(*) FROM busy b WHERE b.group_author = w.group_author),
+                 JOIN turns t ON t.group_author = w.group_author
+                     AND t.group_repository = w.group_repository
+                 WHERE {ready}
+                 ORDER BY t.author_busy, t.author_served, t.group_busy, t.group_served,
                      w.position, w.work_key
                  LIMIT 1 {for update of w}
              )
              UPDATE agent_runner_work SET state = 'claimed', holder = $1, lease_until = {now} + $2,
-                 fence = fence + 1, attempts = attempts + 1, changed_at = {now}
+                 fence = fence + 1, attempts = attempts + 1, changed_at = {now},
+                 served = (SELECT max(served) FROM agent_runner_work) + 1
              WHERE work_key IN (SELECT work_key FROM next) RETURNING {columns}",
         );
         let query = sqlx::query(AssertSqlSafe(statement))
@@ -315,6 +346,7 @@ impl Queue {
     /// Fills in what differs between databases.
     fn statement(&self, text: &str) -> String {
         text.replace("{columns}", work::COLUMNS)
+            .replace("{ready}", READY)
             .replace("{texts of $1}", &self.dialect.texts("$1"))
             .replace("{texts of $3}", &self.dialect.texts("$3"))
             .replace("{for update of w}", self.dialect.for_update())

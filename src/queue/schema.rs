@@ -16,8 +16,9 @@ use crate::queue::url::Target;
 use crate::queue::{ANSWER_LIMIT, Queue, QueueError, QueueUrl};
 
 /// What makes each version of the tables out of the one before. Published ones never change.
-const MIGRATIONS: &[&[&str]] = &[&[
-    "CREATE TABLE agent_runner_work (
+const MIGRATIONS: &[&[&str]] = &[
+    &[
+        "CREATE TABLE agent_runner_work (
          work_key TEXT PRIMARY KEY,
          origin TEXT NOT NULL,
          group_repository TEXT NOT NULL,
@@ -36,8 +37,39 @@ const MIGRATIONS: &[&[&str]] = &[&[
          offered_at BIGINT NOT NULL,
          changed_at BIGINT NOT NULL
      )",
-    "CREATE INDEX agent_runner_work_state ON agent_runner_work (state)",
-]];
+        "CREATE INDEX agent_runner_work_state ON agent_runner_work (state)",
+    ],
+    // The number of a work's latest claim among all claims of the queue; 0 before the first. The
+    // indexes answer who was served when, see `Queue::claim`.
+    &[
+        "ALTER TABLE agent_runner_work ADD COLUMN served BIGINT NOT NULL DEFAULT 0",
+        "CREATE INDEX agent_runner_work_served ON agent_runner_work (served)",
+        "CREATE INDEX agent_runner_work_author ON agent_runner_work (group_author, served)",
+        "CREATE INDEX agent_runner_work_group
+         ON agent_runner_work (group_author, group_repository, served)",
+    ],
+    &[
+        "CREATE TABLE agent_runner_parked (
+             agent TEXT PRIMARY KEY,
+             since BIGINT NOT NULL,
+             until BIGINT NOT NULL,
+             run TEXT NOT NULL,
+             reason TEXT NOT NULL,
+             unparked_at BIGINT NOT NULL
+         )",
+        "CREATE TABLE agent_runner_spent (
+             place TEXT NOT NULL,
+             day TEXT NOT NULL,
+             subject TEXT NOT NULL,
+             runs BIGINT NOT NULL,
+             tokens BIGINT NOT NULL,
+             usd DOUBLE PRECISION NOT NULL,
+             unknown_tokens BIGINT NOT NULL,
+             unknown_usd BIGINT NOT NULL,
+             PRIMARY KEY (place, day, subject)
+         )",
+    ],
+];
 
 #[expect(clippy::cast_possible_wrap, reason = "they are few")]
 const KNOWN: i64 = MIGRATIONS.len() as i64;

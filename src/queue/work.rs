@@ -15,9 +15,9 @@ pub struct NewWork {
     pub key: WorkKey,
     /// Where it comes from, such as `owner/repo#7`.
     pub origin: String,
-    /// The repository it is for; works of one repository take turns with those of others.
+    /// The repository it is for; the repositories of an author take turns.
     pub group_repository: String,
-    /// Who asked; works of one author take turns with those of others.
+    /// Who asked; authors take turns.
     pub group_author: String,
     /// When it was asked for; older work comes first.
     pub created: DateTime<Utc>,

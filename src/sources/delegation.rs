@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use pulldown_cmark::{Event, Parser};
+use pulldown_cmark::{Event, Parser, Tag, TagEnd};
 use serde_json::Value;
 
 use crate::model::repository::RepositoryName;
@@ -100,12 +100,27 @@ pub fn task_of(body: &str) -> Option<String> {
     None
 }
 
+/// Whether a pull request in `repository` with this text is the answer to a task, whose issue is
+/// `issue`.
+pub fn answers(
+    body: &str,
+    repository: &RepositoryName,
+    task_id: &str,
+    issue: &(RepositoryName, u64),
+) -> bool {
+    task_of(body).as_deref() == Some(task_id) || closed_issues(body, repository).contains(issue)
+}
+
 /// The issues that the text of a pull request in `repository` closes: `Fixes #7`,
 /// `closes owner/repo#7`.
 pub fn closed_issues(body: &str, repository: &RepositoryName) -> Vec<(RepositoryName, u64)> {
     let mut text = String::new();
+    let mut is_code = false;
     for event in Parser::new(body) {
         match event {
+            Event::Start(Tag::CodeBlock(_)) => is_code = true,
+            Event::End(TagEnd::CodeBlock) => is_code = false,
+            Event::Text(_) if is_code => {}
             Event::Text(part) => text.push_str(&part),
             Event::SoftBreak | Event::HardBreak | Event::End(_) => text.push('\n'),
             _ => {}
@@ -115,8 +130,11 @@ pub fn closed_issues(body: &str, repository: &RepositoryName) -> Vec<(Repository
     words
         .windows(2)
         .filter_map(|pair| {
-            let keyword = pair[0].trim_end_matches(':').to_ascii_lowercase();
-            let closes = ["fixes", "closes", "resolves"].contains(&keyword.as_str());
+            let keyword = pair[0].trim_matches(|c: char| !c.is_ascii_alphanumeric());
+            let keywords = ["fixes", "closes", "resolves"];
+            let closes = keywords
+                .iter()
+                .any(|known| keyword.eq_ignore_ascii_case(known));
             let (name, number) = pair[1].split_once('#').filter(|_| closes)?;
             let digits = number.trim_end_matches(|c: char| !c.is_ascii_digit());
             let name = match name {
@@ -177,7 +195,8 @@ mod tests {
     #[test]
     fn a_pull_request_is_found_by_its_metadata_and_by_the_issues_it_closes() {
         let body = "Text\n\n<!-- agent_task_metadata {\"task_id\": \"t-1\"} -->\n\nFixes octo/d#7\n\
-            closes #8, and Resolves: #9.\nfixes `#10`\nfixed #11";
+            closes #8, and Resolves: #9.\nfixes `#10`\nfixed #11\n\
+            (Closes #12)\n\n    Fixes #13\n\n- Fixes: #14";
         assert_eq!(task_of(body).unwrap(), "t-1");
         assert_eq!(task_of("<!-- other --> none"), None);
         let repository = "octo/target".parse().unwrap();
@@ -185,6 +204,15 @@ mod tests {
             .into_iter()
             .map(|(name, number)| format!("{name}#{number}"))
             .collect();
-        assert_eq!(closed, ["octo/d#7", "octo/target#8", "octo/target#9"]);
+        assert_eq!(
+            closed,
+            [
+                "octo/d#7",
+                "octo/target#8",
+                "octo/target#9",
+                "octo/target#12",
+                "octo/target#14"
+            ]
+        );
     }
 }

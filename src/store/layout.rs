@@ -102,6 +102,11 @@ impl Layout {
         self.state().join("parked")
     }
 
+    /// What others who share the queue have used up today.
+    pub(crate) fn spent_elsewhere(&self) -> PathBuf {
+        self.state().join("spent-elsewhere.json")
+    }
+
     /// Tasks that were handed to somebody else.
     pub fn delegated(&self) -> PathBuf {
         self.state().join("delegated")

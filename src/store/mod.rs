@@ -4,7 +4,8 @@
 //! run's directory, [`reader`] finds runs and reads them, [`index`] spares reading many again and
 //! [`events`] reads what happened in one. [`recovery`] finds those whose runner died, [`outbox`]
 //! keeps notifications until somebody has them and [`digest`] tells many in one, [`parked`] and
-//! [`probed`] know of agents, [`delegated`] of tasks that others do. [`retention`] removes what is
+//! [`probed`] know of agents, [`elsewhere`] of what other machines used up, [`delegated`] of tasks
+//! that others do. [`retention`] removes what is
 //! old, and [`ground`] tells whether a log root can bear all that. Not for deciding anything: an
 //! outcome comes from `model::verdict`.
 
@@ -18,6 +19,7 @@ pub mod beats;
 pub mod capped_log;
 pub mod delegated;
 pub mod digest;
+pub mod elsewhere;
 pub mod event_log;
 pub mod events;
 pub mod format;

@@ -4,7 +4,7 @@
 //! rename into `.state/trash`, so it is there whole or not at all; what a killed removal left in the
 //! trash, the next one clears. The run's lock is held meanwhile: nobody is writing in it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Metadata, Permissions};
 use std::io;
 use std::os::fd::AsRawFd as _;
@@ -45,12 +45,17 @@ pub fn survey(layout: &Layout, now: DateTime<Utc>) -> Result<Vec<Kept>, StoreErr
         .into_iter()
         .map(|(name, _)| name)
         .collect();
+    let work_trees = work_trees(layout)?;
     let kept = |run: Run| {
         let path = run.directory.path();
+        let name = mark_name(&run.path);
+        let work_tree = work_trees.get(&name);
         Kept {
             began: run.path.run_id.started().unwrap_or_else(|| modified(path)),
-            bytes: size(path),
-            is_active: marks.contains(&mark_name(&run.path)) || is_being_made(&run, now),
+            bytes: size(path) + work_tree.map_or(0, |path| size(path)),
+            is_active: marks.contains(&name) || is_being_made(&run, now),
+            has_work_tree: work_tree.is_some(),
+            is_unsaved: false,
             outcome: run.record.outcome,
             notification: run.record.notification.state,
             waits: waiting.contains(&run.path.to_string()),
@@ -62,14 +67,44 @@ pub fn survey(layout: &Layout, now: DateTime<Utc>) -> Result<Vec<Kept>, StoreErr
         .collect())
 }
 
+/// The work trees that runs were given, by the names of the runs' marks. One that is half-removed
+/// has something more in its name.
+fn work_trees(layout: &Layout) -> Result<BTreeMap<String, PathBuf>, StoreError> {
+    let named = |path: PathBuf| {
+        let parts: Vec<&str> = path.file_name()?.to_str()?.split('.').take(3).collect();
+        let name = parts.join(".");
+        is_directory(&path).then_some((name, path))
+    };
+    let trees = children(&layout.work_trees())?;
+    Ok(trees.into_iter().filter_map(named).collect())
+}
+
+/// Work trees whose runs are gone, with what they take on disk.
+pub fn stray_work_trees(
+    layout: &Layout,
+    now: DateTime<Utc>,
+) -> Result<Vec<(RunPath, u64)>, StoreError> {
+    let stray = |(name, path): (String, PathBuf)| {
+        let run: RunPath = name.replace('.', "/").parse().ok()?;
+        let is_old = now - modified(&path) > LEFTOVER_AFTER;
+        (is_old && !layout.run(&run).path().exists()).then(|| (run, size(&path)))
+    };
+    Ok(work_trees(layout)?.into_iter().filter_map(stray).collect())
+}
+
 /// A directory without a record in which a runner may just be about to begin.
 fn is_being_made(run: &Run, now: DateTime<Utc>) -> bool {
     let is_made = fs::symlink_metadata(run.directory.metadata()).is_ok();
     !is_made && now - modified(run.directory.path()) < LEFTOVER_AFTER
 }
 
-/// Removes a run that was found free to go; `false` when somebody has taken hold of it since.
-pub fn remove_run(layout: &Layout, run: &RunPath) -> Result<bool, StoreError> {
+/// Removes a run that was found free to go; `false` when somebody has taken hold of it since, or
+/// when `first`, done while the run is held, says that it stays.
+pub fn remove_run(
+    layout: &Layout,
+    run: &RunPath,
+    first: impl FnOnce() -> bool,
+) -> Result<bool, StoreError> {
     let directory = layout.run(run);
     // Records of the original programs have no lock and no runner.
     let folder = if fs::symlink_metadata(directory.runner_log()).is_ok_and(|log| log.is_file()) {
@@ -81,7 +116,7 @@ pub fn remove_run(layout: &Layout, run: &RunPath) -> Result<bool, StoreError> {
         None
     };
     let is_marked = layout.running().join(mark_name(run)).exists();
-    if is_marked || read_record(&directory, run).outcome == Outcome::Running {
+    if is_marked || read_record(&directory, run).outcome == Outcome::Running || !first() {
         return Ok(false);
     }
     let trash = layout.trash();

@@ -9,6 +9,48 @@ use serde_json::{Value, json};
 
 use crate::support::{Done, TestEnv};
 
+const LIMITS: [&str; 2] = ["--older-than", "1d"];
+
+/// An isolated run of long ago that made a commit, left a file uncommitted and failed; with its
+/// work tree and its branch.
+fn isolated() -> (TestEnv, PathBuf, String) {
+    let script = "echo a > a.txt; git add .; git commit -qm agent; echo b > b.txt; exit 3";
+    let env = TestEnv::new()
+        .script("fake", "text", script)
+        .task("work", "isolation = \"worktree\"");
+    assert_eq!(env.run("fake", "work").code, Some(1));
+    let run = env.run_directory("work", "fake");
+    let id = run.file_name().unwrap().to_str().unwrap();
+    let of = |id: &str| {
+        let tree = env.logs().join(format!(".state/worktrees/work.fake.{id}"));
+        (tree, format!("agent-runner/work/fake/{id}"))
+    };
+    let ((tree, branch), (old_tree, old_branch)) = (of(id), of("20200101_000000"));
+    env.git(&["branch", "-m", &branch, &old_branch]);
+    let trees = [&tree, &old_tree].map(|tree| tree.to_str().unwrap());
+    env.git(&["worktree", "move", trees[0], trees[1]]);
+    fs::rename(&run, run.with_file_name("20200101_000000")).unwrap();
+    (env, old_tree, old_branch)
+}
+
+fn in_tree(env: &TestEnv, tree: &Path, arguments: &[&str]) -> String {
+    env.git(&[&["-C", tree.to_str().unwrap()], arguments].concat())
+}
+
+/// The run and its work tree stay, and `why` is said, also when nothing is to be removed.
+#[track_caller]
+fn stays(env: &TestEnv, tree: &Path, why: &str) {
+    for more in [&["--dry-run", "--json"][..], &["--json"]] {
+        let done = clean(env, &[&LIMITS, more].concat());
+        let report: Value = serde_json::from_str(&done.stdout).unwrap();
+        assert_eq!(report["removed"]["runs"], json!([]));
+        assert_eq!(report["kept"]["unsaved"], 1);
+        let said = format!("work/fake/20200101_000000 stays: {why}");
+        assert!(done.stderr.contains(&said), "{}", done.stderr);
+        assert!(tree.join(".git").exists());
+    }
+}
+
 /// Plants a run that ended long ago, with a transcript of 40 KiB.
 fn plant(env: &TestEnv, run: &str, notification: &str) -> PathBuf {
     let directory = env.logs().join(run);
@@ -261,4 +303,110 @@ fn a_clean_killed_at_any_moment_leaves_whole_runs_and_the_next_one_finishes() {
         killed += 1;
     }
     assert!(killed >= 3, "{killed}");
+}
+
+#[test]
+fn a_work_tree_with_unsaved_work_stays_with_its_run_and_goes_with_it_once_that_is_saved() {
+    let (env, tree, branch) = isolated();
+    stays(&env, &tree, "uncommitted work stays");
+    assert_eq!(fs::read_to_string(tree.join("b.txt")).unwrap(), "b\n");
+    in_tree(&env, &tree, &["add", "."]);
+    in_tree(&env, &tree, &["commit", "-qm", "person"]);
+    let told = clean(&env, &[&LIMITS[..], &["--dry-run"]].concat()).stdout;
+    assert!(told.contains("1 work tree among them"), "{told}");
+    assert!(tree.is_dir());
+    assert_eq!(removed(&env, &LIMITS), ["20200101_000000"]);
+    assert!(!tree.exists());
+    assert_eq!(env.git(&["worktree", "list"]).lines().count(), 1);
+    // Not a commit is lost.
+    let log = env.git(&["log", "--format=%s", &branch]);
+    assert_eq!(log, "person\nagent\nfirst");
+}
+
+#[test]
+fn the_size_of_a_work_tree_counts_and_its_branch_goes_when_another_has_its_commits() {
+    let (env, tree, branch) = isolated();
+    env.git(&["merge", "-q", &branch]);
+    fs::write(tree.join("b.txt"), "b".repeat(400 << 10)).unwrap();
+    let limits = ["--max-size", "300KiB"];
+    assert_eq!(removed(&env, &limits), [""; 0]);
+    assert!(tree.is_dir());
+    fs::rename(tree.join("b.txt"), tree.join("ignored.txt")).unwrap();
+    fs::write(env.repository().join(".git/info/exclude"), "ignored.txt\n").unwrap();
+    assert_eq!(removed(&env, &limits), ["20200101_000000"]);
+    assert!(!tree.exists());
+    assert_eq!(env.git(&["branch", "--list", "agent-runner/*"]), "");
+    assert_eq!(env.git(&["log", "--format=%s"]), "agent\nfirst");
+}
+
+#[test]
+fn commits_on_no_branch_broken_work_trees_and_those_of_a_repository_that_is_gone_stay() {
+    let (env, tree, branch) = isolated();
+    in_tree(&env, &tree, &["switch", "-q", "--detach"]);
+    in_tree(&env, &tree, &["add", "."]);
+    in_tree(&env, &tree, &["commit", "-qm", "nowhere"]);
+    stays(&env, &tree, "commits on no branch stay");
+    in_tree(&env, &tree, &["switch", "-q", "-C", &branch]);
+
+    // The logs may lie in a repository, which git would look at.
+    let around = env.root();
+    env.git(&["init", "-q", around.to_str().unwrap()]);
+    let link = fs::read(tree.join(".git")).unwrap();
+    fs::remove_file(tree.join(".git")).unwrap();
+    fs::create_dir(tree.join(".git")).unwrap();
+    stays(&env, &tree, "what is no work tree any more stays");
+    fs::remove_dir(tree.join(".git")).unwrap();
+    fs::write(tree.join(".git"), link).unwrap();
+
+    let elsewhere = env.root().join("elsewhere");
+    fs::rename(env.repository(), &elsewhere).unwrap();
+    stays(&env, &tree, "");
+    fs::rename(&elsewhere, env.repository()).unwrap();
+    assert_eq!(removed(&env, &LIMITS), ["20200101_000000"]);
+    assert!(!tree.exists());
+}
+
+#[test]
+fn a_work_tree_that_was_half_removed_or_whose_run_is_gone_goes_unless_it_holds_unsaved_work() {
+    let (env, tree, branch) = isolated();
+    fs::remove_dir_all(env.logs().join("work/fake/20200101_000000")).unwrap();
+    let young = clean(&env, &LIMITS);
+    assert!(!young.stderr.contains("stays"), "{}", young.stderr);
+    touch(&tree, "2020-01-01");
+    let told = clean(&env, &LIMITS);
+    assert!(
+        told.stderr.contains("uncommitted work stays"),
+        "{}",
+        told.stderr
+    );
+    assert!(!told.stdout.contains("leftover"), "{}", told.stdout);
+    fs::rename(&tree, tree.with_file_name("work.fake.20200101_000000.gone")).unwrap();
+    let told = clean(&env, &[]);
+    assert!(
+        told.stdout.contains("removed 1 leftover"),
+        "{}",
+        told.stdout
+    );
+    let left = fs::read_dir(env.logs().join(".state/worktrees")).unwrap();
+    assert_eq!(left.count(), 0);
+    assert_eq!(env.git(&["worktree", "list"]).lines().count(), 1);
+    assert_eq!(env.git(&["log", "--format=%s", &branch]), "agent\nfirst");
+}
+
+#[test]
+fn a_filter_that_a_run_configured_is_not_run_by_clean() {
+    let (env, tree, _) = isolated();
+    let trap = env.root().join("trap");
+    let filter = format!("touch '{}'; cat", trap.display());
+    env.git(&["config", "filter.evil.clean", &filter]);
+    fs::write(
+        env.repository().join(".git/info/attributes"),
+        "* filter=evil\n",
+    )
+    .unwrap();
+    fs::write(tree.join("a.txt"), "changed\n").unwrap();
+    stays(&env, &tree, "uncommitted work stays");
+    assert!(!trap.exists());
+    in_tree(&env, &tree, &["status"]);
+    assert!(trap.exists(), "the trap works");
 }

@@ -143,6 +143,7 @@ fn real_prism_finds_nothing_in_a_whole_loop_from_a_delegated_task_to_its_pull_re
         (&["dispatch", "--once"], 0),
         (&["delegated"], 0),
         (&["dispatch", "--once"], 0),
+        (&["smoke", "--repo", TARGET], 0),
     ] {
         let done = env.agent_runner(arguments);
         assert_eq!(done.code, Some(code), "{arguments:?}: {}", done.stderr);
@@ -154,7 +155,7 @@ fn real_prism_finds_nothing_in_a_whole_loop_from_a_delegated_task_to_its_pull_re
         place.host.labels(DISPATCH, bad),
         ["copilot-agent", "failed"]
     );
-    assert_eq!(place.host.pulls(TARGET).len(), 1);
+    assert_eq!(place.host.pulls(TARGET).len(), 2);
     let log = proxy.log();
     let findings: Vec<&str> = log.lines().filter(|line| is_finding(line)).collect();
     assert!(findings.is_empty(), "{}", findings.join("\n"));
@@ -232,12 +233,19 @@ async fn every_call(client: &GitHub, app: &GitHub) {
     client.newest_pulls(repository).await.unwrap();
     client.pull(repository, pull.number).await.unwrap();
     client.close_pull(repository, pull.number).await.unwrap();
+    let commit = client.branch(repository, "work/1").await.unwrap();
+    assert_eq!(commit.unwrap().len(), 40);
+    let none = client.branch(repository, "work/2").await.unwrap();
+    assert_eq!(none, None);
+    for (path, text) in [("new.txt", Some("new\n")), ("not/there.txt", None)] {
+        let file = client.file(repository, "work/1", path).await.unwrap();
+        assert_eq!(file.as_deref(), text);
+    }
     client.delete_branch(repository, "work/1").await.unwrap();
     let new = NewIssue {
         title: "made",
         body: "by us",
         labels: &["copilot-agent"],
-        assignees: &[],
     };
     let made = client.create_issue(repository, &new).await.unwrap();
     client.close_issue(repository, made.number).await.unwrap();

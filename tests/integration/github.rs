@@ -233,7 +233,6 @@ fn every_endpoint_says_and_does_what_its_name_tells() {
             title: "made",
             body: "by us",
             labels: &["copilot-agent", "x"],
-            assignees: &[],
         };
         let made = client.create_issue(repository, &made).await.unwrap();
         assert_eq!(made.labels, ["copilot-agent", "x"]);
@@ -351,7 +350,6 @@ async fn write(
                 title: "x",
                 body: "",
                 labels: &[],
-                assignees: &[],
             };
             client.create_issue(repository, &new).await.map(drop)
         }
@@ -495,6 +493,31 @@ fn a_read_is_repeated_when_it_fails_in_passing_and_not_for_ever() {
         read(&place.hasty_client()).unwrap();
         place.host.clear_faults();
     }
+}
+
+#[test]
+fn a_limit_that_another_process_meets_holds_at_once() {
+    let place = Place::new();
+    let directory = tempfile::tempdir().unwrap();
+    let [one, other] = [(); 2].map(|()| {
+        let mut settings = place.settings();
+        settings.cache = Some(directory.path().to_owned());
+        GitHub::new(settings).unwrap()
+    });
+    run(other.issues(&place.repository, "copilot-agent")).unwrap();
+    let limit = Action::Answer(429, vec![("retry-after", "60".to_owned())], String::new());
+    place
+        .host
+        .fault(Fault::on("GET", "/repos/*/*/issues").before(limit));
+    run(one.issues(&place.repository, "copilot-agent")).unwrap_err();
+    let before = place.host.history().len();
+    let error = run(other.issues(&place.repository, "copilot-agent")).unwrap_err();
+    assert!(
+        matches!(error.fault(), ClientFault::Limited { .. }),
+        "{error:?}"
+    );
+    assert!(other.status().limited_until.is_some());
+    assert_eq!(place.host.history().len(), before);
 }
 
 #[test]

@@ -26,6 +26,7 @@ const ROOMS: &[(&str, u32, &[&str])] = &[
     ("isolation", 2, &["planner"]),
     ("admission", 2, &["planner"]),
     ("attempts", 2, &["planner", "admission"]),
+    ("sharing", 2, &["planner", "admission"]),
     (
         "orchestrator",
         2,

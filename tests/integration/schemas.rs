@@ -42,6 +42,7 @@ fn fault(name: &str, value: &Value) -> Option<String> {
         "stats",
         "triage",
         "delegated",
+        "smoke",
     ];
     for name in names {
         let mut schema = schema(name);
@@ -60,8 +61,9 @@ fn fault(name: &str, value: &Value) -> Option<String> {
         .map(|error| format!("{error:#}"))
 }
 
+/// Asserts that a text is JSON as the schema of that name says.
 #[track_caller]
-fn check(name: &str, text: &str) {
+pub fn check(name: &str, text: &str) {
     let value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
     if let Some(fault) = fault(name, &value) {
         panic!("{name}: {fault}\n{value:#}");

@@ -88,6 +88,12 @@ fn a_start_by_a_timer_that_left_no_run_is_missed() {
         doctor.stdout
     );
 
+    // A machine without cron.
+    let crontab = env.root().join("bin/crontab");
+    fs::write(&crontab, "#!/bin/sh\necho out of order >&2\nexit 2\n").unwrap();
+    assert_eq!(env.agent_runner(&["schedule", "check"]).code, Some(0));
+    assert!(whys(&triage(&env), "missed").len() >= 15);
+
     // A drop-in that takes the time back, and one whose times are not understood.
     let drop_in = directory(&env).join("agent-runner-work-good.timer.d");
     fs::create_dir(&drop_in).unwrap();

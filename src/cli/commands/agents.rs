@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::cli::args::{AgentsAction, AgentsArguments};
 use crate::cli::error::CliError;
+use crate::cli::sharing::Sharing;
 use crate::cli::wiring::{self, SystemClock, World};
 use crate::config::Overrides;
 use crate::config::origin::Sourced;
@@ -20,7 +21,12 @@ use crate::store::parked;
 pub(crate) fn agents(world: &World, arguments: &AgentsArguments) -> Result<u8, CliError> {
     let settings = world.settings(Overrides::default())?;
     match &arguments.action {
-        None => list(world, &settings, arguments.json),
+        None => {
+            if let Some(sharing) = Sharing::new(&settings)? {
+                wiring::block_on(sharing.exchange(&world.ui, &[]))?;
+            }
+            list(world, &settings, arguments.json);
+        }
         Some(AgentsAction::Unpark { agent }) => unpark(world, &settings, agent)?,
     }
     Ok(EXIT_SUCCESS)
@@ -32,6 +38,12 @@ fn unpark(world: &World, settings: &Settings, name: &str) -> Result<(), CliError
         .map_err(|error| CliError::usage(error.to_string()))?;
     let (layout, now) = (wiring::layout(settings), SystemClock.now());
     let parking = parked::parked(&layout, &agent.name).filter(|parking| parking.holds(now));
+    if let Some(sharing) = Sharing::new(settings)? {
+        let stays = |error| {
+            CliError::failure("the agent stays parked: other machines are not told").because(error)
+        };
+        wiring::block_on(sharing.unpark(&agent.name))?.map_err(stays)?;
+    }
     parked::unpark(&layout, &agent.name)
         .map_err(|error| CliError::failure("the agent stays parked").because(error))?;
     world.ui.talk(&match parking {

@@ -1,6 +1,6 @@
 //! `clean`: removes runs that are too old or too many, and what crashes left.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use chrono::{Local, TimeDelta};
@@ -10,6 +10,7 @@ use crate::cli::args::CleanArguments;
 use crate::cli::error::CliError;
 use crate::cli::wiring::{self, SystemClock, World};
 use crate::config::Overrides;
+use crate::isolation;
 use crate::model::clock::Clock as _;
 use crate::model::ids::RunPath;
 use crate::model::outcome::EXIT_SUCCESS;
@@ -37,16 +38,37 @@ pub(crate) fn clean(world: &World, arguments: &CleanArguments) -> Result<u8, Cli
     let now = SystemClock.now();
     let day_began = day_began(now, &Local);
     let not_listed = |error| CliError::failure("the log root cannot be cleaned").because(error);
-    let runs = retention::survey(&layout, now).map_err(not_listed)?;
+    let mut runs = retention::survey(&layout, now).map_err(not_listed)?;
+    let inherited = world.environment.variables();
+    let mut stays = BTreeMap::new();
+    while let Some(run) = (limits.surplus(&runs, now, day_began).into_iter())
+        .find(|run| run.has_work_tree && !stays.contains_key(&run.run.to_string()))
+        .map(|run| run.run.clone())
+    {
+        let why = isolation::unsaved(inherited, &layout, &run);
+        let kept = runs.iter_mut().find(|kept| kept.run == run);
+        kept.expect("the surplus is of these runs").is_unsaved = why.is_some();
+        stays.insert(run.to_string(), why);
+    }
     let mut report = Report::default();
     for surplus in limits.surplus(&runs, now, day_began) {
+        let first = || {
+            if !surplus.has_work_tree {
+                return true;
+            }
+            let why = isolation::clear(inherited, &layout, &surplus.run).err();
+            let is_cleared = why.is_none();
+            stays.insert(surplus.run.to_string(), why);
+            is_cleared
+        };
         let removed = arguments.dry_run || {
-            let removed = retention::remove_run(&layout, &surplus.run);
+            let removed = retention::remove_run(&layout, &surplus.run, first);
             removed.unwrap_or_else(|error| report.failed(error))
         };
         if removed {
             report.removed.push(&surplus.run);
             report.bytes += surplus.bytes;
+            report.work_trees += usize::from(surplus.has_work_tree);
         }
     }
     let refused_before = (limits.age)
@@ -59,6 +81,19 @@ pub(crate) fn clean(world: &World, arguments: &CleanArguments) -> Result<u8, Cli
             Removed::default()
         });
 
+    for (run, bytes) in retention::stray_work_trees(&layout, now).map_err(not_listed)? {
+        let why = if arguments.dry_run {
+            isolation::unsaved(inherited, &layout, &run)
+        } else {
+            isolation::clear(inherited, &layout, &run).err()
+        };
+        if why.is_none() {
+            report.leftovers.number += 1;
+            report.leftovers.bytes += bytes;
+        }
+        stays.insert(run.to_string(), why);
+    }
+
     let gone: BTreeSet<String> = report.removed.iter().map(ToString::to_string).collect();
     let left: Vec<&Kept> = (runs.iter())
         .filter(|run| !gone.contains(&run.run.to_string()))
@@ -68,6 +103,11 @@ pub(crate) fn clean(world: &World, arguments: &CleanArguments) -> Result<u8, Cli
     } else {
         report.lines(dry_run)
     });
+    for (run, why) in &stays {
+        if let Some(why) = why {
+            world.ui.talk(&format!("{run} stays: {why}"));
+        }
+    }
     if limits == Retention::default() {
         world.ui.talk(
             "no run is too old or too large: name a limit with --older-than or --max-size, or as \
@@ -77,7 +117,8 @@ pub(crate) fn clean(world: &World, arguments: &CleanArguments) -> Result<u8, Cli
     let size = left.iter().map(|run| run.bytes).sum();
     if limits.bytes.is_some_and(|most| size > most) {
         world.ui.talk(&format!(
-            "warning: {} of {} stay: they are active, waiting to be told, or of today",
+            "warning: {} of {} stay: they are active, waiting to be told, of today, or hold \
+             unsaved work",
             duration::size(size),
             text::count(left.len(), "run"),
         ));
@@ -93,6 +134,8 @@ pub(crate) fn clean(world: &World, arguments: &CleanArguments) -> Result<u8, Cli
 struct Report<'a> {
     removed: Vec<&'a RunPath>,
     bytes: u64,
+    /// How many of the runs had a work tree.
+    work_trees: usize,
     leftovers: Removed,
     /// The first failure.
     error: Option<StoreError>,
@@ -118,6 +161,10 @@ impl Report<'_> {
         if self.leftovers.number > 0 {
             line(self.leftovers.number, "leftover", self.leftovers.bytes);
         }
+        if self.work_trees > 0 {
+            let number = text::count(self.work_trees, "work tree");
+            writeln!(lines, "{number} among them").expect("writing to a string cannot fail");
+        }
         lines
     }
 
@@ -138,6 +185,7 @@ impl Report<'_> {
             "removed": {
                 "runs": runs,
                 "bytes": self.bytes,
+                "work_trees": self.work_trees,
                 "leftovers": self.leftovers.number,
                 "leftover_bytes": self.leftovers.bytes,
             },
@@ -147,6 +195,7 @@ impl Report<'_> {
                 "active": protected(Protection::Active),
                 "untold": protected(Protection::Untold),
                 "today": protected(Protection::Today),
+                "unsaved": protected(Protection::Unsaved),
             },
         });
         format!("{value:#}")

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::cli::args::{DelegateArguments, DemoArguments, DispatchArguments, SourceName};
 use crate::cli::error::CliError;
@@ -76,6 +77,7 @@ fn delegate(world: &World, settings: &Settings) -> Result<u8, CliError> {
         repo: None,
         provider: Some("local".to_owned()),
         wait: false,
+        timeout: Duration::ZERO,
         task_id: Some("demo-task".to_owned()),
         user_id: "agent-runner".to_owned(),
         json: false,

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::Read as _;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,7 +38,7 @@ use crate::orchestrator::Announce;
 use crate::planner;
 use crate::process::shutdown::Shutdown;
 use crate::process::{command, identity};
-use crate::queue::{Queue, QueueUrl};
+use crate::queue::Queue;
 use crate::redact::Redactor;
 use crate::sources::dispatch_issues::{Issues, IssuesSettings};
 use crate::sources::local::Local;
@@ -79,13 +79,7 @@ pub(crate) fn dispatch(world: &World, arguments: &DispatchArguments) -> Result<u
         )),
         SourceName::Local => None,
     };
-    layout
-        .create_state(&layout.runner_logs())
-        .map_err(|error| CliError::failure("work cannot be recorded").because(error))?;
-    let secrets = secrets(world, &settings);
-    let redactor = Arc::new(Redactor::new(secrets.iter().map(String::as_str)));
-    logging::begin_talking(&layout.runner_logs(), talk(world, &redactor)?);
-
+    let redactor = begin(world, &settings, &layout)?;
     let scope = match (arguments.issue, &event) {
         (Some(number), _) => Scope::One(number),
         (None, Some(event)) => Scope::One(event.number),
@@ -107,10 +101,7 @@ pub(crate) fn dispatch(world: &World, arguments: &DispatchArguments) -> Result<u
     let ended = match issues {
         Some((repository, credentials)) => {
             tracing::info!("Monitoring dispatch repository: {repository}");
-            let github = github(&settings, &layout, credentials)?;
-            let issues = issues_settings(&settings, repository);
-            office.github = Some(github.clone());
-            office.work_off(|_| Issues::new(github, issues, Arc::new(SystemClock)))?
+            office.work_off_issues(repository, credentials)?
         }
         None => office.work_off(|queue| Local::new(queue, Arc::new(SystemClock)))?,
     };
@@ -119,6 +110,39 @@ pub(crate) fn dispatch(world: &World, arguments: &DispatchArguments) -> Result<u
     }
     tell_actions(world, &layout, &ended, began);
     exit_code(&ended, arguments.event.is_some())
+}
+
+/// Begins the log, and the talk that is free of secrets.
+pub(super) fn begin(
+    world: &World,
+    settings: &Settings,
+    layout: &Layout,
+) -> Result<Arc<Redactor>, CliError> {
+    layout
+        .create_state(&layout.runner_logs())
+        .map_err(|error| CliError::failure("work cannot be recorded").because(error))?;
+    let secrets = secrets(world, settings);
+    let redactor = Arc::new(Redactor::new(secrets.iter().map(String::as_str)));
+    logging::begin_talking(&layout.runner_logs(), talk(world, &redactor)?);
+    Ok(redactor)
+}
+
+/// Works on one issue, as `--issue` does.
+pub(super) fn work_on(
+    (world, settings, layout): (&World, &Settings, &Layout),
+    redactor: Arc<Redactor>,
+    number: u64,
+) -> Result<Ended, CliError> {
+    let mut office = Office {
+        world,
+        settings,
+        layout,
+        scope: Scope::One(number),
+        redactor,
+        address: None,
+        github: None,
+    };
+    office.work_off_issues(repository(settings, None)?, credentials(settings)?)
 }
 
 /// In Actions: the summary of the step, with the runs of this call.
@@ -158,6 +182,18 @@ struct Office<'a> {
 }
 
 impl Office<'_> {
+    fn work_off_issues(
+        &mut self,
+        repository: RepositoryName,
+        credentials: github::Credentials,
+    ) -> Result<Ended, CliError> {
+        let cache = self.layout.state().join("github");
+        let github = github(self.settings, Some(cache), credentials)?;
+        let issues = issues_settings(self.settings, repository);
+        self.github = Some(github.clone());
+        self.work_off(|_| Issues::new(github, issues, Arc::new(SystemClock)))
+    }
+
     fn work_off<S: TaskSource + 'static>(
         &self,
         source: impl FnOnce(Queue) -> S,
@@ -202,7 +238,7 @@ impl Office<'_> {
                 })?;
                 tokio::spawn(serve(listener, station));
             }
-            let queue = Queue::open(&queue_url(settings, layout)?)
+            let queue = Queue::open(&wiring::queue_url(settings, layout)?)
                 .await
                 .map_err(|error| CliError::failure("the queue cannot be used").because(error))?;
             let worker = Worker::new(source(queue.clone()), queue.clone(), worker_settings);
@@ -279,7 +315,7 @@ fn exit_code(ended: &Ended, is_event: bool) -> Result<u8, CliError> {
 }
 
 /// What an event of GitHub Actions is about.
-struct Event {
+pub(super) struct Event {
     number: u64,
     repository: Option<RepositoryName>,
 }
@@ -311,7 +347,10 @@ fn read_event(path: &Path) -> Result<Event, CliError> {
     })
 }
 
-fn repository(settings: &Settings, event: Option<&Event>) -> Result<RepositoryName, CliError> {
+pub(super) fn repository(
+    settings: &Settings,
+    event: Option<&Event>,
+) -> Result<RepositoryName, CliError> {
     let configured = settings.dispatch.repo.as_ref().map(|repo| &repo.value);
     let of_event = event.and_then(|event| event.repository.as_ref());
     match (configured, of_event) {
@@ -353,16 +392,16 @@ pub(super) fn credentials(settings: &Settings) -> Result<github::Credentials, Cl
     }
 }
 
-/// The API as these credentials see it.
+/// The API as these credentials see it; answers are kept in `cache`.
 pub(super) fn github(
     settings: &Settings,
-    layout: &Layout,
+    cache: Option<PathBuf>,
     credentials: github::Credentials,
 ) -> Result<GitHub, CliError> {
     let api_url = settings.github.api_url.value.clone();
     let mut client = github::Settings::new(api_url, credentials, Arc::new(SystemClock));
     client.write_interval = settings.github.write_interval.value;
-    client.cache = Some(layout.state().join("github"));
+    client.cache = cache;
     GitHub::new(client).map_err(|error| CliError::usage("GitHub cannot be used").because(error))
 }
 
@@ -458,16 +497,6 @@ fn run_command(world: &World, settings: &Settings) -> Result<RunCommand, CliErro
         agent: settings.dispatch.agent.value.clone(),
         environment,
     })
-}
-
-/// Where claims are kept.
-pub(super) fn queue_url(settings: &Settings, layout: &Layout) -> Result<QueueUrl, CliError> {
-    match &settings.queue.url {
-        None => Ok(QueueUrl::sqlite(layout.state().join("queue.sqlite"))),
-        Some(url) => url.value.expose().parse().map_err(|error| {
-            CliError::usage(format!("the queue's address ({}) is wrong", url.origin)).because(error)
-        }),
-    }
 }
 
 /// All that no log may show.

@@ -3,6 +3,7 @@
 use super::expectations;
 use crate::cli::error::CliError;
 use crate::cli::metrics;
+use crate::cli::sharing::Sharing;
 use crate::cli::wiring::{self, SystemClock, World};
 use crate::config::Overrides;
 use crate::model::clock::Clock as _;
@@ -24,6 +25,9 @@ pub(crate) fn heartbeat(world: &World) -> Result<u8, CliError> {
     let announce = wiring::announcement(&layout);
     let announce = notifier.as_ref().map(|_| &announce as &Announce<'_>);
     wiring::recover(world, &layout, announce)?;
+    if let Some(sharing) = Sharing::new(&settings)? {
+        wiring::block_on(sharing.exchange(&world.ui, &[]))?;
+    }
     let tasks = || settings.tasks.values().map(|settings| &settings.task);
     let catches_up = tasks().any(|task| task.catch_up == CatchUp::Once);
     let expects = tasks().any(|task| task.expect_success_within.is_some());

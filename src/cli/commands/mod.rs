@@ -23,6 +23,7 @@ pub(crate) mod runs;
 pub(crate) mod schedule;
 pub(crate) mod shell;
 pub(crate) mod show;
+pub(crate) mod smoke;
 pub(crate) mod stats;
 pub(crate) mod tasks;
 pub(crate) mod timers;

@@ -14,6 +14,7 @@ use crate::cli::args::{DebugPrompt, OverlapPolicy, RunArguments};
 use crate::cli::error::CliError;
 use crate::cli::logging;
 use crate::cli::metrics;
+use crate::cli::sharing::Sharing;
 use crate::cli::ui::{LiveLine, Ui};
 use crate::cli::wiring::{self, SystemClock, World};
 use crate::config::Overrides;
@@ -175,10 +176,18 @@ pub(super) fn carry_out(
     let announce = wiring::announcement(&layout);
     let announce = notifier.as_ref().map(|_| &announce as &Announce<'_>);
     wiring::recover(world, &layout, announce)?;
+    let sharing = Sharing::new(settings)?;
     wiring::block_on(async {
         let mut shutdown = Shutdown::listen()
             .map_err(|error| CliError::failure("signals cannot be taken").because(error))?;
         let watched = Watched::new(settings, &plans);
+        let shared = sharing.as_ref().map(|sharing| (sharing, plans.clone()));
+        let exchange = async || {
+            if let Some((sharing, plans)) = &shared {
+                sharing.exchange(&world.ui, plans).await;
+            }
+        };
+        exchange().await;
         let mut attempts = Attempts::new(plans, &layout, &SystemClock);
         let mut last: Option<Record> = None;
         while let Some(attempt) = attempts.next(last.as_ref()).map_err(not_recorded)? {
@@ -208,12 +217,24 @@ pub(super) fn carry_out(
                 shutdown: &mut shutdown,
             };
             let record = match refusal {
-                None => orchestrator::run(&plan, &mut services).await,
+                None => {
+                    // Others are to hear of a run before it is over.
+                    let tell = async {
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                        exchange().await;
+                        std::future::pending().await
+                    };
+                    tokio::select! {
+                        record = orchestrator::run(&plan, &mut services) => record,
+                        never = tell => never,
+                    }
+                }
                 Some(refusal) => orchestrator::refuse(&plan, refusal, &services),
             };
             spectator.clear();
             log.follow(None);
             let record = record.map_err(not_recorded)?;
+            exchange().await;
             if record.outcome == Outcome::Skipped && last.is_some() {
                 // That another run was in the way does not undo what came before it.
                 break;

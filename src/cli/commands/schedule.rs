@@ -221,12 +221,17 @@ impl Plan<'_> {
     fn check(&self, as_json: bool) -> Result<u8, CliError> {
         let ui = &self.world.ui;
         let entries = self.settings.scheduled();
-        let crontab = installed(self.world)?.unwrap_or_default();
+        let timers = timers::timers(self.world, self.settings);
+        let crontab = match installed(self.world) {
+            // A machine with timers needs no cron.
+            Err(_) if !timers.is_empty() => None,
+            crontab => crontab?,
+        };
+        let crontab = crontab.unwrap_or_default();
         let block = self
             .block()
             .find(&crontab)
             .map_err(|error| CliError::failure("the crontab cannot be compared").because(error))?;
-        let timers = timers::timers(self.world, self.settings);
         let by_timers = block.is_none() && !timers.is_empty();
         let wanted = if by_timers {
             self.starts(&entries)

@@ -184,7 +184,7 @@ impl Cage {
 /// made to start.
 pub fn kill_started(marker: &str) -> Sweep {
     // Orphans of helpers became children of this process, so without one there is nothing to find.
-    if children().is_empty() {
+    if !has_children() {
         return Sweep::default();
     }
     Cage::Subreaper.kill_rest(None, marker)
@@ -366,7 +366,16 @@ pub fn reap_orphans(leader: Option<Pid>) {
     }
 }
 
-/// The children of this process, dead or alive.
+/// Whether any thread of this process has children, dead or alive. Helpers are those of the thread
+/// that started them.
+fn has_children() -> bool {
+    let threads = fs::read_dir("/proc/self/task").into_iter().flatten();
+    threads.flatten().any(|thread| {
+        fs::read(thread.path().join("children")).is_ok_and(|children| !children.is_empty())
+    })
+}
+
+/// The children of this process's first thread, dead or alive.
 fn children() -> Vec<Pid> {
     // The kernel hands orphans to the reaper's first thread; see proc(5), `children`.
     let own = getpid().as_raw_nonzero();

@@ -111,7 +111,7 @@ impl Issues {
         };
         let repository = repository.unwrap_or_else(|| self.settings.repository.clone());
         Some(Offer {
-            key: WorkKey::new("github-issue", &[&issue.id.to_string()]),
+            key: work_key(issue),
             origin: self.origin(issue.number),
             number: issue.number,
             title: issue.title.clone(),
@@ -493,6 +493,11 @@ impl TaskSource for Issues {
             Next::AgainAfter(_) => Ok(()),
         }
     }
+}
+
+/// Which work an issue is.
+pub fn work_key(issue: &Issue) -> WorkKey {
+    WorkKey::new("github-issue", &[&issue.id.to_string()])
 }
 
 fn has(issue: &Issue, label: &str) -> bool {

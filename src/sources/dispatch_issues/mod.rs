@@ -4,4 +4,6 @@ pub mod grammar;
 mod issues;
 mod wording;
 
-pub use crate::sources::dispatch_issues::issues::{Issues, IssuesSettings};
+pub use crate::sources::dispatch_issues::issues::{
+    FAILED, Issues, IssuesSettings, PROCESSED, work_key,
+};

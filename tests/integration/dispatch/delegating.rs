@@ -1,9 +1,16 @@
 //! The other half of the loop: who hands a task over, and how its end is heard of.
 
+use std::process::{Child, Command};
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::place::{DISPATCH, Place, TARGET, adds};
-use crate::support::TestEnv;
+use crate::support::github::{Action, Fault, git};
+use crate::support::publications::Publications;
+use crate::support::{Done, TestEnv, eventually};
+
+const LONG: Duration = Duration::from_secs(90);
 
 fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
@@ -148,5 +155,273 @@ fn a_provider_that_cannot_be_used_says_what_is_missing() {
     let bare = TestEnv::new().agent_runner(&["delegate", "x"]);
     assert_eq!(bare.code, Some(2));
     assert!(bare.stderr.contains("GITHUB_TOKEN"), "{}", bare.stderr);
-    assert!(place.host.writes().is_empty());
+    let mut writes = place.host.writes().into_iter();
+    assert!(writes.all(|write| write.path == "/graphql"));
+}
+
+/// A place whose notifications are heard.
+fn heard() -> (Place, Publications) {
+    let (mut place, publications) = (Place::new(), Publications::start());
+    place.env = place
+        .env
+        .variable("AGENT_RUNNER_NTFY_TOPIC", "runs")
+        .variable("AGENT_RUNNER_NTFY_SERVER", publications.url());
+    (place, publications)
+}
+
+/// Hands a task over and waits for its end, in a process of its own, until its issue is open.
+#[track_caller]
+fn begin_waiting(place: &Place, further: &[&str]) -> Child {
+    let told = [
+        &["delegate", "Do it", "--task-id", "t-waited", "--wait"],
+        further,
+    ]
+    .concat();
+    let waiting = place.env.spawn(&told);
+    let opens = |path: &str| path.ends_with("/issues") || path.ends_with("/graphql");
+    let is_open = eventually(LONG, || {
+        let writes = place.host.writes();
+        writes
+            .iter()
+            .any(|write| opens(&write.path) && write.status.is_some())
+    });
+    assert!(is_open);
+    waiting
+}
+
+fn done(waiting: Child) -> Done {
+    Done::from(waiting.wait_with_output().unwrap())
+}
+
+/// Opens a pull request with this text as a person.
+fn open_pull(place: &Place, repository: &str, branch: &str, text: &str) -> String {
+    git::commit(
+        &place.host.bare(repository),
+        branch,
+        "new.txt",
+        "new\n",
+        "work",
+    );
+    let number = place
+        .host
+        .open_pull(repository, "alice", "By hand", branch, "main");
+    place
+        .host
+        .change_issue(repository, number, Some(text), false);
+    format!("{}/{repository}/pull/{number}", place.host.url())
+}
+
+#[test]
+fn a_task_that_is_waited_for_ends_with_its_pull_request_and_a_notification() {
+    let (place, publications) = heard();
+    // A worker of another machine, which tells nobody.
+    let other = place.other_env("");
+    let mut worker = other.spawn(&["dispatch"]);
+    let instruction = adds("waited.txt");
+    let told = [
+        "delegate",
+        &instruction,
+        "--repo",
+        TARGET,
+        "--wait",
+        "--json",
+    ];
+    let done = place.env.agent_runner(&told);
+    let pid = worker.id().to_string();
+    assert!(Command::new("kill").arg(pid).status().unwrap().success());
+    worker.wait().unwrap();
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    let answer = json(&done.stdout);
+    assert_eq!(answer["status"], "completed");
+    let address = place.host.pulls(TARGET)[0]["html_url"].clone();
+    assert_eq!(answer["trace"]["result"], address);
+    let titles = publications.take();
+    assert_eq!(titles.len(), 1, "{titles:?}");
+    assert!(titles[0].starts_with("[delegated] "), "{titles:?}");
+    assert!(titles[0].ends_with(" — COMPLETED"), "{titles:?}");
+}
+
+#[test]
+fn a_pull_request_of_a_person_ends_the_wait_by_the_issue_that_it_names() {
+    for (target, repository, text) in [
+        (None, DISPATCH, "By hand.\n\nFixes #1"),
+        (Some(TARGET), DISPATCH, "resolves #1"),
+        (Some(TARGET), TARGET, "Closes octo/dispatch#1."),
+        (
+            Some(TARGET),
+            TARGET,
+            "<!--  agent_task_metadata\n{\"user_id\": \"u\", \"task_id\": \"t-waited\"}\n-->",
+        ),
+    ] {
+        let place = Place::new();
+        let further = target.map_or_else(Vec::new, |target| vec!["--repo", target]);
+        let waiting = begin_waiting(&place, &further);
+        // `#1` of another repository, another number, another task, and mere talk of it.
+        open_pull(&place, TARGET, "a", "Fixes #1");
+        open_pull(
+            &place,
+            DISPATCH,
+            "b",
+            "Fixes #100, and `Fixes #1`\n\n    Fixes #1",
+        );
+        let other = "<!-- agent_task_metadata {\"task_id\": \"t-other\"} --> on octo/dispatch#1";
+        open_pull(&place, TARGET, "c", other);
+        let asked = place.host.history().len();
+        assert!(eventually(LONG, || place.host.history().len() > asked + 4));
+        let address = open_pull(&place, repository, "d", text);
+        let done = done(waiting);
+        assert_eq!(done.code, Some(0), "{text}: {}", done.stderr);
+        assert!(
+            done.stdout.contains(&format!("PR opened: {address}\n")),
+            "{text}: {}",
+            done.stdout
+        );
+    }
+}
+
+#[test]
+fn a_wait_ends_with_the_issue_or_its_time_and_says_so() {
+    let (place, publications) = heard();
+    let waiting = begin_waiting(&place, &[]);
+    place.host.set_open(DISPATCH, 1, false);
+    let closed = done(waiting);
+    assert_eq!(closed.code, Some(1), "{}", closed.stderr);
+    let words = "the issue was closed without a pull request";
+    assert!(closed.stdout.contains(words), "{}", closed.stdout);
+    assert_eq!(publications.take(), ["[delegated] Do it — FAILED"]);
+
+    let (place, publications) = heard();
+    let waiting = begin_waiting(&place, &[]);
+    place.host.label(DISPATCH, 1, "failed", "alice");
+    let failed = done(waiting);
+    assert_eq!(failed.code, Some(1), "{}", failed.stderr);
+    assert!(
+        failed.stdout.contains("it rests as failed"),
+        "{}",
+        failed.stdout
+    );
+    assert_eq!(publications.take(), ["[delegated] Do it — FAILED"]);
+
+    let (place, publications) = heard();
+    let late = done(begin_waiting(&place, &["--timeout", "2s"]));
+    assert_eq!(late.code, Some(11), "{}", late.stderr);
+    assert_eq!(publications.take(), ["[delegated] Do it — NOT DONE YET"]);
+    // It goes on, and is still heard of.
+    open_pull(&place, DISPATCH, "a", "Fixes #1");
+    let tasks = json(&place.env.agent_runner(&["delegated", "--json"]).stdout);
+    assert_eq!(tasks[0]["state"], "completed");
+}
+
+#[test]
+fn a_wait_outlasts_what_passes_and_no_more() {
+    let place = Place::new();
+    let waiting = begin_waiting(&place, &[]);
+    place
+        .host
+        .fault(Fault::on("GET", "/repos/*/*/pulls").before(Action::Status(502)));
+    let asked = |place: &Place| {
+        let history = place.host.history();
+        history
+            .iter()
+            .filter(|seen| seen.status == Some(502))
+            .count()
+    };
+    // More often than one question is repeated.
+    assert!(eventually(LONG, || asked(&place) > 3));
+    place.host.clear_faults();
+    open_pull(&place, DISPATCH, "a", "Fixes #1");
+    let passed = done(waiting);
+    assert_eq!(passed.code, Some(0), "{}", passed.stderr);
+    assert!(
+        passed
+            .stderr
+            .contains("warning: t-waited: GitHub cannot be asked"),
+        "{}",
+        passed.stderr
+    );
+
+    let place = Place::new();
+    let waiting = begin_waiting(&place, &[]);
+    place.host.revoke(&place.token);
+    let revoked = done(waiting);
+    assert_eq!(revoked.code, Some(1), "{}", revoked.stderr);
+    assert!(revoked.stderr.contains("(401)"), "{}", revoked.stderr);
+}
+
+#[test]
+fn an_issue_is_assigned_to_the_coding_agent_of_github_where_it_is_offered() {
+    let place = Place::new();
+    place.host.offer_agent(TARGET);
+    let waiting = begin_waiting(&place, &["--provider", "copilot", "--repo", TARGET]);
+    let is_assigned = eventually(LONG, || {
+        let mut writes = place.host.writes().into_iter();
+        writes.any(|write| write.path.ends_with("/issues") && write.status == Some(201))
+            && place.host.assignees(TARGET, 1) == ["copilot-swe-agent[bot]"]
+    });
+    assert!(is_assigned);
+    // Nobody else is meant.
+    assert_eq!(place.host.labels(TARGET, 1), Vec::<String>::new());
+    let address = open_pull(&place, TARGET, "copilot/do-it", "All done.\n\nFixes #1");
+    let done = done(waiting);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    assert!(done.stdout.contains(&address), "{}", done.stdout);
+}
+
+#[test]
+fn an_issue_that_cannot_be_assigned_to_the_coding_agent_does_not_stay_open() {
+    let graphql = |data: &str| {
+        let answer = Action::Answer(200, Vec::new(), data.to_owned());
+        Fault::on("POST", "/graphql").nth(2).before(answer)
+    };
+    let forbidden = r#"{"data": null, "errors": [{"type": "FORBIDDEN", "message": "Bot does not have access"}]}"#;
+    let dropped =
+        r#"{"data": {"replaceActorsForAssignable": {"assignable": {"assignees": {"nodes": []}}}}}"#;
+    for (answer, words) in [
+        (forbidden, "(403): Bot does not have access"),
+        (dropped, "the agent is not among the assignees afterwards"),
+    ] {
+        let place = Place::new();
+        place.host.offer_agent(TARGET);
+        place.host.fault(graphql(answer));
+        let told = ["delegate", "x", "--provider", "copilot", "--repo", TARGET];
+        let done = place.env.agent_runner(&told);
+        assert_eq!(done.code, Some(1), "{}", done.stderr);
+        assert!(done.stderr.contains(words), "{}", done.stderr);
+        assert!(done.stderr.contains("is closed again"), "{}", done.stderr);
+        assert_eq!(place.host.issue(TARGET, 1)["state"], "closed");
+        let tasks = json(&place.env.agent_runner(&["delegated", "--json"]).stdout);
+        assert_eq!(tasks, serde_json::json!([]));
+    }
+    // The default of the environment counts as the flag does, and an App is no user.
+    let place = Place::new();
+    place.host.offer_agent(TARGET);
+    let keys = place.host.app("runner", Duration::from_secs(3600));
+    let pem = place.env.root().join("app.pem");
+    std::fs::write(&pem, keys.pkcs1).unwrap();
+    let env = TestEnv::new()
+        .variable("GITHUB_APP_ID", keys.id.to_string())
+        .variable("GITHUB_APP_PRIVATE_KEY_PATH", pem.to_str().unwrap())
+        .variable("GITHUB_API_URL", place.host.url())
+        .variable("DISPATCH_REPO", DISPATCH)
+        .variable("HANDSFREE_AGENT_DEFAULT_PROVIDER", "copilot");
+    let done = env.agent_runner(&["delegate", "x", "--repo", TARGET]);
+    assert_eq!(done.code, Some(1), "{}", done.stderr);
+    let words = "octo/target does not offer GitHub's coding agent";
+    assert!(done.stderr.contains(words), "{}", done.stderr);
+    let mut writes = place.host.writes().into_iter();
+    assert!(writes.all(|write| write.path == "/graphql"));
+}
+
+#[test]
+fn half_of_a_github_app_is_a_wrong_configuration() {
+    for (variable, value) in [
+        ("GITHUB_APP_ID", "7"),
+        ("GITHUB_APP_PRIVATE_KEY_PATH", "/key.pem"),
+    ] {
+        let env = TestEnv::new().variable(variable, value);
+        let done = env.agent_runner(&["dispatch", "--once"]);
+        assert_eq!(done.code, Some(2), "{}", done.stderr);
+        let words = format!("environment {variable}: half of a GitHub App");
+        assert!(done.stderr.contains(&words), "{}", done.stderr);
+    }
 }

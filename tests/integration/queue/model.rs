@@ -9,7 +9,8 @@ use proptest::test_runner::{Config, TestRunner};
 
 use super::{MINUTE, Place, block_on, key, work};
 
-const WORKS: usize = 6;
+/// All pairs of an author and a repository, one of them twice.
+const WORKS: usize = 8;
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -85,12 +86,15 @@ struct Row {
     lease_until: u32,
     not_before: u32,
     notes: Option<String>,
+    /// The number of its latest claim among all claims.
+    served: u32,
 }
 
 #[derive(Debug, Default)]
 struct Model {
     rows: [Option<Row>; WORKS],
     now: u32,
+    claims: u32,
 }
 
 impl Model {
@@ -106,6 +110,7 @@ impl Model {
                     lease_until: 0,
                     not_before: 0,
                     notes: None,
+                    served: 0,
                 }
             });
         }
@@ -122,31 +127,36 @@ impl Model {
             State::Claimed => row.lease_until <= self.now,
             State::Done | State::Rested | State::Cancelled => false,
         };
-        let held = |same: &dyn Fn(usize) -> bool| {
+        // How many works like this one are in progress, and when the latest of them was served.
+        let turn = |same: &dyn Fn(usize) -> bool| {
             let rows = self.rows.iter().enumerate();
-            rows.filter(|(other, row)| {
-                row.as_ref().is_some_and(|row| self.is_held(row)) && same(*other)
-            })
-            .count()
+            let rows = rows.filter(|(other, _)| same(*other));
+            let rows: Vec<&Row> = rows.filter_map(|(_, row)| row.as_ref()).collect();
+            let held = rows.iter().filter(|row| self.is_held(row)).count();
+            (held, rows.iter().map(|row| row.served).max())
         };
         let next = candidates
             .iter()
             .copied()
             .filter(|number| self.rows[*number].as_ref().is_some_and(is_ready))
             .min_by_key(|number| {
+                let is_author = |other: usize| other % 3 == number % 3;
                 (
-                    held(&|other| other % 2 == number % 2),
-                    held(&|other| other % 3 == number % 3),
+                    turn(&is_author),
+                    turn(&|other| is_author(other) && other % 2 == number % 2),
                     work(*number).created,
                     key(*number),
                 )
             })?;
+        self.claims += 1;
+        let served = self.claims;
         let lease_until = self.now + minutes;
         let row = self.rows[next].as_mut()?;
         row.state = State::Claimed;
         row.lease_until = lease_until;
         row.fence += 1;
         row.attempts += 1;
+        row.served = served;
         Some((next, row.fence, row.attempts))
     }
 
@@ -331,7 +341,7 @@ fn claims_leases_and_ends_follow_the_model() {
 }
 
 #[test]
-fn works_of_one_repository_and_one_author_take_turns_with_others() {
+fn works_in_progress_of_authors_and_their_repositories_take_turns() {
     for place in Place::all() {
         block_on(async {
             let queue = place.open().await;
@@ -347,9 +357,109 @@ fn works_of_one_repository_and_one_author_take_turns_with_others() {
             while let Some(claim) = super::claim_any(&queue, "me", MINUTE).await {
                 order.push(claim.key);
             }
-            // The oldest; the other repository; the other author; the rest by age.
-            let expected = [0, 7, 6, 1, 2, 3, 4, 5].map(key);
+            // The oldest; the other author; the other repository; the rest by age.
+            let expected = [0, 6, 7, 1, 2, 3, 4, 5].map(key);
             assert_eq!(order, expected, "{place:?}");
         });
+    }
+}
+
+/// Works off the queue one by one, and tells which work came when.
+async fn work_off(queue: &Queue) -> Vec<usize> {
+    let mut order = Vec::new();
+    while let Some(claim) = super::claim_any(queue, "me", MINUTE).await {
+        assert!(queue.finish(&claim, &End::Done).await.unwrap());
+        order.push(claim.origin.rsplit_once('#').unwrap().1.parse().unwrap());
+    }
+    order
+}
+
+#[test]
+fn one_hand_serves_the_single_issue_of_another_author_or_repository_at_once() {
+    /// So many older issues of one author for one repository.
+    const CROWD: usize = 200;
+    for place in Place::all() {
+        block_on(async {
+            let queue = place.open().await;
+            let single = |number: usize, author: &str, repository: &str| {
+                let mut single = work(number);
+                single.group_author = author.to_owned();
+                single.group_repository = repository.to_owned();
+                single.created += Duration::from_secs(number as u64 * 100);
+                single
+            };
+            let crowd = (0..CROWD).map(|number| single(number, "many", "a/a"));
+            queue.offer(&crowd.collect::<Vec<_>>()).await.unwrap();
+            // The crowd has been served for a while, and nothing is in progress.
+            for _ in 0..3 {
+                let claim = super::claim_any(&queue, "me", MINUTE).await.unwrap();
+                assert!(queue.finish(&claim, &End::Done).await.unwrap());
+            }
+            let late = [
+                single(CROWD, "one", "a/a"),
+                single(CROWD + 1, "many", "b/b"),
+                single(CROWD + 2, "one", "c/c"),
+            ];
+            queue.offer(&late).await.unwrap();
+            let order = work_off(&queue).await;
+            assert_eq!(order[..5], [CROWD, CROWD + 1, CROWD + 2, 3, 4], "{place:?}");
+            assert_eq!(order.len(), CROWD);
+        });
+    }
+}
+
+#[test]
+fn nobody_is_passed_over_twice_whoever_asks_for_how_much() {
+    let place = Place::sqlite();
+    let groups = proptest::collection::vec((0usize..4, 0usize..4), 1..60);
+    let config = Config {
+        cases: 30,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let ran = TestRunner::new(config).run(&groups, |groups| {
+        block_on(async {
+            let queue = place.open().await;
+            place.execute("DELETE FROM agent_runner_work").await;
+            let works = groups
+                .iter()
+                .enumerate()
+                .map(|(number, (author, repository))| {
+                    let mut work = work(number);
+                    work.group_author = author.to_string();
+                    work.group_repository = repository.to_string();
+                    work
+                });
+            queue.offer(&works.collect::<Vec<_>>()).await.unwrap();
+            let order: Vec<_> = work_off(&queue)
+                .await
+                .into_iter()
+                .map(|n| groups[n])
+                .collect();
+            assert_eq!(order.len(), groups.len());
+            let authors: Vec<_> = order.iter().map(|(author, _)| *author).collect();
+            assert_turns(&authors);
+            for wanted in 0..4 {
+                let own = order.iter().filter(|(author, _)| *author == wanted);
+                assert_turns(&own.map(|(_, repository)| *repository).collect::<Vec<_>>());
+            }
+            queue.close().await;
+        });
+        Ok(())
+    });
+    ran.unwrap();
+}
+
+/// Who still waits has one turn between two turns of anybody else.
+#[track_caller]
+fn assert_turns(order: &[usize]) {
+    for (at, turn) in order.iter().enumerate() {
+        let Some(next) = order[at + 1..].iter().position(|other| other == turn) else {
+            continue;
+        };
+        let (between, after) = order[at + 1..].split_at(next);
+        for waiting in after {
+            assert!(waiting == turn || between.contains(waiting), "{order:?}");
+        }
     }
 }

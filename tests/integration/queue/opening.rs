@@ -53,6 +53,30 @@ fn a_queue_of_a_later_version_is_refused_and_says_what_to_do() {
 }
 
 #[test]
+fn a_queue_of_the_first_version_is_brought_up_to_date_with_its_works() {
+    for place in Place::all() {
+        block_on(async {
+            let queue = place.open().await;
+            queue.offer(&[work(1), work(2)]).await.unwrap();
+            assert!(claim_any(&queue, "me", MINUTE).await.is_some());
+            queue.close().await;
+            for statement in [
+                "DROP INDEX agent_runner_work_served",
+                "DROP INDEX agent_runner_work_author",
+                "DROP INDEX agent_runner_work_group",
+                "ALTER TABLE agent_runner_work DROP COLUMN served",
+                "DELETE FROM agent_runner_schema WHERE version > 1",
+            ] {
+                place.execute(statement).await;
+            }
+            let queue = place.open().await;
+            assert!(claim_any(&queue, "me", MINUTE).await.is_some(), "{place:?}");
+            assert!(claim_any(&queue, "me", MINUTE).await.is_none(), "{place:?}");
+        });
+    }
+}
+
+#[test]
 fn the_file_and_its_directory_are_for_their_owner_alone() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("new/deeper ?#%20/queue.db");

@@ -11,3 +11,4 @@ mod model_server;
 mod ntfy;
 pub mod ntfy_server;
 mod ollama_chat;
+mod readers;

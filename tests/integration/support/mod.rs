@@ -3,6 +3,7 @@
 pub mod claude;
 pub mod git_http;
 pub mod github;
+pub mod network;
 pub mod postgres;
 pub mod publications;
 

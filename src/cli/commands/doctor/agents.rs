@@ -19,8 +19,8 @@ use crate::process::program::{find_program, interpreter, packaged_version};
 use crate::schedule::crontab::Job;
 use crate::store::parked;
 
-/// The longest time for all CLIs to tell their versions, and for `crontab` to print its table.
-pub(super) const LIMIT: Duration = Duration::from_secs(5);
+/// The longest time for all CLIs to tell their versions.
+const LIMIT: Duration = Duration::from_secs(5);
 
 /// The agents, but for who wants them.
 pub(super) fn agents(settings: &Settings, inherited: &BTreeMap<OsString, OsString>) -> Vec<Agent> {

@@ -96,7 +96,7 @@ async fn ask_queue(settings: &Settings) -> Option<Result<(), String>> {
     if settings.queue.url.is_none() && settings.dispatch.repo.is_none() {
         return None;
     }
-    let url = match dispatch::queue_url(settings, &wiring::layout(settings)) {
+    let url = match wiring::queue_url(settings, &wiring::layout(settings)) {
         Ok(url) => url,
         Err(error) => return Some(Err(text::first_line(&error.to_string(), 200))),
     };

@@ -91,6 +91,19 @@ pub fn commit_of(bare: &Path, branch: &str) -> Option<String> {
     run(bare, &["rev-parse", "--verify", "--quiet", &reference])
 }
 
+/// The object's name and the bytes of a file on a branch.
+pub fn file(bare: &Path, branch: &str, path: &str) -> Option<(String, Vec<u8>)> {
+    let name = format!("refs/heads/{branch}:{path}");
+    let sha = run(bare, &["rev-parse", "--verify", "--quiet", &name])?;
+    let output = git(bare)
+        .arg("--git-dir")
+        .arg(bare)
+        .args(["cat-file", "blob", &sha])
+        .output()
+        .unwrap();
+    output.status.success().then_some((sha, output.stdout))
+}
+
 /// How many commits a branch has that its base lacks.
 pub fn ahead(bare: &Path, base: &str, head: &str) -> usize {
     let range = format!("refs/heads/{base}..refs/heads/{head}");

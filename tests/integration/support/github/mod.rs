@@ -12,6 +12,7 @@
 //! ```
 
 pub mod git;
+mod graphql;
 mod http;
 mod routes;
 mod shapes;
@@ -265,6 +266,13 @@ impl Host {
         self.state().repository(repository).is_archived = is_archived;
     }
 
+    /// Lets GitHub's own coding agent take issues of a repository, for users with a token.
+    pub fn offer_agent(&self, full_name: &str) {
+        let mut state = self.state();
+        state.account(graphql::AGENT);
+        state.repository(full_name).has_agent = true;
+    }
+
     /// Renames or transfers; the old name leads to the new one.
     pub fn rename(&self, from: &str, to: &str) {
         let (owner, name) = to.split_once('/').unwrap();
@@ -460,6 +468,13 @@ impl Host {
         pull.merged_at = Some(now);
         drop(state);
         self.set_open(repository, number, false);
+    }
+
+    /// Who an issue is assigned to.
+    pub fn assignees(&self, repository: &str, number: u64) -> Vec<String> {
+        let mut state = self.state();
+        let issue = state.repository(repository).issue(number).unwrap();
+        issue.assignees.clone()
     }
 
     /// Changes an issue as nobody in particular: its body, its lock.

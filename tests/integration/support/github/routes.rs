@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::git;
+use super::graphql;
 use super::http::{Request, Response, decode, encode};
 use super::shapes::{Shapes, time};
 use super::state::{Pull, State, Token};
@@ -273,6 +274,12 @@ impl Call<'_> {
                 Some(account) => Ok(ok(&self.shapes(state).whole_user(&account.login))),
                 None => Err(not_found()),
             },
+            ("POST", ["graphql"]) => {
+                let login = self.login.as_ref();
+                let login = login.ok_or_else(|| problem(401, "Requires authentication"))?;
+                let features = self.request.header("graphql-features").unwrap_or_default();
+                Ok(ok(&graphql::answer(state, login, features, &self.body()?)))
+            }
             ("GET", ["rate_limit"]) => Ok(ok(&self.rate_limit(state))),
             (_, ["app", ..]) => self.app(state, &segments),
             (_, ["repos", owner, name, "installation"]) => {
@@ -532,6 +539,23 @@ impl Call<'_> {
                     "url": format!("{url}/refs/heads/{branch}"),
                     "object": {"type": "commit", "sha": sha, "url": format!("{url}/commits/{sha}")},
                 })))
+            }
+            ("GET", ["contents", parts @ ..]) => {
+                let path = parts.join("/");
+                let branch = self.request.query("ref");
+                let repository = &state.repositories[index];
+                let branch = branch.unwrap_or_else(|| repository.default_branch.clone());
+                let bare = state.bare(repository.id);
+                let (sha, text) = git::file(&bare, &branch, &path).ok_or_else(not_found)?;
+                let shapes = self.shapes(state);
+                Ok(ok(&shapes.file(repository, &branch, &path, &sha, &text)))
+            }
+            ("GET", ["branches", parts @ ..]) => {
+                let branch = parts.join("/");
+                let repository = &state.repositories[index];
+                let sha = git::commit_of(&state.bare(repository.id), &branch);
+                let sha = sha.ok_or_else(|| problem(404, "Branch not found"))?;
+                Ok(ok(&self.shapes(state).branch(repository, &branch, &sha)))
             }
             (_, ["issues", rest @ ..]) => {
                 self.issues(state, index, rest, &body, &actor, &must_write)

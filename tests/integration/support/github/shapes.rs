@@ -1,6 +1,8 @@
 //! GitHub's JSON, with every field that its published description requires.
 
 use agent_runner::github::Permission;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
 
@@ -19,7 +21,7 @@ pub fn time(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
-fn node(kind: &str, id: u64) -> String {
+pub fn node(kind: &str, id: u64) -> String {
     format!("{kind}_{id}")
 }
 
@@ -195,6 +197,73 @@ impl Shapes<'_> {
         all
     }
 
+    pub fn file(
+        &self,
+        repository: &Repository,
+        branch: &str,
+        path: &str,
+        sha: &str,
+        bytes: &[u8],
+    ) -> Value {
+        let base = self.repository_url(repository);
+        let url = format!("{base}/contents/{path}?ref={branch}");
+        let git_url = format!("{base}/git/blobs/{sha}");
+        let html = format!("{}/{}", self.html(), repository.full_name());
+        let html_url = format!("{html}/blob/{branch}/{path}");
+        let encoded = STANDARD.encode(bytes);
+        // As GitHub breaks it, also behind the last line.
+        let lines = encoded.as_bytes().chunks(60).map(String::from_utf8_lossy);
+        json!({
+            "type": "file",
+            "name": path.rsplit('/').next(),
+            "path": path,
+            "sha": sha,
+            "size": bytes.len(),
+            "url": url,
+            "html_url": html_url,
+            "git_url": git_url,
+            "download_url": format!("{html}/raw/{branch}/{path}"),
+            "encoding": "base64",
+            "content": lines.map(|line| format!("{line}\n")).collect::<String>(),
+            "_links": {"self": url, "git": git_url, "html": html_url},
+        })
+    }
+
+    pub fn branch(&self, repository: &Repository, branch: &str, sha: &str) -> Value {
+        let base = self.repository_url(repository);
+        let url = format!("{base}/commits/{sha}");
+        let html = format!("{}/{}", self.html(), repository.full_name());
+        let person = json!({"name": "Host", "email": "host@example.invalid", "date": "2020-01-01T00:00:00Z"});
+        json!({
+            "name": branch,
+            "protected": false,
+            "protection": {"enabled": false},
+            "protection_url": format!("{base}/branches/{}/protection", encode(branch)),
+            "_links": {
+                "self": format!("{base}/branches/{}", encode(branch)),
+                "html": format!("{html}/tree/{branch}"),
+            },
+            "commit": {
+                "sha": sha,
+                "node_id": "C_1",
+                "url": url,
+                "html_url": format!("{html}/commit/{sha}"),
+                "comments_url": format!("{url}/comments"),
+                "author": null,
+                "committer": null,
+                "parents": [],
+                "commit": {
+                    "url": url,
+                    "author": person,
+                    "committer": person,
+                    "message": "a commit",
+                    "comment_count": 0,
+                    "tree": {"sha": sha, "url": format!("{base}/git/trees/{sha}")},
+                },
+            },
+        })
+    }
+
     pub fn label(&self, repository: &Repository, label: &str) -> Value {
         let id = repository.labels.get(label).copied().unwrap_or_default();
         json!({
@@ -246,8 +315,8 @@ impl Shapes<'_> {
             "state_reason": if issue.is_open { Value::Null } else { json!("completed") },
             "locked": issue.is_locked,
             "active_lock_reason": null,
-            "assignee": null,
-            "assignees": [],
+            "assignee": issue.assignees.first().map(|login| self.user(login)),
+            "assignees": issue.assignees.iter().map(|login| self.user(login)).collect::<Value>(),
             "milestone": null,
             "comments": issue.comments.len(),
             "created_at": time(issue.created_at),

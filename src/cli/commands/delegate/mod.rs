@@ -1,10 +1,13 @@
 //! `delegate` and `delegated`: hands a task to whoever works on dispatch issues, and follows it.
 
+pub(super) mod issues;
+
 use std::io::{IsTerminal as _, Read as _};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::cli::args::{DelegateArguments, ListArguments};
 use crate::cli::columns::{Column, Columns};
@@ -13,18 +16,19 @@ use crate::cli::error::CliError;
 use crate::cli::wiring::{self, SystemClock, World};
 use crate::config::Overrides;
 use crate::config::settings::Settings;
-use crate::github::{GitHub, NewIssue, State as IssueState};
+use crate::github::GitHub;
 use crate::model::clock::{Clock as _, utc};
 use crate::model::delegated::{Delegated, DelegatedState, Provider};
 use crate::model::dispatch::WorkKey;
+use crate::model::duration;
 use crate::model::message::{Message, Priority};
-use crate::model::outcome::{EXIT_FAILURE, EXIT_SUCCESS};
+use crate::model::outcome::{EXIT_FAILURE, EXIT_SUCCESS, EXIT_TIMEOUT};
 use crate::model::repository::RepositoryName;
 use crate::model::text;
 use crate::planner::chain;
 use crate::process::identity;
 use crate::queue::{Queue, State as WorkState};
-use crate::sources::delegation::{Delegation, closed_issues, task_of};
+use crate::sources::delegation::Delegation;
 use crate::sources::local::{self, LocalTask};
 use crate::store::delegated;
 use crate::store::layout::Layout;
@@ -32,8 +36,6 @@ use crate::store::outbox::{Entry, Outbox};
 
 /// The longest instruction: what an issue holds.
 const MAX_INSTRUCTION_BYTES: u64 = 60_000;
-/// GitHub's coding agent, as an assignee.
-const COPILOT: &str = "copilot-swe-agent[bot]";
 
 /// Hands a task over; with `--wait` follows it to its end.
 pub(crate) fn delegate(world: &World, arguments: &DelegateArguments) -> Result<u8, CliError> {
@@ -53,22 +55,10 @@ pub(crate) fn delegate(world: &World, arguments: &DelegateArguments) -> Result<u
         let desk = Desk::open(&settings, &layout, provider).await?;
         let mut task = desk.hand_over(world, &order, arguments).await?;
         desk.keep(&task)?;
-        if arguments.wait && !task.state.is_final() {
-            world
-                .ui
-                .talk(&format!("{}: {}", task.task_id, task.message));
-            while !task.state.is_final() {
-                sleep(settings.dispatch.poll_interval.value).await;
-                let before = (task.state, task.message.clone());
-                desk.look(&mut task).await?;
-                if before != (task.state, task.message.clone()) {
-                    desk.keep(&task)?;
-                    world
-                        .ui
-                        .talk(&format!("{}: {}", task.task_id, task.message));
-                }
-            }
-            tell(&layout, &task);
+        let mut is_unfinished = false;
+        if arguments.wait {
+            is_unfinished = !desk.follow(world, &mut task, arguments.timeout).await?;
+            tell(&layout, &task, arguments.timeout);
             let notifier = wiring::notifier(&settings);
             wiring::deliver(&world.ui, &layout, notifier.as_ref()).await;
         }
@@ -87,6 +77,7 @@ pub(crate) fn delegate(world: &World, arguments: &DelegateArguments) -> Result<u
         }
         Ok(match task.state {
             DelegatedState::Failed => EXIT_FAILURE,
+            _ if is_unfinished => EXIT_TIMEOUT,
             _ => EXIT_SUCCESS,
         })
     })?
@@ -102,7 +93,7 @@ pub(crate) fn delegated(world: &World, arguments: &ListArguments) -> Result<u8, 
         for task in tasks.iter_mut().filter(|task| !task.state.is_final()) {
             let looked = async {
                 let desk = Desk::open(&settings, &layout, task.provider).await?;
-                desk.look(task).await?;
+                desk.look(task).await.map_err(|unheard| unheard.error)?;
                 desk.keep(task)
             };
             if let Err(error) = looked.await {
@@ -222,7 +213,7 @@ fn target(arguments: &DelegateArguments, provider: Provider) -> Option<(String, 
 }
 
 /// A new id, in the form of a UUID of one's own making (version 8 of RFC 9562).
-fn new_id(now: DateTime<Utc>) -> String {
+pub(super) fn new_id(now: DateTime<Utc>) -> String {
     let (pid, nanoseconds) = (
         std::process::id(),
         now.timestamp_nanos_opt().unwrap_or_default(),
@@ -242,8 +233,16 @@ fn new_id(now: DateTime<Utc>) -> String {
     format!("{a}-{b}-8{c}-9{}-{}", &digits[15..18], &digits[18..30])
 }
 
+/// Why nothing was heard of a task.
+struct Unheard {
+    error: CliError,
+    /// Whether it may be heard of later without anybody's doing.
+    is_passing: bool,
+}
+
 /// Where tasks are handed over and asked after.
 struct Desk<'a> {
+    provider: Provider,
     settings: &'a Settings,
     layout: &'a Layout,
     github: Option<GitHub>,
@@ -257,6 +256,7 @@ impl<'a> Desk<'a> {
         provider: Provider,
     ) -> Result<Self, CliError> {
         let mut desk = Self {
+            provider,
             settings,
             layout,
             github: None,
@@ -265,13 +265,14 @@ impl<'a> Desk<'a> {
         match provider {
             Provider::GithubIssueDispatch | Provider::Copilot => {
                 let credentials = dispatch::credentials(settings)?;
-                desk.github = Some(dispatch::github(settings, layout, credentials)?);
+                let cache = layout.state().join("github");
+                desk.github = Some(dispatch::github(settings, Some(cache), credentials)?);
             }
             Provider::Local => {
                 layout
                     .create()
                     .map_err(|error| CliError::failure("the queue has no place").because(error))?;
-                let url = dispatch::queue_url(settings, layout)?;
+                let url = wiring::queue_url(settings, layout)?;
                 let queue = Queue::open(&url).await;
                 desk.queue = Some(queue.map_err(|error| {
                     CliError::failure("the queue cannot be used").because(error)
@@ -295,7 +296,7 @@ impl<'a> Desk<'a> {
     ) -> Result<Delegated, CliError> {
         let mut task = Delegated {
             task_id: order.task_id.clone(),
-            provider: Provider::Mock,
+            provider: self.provider,
             title: text::first_line(&order.instruction, 200),
             created_at: SystemClock.now(),
             state: DelegatedState::Running,
@@ -325,7 +326,6 @@ impl<'a> Desk<'a> {
             let put = local::put(queue, local, &SystemClock).await;
             let local =
                 put.map_err(|error| CliError::failure("the task is not queued").because(error))?;
-            task.provider = Provider::Local;
             task.state = DelegatedState::Created;
             task.message = format!(
                 "queued as local task {}; `agent-runner dispatch --source local --once` does it",
@@ -333,98 +333,84 @@ impl<'a> Desk<'a> {
             );
             task.directory = Some(local.repository);
         } else if let Some(github) = &self.github {
-            self.open_issue(github, order, arguments, &mut task).await?;
+            let named = arguments.repo.as_ref().map(|name| name.parse());
+            let target: Option<RepositoryName> = named
+                .transpose()
+                .map_err(|error| CliError::usage("--repo is wrong").because(error))?;
+            let issue = if self.provider == Provider::Copilot {
+                let target = target.as_ref().ok_or_else(|| {
+                    CliError::usage("the provider `copilot` needs `--repo owner/name`")
+                })?;
+                issues::open_for_copilot(github, target, order).await?
+            } else {
+                issues::open(github, self.settings, order).await?
+            };
+            task.message = format!("Dispatch issue created: {}", issue.html_url);
+            task.target = target.or_else(|| Some(issue.repository.clone()));
+            task.issue = Some((issue.repository, issue.number));
         }
         Ok(task)
     }
 
-    async fn open_issue(
+    /// Asks how far a task is until it has ended; tells whether it has, within `limit`.
+    async fn follow(
         &self,
-        github: &GitHub,
-        order: &Delegation,
-        arguments: &DelegateArguments,
+        world: &World,
         task: &mut Delegated,
-    ) -> Result<(), CliError> {
-        let parse = |name: &String| {
-            name.parse::<RepositoryName>()
-                .map_err(|error| CliError::usage("--repo is wrong").because(error))
-        };
-        let target = arguments.repo.as_ref().map(parse).transpose()?;
-        let dispatch = self
-            .settings
-            .dispatch
-            .repo
-            .as_ref()
-            .map(|repo| repo.value.clone());
-        let is_copilot = arguments_is_copilot(arguments, self.settings);
-        let label = self.settings.dispatch.label.value.as_str();
-        let (repository, labels, assignees): (_, &[&str], &[&str]) = if is_copilot {
-            let repository = target.clone().ok_or_else(|| {
-                CliError::usage("the provider `copilot` needs `--repo owner/name`")
-            })?;
-            let offers = github.is_assignable(&repository, COPILOT).await;
-            let offers = offers.map_err(|error| CliError::failure(chain(&error)))?;
-            if !offers {
-                let what = format!("{repository} does not offer GitHub's coding agent");
-                return Err(CliError::failure(what).hint(
-                    "a paid Copilot plan, the coding agent switched on for the repository, and a \
-                     token of a user are needed; or set DISPATCH_REPO and use \
-                     `--provider github_issue_dispatch`",
-                ));
+        limit: Duration,
+    ) -> Result<bool, CliError> {
+        let end = Instant::now() + limit;
+        let mut said = String::new();
+        loop {
+            let mut now = format!("{}: {}", task.task_id, task.message);
+            if task.state.is_final() {
+                return Ok(true);
             }
-            (repository, &[], &[COPILOT])
-        } else {
-            let repository = dispatch.ok_or_else(|| {
-                CliError::usage("no dispatch repository is configured")
-                    .hint("set DISPATCH_REPO=owner/name, or `repo` in [dispatch] of config.toml")
-            })?;
-            (repository, &[label], &[])
-        };
-        let (title, body) = (order.title(), order.body());
-        let new = NewIssue {
-            title: &title,
-            body: &body,
-            labels,
-            assignees,
-        };
-        let issue = github
-            .create_issue(&repository, &new)
-            .await
-            .map_err(|error| {
-                let what = format!("Failed to create dispatch issue: {}", chain(&error));
-                match error.hint() {
-                    Some(hint) => CliError::failure(what).hint(hint),
-                    None => CliError::failure(what),
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(false);
+            }
+            if said.is_empty() {
+                world.ui.talk(&now);
+                said.clone_from(&now);
+            }
+            sleep(self.settings.dispatch.poll_interval.value.min(left)).await;
+            match self.look(task).await {
+                Ok(()) => {
+                    self.keep(task)?;
+                    now = format!("{}: {}", task.task_id, task.message);
                 }
-            })?;
-        task.provider = if is_copilot {
-            Provider::Copilot
-        } else {
-            Provider::GithubIssueDispatch
-        };
-        task.message = format!("Dispatch issue created: {}", issue.html_url);
-        task.issue = Some((repository.clone(), issue.number));
-        task.target = Some(target.unwrap_or(repository));
-        Ok(())
+                // The task goes on all the same.
+                Err(Unheard { error, is_passing }) if is_passing => {
+                    now = format!("warning: {}: {error}", task.task_id);
+                }
+                Err(unheard) => return Err(unheard.error),
+            }
+            if now != said {
+                world.ui.talk(&now);
+                said = now;
+            }
+        }
     }
 
     /// Asks how far a task is.
-    async fn look(&self, task: &mut Delegated) -> Result<(), CliError> {
+    async fn look(&self, task: &mut Delegated) -> Result<(), Unheard> {
         if let Some(queue) = &self.queue {
-            look_locally(queue, task).await
+            let looked = look_locally(queue, task).await;
+            looked.map_err(|error| Unheard {
+                error,
+                is_passing: false,
+            })
         } else if let Some(github) = &self.github {
-            look_on_github(github, task).await
+            let looked = issues::look(github, task).await;
+            looked.map_err(|error| Unheard {
+                is_passing: error.is_transient(),
+                error: issues::failure("GitHub cannot be asked", &error),
+            })
         } else {
             play_on(task);
             Ok(())
         }
-    }
-}
-
-fn arguments_is_copilot(arguments: &DelegateArguments, settings: &Settings) -> bool {
-    match &arguments.provider {
-        Some(name) => name == Provider::Copilot.as_str(),
-        None => settings.dispatch.repo.is_none(),
     }
 }
 
@@ -457,38 +443,6 @@ async fn look_locally(queue: &Queue, task: &mut Delegated) -> Result<(), CliErro
     Ok(())
 }
 
-/// By the metadata in a pull request, or by the issue that one closes.
-async fn look_on_github(github: &GitHub, task: &mut Delegated) -> Result<(), CliError> {
-    let failed = |error| CliError::failure("GitHub cannot be asked").because(error);
-    let (Some((repository, number)), Some(target)) = (&task.issue, &task.target) else {
-        return Ok(());
-    };
-    let pulls = github.newest_pulls(target).await.map_err(failed)?;
-    let ours = pulls.iter().find(|pull| {
-        task_of(&pull.body).as_deref() == Some(&task.task_id)
-            || closed_issues(&pull.body, target).contains(&(repository.clone(), *number))
-    });
-    if let Some(pull) = ours {
-        task.state = DelegatedState::Completed;
-        task.message = format!("PR opened: {}", pull.html_url);
-        task.result = Some(pull.html_url.clone());
-        return Ok(());
-    }
-    let issue = github.issue(repository, *number).await.map_err(failed)?;
-    let has = |label: &str| issue.labels.iter().any(|known| known == label);
-    if has("failed") {
-        task.state = DelegatedState::Failed;
-        task.message = format!("it rests as failed: {}", issue.html_url);
-    } else if issue.state == IssueState::Closed {
-        task.state = DelegatedState::Failed;
-        task.message = format!(
-            "the issue was closed without a pull request: {}",
-            issue.html_url
-        );
-    }
-    Ok(())
-}
-
 /// The next step of a task that nobody does, as the original plays it.
 fn play_on(task: &mut Delegated) {
     task.message = match task.message.as_str() {
@@ -503,16 +457,26 @@ fn play_on(task: &mut Delegated) {
     };
 }
 
-/// Puts the end of a task into the outbox.
-fn tell(layout: &Layout, task: &Delegated) {
+/// Puts the end of a task, or of the wait for it, into the outbox.
+fn tell(layout: &Layout, task: &Delegated, limit: Duration) {
+    let (title, message) = match task.state {
+        DelegatedState::Completed => ("COMPLETED", task.message.clone()),
+        DelegatedState::Failed => ("FAILED", task.message.clone()),
+        DelegatedState::Created | DelegatedState::Running | DelegatedState::NeedsInput => {
+            let limit = duration::words(limit);
+            (
+                "NOT DONE YET",
+                format!("no end within {limit}; {}", task.message),
+            )
+        }
+    };
     let is_good = task.state == DelegatedState::Completed;
     let message = Message {
         title: format!(
-            "[delegated] {} — {}",
-            text::first_line(&task.title, 80),
-            if is_good { "COMPLETED" } else { "FAILED" }
+            "[delegated] {} — {title}",
+            text::first_line(&task.title, 80)
         ),
-        body: format!("task: {}\n{}\n", task.task_id, task.message),
+        body: format!("task: {}\n{message}\n", task.task_id),
         priority: if is_good {
             Priority::Default
         } else {

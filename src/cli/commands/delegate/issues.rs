@@ -1,0 +1,109 @@
+//! A task as an issue on GitHub: how it is opened, and how its pull request is found again.
+
+use crate::cli::commands::dispatch;
+use crate::cli::error::CliError;
+use crate::config::settings::Settings;
+use crate::github::{GitHub, GitHubError, Issue, NewIssue, State};
+use crate::model::delegated::{Delegated, DelegatedState};
+use crate::model::repository::RepositoryName;
+use crate::planner::chain;
+use crate::sources::delegation::{Delegation, answers};
+use crate::sources::dispatch_issues::FAILED;
+
+/// Opens the issue of a task in the dispatch repository.
+pub(in crate::cli::commands) async fn open(
+    github: &GitHub,
+    settings: &Settings,
+    order: &Delegation,
+) -> Result<Issue, CliError> {
+    let repository = dispatch::repository(settings, None)?;
+    let label = settings.dispatch.label.value.as_str();
+    create(github, &repository, order, &[label]).await
+}
+
+/// Opens an issue and assigns it to GitHub's own agent; one that cannot be assigned is closed.
+pub(super) async fn open_for_copilot(
+    github: &GitHub,
+    repository: &RepositoryName,
+    order: &Delegation,
+) -> Result<Issue, CliError> {
+    const NEEDS: &str = "a paid Copilot plan, the coding agent switched on for the repository, and \
+        a user's token with read and write for actions, contents, issues and pull requests are \
+        needed; or set DISPATCH_REPO and use `--provider github_issue_dispatch`";
+    let agent = github.coding_agent(repository).await;
+    let agent = agent.map_err(|error| failure("GitHub's coding agent cannot be used", &error))?;
+    let Some(agent) = agent else {
+        let what = format!("{repository} does not offer GitHub's coding agent");
+        return Err(CliError::failure(what).hint(NEEDS));
+    };
+    let issue = create(github, repository, order, &[]).await?;
+    let Err(error) = github.assign(&issue, &agent).await else {
+        return Ok(issue);
+    };
+    // Nobody else works on it.
+    let closed = github.close_issue(repository, issue.number).await;
+    let place = match closed {
+        Ok(_) => format!("{} is closed again", issue.html_url),
+        Err(error) => format!("{} stays open: {}", issue.html_url, chain(&error)),
+    };
+    let what = format!("{}; {place}", chain(&error));
+    Err(CliError::failure(what).hint(NEEDS))
+}
+
+async fn create(
+    github: &GitHub,
+    repository: &RepositoryName,
+    order: &Delegation,
+    labels: &[&str],
+) -> Result<Issue, CliError> {
+    let (title, body) = (order.title(), order.body());
+    let new = NewIssue {
+        title: &title,
+        body: &body,
+        labels,
+    };
+    let created = github.create_issue(repository, &new).await;
+    created.map_err(|error| failure("Failed to create dispatch issue", &error))
+}
+
+/// What GitHub did not do, why, and what a person can do about it.
+pub(in crate::cli::commands) fn failure(what: &str, error: &GitHubError) -> CliError {
+    let failure = CliError::failure(format!("{what}: {}", chain(error)));
+    match error.hint() {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}
+
+/// Asks how far a task is: its pull request may be in the repository that it is for, or in that of
+/// its issue.
+pub(super) async fn look(github: &GitHub, task: &mut Delegated) -> Result<(), GitHubError> {
+    let (Some((repository, number)), Some(target)) = (&task.issue, &task.target) else {
+        return Ok(());
+    };
+    let issue = (repository.clone(), *number);
+    let mut places = vec![target];
+    places.extend((repository != target).then_some(repository));
+    for place in places {
+        let pulls = github.newest_pulls(place).await?;
+        let ours = |body: &str| answers(body, place, &task.task_id, &issue);
+        if let Some(pull) = pulls.iter().find(|pull| ours(&pull.body)) {
+            task.state = DelegatedState::Completed;
+            task.message = format!("PR opened: {}", pull.html_url);
+            task.result = Some(pull.html_url.clone());
+            return Ok(());
+        }
+    }
+    let issue = github.issue(repository, *number).await?;
+    if issue.labels.iter().any(|label| label == FAILED) {
+        task.state = DelegatedState::Failed;
+        task.message = format!("it rests as failed: {}", issue.html_url);
+    } else if issue.state == State::Closed {
+        task.state = DelegatedState::Failed;
+        task.message = format!(
+            "the issue was closed without a pull request: {}",
+            issue.html_url
+        );
+    }
+    Ok(())
+}

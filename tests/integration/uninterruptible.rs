@@ -1,0 +1,254 @@
+//! Processes that no signal ends: they hang in a file system that does not answer. The run ends
+//! all the same, and names them.
+
+use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::support::{TestEnv, eventually, evidence, processes_with};
+
+/// More than limit, grace period and all that the runner waits for together, on a busy machine.
+const BOUND: Duration = Duration::from_secs(60);
+
+/// A file system whose root exists, and which takes every other question and never answers; see
+/// fuse(4) and `include/uapi/linux/fuse.h`.
+struct Silence {
+    place: PathBuf,
+    server: Option<JoinHandle<()>>,
+}
+
+impl Silence {
+    /// Mounts it; `None` where that is not allowed.
+    fn mount(place: &Path) -> Option<Self> {
+        fs::create_dir(place).unwrap();
+        let device = File::options()
+            .read(true)
+            .write(true)
+            .open("/dev/fuse")
+            .ok()?;
+        let mounted = Command::new("mount")
+            .args(["-i", "-t", "fuse", "-o"])
+            .arg("fd=0,rootmode=40000,user_id=0,group_id=0")
+            .arg("silence")
+            .arg(place)
+            .stdin(Stdio::from(device.try_clone().unwrap()))
+            .output()
+            .ok()?;
+        if !mounted.status.success() {
+            eprintln!("SKIPPED: {}", String::from_utf8_lossy(&mounted.stderr));
+            return None;
+        }
+        Some(Self {
+            place: place.to_owned(),
+            server: Some({
+                let asked = place.with_file_name("asked");
+                thread::spawn(move || serve(device, &asked))
+            }),
+        })
+    }
+
+    /// Ends all that hangs in it.
+    fn end(&mut self) {
+        let unmount = |how| {
+            Command::new("umount")
+                .args(["-i", how])
+                .arg(&self.place)
+                .output()
+        };
+        unmount("-f").unwrap();
+        unmount("-l").unwrap();
+        if let Some(server) = self.server.take() {
+            server.join().unwrap();
+        }
+    }
+}
+
+impl Drop for Silence {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Answers INIT, and GETATTR of the root, until the connection is aborted. Makes the file `asked`
+/// when it keeps silent for the first time: whoever asked cannot be killed any more.
+fn serve(mut device: File, asked: &Path) {
+    let mut request = vec![0; 256 << 10];
+    while let Ok(length) = device.read(&mut request) {
+        let number = |at: usize| u32::from_le_bytes(request[at..at + 4].try_into().unwrap());
+        assert!(length >= 40);
+        let mut body = match number(4) {
+            // Version 7.31; writes of 4 KiB.
+            26 => [7, 31, 4096, 0, 0, 4096, 1].map(u32::to_le_bytes).concat(),
+            // Valid for a minute; inode 1, a directory with two links.
+            3 => {
+                let mut words = [0_u32; 26];
+                (words[0], words[4], words[19], words[20]) = (60, 1, 0o040_755, 2);
+                words.map(u32::to_le_bytes).concat()
+            }
+            _ => {
+                fs::write(asked, "").unwrap();
+                continue;
+            }
+        };
+        if number(4) == 26 {
+            body.resize(64, 0);
+        }
+        let length = u32::try_from(16 + body.len()).unwrap();
+        let answer = [&length.to_le_bytes(), &[0; 4][..], &request[8..16], &body].concat();
+        device.write_all(&answer).unwrap();
+    }
+}
+
+/// An agent for a place that does not answer; `None` where there can be none.
+fn env(script: &str, keys: &str) -> Option<(TestEnv, Silence)> {
+    let env = TestEnv::new().config("[runner]\ngrace_period = \"1s\"");
+    let silence = Silence::mount(&env.root().join("silence"))?;
+    let file = format!("{}/file", silence.place.display());
+    let env = env
+        .script("fake", "text", &script.replace("FILE", &file))
+        .task("work", keys);
+    Some((env, silence))
+}
+
+/// Waits until somebody hangs.
+#[track_caller]
+fn hangs(env: &TestEnv) {
+    assert!(eventually(BOUND, || env.root().join("asked").exists()));
+}
+
+/// The record names one process that could not be killed and still hangs; it ends with its file
+/// system.
+#[track_caller]
+fn names_what_hangs(env: &TestEnv, mut silence: Silence) {
+    let record = env.record("work", "fake");
+    let facts = evidence(&record);
+    let pid = facts.split("could not be killed: [").nth(1);
+    let pid = pid
+        .unwrap_or_else(|| panic!("{facts}"))
+        .split(']')
+        .next()
+        .unwrap();
+    let there = format!("/proc/{pid}/stat");
+    assert!(
+        fs::read_to_string(&there).unwrap().contains(") "),
+        "{facts}"
+    );
+    let began = Instant::now();
+    assert_eq!(env.agent_runner(&["heartbeat"]).code, Some(0));
+    assert!(began.elapsed() < BOUND);
+    silence.end();
+    assert!(eventually(BOUND, || !Path::new(&there).exists()));
+}
+
+#[test]
+fn an_agent_that_hangs_in_the_kernel_is_given_up_and_named() {
+    for (keys, outcome) in [
+        ("timeout = \"10s\"", "timeout"),
+        ("containment = \"subreaper\"", "interrupted"),
+    ] {
+        let Some((env, silence)) = env("exec cat FILE", keys) else {
+            return;
+        };
+        let mut runner = env.spawn(&["run", "--agent", "fake", "--task", "work"]);
+        hangs(&env);
+        if outcome == "interrupted" {
+            let pid = runner.id().to_string();
+            let kill = Command::new("kill").args(["-TERM", &pid]).status();
+            assert!(kill.unwrap().success());
+        }
+        let ended = eventually(BOUND, || runner.try_wait().unwrap().is_some());
+        assert!(ended, "{keys}");
+        assert_eq!(env.record("work", "fake")["outcome"], outcome);
+        names_what_hangs(&env, silence);
+    }
+}
+
+#[test]
+fn a_helper_that_hangs_in_the_kernel_holds_up_no_run_and_is_named() {
+    let scripts = [
+        "setsid cat FILE &",
+        // The first thread ends, another one hangs.
+        "setsid python3 -c 'import threading
+threading.Thread(target=open, args=[\"FILE\"]).start()' &",
+    ];
+    for script in scripts {
+        for containment in ["auto", "subreaper"] {
+            let script =
+                format!("{script} while [ ! -e ../asked ]; do sleep 0.05; done; echo done");
+            let keys = format!("containment = \"{containment}\"");
+            let Some((env, silence)) = env(&script, &keys) else {
+                return;
+            };
+            let began = Instant::now();
+            let done = env.run("fake", "work");
+            assert!(began.elapsed() < BOUND, "{}", done.stderr);
+            names_what_hangs(&env, silence);
+        }
+    }
+}
+
+#[test]
+fn what_a_dead_runner_left_hanging_in_the_kernel_holds_up_no_recovery_and_is_named() {
+    let Some((env, silence)) = env("setsid cat FILE & sleep 600", "") else {
+        return;
+    };
+    let mut runner = env.spawn(&["run", "--agent", "fake", "--task", "work"]);
+    hangs(&env);
+    runner.kill().unwrap();
+    runner.wait().unwrap();
+    let began = Instant::now();
+    let done = env.agent_runner(&["heartbeat"]);
+    assert!(began.elapsed() < BOUND, "{}", done.stderr);
+    assert!(done.stderr.contains("crashed"), "{}", done.stderr);
+    assert_eq!(env.record("work", "fake")["outcome"], "crashed");
+    names_what_hangs(&env, silence);
+}
+
+#[test]
+fn a_git_that_hangs_in_the_kernel_costs_a_run_its_word_and_not_its_end() {
+    let script = "touch ../begun; while [ ! -e ../go ]; do sleep 0.05; done; echo done";
+    let env = TestEnv::new()
+        .script("fake", "text", script)
+        .task("work", "");
+    let mut runner = env.spawn(&["run", "--agent", "fake", "--task", "work"]);
+    assert!(eventually(BOUND, || env.root().join("begun").exists()));
+    let Some(mut silence) = Silence::mount(&env.repository().join("silence")) else {
+        runner.kill().unwrap();
+        runner.wait().unwrap();
+        return;
+    };
+    fs::write(env.root().join("go"), "").unwrap();
+    let ended = eventually(BOUND, || runner.try_wait().unwrap().is_some());
+    let record = env.record("work", "fake");
+    silence.end();
+    runner.wait().unwrap();
+    assert!(ended, "the runner waits for git");
+    assert!(
+        evidence(&record).contains("could not be killed"),
+        "{}",
+        evidence(&record)
+    );
+    assert_ne!(record["outcome"], "success");
+}
+
+#[test]
+fn a_survivor_whose_first_thread_has_ended_is_killed() {
+    let script = "setsid python3 -c 'import ctypes, threading, time
+def wait():
+    while \") Z\" not in open(\"/proc/self/stat\").read(): time.sleep(0.05)
+    open(\"../ended\", \"w\")
+    time.sleep(900)
+threading.Thread(target=wait).start()
+ctypes.CDLL(None).pthread_exit(None)' MARK & while [ ! -e ../ended ]; do sleep 0.05; done; echo done";
+    let env = TestEnv::new();
+    let mark = env.root().display().to_string();
+    let env = env
+        .script("fake", "text", &script.replace("MARK", &mark))
+        .task("work", "containment = \"subreaper\"");
+    assert_eq!(env.run("fake", "work").code, Some(0));
+    assert_eq!(env.record("work", "fake")["survivors_killed"], 1);
+    assert_eq!(processes_with(&mark), [0; 0]);
+}
