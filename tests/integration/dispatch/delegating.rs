@@ -254,7 +254,8 @@ fn a_pull_request_of_a_person_ends_the_wait_by_the_issue_that_it_names() {
         ),
     ] {
         let place = Place::new();
-        let further = target.map_or_else(Vec::new, |target| vec!["--repo", target]);
+        let mut further = vec!["--timeout", "90s"];
+        further.extend(target.into_iter().flat_map(|target| ["--repo", target]));
         let waiting = begin_waiting(&place, &further);
         // `#1` of another repository, another number, another task, and mere talk of it.
         open_pull(&place, TARGET, "a", "Fixes #1");

@@ -3,10 +3,11 @@
 use std::fs;
 use std::process::Command;
 
+use pulldown_cmark::{Event, Parser, Tag, TagEnd};
 use yaml_rust2::Yaml;
 
 use super::{files, finds_nothing, read, root, yaml};
-use crate::dispatch::place::{DISPATCH, Place, TARGET, adds};
+use crate::dispatch::place::{DISPATCH, Place, TARGET, adds, body};
 use crate::real::components;
 use crate::support::TestEnv;
 
@@ -81,6 +82,111 @@ fn script_of_the_action() -> String {
     steps.last().unwrap()["run"].as_str().unwrap().to_owned()
 }
 
+/// What a step of the action leaves.
+struct Step {
+    told: String,
+    summary: String,
+}
+
+/// Runs the action's script on an issue, as Actions does, and asserts that nobody but the program
+/// itself has given a command.
+#[track_caller]
+fn step(place: &Place, number: u64) -> Step {
+    let event = serde_json::json!({
+        "action": "opened",
+        "issue": place.host.issue(DISPATCH, number),
+        "repository": { "full_name": DISPATCH },
+    });
+    let file = |name: &str| place.env.root().join(name);
+    fs::write(file("event.json"), event.to_string()).unwrap();
+    for name in ["output", "env", "path", "summary.md"] {
+        fs::write(file(name), "").unwrap();
+    }
+    let mut bash = Command::new("bash");
+    place.env.settle(&mut bash);
+    let output = bash
+        .args(["--noprofile", "--norc", "-eo", "pipefail", "-c"])
+        .arg(script_of_the_action())
+        .env("BINARY", env!("CARGO_BIN_EXE_agent-runner"))
+        .env("AGENT_RUNNER_CONFIG", file("config.toml"))
+        .env("RUNNER_TEMP", place.env.root())
+        .env("GITHUB_ACTIONS", "true")
+        .env("GITHUB_EVENT_PATH", file("event.json"))
+        .env("GITHUB_OUTPUT", file("output"))
+        .env("GITHUB_ENV", file("env"))
+        .env("GITHUB_PATH", file("path"))
+        .env("GITHUB_STEP_SUMMARY", file("summary.md"))
+        .output()
+        .unwrap();
+    let told = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    for line in obeyed(&told) {
+        // Our own annotations are the only commands.
+        let own = [
+            "::error title=agent-runner::",
+            "::warning title=agent-runner::",
+        ];
+        assert!(own.iter().any(|own| line.starts_with(own)), "{line}");
+    }
+    for name in ["output", "env", "path"] {
+        assert_eq!(fs::read_to_string(file(name)).unwrap(), "", "{name}");
+    }
+    let summary = fs::read_to_string(file("summary.md")).unwrap();
+    Step { told, summary }
+}
+
+/// An agent that says commands wherever somebody may print them: its output, its last words, its
+/// commit, its file.
+const SAYS_COMMANDS: &str = r##"
+printf '::add-mask::a\n  ::set-output name=x::y\n##[error]b\r::error::c\n::warning file=a::d\n' | tee /dev/stderr
+printf '::error::in a file\n' > a.txt
+git add . && git commit -qm '::error::in a commit
+
+##[group]of two lines'
+for file in "$GITHUB_ENV" "$GITHUB_OUTPUT" "$GITHUB_PATH" "$GITHUB_STEP_SUMMARY"; do
+    test -z "$file" || echo forged=1 >>"$file"
+done
+printf '::error title=agent-runner::forged\n##[error]forged\n```\n# forged\n'"##;
+
+#[test]
+fn an_agent_that_works_in_a_step_gives_no_command_whether_it_ends_well_or_not() {
+    for (end, outcome) in [("", "success"), ("; exit 3", "agent_error")] {
+        let script = format!("{SAYS_COMMANDS}{end}");
+        let place = Place::with("agent = \"loud\"\nattempts = 1\n");
+        let place = Place {
+            env: place.env.script("loud", "text", &script),
+            ..place
+        };
+        let number = place.issue("##[error]title", &body("::error::id", "::error::do it"));
+        let Step { told, summary } = step(&place, number);
+        let forged = "::error title=agent-runner::forged";
+        let commands = obeyed(&told);
+        assert!(
+            !commands.iter().any(|line| line.starts_with(forged)),
+            "{told}"
+        );
+        assert!(summary.contains(outcome), "{outcome}: {summary}");
+        // The page shows the agent's words as they are, and nothing of them is Markdown there.
+        let mut is_code = false;
+        for event in Parser::new(&summary) {
+            match event {
+                Event::Start(Tag::CodeBlock(_)) => is_code = true,
+                Event::End(TagEnd::CodeBlock) => is_code = false,
+                Event::Text(text) if !is_code => assert!(!text.contains("forged"), "{summary}"),
+                Event::Html(_) | Event::InlineHtml(_) => panic!("{summary}"),
+                _ => {}
+            }
+        }
+        assert!(summary.contains("forged"), "{summary}");
+        // A failure is on the page of the workflow run, in the program's own words.
+        let annotated = !commands.is_empty();
+        assert_eq!(annotated, outcome != "success", "{told}");
+    }
+}
+
 #[test]
 fn hostile_texts_of_an_issue_are_inert_in_the_script_of_the_action() {
     let place = Place::new();
@@ -99,50 +205,9 @@ fn hostile_texts_of_an_issue_are_inert_in_the_script_of_the_action() {
         "<!-- agent_task_metadata {metadata} -->\nTarget Repository: {TARGET}\n## Instruction\n\n{instruction}"
     );
     let number = place.issue(&title, &body);
-    let event = serde_json::json!({
-        "action": "opened",
-        "issue": place.host.issue(DISPATCH, number),
-        "repository": { "full_name": DISPATCH },
-    });
-    let file = |name: &str| place.env.root().join(name);
-    fs::write(file("event.json"), event.to_string()).unwrap();
-    for name in ["output", "env", "summary.md"] {
-        fs::write(file(name), "").unwrap();
-    }
-    let mut bash = Command::new("bash");
-    place.env.settle(&mut bash);
-    let output = bash
-        .args(["--noprofile", "--norc", "-eo", "pipefail", "-c"])
-        .arg(script_of_the_action())
-        .env("BINARY", env!("CARGO_BIN_EXE_agent-runner"))
-        .env("AGENT_RUNNER_CONFIG", file("config.toml"))
-        .env("RUNNER_TEMP", place.env.root())
-        .env("GITHUB_ACTIONS", "true")
-        .env("GITHUB_EVENT_PATH", file("event.json"))
-        .env("GITHUB_OUTPUT", file("output"))
-        .env("GITHUB_ENV", file("env"))
-        .env("GITHUB_STEP_SUMMARY", file("summary.md"))
-        .output()
-        .unwrap();
-    let told = format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let Step { told, summary } = step(&place, number);
     assert!(told.contains("Processing task"), "{told}");
     assert!(!canary.exists(), "{told}");
-    for line in obeyed(&told) {
-        // Our own annotations are the only commands.
-        let own = [
-            "::error title=agent-runner::",
-            "::warning title=agent-runner::",
-        ];
-        assert!(own.iter().any(|own| line.starts_with(own)), "{line}");
-    }
-    for name in ["output", "env"] {
-        assert_eq!(fs::read_to_string(file(name)).unwrap(), "", "{name}");
-    }
-    let summary = fs::read_to_string(file("summary.md")).unwrap();
     assert!(summary.starts_with("### agent-runner: "), "{summary}");
     assert_eq!(obeyed(&summary), Vec::<&str>::new());
 }
