@@ -7,7 +7,7 @@ use agent_runner::queue::{End, NewWork, Queue, QueueUrl};
 use chrono::Utc;
 use serde_json::Value;
 
-use super::place::{DISPATCH, Place, body};
+use super::place::{DISPATCH, Place, adds, body};
 use crate::queue::block_on;
 use crate::support::postgres::Postgres;
 use crate::support::{Done, TestEnv};
@@ -43,7 +43,10 @@ fn an_issue_at_rest_is_something_to_do_until_its_label_is_taken_off() {
     );
 
     place.host.unlabel(DISPATCH, issue, "failed", "alice");
-    place.host.set_open(DISPATCH, issue, false);
+    let mended = body("task-1", &adds("a.txt"));
+    place
+        .host
+        .change_issue(DISPATCH, issue, Some(&mended), false);
     place.dispatches(0);
     let done = place.env.agent_runner(&["triage", "--json"]);
     assert_eq!(works(&done), [Value::Null; 0], "{}", done.stdout);
