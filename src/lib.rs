@@ -70,7 +70,7 @@
 //!   [`process`] alone spawns. Clippy's `disallowed_methods` says so.
 //! - No git command that holds a token runs in a repository that an agent could write:
 //!   [`git::Mirror`] alone speaks with remote repositories.
-//! - `unsafe` is in one file, `process/system.rs`.
+//! - `unsafe` is in one place, `process/system`.
 //!
 //! # What survives what
 //!
@@ -86,9 +86,15 @@
 //! What a dead runner leaves alive depends on how the run was held together, which
 //! [`containment`](process::containment) tells; [`recovery`] ends what a control group or the marker
 //! in the environment still shows. It never believes the number of a process in a record.
-
-#[cfg(not(target_os = "linux"))]
-compile_error!("agent-runner needs Linux: pidfds, the child subreaper, control groups and /proc");
+//!
+//! # Systems
+//!
+//! Linux is what this is made for. For the rest, macOS among it, `process/system/portable.rs` has
+//! what every Unix has in the place of `process/system/linux.rs`, `process/ps.rs` asks ps(1) where
+//! `/proc` is missing, and a few functions of [`git`] and [`store`] have a second form. It is weaker,
+//! and [`containment`](process::containment) says so by the name `group`. With
+//! `--cfg agent_runner_portable` the room [`process`] is built and tested on Linux as it is
+//! elsewhere; for macOS the program was type-checked and never run.
 
 pub mod model;
 pub mod schedule;

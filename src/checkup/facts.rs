@@ -55,8 +55,8 @@ pub struct Configuration {
     pub has_home: bool,
     /// Whether this process runs as root.
     pub is_root: bool,
-    /// Whether processes can be seen below `/proc`.
-    pub has_proc: bool,
+    /// Whether processes can be seen, on Linux below `/proc`.
+    pub can_look: bool,
 }
 
 /// One agent.

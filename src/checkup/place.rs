@@ -38,10 +38,14 @@ pub(super) fn configuration(facts: &Facts, report: &mut Report) {
         let fix = "give it a user of its own, or a container";
         report.note(SECTION, "user", what, fix);
     }
-    if !configuration.has_proc {
-        let what =
-            "processes cannot be seen below /proc: what an agent leaves running is not found";
-        report.error(SECTION, "machine", what, "mount proc on /proc");
+    if !configuration.can_look {
+        let what = "processes cannot be seen: what an agent leaves running is not found";
+        report.error(
+            SECTION,
+            "machine",
+            what,
+            "mount proc on /proc, on Linux; else see to ps",
+        );
     }
 }
 
@@ -157,6 +161,16 @@ pub(super) fn runs(facts: &Facts, report: &mut Report) {
                 let fix = "a cgroup to write in (README, Containment), or bubblewrap and \
                            containment = \"namespace\"";
                 report.note(SECTION, "containment", what, fix);
+            }
+            Ok(got) if got == "group" => {
+                let what = "auto gives group, the only way on this system; tried. An agent outlives a \
+                            runner that is killed, until the next run or heartbeat";
+                report.note(
+                    SECTION,
+                    "containment",
+                    what,
+                    "see Containment in the README",
+                );
             }
             Ok(got) if got == wanted => {
                 report.ok(SECTION, "containment", format!("{got} works; tried"));

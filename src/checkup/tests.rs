@@ -27,7 +27,7 @@ fn well() -> Facts {
             file: Some(PathBuf::from("/etc/config.toml")),
             set: vec![("ntfy.topic".to_owned(), "config.toml:3".to_owned())],
             has_home: true,
-            has_proc: true,
+            can_look: true,
             ..Configuration::default()
         },
         agents: vec![codex()],
@@ -189,7 +189,9 @@ fn every_fault_is_found_once_with_its_level_and_a_remedy() {
         }),
         (Warning, "HOME", |f| f.configuration.has_home = false),
         (Note, "root", |f| f.configuration.is_root = true),
-        (Error, "/proc", |f| f.configuration.has_proc = false),
+        (Error, "cannot be seen", |f| {
+            f.configuration.can_look = false;
+        }),
         (Error, "started by the crontab", |f| {
             f.agents.push(Agent {
                 program: Err("`kilo` is not in PATH".to_owned()),
@@ -282,6 +284,9 @@ fn every_fault_is_found_once_with_its_level_and_a_remedy() {
         }),
         (Note, "weakest", |f| {
             f.containments[0].1 = Ok("subreaper".to_owned());
+        }),
+        (Note, "outlives", |f| {
+            f.containments[0].1 = Ok("group".to_owned());
         }),
         (Error, "bubblewrap", |f| {
             f.containments[0].1 = Err("needs bubblewrap".to_owned());

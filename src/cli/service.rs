@@ -11,6 +11,7 @@
 //! for it and nothing depends on it. A crate for it would be longer than this file.
 
 use std::cell::RefCell;
+#[cfg(target_os = "linux")]
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -34,6 +35,7 @@ impl ServiceManager {
     pub(crate) fn find(environment: &Environment) -> Option<Self> {
         let name = environment.get(NOTIFY_SOCKET)?.as_bytes();
         let address = match name {
+            #[cfg(target_os = "linux")]
             [b'@', name @ ..] => SocketAddr::from_abstract_name(name),
             _ => SocketAddr::from_pathname(environment.get(NOTIFY_SOCKET)?),
         };

@@ -400,13 +400,14 @@ impl From<Containing> for Option<Containment> {
 }
 
 impl Text for Containing {
-    const EXPECTED: &'static str = "`auto`, `namespace`, `cgroup` or `subreaper`";
+    const EXPECTED: &'static str = "`auto`, `namespace`, `cgroup`, `subreaper` or `group`";
 
     fn read(text: &str) -> Result<Self, String> {
         let known = [
             Containment::Namespace,
             Containment::Cgroup,
             Containment::Subreaper,
+            Containment::Group,
         ]
         .map(|known| (known.as_str(), Some(known)));
         choose(text, &[&[("auto", None)], &known[..]].concat()).map(Self)

@@ -3,7 +3,7 @@
 use std::ffi::CStr;
 use std::fs;
 use std::io;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, openat, renameat, statat, unlinkat};
@@ -85,6 +85,26 @@ fn exists(parent: &OwnedFd, name: &str) -> io::Result<bool> {
 }
 
 /// Opens a directory, never a link to one, after it was given all permissions of its owner.
+#[cfg(not(target_os = "linux"))]
+fn open_directory(
+    parent: impl std::os::fd::AsFd,
+    name: impl rustix::path::Arg + Copy,
+) -> io::Result<OwnedFd> {
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let open = || openat(&parent, name, flags, Mode::empty());
+    let handle = match open() {
+        Err(Errno::ACCESS) => {
+            rustix::fs::chmodat(&parent, name, Mode::RWXU, AtFlags::SYMLINK_NOFOLLOW)?;
+            open()?
+        }
+        opened => opened?,
+    };
+    rustix::fs::fchmod(&handle, Mode::RWXU)?;
+    Ok(handle)
+}
+
+/// Opens a directory, never a link to one, after it was given all permissions of its owner.
+#[cfg(target_os = "linux")]
 fn open_directory(
     parent: impl std::os::fd::AsFd,
     name: impl rustix::path::Arg,
@@ -92,7 +112,7 @@ fn open_directory(
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let handle = openat(parent, name, flags | OFlags::PATH, Mode::empty())?;
     // The handle itself cannot be given permissions, its name in /proc can.
-    let place = format!("/proc/self/fd/{}", handle.as_raw_fd());
+    let place = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&handle));
     rustix::fs::chmod(&*place, Mode::RWXU)?;
     Ok(openat(
         &handle,

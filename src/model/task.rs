@@ -126,6 +126,8 @@ pub enum Containment {
     Cgroup,
     /// As descendants of the runner, which adopts orphans.
     Subreaper,
+    /// As a process group and what can be seen of others, where the system is not Linux.
+    Group,
 }
 
 impl Containment {
@@ -135,6 +137,7 @@ impl Containment {
             Self::Namespace => "namespace",
             Self::Cgroup => "cgroup",
             Self::Subreaper => "subreaper",
+            Self::Group => "group",
         }
     }
 }

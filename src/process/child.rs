@@ -7,10 +7,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::io::unix::AsyncFd;
 
 use crate::model::process_end::ProcessExit;
-use crate::process::system::{reap, spawn_follower, watch_exit};
+use crate::process::system::{ExitWatch, reap, spawn_follower};
 
 /// What is started.
 #[derive(Debug)]
@@ -29,12 +28,12 @@ pub struct ChildCommand<'a> {
     pub stderr: File,
 }
 
-/// A program that runs. It is asked to end (SIGTERM) when this is dropped, and when this process
-/// dies.
+/// A program that runs. It is asked to end (SIGTERM) when this is dropped, and on Linux when this
+/// process dies.
 #[derive(Debug)]
 pub struct Child {
     pid: Pid,
-    exit: AsyncFd<std::os::fd::OwnedFd>,
+    exit: ExitWatch,
     has_ended: bool,
 }
 
@@ -63,7 +62,7 @@ impl Child {
         let pid = spawn_follower(&mut builder)?;
         Ok(Self {
             pid,
-            exit: watch_exit(pid)?,
+            exit: ExitWatch::begin(pid)?,
             has_ended: false,
         })
     }
@@ -73,7 +72,7 @@ impl Child {
     /// # Errors
     /// When the kernel does not tell how it ended.
     pub async fn ended(&mut self) -> io::Result<ProcessExit> {
-        self.exit.readable().await?.retain_ready();
+        self.exit.ended().await?;
         let exit = reap(self.pid)?.exit;
         self.has_ended = true;
         Ok(exit)

@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, ioctl_fionbio};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use rustix::process::{Pid, Signal, kill_process_group};
 use thiserror::Error;
 
 use crate::process::budget::Budget;
 use crate::process::program::find_program;
+use crate::process::system::{LOOK_INTERVAL, ProcessHandle};
 
 /// A helper command.
 #[derive(Clone, Copy, Debug)]
@@ -210,15 +211,22 @@ impl RunningHelper {
     fn kill(&mut self) -> io::Result<()> {
         let process = Pid::from_child(&self.child);
         kill_process_group(process, Signal::KILL)?;
-        let exit = pidfd_open(process, PidfdFlags::empty())?;
-        let limit = Timespec::try_from(KILL_LIMIT).map_err(io::Error::other)?;
-        match poll(&mut [PollFd::new(&exit, PollFlags::IN)], Some(&limit)) {
-            Ok(0) | Err(Errno::INTR) => {
-                helpers().groups.retain(|known| *known != process);
-                Err(io::ErrorKind::TimedOut.into())
+        let exit = ProcessHandle::open(process)?;
+        let deadline = Instant::now() + KILL_LIMIT;
+        let look = Timespec::try_from(LOOK_INTERVAL).map_err(io::Error::other)?;
+        loop {
+            let mut watched: Vec<PollFd<'_>> = exit.watch().into_iter().collect();
+            match poll(&mut watched, Some(&look)) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
             }
-            Ok(_) => self.reap().map(|_| ()),
-            Err(error) => Err(error.into()),
+            if exit.has_ended(&watched) {
+                return self.reap().map(|_| ());
+            }
+            if deadline <= Instant::now() {
+                helpers().groups.retain(|known| *known != process);
+                return Err(io::ErrorKind::TimedOut.into());
+            }
         }
     }
 
@@ -230,7 +238,7 @@ impl RunningHelper {
 
     /// Feeds it and takes what it prints until it ends.
     fn listen(&mut self, deadline: Instant, max_output: usize) -> io::Result<Heard> {
-        let exit = pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty())?;
+        let exit = ProcessHandle::open(Pid::from_child(&self.child))?;
         let mut stdin = Pipe::new(self.child.stdin.take())?;
         let mut stdout = Pipe::new(self.child.stdout.take())?;
         let mut stderr = Pipe::new(self.child.stderr.take())?;
@@ -242,17 +250,23 @@ impl RunningHelper {
             if left.is_zero() || self.is_cut() {
                 return Ok(Heard::TooLate);
             }
-            let mut watched = vec![PollFd::new(&exit, PollFlags::IN)];
+            let mut watched: Vec<PollFd<'_>> = exit.watch().into_iter().collect();
             watched.extend(stdin.watch(PollFlags::OUT));
             watched.extend(stdout.watch(PollFlags::IN));
             watched.extend(stderr.watch(PollFlags::IN));
-            let pause = left.min(LOOK_INTERVAL);
+            // Nothing tells its end, which is near when its pipes are closed.
+            let look = if watched.is_empty() {
+                Duration::from_millis(1)
+            } else {
+                LOOK_INTERVAL
+            };
+            let pause = left.min(look);
             let limit = Timespec::try_from(pause).map_err(io::Error::other)?;
             match poll(&mut watched, Some(&limit)) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
-            let has_ended = !watched[0].revents().is_empty();
+            let has_ended = exit.has_ended(&watched);
             stdin.write(&mut input)?;
             stdout.read(&mut printed)?;
             stderr.read(&mut complained)?;
@@ -284,9 +298,6 @@ impl Drop for RunningHelper {
 
 /// The longest time for the kernel to end what was killed.
 const KILL_LIMIT: Duration = Duration::from_secs(1);
-
-/// How often somebody who waits looks whether the budget was cut short.
-const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What is kept of an output.
 struct Kept {

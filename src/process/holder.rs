@@ -1,15 +1,17 @@
 //! Stopping the process that holds a file's lock, and no other that has its number by now.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, Signal};
 use thiserror::Error;
 
 use crate::process::identity;
+use crate::process::ps;
+use crate::process::system::{IS_LINUX, ProcessHandle};
 
 /// Why a process was not asked to end.
 #[derive(Debug, Error)]
@@ -39,7 +41,7 @@ pub fn terminate(number: u32, locked: &Path) -> Result<(), HolderError> {
     let pid = i32::try_from(number).ok().and_then(Pid::from_raw);
     let pid = pid.ok_or_else(gone)?;
     // From here on the handle means the process that is looked at, or one that has ended.
-    let handle = pidfd_open(pid, PidfdFlags::empty()).map_err(|errno| match errno {
+    let handle = ProcessHandle::open(pid).map_err(|errno| match errno {
         Errno::SRCH => gone(),
         errno => system(errno.into()),
     })?;
@@ -47,7 +49,7 @@ pub fn terminate(number: u32, locked: &Path) -> Result<(), HolderError> {
         return Err(gone());
     }
     let is_stopped = identity::stat(pid).is_some_and(|process| process.is_stopped);
-    let send = |signal| match pidfd_send_signal(&handle, signal) {
+    let send = |signal| match handle.send(signal) {
         Err(Errno::SRCH) => Err(gone()),
         sent => sent.map_err(|errno| system(errno.into())),
     };
@@ -59,8 +61,16 @@ pub fn terminate(number: u32, locked: &Path) -> Result<(), HolderError> {
 }
 
 /// Whether one of a process's descriptors holds the exclusive lock of a file. See proc(5),
-/// `/proc/pid/fdinfo`.
+/// `/proc/pid/fdinfo`. Where there is none, it is enough that somebody has the lock and the process
+/// has the file open.
 fn holds_lock(number: u32, file: &Path) -> io::Result<bool> {
+    if !IS_LINUX {
+        return match File::open(file)?.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(ps::has_open(number, file)),
+            Err(TryLockError::Error(error)) => Err(error),
+        };
+    }
     let wanted = fs::symlink_metadata(file)?;
     for descriptor in fs::read_dir(format!("/proc/{number}/fd"))? {
         let path = descriptor?.path();

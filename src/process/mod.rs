@@ -14,6 +14,7 @@ pub mod holder;
 pub mod identity;
 pub mod limits;
 pub mod program;
+mod ps;
 pub mod shutdown;
 pub mod supervise;
 mod system;

@@ -27,7 +27,7 @@ impl Shutdown {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
             quit: signal(SignalKind::quit())?,
-            hangup: if is_ignored(libc::SIGHUP) {
+            hangup: if system::is_ignored(libc::SIGHUP) {
                 None
             } else {
                 Some(signal(SignalKind::hangup())?)
@@ -56,14 +56,4 @@ impl Shutdown {
 /// agent before the runner.
 pub fn leave_ctrl_z_to_main() {
     system::pass_over_stops();
-}
-
-/// Whether this process was started with the signal ignored. See proc(5), `SigIgn`.
-fn is_ignored(signal: i32) -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    status
-        .lines()
-        .find_map(|line| line.strip_prefix("SigIgn:"))
-        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
-        .is_some_and(|mask| mask & (1 << (signal - 1)) != 0)
 }

@@ -22,10 +22,10 @@ use crate::model::invocation::StopSignal;
 use crate::model::process_end::{ProcessEnd, ProcessExit, StopReason, Stream};
 use crate::model::task::Containment;
 use crate::process::containment::namespace::{Namespace, Report};
-use crate::process::containment::{self, Cage, MARKER_VARIABLE};
+use crate::process::containment::{self, Cage, MARKER_VARIABLE, Sweep};
 use crate::process::identity::{self, ProcessStat};
 use crate::process::shutdown::Shutdown;
-use crate::process::system::{self, HeldStop, SpawnError, Spawned};
+use crate::process::system::{self, ExitWatch, HeldStop, IS_LINUX, SpawnError, Spawned};
 use crate::process::watchdog::{Activity, Happening, Limits, Step, Watchdog};
 
 /// How long an output pipe may stay open after the process has ended.
@@ -36,6 +36,9 @@ const READ_BYTES: usize = 256 * 1024;
 
 /// The size asked for the output pipes, the most an unprivileged process may have.
 const PIPE_BYTES: usize = 1024 * 1024;
+
+/// How often it is looked what belongs to the tree, where orphans are not adopted.
+const SEE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// How much of standard error is kept for the case that bubblewrap fails.
 const COMPLAINT_BYTES: usize = 500;
@@ -139,6 +142,7 @@ pub async fn supervise(
         observer,
         started,
         paused: Duration::ZERO,
+        seen: Vec::new(),
         output_bytes: 0,
         complaint: Vec::new(),
     };
@@ -173,7 +177,7 @@ async fn spawn(process: &Process<'_>, cage: &mut Cage) -> Result<Spawned, String
             Err(SpawnError::Cgroup(error)) if process.containment.is_none() => {
                 tracing::debug!(%error, "the cgroup cannot be entered");
                 cage.remove();
-                *cage = Cage::Subreaper;
+                *cage = Cage::Bare;
             }
             Err(SpawnError::Cgroup(error)) => {
                 return Err(format!("the cgroup of the run cannot be entered: {error}"));
@@ -192,7 +196,7 @@ fn command(process: &Process<'_>, cage: &Cage) -> Command {
             command.args(arguments);
             command
         }
-        Cage::Cgroup(_) | Cage::Subreaper => {
+        Cage::Cgroup(_) | Cage::Bare => {
             let mut command = Command::new(process.program);
             command.args(process.arguments);
             command
@@ -243,6 +247,8 @@ struct Tree<'a> {
     started: Instant,
     /// For how long it was stopped, as the runner was.
     paused: Duration,
+    /// What was seen of it, where orphans are not adopted.
+    seen: Vec<ProcessStat>,
     output_bytes: u64,
     /// The beginning of its standard error, where bubblewrap says why it cannot.
     complaint: Vec<u8>,
@@ -263,7 +269,7 @@ impl Tree<'_> {
         shutdown: &mut Shutdown,
         held_stop: &HeldStop,
     ) -> io::Result<ProcessEnd> {
-        let exit = system::watch_exit(self.leader.pid)?;
+        let mut exit = ExitWatch::begin(self.leader.pid)?;
         let mut orphans = signal(SignalKind::child())?;
         let mut stdout = Output::new(Stream::Stdout, spawned.stdout)?;
         let mut stderr = Output::new(Stream::Stderr, spawned.stderr)?;
@@ -274,11 +280,12 @@ impl Tree<'_> {
         let mut phase = Phase::Running;
         let mut elapsed = Duration::ZERO;
         let mut gave_up = false;
+        let mut next_look = tokio::time::Instant::now() + SEE_INTERVAL;
         let mut buffer = vec![0; READ_BYTES];
         loop {
             if matches!(phase, Phase::Running) && watchdog.is_exceeded(self.working()) {
                 // The runner may have been unable to run: what happened meanwhile comes first.
-                if self.has_ended() {
+                if system::has_ended(self.leader.pid) {
                     elapsed = self.started.elapsed();
                     phase = Phase::Draining(tokio::time::Instant::now() + LEAK_WINDOW);
                 } else {
@@ -296,7 +303,8 @@ impl Tree<'_> {
                     deadline
                 }
                 Phase::Running => match watchdog.advance(self.working(), happening) {
-                    Step::WaitUntil(at) => (self.started + self.paused + at).into(),
+                    Step::WaitUntil(at) if IS_LINUX => (self.started + self.paused + at).into(),
+                    Step::WaitUntil(at) => next_look.min((self.started + self.paused + at).into()),
                     step => {
                         happening = Happening::Time;
                         if !self.act(step) {
@@ -310,8 +318,8 @@ impl Tree<'_> {
             };
             happening = Happening::Time;
             tokio::select! {
-                ended = exit.readable(), if matches!(phase, Phase::Running) => {
-                    ended?.retain_ready();
+                ended = exit.ended(), if matches!(phase, Phase::Running) => {
+                    ended?;
                     elapsed = self.started.elapsed();
                     phase = Phase::Draining(tokio::time::Instant::now() + LEAK_WINDOW);
                 }
@@ -329,11 +337,16 @@ impl Tree<'_> {
                     self.pause(held_stop);
                 }
                 _ = orphans.recv() => containment::reap_orphans(Some(self.leader.pid)),
-                () = tokio::time::sleep_until(deadline) => {}
+                () = tokio::time::sleep_until(deadline) => {
+                    if !IS_LINUX && matches!(phase, Phase::Running) {
+                        self.see();
+                        next_look = tokio::time::Instant::now() + SEE_INTERVAL;
+                    }
+                }
             }
         }
         let leaked_output = !gave_up && (stdout.is_open() || stderr.is_open());
-        let sweep = self.cage.kill_rest(Some(&self.leader), self.process.marker);
+        let sweep = self.kill_rest(Some(&self.leader));
         // The leader is still unreaped, so its group's number cannot mean another group.
         self.signal_group(Signal::KILL);
         self.catch_up(&mut stdout, &mut buffer, &mut watchdog);
@@ -372,6 +385,7 @@ impl Tree<'_> {
             Step::WaitUntil(_) => {}
             Step::Stop(reason) => {
                 self.observer.acted(Act::Stopping(reason), elapsed);
+                self.see();
                 self.signal_group(match self.process.stop_signal {
                     StopSignal::Hangup => Signal::HUP,
                     StopSignal::Interrupt => Signal::INT,
@@ -382,6 +396,7 @@ impl Tree<'_> {
             }
             Step::Kill => {
                 self.observer.acted(Act::Killed, elapsed);
+                self.see();
                 self.signal_group(self.cage.kill_signal());
             }
             Step::GiveUp => return false,
@@ -389,13 +404,19 @@ impl Tree<'_> {
         true
     }
 
+    /// Looks what belongs to the tree as long as that can be seen.
+    fn see(&mut self) {
+        self.seen = self.cage.see(&self.leader, &self.seen);
+    }
+
+    fn kill_rest(&self, leader: Option<&ProcessStat>) -> Sweep {
+        let marker = self.process.marker;
+        self.cage.kill_rest(leader, marker, &self.seen)
+    }
+
     /// For how long the process has worked, which the limits are about.
     fn working(&self) -> Duration {
         self.started.elapsed().saturating_sub(self.paused)
-    }
-
-    fn has_ended(&self) -> bool {
-        identity::stat(self.leader.pid).is_none_or(|leader| leader.is_zombie)
     }
 
     /// Hears what lies in a pipe. At most what fits there: somebody outside may write to it for ever.
@@ -483,7 +504,7 @@ impl Tree<'_> {
     /// Ends a tree that could not be followed: descriptors ran out, or the runtime failed.
     fn lost(&mut self, error: &io::Error) -> ProcessEnd {
         self.signal_group(Signal::KILL);
-        let sweep = self.cage.kill_rest(None, self.process.marker);
+        let sweep = self.kill_rest(None);
         let mut end = ProcessEnd::not_started(String::new());
         end.exit = ProcessExit::Unknown(format!("the process could not be followed: {error}"));
         end.elapsed = self.started.elapsed();
@@ -519,10 +540,8 @@ struct Output {
 
 impl Output {
     fn new(stream: Stream, pipe: Option<OwnedFd>) -> io::Result<Self> {
-        if let Some(pipe) = &pipe
-            && let Err(error) = rustix::pipe::fcntl_setpipe_size(pipe, PIPE_BYTES)
-        {
-            tracing::debug!(%error, "pipe not enlarged");
+        if let Some(pipe) = &pipe {
+            system::enlarge_pipe(pipe, PIPE_BYTES);
         }
         Ok(Self {
             stream,

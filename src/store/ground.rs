@@ -29,7 +29,32 @@ pub struct Ground {
     pub open_to_others: bool,
 }
 
+/// The network file system that a directory lies on.
+#[cfg(not(target_os = "linux"))]
+fn network(directory: &Path) -> io::Result<Option<&'static str>> {
+    const NAMES: [(&str, &str); 4] = [
+        ("nfs", "NFS"),
+        ("smbfs", "SMB"),
+        ("afpfs", "AFP"),
+        ("webdav", "WebDAV"),
+    ];
+    let kind = statfs(directory)?.f_fstypename;
+    let bytes = kind.iter().map(|byte| byte.cast_unsigned());
+    let kind: Vec<u8> = bytes.take_while(|byte| *byte != 0).collect();
+    let known = NAMES.iter().find(|(name, _)| name.as_bytes() == kind);
+    Ok(known.map(|(_, name)| *name))
+}
+
+/// The network file system that a directory lies on.
+#[cfg(target_os = "linux")]
+fn network(directory: &Path) -> io::Result<Option<&'static str>> {
+    let kind = statfs(directory)?.f_type & 0xffff_ffff;
+    let known = NETWORK.iter().find(|(number, _)| *number == kind);
+    Ok(known.map(|(_, name)| *name))
+}
+
 /// Network file systems by their number, see statfs(2): their locks hold on one machine at most.
+#[cfg(target_os = "linux")]
 const NETWORK: [(i64, &str); 4] = [
     (0x6969, "NFS"),
     (0xff53_4d42, "CIFS"),
@@ -44,7 +69,7 @@ const NETWORK: [(i64, &str); 4] = [
 pub fn survey(root: &Path) -> io::Result<Ground> {
     let directory = root.ancestors().find(|path| path.is_dir());
     let directory = directory.unwrap_or(Path::new("/"));
-    let (space, kind) = (statvfs(directory)?, statfs(directory)?.f_type);
+    let (space, network) = (statvfs(directory)?, network(directory)?);
     let (unwritable, unlockable) = match write_and_lock(directory) {
         Ok(unlockable) => (None, unlockable),
         Err(error) => (Some(error.to_string()), None),
@@ -55,10 +80,7 @@ pub fn survey(root: &Path) -> io::Result<Ground> {
         unlockable,
         free_bytes: space.f_bavail.saturating_mul(space.f_frsize),
         free_files: (space.f_files > 0).then_some(space.f_favail),
-        network: NETWORK
-            .iter()
-            .find(|(number, _)| *number == kind & 0xffff_ffff)
-            .map(|(_, name)| *name),
+        network,
         open_to_others: directory == root && fs::metadata(root)?.permissions().mode() & 0o022 != 0,
         directory: directory.to_owned(),
     })

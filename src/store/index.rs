@@ -186,13 +186,19 @@ struct Shelf {
     fresh: Vec<(Stamp, Entry)>,
 }
 
+/// For looking at what lies in a directory, not for listing it, where the system knows the difference.
+#[cfg(target_os = "linux")]
+const SEARCH: OFlags = OFlags::PATH;
+#[cfg(not(target_os = "linux"))]
+const SEARCH: OFlags = OFlags::RDONLY;
+
 impl Shelf {
     fn open(layout: &Layout, task: &TaskName, agent: &AgentName) -> Self {
         let file = layout.index().join(format!("{task}.{agent}.jsonl"));
         let runs = openat(
             rustix::fs::CWD,
             layout.agent(task, agent),
-            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            SEARCH | OFlags::DIRECTORY | OFlags::CLOEXEC,
             Mode::empty(),
         );
         let bytes = read(&file, MAX_BYTES).unwrap_or_default();

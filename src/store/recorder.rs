@@ -131,7 +131,10 @@ impl RunFolder {
         let file = create_file(&path)?;
         match fallocate(&file, FallocateFlags::empty(), 0, RESERVE_BYTES) {
             // A file system that cannot keep space is no reason not to run.
-            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+            Ok(()) => Ok(()),
+            Err(errno) if [Errno::OPNOTSUPP, Errno::NOTSUP, Errno::NOSYS].contains(&errno) => {
+                Ok(())
+            }
             Err(errno) => Err(StoreError::new("reserve space in", &path, errno.into())),
         }
     }

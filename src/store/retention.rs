@@ -5,10 +5,9 @@
 //! trash, the next one clears. The run's lock is held meanwhile: nobody is writing in it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, Metadata, Permissions};
+use std::fs::{self, Metadata};
 use std::io;
-use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -224,21 +223,39 @@ pub(crate) fn remove_tree(path: &Path) -> Result<(), StoreError> {
 /// Makes every directory of a tree one that its owner can empty. What fails here fails again, and
 /// is told, when the tree is removed.
 fn open_up(directory: &Path) {
-    let opened = File::options()
-        .read(true)
-        .custom_flags(libc::O_PATH | libc::O_NOFOLLOW | libc::O_DIRECTORY)
-        .open(directory)
-        .and_then(|handle| {
-            // Through the handle, which is no link whatever the path has become.
-            let handle = format!("/proc/self/fd/{}", handle.as_raw_fd());
-            fs::set_permissions(handle, Permissions::from_mode(0o700))?;
-            fs::read_dir(directory)
-        });
+    let opened = give_permissions(directory).and_then(|()| fs::read_dir(directory));
     for entry in opened.into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             open_up(&entry.path());
         }
     }
+}
+
+/// Gives a directory, never what a link means, all permissions of its owner.
+#[cfg(target_os = "linux")]
+fn give_permissions(directory: &Path) -> io::Result<()> {
+    use std::fs::{File, Permissions};
+    use std::os::fd::AsRawFd as _;
+    use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+    let handle = File::options()
+        .read(true)
+        .custom_flags(libc::O_PATH | libc::O_NOFOLLOW | libc::O_DIRECTORY)
+        .open(directory)?;
+    // Through the handle, which is no link whatever the path has become.
+    let handle = format!("/proc/self/fd/{}", handle.as_raw_fd());
+    fs::set_permissions(handle, Permissions::from_mode(0o700))
+}
+
+/// Gives a directory, never what a link means, all permissions of its owner.
+#[cfg(not(target_os = "linux"))]
+fn give_permissions(directory: &Path) -> io::Result<()> {
+    use rustix::fs::{AtFlags, CWD, Mode, chmodat};
+    Ok(chmodat(
+        CWD,
+        directory,
+        Mode::RWXU,
+        AtFlags::SYMLINK_NOFOLLOW,
+    )?)
 }
 
 /// What a file or a tree takes on disk, in bytes; links are not followed, and what cannot be looked

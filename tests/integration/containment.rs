@@ -18,6 +18,9 @@ const SOON: Duration = Duration::from_secs(10);
 #[expect(clippy::print_stderr, reason = "what is skipped is said")]
 pub fn containments() -> Vec<&'static str> {
     let is_strict = std::env::var("CI").is_ok_and(|ci| ci == "true") && is_root();
+    if cfg!(any(not(target_os = "linux"), agent_runner_portable)) {
+        return vec!["group"];
+    }
     let mut found = vec!["subreaper"];
     if cgroups().is_some() {
         found.push("cgroup");
@@ -94,6 +97,10 @@ fn escape(sleep: &str) -> String {
 }
 
 #[test]
+#[cfg_attr(
+    any(not(target_os = "linux"), agent_runner_portable),
+    ignore = "a group does not hold this"
+)]
 fn nothing_of_a_run_is_alive_after_it_whatever_session_or_environment_it_chose() {
     let sleep = unique_sleep(2);
     for containment in containments() {
@@ -130,6 +137,10 @@ fn the_end_of_the_agent_is_told_as_it_was() {
 }
 
 #[test]
+#[cfg_attr(
+    any(not(target_os = "linux"), agent_runner_portable),
+    ignore = "needs Linux"
+)]
 fn the_agent_gets_its_input_and_inherits_nothing_else_in_every_containment() {
     for containment in containments() {
         let env = env(
@@ -148,6 +159,10 @@ fn the_agent_gets_its_input_and_inherits_nothing_else_in_every_containment() {
 }
 
 #[test]
+#[cfg_attr(
+    any(not(target_os = "linux"), agent_runner_portable),
+    ignore = "a group does not hold this"
+)]
 fn two_hundred_processes_that_replace_themselves_for_ever_are_ended() {
     for containment in containments() {
         let mark = format!("again{}{containment}", std::process::id());
@@ -232,6 +247,10 @@ fn a_cgroup_whose_runner_died_is_killed_and_removed_by_the_next_command() {
 }
 
 #[test]
+#[cfg_attr(
+    any(not(target_os = "linux"), agent_runner_portable),
+    ignore = "needs Linux"
+)]
 fn without_a_cgroup_the_marker_finds_what_a_dead_runner_left() {
     let sleep = unique_sleep(25);
     let env = killed_run("subreaper", &sleep);
@@ -347,6 +366,10 @@ fn auto_goes_on_without_a_cgroup_that_cannot_be_entered() {
 }
 
 #[test]
+#[cfg_attr(
+    any(not(target_os = "linux"), agent_runner_portable),
+    ignore = "needs Linux"
+)]
 fn a_namespace_without_bubblewrap_is_a_failed_start() {
     let env = env("namespace", "touch started");
     let programs = env.root().join("programs");
@@ -375,6 +398,10 @@ fn a_namespace_without_bubblewrap_is_a_failed_start() {
 }
 
 #[test]
+#[cfg_attr(
+    any(not(target_os = "linux"), agent_runner_portable),
+    ignore = "needs Linux"
+)]
 fn a_bubblewrap_that_cannot_do_its_work_is_a_failed_start() {
     let env = env("namespace", "touch started");
     let programs = env.root().join("programs");

@@ -109,6 +109,10 @@ fn a_machine_that_is_well_has_no_warning_and_nothing_is_left_by_looking() {
 type Fault = fn(TestEnv) -> TestEnv;
 
 #[test]
+#[cfg_attr(
+    any(not(target_os = "linux"), agent_runner_portable),
+    ignore = "needs Linux"
+)]
 fn every_fault_of_a_machine_is_found_with_the_right_exit_code() {
     let faults: &[(&str, &str, Fault)] = &[
         ("error", "started by the task nightly", |env| {

@@ -130,6 +130,10 @@ fn a_program_that_the_repository_names_sees_no_secret_of_the_runner() {
 }
 
 #[test]
+#[cfg_attr(
+    any(not(target_os = "linux"), agent_runner_portable),
+    ignore = "a group does not hold this"
+)]
 fn a_program_that_the_repository_names_cannot_hold_up_the_run_or_outlive_it() {
     let sleep = format!("{}", 910_000_000 + u64::from(std::process::id()));
     let env = with_planted_filter(&format!("setsid sleep {sleep} >/dev/null &"));

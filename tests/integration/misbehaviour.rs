@@ -141,6 +141,10 @@ fn an_agent_that_forks_daemons_is_ended_with_them_at_its_time_limit() {
 }
 
 #[test]
+#[cfg_attr(
+    any(not(target_os = "linux"), agent_runner_portable),
+    ignore = "a group does not hold this"
+)]
 fn daemons_that_threw_their_environment_away_are_ended_too() {
     let script = "(env -i setsid sh -c 'SLEEP & SLEEP' </dev/null >/dev/null 2>&1 &); SLEEP";
     let mut daemons = timeout(script, json!({}));
@@ -176,6 +180,10 @@ fn an_agent_that_exits_0_in_the_grace_period_is_a_timeout_still() {
 }
 
 #[test]
+#[cfg_attr(
+    any(not(target_os = "linux"), agent_runner_portable),
+    ignore = "a group does not hold this"
+)]
 fn an_agent_that_kills_its_own_group_when_it_is_to_end_is_a_timeout_still() {
     let script = "trap 'kill -9 0' TERM; (env -i setsid SLEEP &) ; while :; do sleep 0.1; done";
     check(70, &timeout(script, json!({"agent_signal": 9})));

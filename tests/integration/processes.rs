@@ -129,6 +129,10 @@ fn what_an_agent_did_while_its_runner_could_not_run_is_seen_before_a_limit_is_ap
 }
 
 #[test]
+#[cfg_attr(
+    any(not(target_os = "linux"), agent_runner_portable),
+    ignore = "needs Linux"
+)]
 fn the_agent_inherits_no_ignored_signal_and_no_descriptor() {
     let script = "ls /proc/self/fd | wc -l; grep SigIgn /proc/self/status";
     let env = env("60s", script);

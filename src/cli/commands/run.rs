@@ -388,7 +388,7 @@ impl Spectator for Watcher {
         }
         let lines = self.lines.as_mut().map(|lines| lines.take(bytes));
         // A pipe that is ready takes this much without blocking; see pipe(7), `PIPE_BUF`.
-        for piece in lines.as_deref().unwrap_or(bytes).chunks(4096) {
+        for piece in lines.as_deref().unwrap_or(bytes).chunks(libc::PIPE_BUF) {
             if self.follow && !follow(piece) {
                 tracing::debug!("nobody follows any more");
                 self.follow = false;

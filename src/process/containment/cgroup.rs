@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Access, Mode, OFlags, access, open};
 use rustix::process::Pid;
 
+use crate::process::system::IS_LINUX;
+
 /// The control group of one process tree.
 #[derive(Debug)]
 pub(in crate::process) struct Cgroup {
@@ -24,6 +26,9 @@ pub(in crate::process) struct Cgroup {
 /// # Errors
 /// When there is none, or it may not be written.
 pub(super) fn place() -> io::Result<PathBuf> {
+    if !IS_LINUX {
+        return Err(io::Error::other("only Linux has control groups"));
+    }
     let own = fs::read_to_string("/proc/self/cgroup")?;
     // Version 2 is the hierarchy without a number and a name; see cgroups(7).
     let own = own.lines().find_map(|line| line.strip_prefix("0::/"));

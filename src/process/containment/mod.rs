@@ -11,24 +11,25 @@
 //! - subreaper: every orphan of the run becomes a child of the runner, so that nothing escapes as
 //!   long as the runner lives.
 //!
+//! Elsewhere than on Linux there is a fourth alone, group: the processes are a process group, and
+//! who descends from it is looked up every 2 s. What left the group and lost its parent in between
+//! is found by its marker or not at all.
+//!
 //! The marker in the environment is always the last net, for what was reparented elsewhere.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
-use std::fs;
 use std::io;
 use std::time::{Duration, Instant};
 
-use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitOptions, getpid, kill_process, pidfd_open, pidfd_send_signal,
-    set_child_subreaper, waitpid,
-};
+use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, waitpid};
 
 use crate::model::task::Containment;
 use crate::process::containment::cgroup::Cgroup;
 use crate::process::containment::namespace::Namespace;
-use crate::process::identity::{ProcessStat, all_processes, stat};
-use crate::process::system::{self, Entry};
+use crate::process::identity::{ProcessStat, all_processes, carries, children, has_children, stat};
+use crate::process::ps;
+use crate::process::system::{self, Entry, IS_LINUX, ProcessHandle};
 
 pub mod cgroup;
 pub mod namespace;
@@ -38,6 +39,9 @@ pub const MARKER_VARIABLE: &str = "AGENT_RUNNER_MARKER";
 
 /// The longest time for killing what is left. A run must end within 5 s after the kill.
 const KILL_LIMIT: Duration = Duration::from_secs(2);
+
+/// How often what is left is killed at least, however long ps takes to list it.
+const LEAST_ROUNDS: u32 = if IS_LINUX { 1 } else { 3 };
 
 /// Tells what will be in force; `None` wants the strongest that needs no program.
 ///
@@ -51,23 +55,42 @@ pub fn choose(wanted: Option<Containment>, search_path: &OsStr) -> Result<Contai
         Some(Containment::Cgroup) => {
             cgroup::place().map_err(|error| cgroup_failure(&error))?;
         }
-        Some(Containment::Subreaper) => {}
+        Some(Containment::Subreaper | Containment::Group) => bare(wanted)?,
         None if cgroup::place().is_ok() => return Ok(Containment::Cgroup),
         None => {}
     }
-    Ok(wanted.unwrap_or(Containment::Subreaper))
+    Ok(wanted.unwrap_or(BARE))
+}
+
+/// What holds processes together where nothing is made for it.
+const BARE: Containment = if IS_LINUX {
+    Containment::Subreaper
+} else {
+    Containment::Group
+};
+
+/// Whether what is wanted is [`BARE`].
+fn bare(wanted: Option<Containment>) -> Result<(), String> {
+    match wanted {
+        Some(wanted) if wanted != BARE => Err(format!(
+            "containment `{}` cannot be had here, only `{}`",
+            wanted.as_str(),
+            BARE.as_str()
+        )),
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn cgroup_failure(error: &io::Error) -> String {
     format!("containment `cgroup` cannot be had here: {error}")
 }
 
-/// Makes this process adopt every orphan among its descendants.
+/// Makes this process adopt every orphan among its descendants, on Linux.
 ///
 /// # Errors
 /// When the kernel refuses, which no Linux since 3.4 does.
 pub fn adopt_orphans() -> io::Result<()> {
-    Ok(set_child_subreaper(Some(getpid()))?)
+    system::adopt_orphans()
 }
 
 /// How often a run is searched for processes that are to be stopped for a while.
@@ -78,7 +101,8 @@ const PAUSE_ROUNDS: usize = 10;
 pub(super) enum Cage {
     Namespace(Namespace),
     Cgroup(Cgroup),
-    Subreaper,
+    /// Nothing is made for it: see [`BARE`].
+    Bare,
 }
 
 impl Cage {
@@ -94,11 +118,11 @@ impl Cage {
                 Ok(cgroup) => Ok(Self::Cgroup(cgroup)),
                 Err(error) => Err(cgroup_failure(&error)),
             },
-            Some(Containment::Subreaper) => Ok(Self::Subreaper),
+            Some(Containment::Subreaper | Containment::Group) => bare(wanted).map(|()| Self::Bare),
             None => Ok(Cgroup::create(marker).map_or_else(
                 |error| {
                     tracing::debug!(%error, "no cgroup");
-                    Self::Subreaper
+                    Self::Bare
                 },
                 Self::Cgroup,
             )),
@@ -109,7 +133,7 @@ impl Cage {
         match self {
             Self::Namespace(_) => Containment::Namespace,
             Self::Cgroup(_) => Containment::Cgroup,
-            Self::Subreaper => Containment::Subreaper,
+            Self::Bare => BARE,
         }
     }
 
@@ -118,7 +142,7 @@ impl Cage {
         match self {
             Self::Namespace(namespace) => namespace.entry(),
             Self::Cgroup(cgroup) => Entry::Cgroup(cgroup.descriptor()),
-            Self::Subreaper => Entry::Here,
+            Self::Bare => Entry::Here,
         }
     }
 
@@ -127,25 +151,43 @@ impl Cage {
     pub(super) fn kill_signal(&self) -> Signal {
         match self {
             Self::Namespace(_) => namespace::KILL,
-            Self::Cgroup(_) | Self::Subreaper => Signal::KILL,
+            Self::Cgroup(_) | Self::Bare => Signal::KILL,
         }
     }
 
-    /// Kills everything of the run but its leader: see [`Net::kill`].
-    pub(super) fn kill_rest(&self, leader: Option<&ProcessStat>, marker: &str) -> Sweep {
-        self.net(leader, marker).kill()
+    /// Kills everything of the run but its leader: see [`Net::kill`]. What was seen of it before
+    /// belongs to it as well.
+    pub(super) fn kill_rest(
+        &self,
+        leader: Option<&ProcessStat>,
+        marker: &str,
+        seen: &[ProcessStat],
+    ) -> Sweep {
+        let net = self.net(leader, marker);
+        Net { seen, ..net }.kill()
+    }
+
+    /// What has to be remembered of a run while its leader lives, where orphans are not adopted; with
+    /// what was seen before.
+    pub(super) fn see(&self, leader: &ProcessStat, seen: &[ProcessStat]) -> Vec<ProcessStat> {
+        if IS_LINUX {
+            return Vec::new();
+        }
+        let net = self.net(Some(leader), "");
+        Net { seen, ..net }.living(leader.start_ticks)
     }
 
     fn net<'a>(&'a self, leader: Option<&'a ProcessStat>, marker: &'a str) -> Net<'a> {
         let cgroup = match self {
             Self::Cgroup(cgroup) => Some(cgroup),
-            Self::Namespace(_) | Self::Subreaper => None,
+            Self::Namespace(_) | Self::Bare => None,
         };
         Net {
             leader,
             descendants: true,
             cgroup,
             marker,
+            seen: &[],
         }
     }
 
@@ -175,7 +217,7 @@ impl Cage {
     pub(super) fn remove(&self) {
         match self {
             Self::Cgroup(cgroup) => cgroup.remove(),
-            Self::Namespace(_) | Self::Subreaper => {}
+            Self::Namespace(_) | Self::Bare => {}
         }
     }
 }
@@ -184,10 +226,10 @@ impl Cage {
 /// made to start.
 pub fn kill_started(marker: &str) -> Sweep {
     // Orphans of helpers became children of this process, so without one there is nothing to find.
-    if !has_children() {
+    if IS_LINUX && !has_children() {
         return Sweep::default();
     }
-    Cage::Subreaper.kill_rest(None, marker)
+    Cage::Bare.kill_rest(None, marker, &[])
 }
 
 /// Kills what a run left whose runner died: what is in its control group, when it had one, and what
@@ -199,6 +241,7 @@ pub fn kill_abandoned(is_in_cgroup: bool, marker: &str) -> Sweep {
         descendants: false,
         cgroup: cgroup.as_ref(),
         marker,
+        seen: &[],
     };
     let sweep = net.kill();
     if let Some(cgroup) = cgroup {
@@ -223,8 +266,10 @@ struct Net<'a> {
     /// All descendants of this process are.
     descendants: bool,
     cgroup: Option<&'a Cgroup>,
-    /// What carries this marker is.
+    /// What carries this marker is; none when it is empty.
     marker: &'a str,
+    /// These are, if they still are the same.
+    seen: &'a [ProcessStat],
 }
 
 impl Net<'_> {
@@ -234,12 +279,13 @@ impl Net<'_> {
     fn kill(&self) -> Sweep {
         let began = Instant::now();
         let mut killed = HashSet::new();
+        let mut rounds = 0;
         loop {
             if let Some(cgroup) = self.cgroup {
                 killed.extend(cgroup.members().into_iter().filter(|pid| !self.leads(*pid)));
                 cgroup.kill();
             }
-            if self.descendants {
+            if self.descendants && IS_LINUX {
                 self.kill_children(&mut killed, began);
             }
             let since = self.leader.map_or(0, |leader| leader.start_ticks);
@@ -248,7 +294,8 @@ impl Net<'_> {
                 send(process, Signal::KILL);
                 killed.insert(process.pid);
             }
-            if alive.is_empty() || began.elapsed() > KILL_LIMIT {
+            rounds += 1;
+            if alive.is_empty() || began.elapsed() > KILL_LIMIT && rounds >= LEAST_ROUNDS {
                 for process in &alive {
                     killed.remove(&process.pid);
                 }
@@ -275,7 +322,7 @@ impl Net<'_> {
                 return;
             }
             for pid in children {
-                if stat(pid).is_some_and(|process| !process.is_zombie) {
+                if !system::has_ended(pid) {
                     killed.insert(pid);
                     // The number is safe: it is taken until the process is reaped, below.
                     if let Err(error) = kill_process(pid, Signal::KILL) {
@@ -290,7 +337,15 @@ impl Net<'_> {
 
     /// The living processes, without the leader. What carries the marker is not older than `since`.
     fn living(&self, since: u64) -> Vec<ProcessStat> {
-        let all = all_processes();
+        let marker = match self.marker {
+            "" => String::new(),
+            marker => format!("{MARKER_VARIABLE}={marker}"),
+        };
+        let (all, shown) = if IS_LINUX {
+            (all_processes(), HashSet::new())
+        } else {
+            ps::all(&marker)
+        };
         let own = getpid();
         let mut found = HashSet::new();
         if self.descendants {
@@ -301,19 +356,35 @@ impl Net<'_> {
                     .or_default()
                     .push(process.pid);
             }
-            let mut queue = vec![own];
+            let same = all.iter().filter(|process| {
+                let (pid, start) = (process.pid, process.start_ticks);
+                let mut seen = self.seen.iter();
+                seen.any(|seen| (seen.pid, seen.start_ticks) == (pid, start))
+            });
+            let mut queue: Vec<Pid> = same.map(|process| process.pid).collect();
+            found.extend(&queue);
+            queue.push(own);
             while let Some(parent) = queue.pop() {
                 let children = offspring.get(&number(parent)).into_iter().flatten();
                 queue.extend(children.filter(|child| found.insert(**child)));
             }
         }
         found.extend(self.cgroup.map(Cgroup::members).into_iter().flatten());
+        let group = self.leader.map(|leader| number(leader.pid));
         let mut living = all;
         living.retain(|process| {
             let is_candidate = !process.is_zombie && process.pid != own && !self.leads(process.pid);
+            let is_marked = || {
+                if IS_LINUX {
+                    carries(process.pid, &marker)
+                } else {
+                    shown.contains(&process.pid)
+                }
+            };
             is_candidate
                 && (found.contains(&process.pid)
-                    || (process.start_ticks >= since && carries(process.pid, self.marker)))
+                    || Some(process.group) == group
+                    || (process.start_ticks >= since && !marker.is_empty() && is_marked()))
         });
         living
     }
@@ -321,17 +392,6 @@ impl Net<'_> {
 
 fn number(pid: Pid) -> u32 {
     pid.as_raw_nonzero().get().unsigned_abs()
-}
-
-/// Whether the process began with the marker in its environment.
-fn carries(pid: Pid, marker: &str) -> bool {
-    let Ok(environ) = fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero())) else {
-        return false;
-    };
-    let wanted = format!("{MARKER_VARIABLE}={marker}");
-    environ
-        .split(|byte| *byte == 0)
-        .any(|variable| variable == wanted.as_bytes())
 }
 
 /// Lets paused processes continue.
@@ -343,12 +403,14 @@ pub(super) fn resume(paused: &[ProcessStat]) {
 
 /// Signals a process through a handle that cannot mean another one; gone already is fine.
 fn send(process: &ProcessStat, signal: Signal) {
-    let Ok(handle) = pidfd_open(process.pid, PidfdFlags::empty()) else {
+    let Ok(handle) = ProcessHandle::open(process.pid) else {
         return;
     };
-    // Between the walk and the handle the number may have passed to another process.
-    if stat(process.pid).is_some_and(|now| now.start_ticks == process.start_ticks)
-        && let Err(error) = pidfd_send_signal(&handle, signal)
+    // Between the walk and the handle the number may have passed to another process. Without a
+    // handle that could happen after another look as well.
+    let is_same = || stat(process.pid).is_some_and(|now| now.start_ticks == process.start_ticks);
+    if (!IS_LINUX || is_same())
+        && let Err(error) = handle.send(signal)
     {
         tracing::debug!(pid = number(process.pid), %error, ?signal, "not signalled");
     }
@@ -364,27 +426,6 @@ pub fn reap_orphans(leader: Option<Pid>) {
         }
         reap(pid);
     }
-}
-
-/// Whether any thread of this process has children, dead or alive. Helpers are those of the thread
-/// that started them.
-fn has_children() -> bool {
-    let threads = fs::read_dir("/proc/self/task").into_iter().flatten();
-    threads.flatten().any(|thread| {
-        fs::read(thread.path().join("children")).is_ok_and(|children| !children.is_empty())
-    })
-}
-
-/// The children of this process's first thread, dead or alive.
-fn children() -> Vec<Pid> {
-    // The kernel hands orphans to the reaper's first thread; see proc(5), `children`.
-    let own = getpid().as_raw_nonzero();
-    let children =
-        fs::read_to_string(format!("/proc/{own}/task/{own}/children")).unwrap_or_default();
-    let children = children.split(' ');
-    children
-        .filter_map(|pid| Pid::from_raw(pid.parse().ok()?))
-        .collect()
 }
 
 /// Reaps a child if it has ended.

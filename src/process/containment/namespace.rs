@@ -20,16 +20,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::io::ioctl_fionbio;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::model::process_end::ProcessExit;
 use crate::process::containment::{self, Cage};
+use crate::process::identity;
 use crate::process::program::find_program;
 use crate::process::shutdown::Shutdown;
 use crate::process::supervise::LEAK_WINDOW;
-use crate::process::system::{self, Entry, Reaped, SpawnError};
+use crate::process::system::{self, Entry, IS_LINUX, Reaped, SpawnError};
 
 /// The verb of this program that is the first process of a namespace.
 pub const VERB: &str = "namespace-init";
@@ -40,6 +41,9 @@ pub(super) const KILL: Signal = Signal::USR1;
 
 /// Finds bubblewrap.
 pub(super) fn find(search_path: &OsStr) -> Result<PathBuf, String> {
+    if !IS_LINUX {
+        return Err("containment `namespace` needs Linux".to_owned());
+    }
     find_program(Path::new("bwrap"), search_path)
         .map_err(|error| format!("containment `namespace` needs bubblewrap: {error}"))
 }
@@ -56,13 +60,14 @@ pub(in crate::process) struct Namespace {
 impl Namespace {
     pub(super) fn prepare(search_path: &OsStr) -> Result<Self, String> {
         let failure = |error| format!("containment `namespace` cannot be had: {error}");
-        let (report, reporter) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)
-            .map_err(|error| failure(error.into()))?;
+        let bubblewrap = find(search_path)?;
+        let (report, reporter) = io::pipe().map_err(failure)?;
+        ioctl_fionbio(&report, true).map_err(|error| failure(error.into()))?;
         Ok(Self {
-            bubblewrap: find(search_path)?,
+            bubblewrap,
             runner: std::env::current_exe().map_err(failure)?,
-            report,
-            reporter,
+            report: report.into(),
+            reporter: reporter.into(),
         })
     }
 
@@ -195,14 +200,14 @@ pub async fn init(reporter: i32, program: &Path, arguments: &[OsString]) -> io::
     };
     // As outside: what the agent leaves may still print a little.
     let began = Instant::now();
-    while !containment::children().is_empty() && began.elapsed() < LEAK_WINDOW {
+    while !identity::children().is_empty() && began.elapsed() < LEAK_WINDOW {
         tokio::select! {
             _ = ended.recv() => {}
             () = tokio::time::sleep(LEAK_WINDOW.saturating_sub(began.elapsed())) => {}
         }
         containment::reap_orphans(None);
     }
-    let sweep = Cage::Subreaper.kill_rest(None, "");
+    let sweep = Cage::Bare.kill_rest(None, "", &[]);
     reporter.write_all(ending(&reaped, sweep.killed).as_bytes())
 }
 

@@ -27,7 +27,7 @@ use crate::model::task::Containment;
 use crate::orchestrator::Announce;
 use crate::planner::{self, chain};
 use crate::process::budget::Budget;
-use crate::process::identity::is_root;
+use crate::process::identity::{can_look, is_root};
 use crate::process::program::{find_program, interpreter};
 use crate::process::shutdown::Shutdown;
 use crate::process::trial;
@@ -104,7 +104,7 @@ fn configuration(world: &World, settings: &Settings) -> Configuration {
         warnings: settings.warnings.clone(),
         has_home: world.environment.home().is_some(),
         is_root: is_root(),
-        has_proc: Path::new("/proc/self/stat").exists(),
+        can_look: can_look(),
     }
 }
 
