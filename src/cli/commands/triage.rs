@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
-use super::{dispatch, schedule, timers};
+use super::{schedule, timers};
 use crate::cli::args::TriageArguments;
 use crate::cli::error::CliError;
 use crate::cli::ui::Ui;
@@ -167,7 +167,7 @@ const QUEUE_LIMIT: Duration = Duration::from_secs(5);
 
 /// Dispatched works that failed. No queue is made by looking for one.
 fn works(settings: &Settings, layout: &Layout) -> Result<Result<Vec<Work>, String>, CliError> {
-    let url = dispatch::queue_url(settings, layout)?;
+    let url = wiring::queue_url(settings, layout)?;
     if url.path().is_some_and(|path| !path.exists()) {
         return Ok(Ok(Vec::new()));
     }
