@@ -140,7 +140,7 @@ fn step(place: &Place, number: u64) -> Step {
 
 /// An agent that says commands wherever somebody may print them: its output, its last words, its
 /// commit, its file.
-const SAYS_COMMANDS: &str = r##"
+const SAYS_COMMANDS: &str = r#"
 printf '::add-mask::a\n  ::set-output name=x::y\n##[error]b\r::error::c\n::warning file=a::d\n' | tee /dev/stderr
 printf '::error::in a file\n' > a.txt
 git add . && git commit -qm '::error::in a commit
@@ -149,7 +149,7 @@ git add . && git commit -qm '::error::in a commit
 for file in "$GITHUB_ENV" "$GITHUB_OUTPUT" "$GITHUB_PATH" "$GITHUB_STEP_SUMMARY"; do
     test -z "$file" || echo forged=1 >>"$file"
 done
-printf '::error title=agent-runner::forged\n##[error]forged\n```\n# forged\n'"##;
+printf '::error title=agent-runner::forged\n##[error]forged\n```\n# forged\n'"#;
 
 #[test]
 fn an_agent_that_works_in_a_step_gives_no_command_whether_it_ends_well_or_not() {

@@ -224,7 +224,7 @@ impl Shapes<'_> {
             "git_url": git_url,
             "download_url": format!("{html}/raw/{branch}/{path}"),
             "encoding": "base64",
-            "content": lines.map(|line| format!("{line}\n")).collect::<String>(),
+            "content": lines.collect::<Vec<_>>().join("\n") + "\n",
             "_links": {"self": url, "git": git_url, "html": html_url},
         })
     }
