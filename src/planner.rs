@@ -21,6 +21,7 @@ use crate::model::caps::{Caps, WorstCase};
 use crate::model::dispatch::{DISPATCH_TASK, WorkRequest};
 use crate::model::ids::{AgentName, RunPath};
 use crate::model::invocation::Invocation;
+use crate::model::patch::patch_blocks;
 use crate::model::record::Evidence;
 use crate::model::task::{Containment, PromptSource, Task};
 use crate::model::text;
@@ -92,9 +93,19 @@ impl RunPlan {
         Policy {
             // A debug prompt asks for no work, so none is required.
             requires_commit: self.task.requires_commit && self.debug_prompt.is_none(),
-            allow_no_change: self.task.allow_no_change,
+            allow_no_change: self.task.allow_no_change || self.has_nothing_to_apply(),
             min_changes: self.task.min_changes,
         }
+    }
+
+    /// Whether a dispatched instruction leaves nothing to do for the agent without a model: it has no
+    /// diff block.
+    fn has_nothing_to_apply(&self) -> bool {
+        let request = self
+            .request
+            .as_ref()
+            .filter(|_| self.agent.as_str() == "patch");
+        request.is_some_and(|request| patch_blocks(&request.instruction).is_empty())
     }
 
     fn search_path(&self) -> &OsStr {

@@ -41,7 +41,12 @@ pub(super) fn agents(facts: &Facts, report: &mut Report) {
     }
     if facts.agents.iter().find(is_installed).is_none() {
         let what = "none is installed: there is nothing to run but `patch`";
-        report.error(SECTION, "all", what, remedy_for_missing("codex"));
+        report.error(
+            SECTION,
+            "all",
+            what,
+            "install one; or name it, as in AGENT_RUNNER_CODEX_BIN or AGENT_RUNNER_PATH_PREFIX",
+        );
     } else if !missing.is_empty() {
         let what = format!("not in PATH: {}", missing.join(", "));
         let fix = "nothing, unless you want to use them; `agent-runner agents` tells more";

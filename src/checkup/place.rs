@@ -68,7 +68,7 @@ pub(super) fn repository(facts: &Facts, report: &mut Report) {
     match &repository.state {
         Ok(state) => state_of(state, &path, report),
         Err((why, fix)) => {
-            let usual = "name the right one: --repo, AGENT_RUNNER_REPO_ROOT or `repo_root`";
+            let usual = "name the right one: AGENT_RUNNER_REPO_ROOT or `repo_root`; or make it one: git init";
             report.error(SECTION, "place", why, fix.as_deref().unwrap_or(usual));
         }
     }

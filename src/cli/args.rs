@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::ArgValueCompleter;
 
-use crate::cli::complete;
+use crate::cli::{complete, help};
 use crate::model::duration;
 use crate::model::ids::{AgentName, TaskName};
 use crate::model::moment::{self, Moment};
@@ -17,10 +17,15 @@ use crate::process::containment::namespace::VERB;
 
 /// Runs coding-agent CLIs unattended and records what really happened.
 #[derive(Debug, Parser)]
-#[command(name = "agent-runner", version = VERSION, max_term_width = 100, after_help = EXIT_CODES)]
+#[command(
+    name = "agent-runner",
+    version = VERSION,
+    max_term_width = 100,
+    after_help = help::MAIN
+)]
 pub struct Arguments {
-    /// Configuration file [default: ./config.toml, then the user's]
-    #[arg(long, global = true, value_name = "FILE")]
+    /// Configuration file [default: `$AGENT_RUNNER_CONFIG`, else ./config.toml, else the user's]
+    #[arg(long, global = true, value_name = "FILE", display_order = 900)]
     pub config: Option<PathBuf>,
 
     /// What to do
@@ -34,25 +39,69 @@ const VERSION: &str = match option_env!("AGENT_RUNNER_VERSION_TEXT") {
     None => env!("CARGO_PKG_VERSION"),
 };
 
-const EXIT_CODES: &str = "\
-Exit codes: 0 success, 1 the run failed, 2 wrong usage or configuration (nothing was started),
-10 rate limit, 11 timeout, 128+n stopped by signal n.
-
-Try it: agent-runner demo";
-
 /// One verb of the command line.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run one agent on one task, and record what happened
+    #[command(after_long_help = help::RUN)]
     Run(RunArguments),
-    /// Show the agents: installed, parked, binary, model, and where each setting comes from
-    Agents(AgentsArguments),
-    /// Show the tasks and their settings
-    Tasks(ListArguments),
     /// See the whole job on a scratch repository: no agent, key or network needed
+    #[command(after_long_help = help::DEMO)]
     Demo(DemoArguments),
-    /// Check binaries, configuration, repository, notifications, GitHub and schedule
+    /// Write a commented config.toml, the prompts and a crontab example to start from
+    #[command(after_long_help = help::INIT)]
+    Init(InitArguments),
+    /// Check agents, configuration, repository, notifications, GitHub and schedule
+    #[command(after_long_help = help::DOCTOR)]
     Doctor(DoctorArguments),
+    /// List the agents: installed, missing or parked, program, version, model
+    #[command(after_long_help = help::AGENTS)]
+    Agents(AgentsArguments),
+    /// List the tasks and their settings
+    #[command(after_long_help = help::TASKS)]
+    Tasks(ListArguments),
+    /// List runs, the newest first
+    #[command(after_long_help = help::RUNS)]
+    Runs(RunsArguments),
+    /// Show everything that is known of a run
+    #[command(after_long_help = help::SHOW)]
+    Show(ShowArguments),
+    /// Show what the agent of a run did and said, or what it printed
+    #[command(after_long_help = help::LOGS)]
+    Logs(LogsArguments),
+    /// Say in plain words how the outcome of a run was concluded
+    #[command(after_long_help = help::LOOKING)]
+    Explain(RecordArguments),
+    /// Sum up runs: success, duration, tokens, cost, commits
+    #[command(after_long_help = help::STATS)]
+    Stats(StatsArguments),
+    /// Give an agent the prompt of a run once more, the same agent or another one
+    #[command(after_long_help = help::RERUN)]
+    Rerun(RerunArguments),
+    /// End a run that goes on
+    ///
+    /// Asks the runner of the run to end it, and waits for its record. The agent has its
+    /// `grace_period` (5 seconds unless configured) to end; `cancel` once more ends it at once.
+    #[command(after_long_help = help::CANCEL)]
+    Cancel(RecordArguments),
+    /// Remove runs that are too old or too large, and what crashes left
+    #[command(after_long_help = help::CLEAN)]
+    Clean(CleanArguments),
+    /// Say what was due, what ran, what arrived, and what to do about the rest
+    #[command(after_long_help = help::TRIAGE)]
+    Triage(TriageArguments),
+    /// Print, compare or install the crontab lines that config.toml asks for
+    #[command(after_long_help = help::SCHEDULE)]
+    Schedule(ScheduleArguments),
+    /// Leave a sign of life, end runs whose runner died, deliver waiting notifications
+    ///
+    /// Meant for cron, once a minute. Also tells of successes that are overdue, and starts what was
+    /// missed where a task has `catch_up = "once"`. Prints nothing when all is well.
+    #[command(after_long_help = help::HEARTBEAT)]
+    Heartbeat,
+    /// Publish a message of your own to the configured ntfy topic
+    #[command(after_long_help = help::NOTIFY)]
+    Notify(NotifyArguments),
     /// Work on dispatch issues: each becomes one pull request
     ///
     /// Looks for open issues with the label `copilot-agent` in the dispatch repository
@@ -60,49 +109,28 @@ pub enum Command {
     /// what comes of it. Needs `GITHUB_TOKEN`, or a GitHub App in `[github]`. Works until it is
     /// stopped, unless an option says otherwise. docs/dispatch.md has the steps, the states of an
     /// issue, the permissions, and what is refused.
+    #[command(after_long_help = help::DISPATCH)]
     Dispatch(DispatchArguments),
-    /// Hand a task to whoever works on dispatch issues, or to the local queue
+    /// Hand a task to whoever works on dispatch issues, or to this machine's queue
+    #[command(after_long_help = help::DELEGATE)]
     Delegate(DelegateArguments),
     /// List the delegated tasks, and how far they are
-    Delegated(ListArguments),
+    #[command(after_long_help = help::DELEGATED)]
+    Delegated(DelegatedArguments),
     /// Let one issue go the whole way to its pull request, and check every step on GitHub
     ///
     /// Opens an issue in the dispatch repository with a small diff, works on it as `dispatch
     /// --issue` does (or lets a running worker do it), then reads everything back from GitHub:
     /// label, comments, branch, trace file, change, pull request, metadata, reference, and that one
-    /// more look does nothing. Closes and deletes what it made. Exit codes: 0 all criteria are met,
-    /// 1 some are not, 2 wrong configuration.
+    /// more look does nothing. Closes and deletes what it made.
+    #[command(after_long_help = help::SMOKE)]
     Smoke(SmokeArguments),
-    /// Say what was due, what ran, what arrived, and what to do about the rest
-    Triage(TriageArguments),
-    /// Print, compare or install the crontab lines that config.toml asks for
-    Schedule(ScheduleArguments),
-    /// Publish a notification to the configured ntfy topic
-    Notify(NotifyArguments),
-    /// Leave a sign of life, end runs whose runner died, and deliver waiting notifications
-    Heartbeat,
-    /// List runs, the newest first
-    Runs(RunsArguments),
-    /// Show everything that is known of a run
-    Show(ShowArguments),
-    /// Show what the agent of a run did and said, or what it printed
-    Logs(LogsArguments),
-    /// Sum up runs: success, duration, tokens, cost, commits
-    Stats(StatsArguments),
-    /// Say in plain words how the outcome of a run was concluded
-    Explain(RunReference),
-    /// Remove runs that are too old or too many, and what crashes left
-    Clean(CleanArguments),
-    /// Print what makes a shell complete this program's commands, names and runs
+    /// Print the script that lets a shell complete commands, names and runs
+    #[command(after_long_help = help::COMPLETIONS)]
     Completions(CompletionsArguments),
     /// Print the manual page, or write one for every command
+    #[command(after_long_help = help::MAN)]
     Man(ManArguments),
-    /// Run the same prompt once more, by the same agent or another one
-    Rerun(RerunArguments),
-    /// End a run that goes on, in order; once more ends it at once
-    Cancel(RunReference),
-    /// Write a commented config.toml, the prompts and a crontab example to start from
-    Init(InitArguments),
     /// Apply the patches of the prompt on standard input and commit them (the `patch` agent)
     #[command(hide = true)]
     ApplyPatches,
@@ -114,25 +142,26 @@ pub enum Command {
 /// `run`
 #[derive(Args, Debug)]
 pub struct RunArguments {
-    /// The agent, `auto` for the first that can start, or several to try in order: `kilo,claude`
+    /// The agent (see `agent-runner agents`), several to try in order (`kilo,claude`), or `auto`: the
+    /// first of `auto_order` that can start
     #[arg(long, value_name = "AGENT", add = ArgValueCompleter::new(complete::agent_lists))]
     pub agent: String,
     /// The task (see `agent-runner tasks`)
     #[arg(long, value_name = "TASK", add = ArgValueCompleter::new(complete::tasks))]
     pub task: String,
-    /// Use the built-in smoke prompt instead of the task's
+    /// Use the built-in prompt `smoke` instead of the task's, to try an agent
     #[arg(long, conflicts_with = "debug_prompt")]
     pub debug: bool,
-    /// Use this built-in prompt instead of the task's
+    /// Use this built-in prompt instead of the task's, to try an agent
     #[arg(long, value_name = "NAME")]
     pub debug_prompt: Option<DebugPrompt>,
-    /// Print what would be run; start, write and notify nothing
+    /// Print the plan (program, directory, limits, prompt size); start, write and notify nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// The longest run: `90s`, `15m`, `1h30m`, or seconds
+    /// The longest run: `90s`, `15m`, `1h30m`, or seconds [default: the task's, else 15m]
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub timeout: Option<Duration>,
-    /// The model to name to the agent
+    /// The model to name to the agent [default: the agent's, see `agent-runner agents`]
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub model: Option<String>,
     /// The repository to work in [default: the configured one, else the current directory]
@@ -144,13 +173,13 @@ pub struct RunArguments {
     /// What to do while another run holds the repository [default: the task's, else `skip`]
     #[arg(long, value_name = "POLICY")]
     pub overlap: Option<OverlapPolicy>,
-    /// Where to work [default: the task's, else `none`]
+    /// Where the agent works [default: the task's, else `none`]
     #[arg(long, value_name = "PLACE")]
     pub isolation: Option<WorkPlace>,
     /// Copy the agent's output to standard error while it works
     #[arg(long)]
     pub follow: bool,
-    /// Print the record as JSON instead of the summary
+    /// Print the record as JSON instead of the summary; with `--dry-run` the plan
     #[arg(long)]
     pub json: bool,
 }
@@ -218,8 +247,11 @@ pub struct AgentsArguments {
 #[derive(Debug, Subcommand)]
 pub enum AgentsAction {
     /// Let a parked agent be started again before its limit is over
+    ///
+    /// An agent that met a rate or usage limit is parked until the time it named. Do this after you
+    /// bought more, or changed the account. Says so when the agent is not parked.
     Unpark {
-        /// The agent
+        /// The agent, as `agent-runner agents` names it
         #[arg(value_name = "AGENT", add = ArgValueCompleter::new(complete::agents))]
         agent: String,
     },
@@ -236,7 +268,8 @@ pub struct ListArguments {
 /// `doctor`
 #[derive(Args, Debug)]
 pub struct DoctorArguments {
-    /// Let this agent, or every installed one, do a small run, and publish a test notification
+    /// Let this agent, or every installed one, do a small run (a few tokens, 2 minutes at most), and
+    /// publish a test notification
     #[arg(
         long,
         value_name = "AGENT",
@@ -244,7 +277,7 @@ pub struct DoctorArguments {
         add = ArgValueCompleter::new(complete::agents)
     )]
     pub probe: Option<Option<String>>,
-    /// Check also whether cron finds every program, before there is a crontab
+    /// Also check whether cron would find every program, before there is a crontab
     #[arg(long)]
     pub cron: bool,
     /// Print the findings as JSON
@@ -264,15 +297,22 @@ pub struct DispatchArguments {
     /// Where the work comes from
     #[arg(long, value_name = "SOURCE", default_value = "github")]
     pub source: SourceName,
-    /// Serve `/metrics` and `/healthz` at this address [default: the configured one, else none]
-    #[arg(long, value_name = "ADDRESS")]
+    /// Serve `/metrics` and `/healthz` at this address, such as `127.0.0.1:9464` [default: the
+    /// configured one, else none]
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
     pub metrics: Option<SocketAddr>,
-    /// Ask the worker that serves there whether it is well, and end: 0 when it is
+    /// Ask the worker that serves at the address of `--metrics` whether it is well, and end: exit code
+    /// 0 when it is
     #[arg(long, conflicts_with_all = ["once", "issue", "event"])]
     pub health: bool,
     /// Work on the issue of this event of GitHub Actions (`$GITHUB_EVENT_PATH`), and end
     #[arg(long, value_name = "FILE", conflicts_with = "once")]
     pub event: Option<PathBuf>,
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_source| "write a number and a port, as in `127.0.0.1:9464`".to_owned())
 }
 
 /// `delegate`
@@ -281,16 +321,18 @@ pub struct DelegateArguments {
     /// What is to be done, as Markdown; `-` reads it from standard input
     #[arg(value_name = "INSTRUCTION")]
     pub instruction: String,
-    /// The repository to change: `owner/name`, or a directory for the provider `local`
+    /// The repository to change: `owner/name`, or a directory for the provider `local` [default: the
+    /// dispatch repository; for `local` the configured one]
     #[arg(long, value_name = "REPOSITORY")]
     pub repo: Option<String>,
-    /// `github_issue_dispatch`, `copilot`, `local` or `mock` [default: what is configured]
+    /// Who is to do it: `github_issue_dispatch`, `copilot`, `local` or `mock` [default: the first where
+    /// a dispatch repository and a token are configured, else `copilot`]
     #[arg(long, value_name = "PROVIDER")]
     pub provider: Option<String>,
-    /// Wait for the pull request, and notify of it
+    /// Wait until the task is done or has failed, and tell its end by ntfy
     #[arg(long)]
     pub wait: bool,
-    /// The longest wait; after it the task goes on without being waited for
+    /// The longest wait: `90s`, `20m`, `1h30m`, or seconds; after it the task goes on alone
     #[arg(
         long,
         value_name = "DURATION",
@@ -305,7 +347,15 @@ pub struct DelegateArguments {
     /// Who asks, in the issue's metadata
     #[arg(long, value_name = "ID", default_value = "agent-runner")]
     pub user_id: String,
-    /// Print JSON
+    /// Print what became of it as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `delegated`
+#[derive(Args, Debug)]
+pub struct DelegatedArguments {
+    /// Print the tasks as JSON
     #[arg(long)]
     pub json: bool,
 }
@@ -319,7 +369,7 @@ pub struct SmokeArguments {
     /// Let a worker that runs already do the work, and wait for it
     #[arg(long)]
     pub wait_for_worker: bool,
-    /// The longest wait for that worker
+    /// The longest wait for that worker: `90s`, `20m`, `1h30m`, or seconds
     #[arg(
         long,
         value_name = "DURATION",
@@ -331,7 +381,7 @@ pub struct SmokeArguments {
     /// Leave issue, pull request and branch as they are
     #[arg(long)]
     pub keep: bool,
-    /// Print JSON
+    /// Print every criterion and whether it is met as JSON
     #[arg(long)]
     pub json: bool,
 }
@@ -357,19 +407,19 @@ pub struct DemoArguments {
 /// `notify`
 #[derive(Args, Debug)]
 pub struct NotifyArguments {
-    /// Publish a test message
+    /// Publish a test message instead of a title and a body
     #[arg(long, conflicts_with_all = ["title", "body"])]
     pub test: bool,
-    /// The title
+    /// The title, one line
     #[arg(long, required_unless_present = "test")]
     pub title: Option<String>,
-    /// The text
+    /// The text; beyond 4096 bytes its middle is left out
     #[arg(long, required_unless_present = "test")]
     pub body: Option<String>,
-    /// How urgent it is: min, low, default, high or urgent
+    /// How urgent it is
     #[arg(long, default_value = "default")]
     pub priority: PriorityName,
-    /// Tags, which ntfy shows as emoji where it knows them
+    /// Tags, separated by commas; ntfy shows those it knows as emoji
     #[arg(long, value_delimiter = ',', default_value = "bell")]
     pub tags: Vec<String>,
 }
@@ -403,11 +453,11 @@ pub struct RunFilter {
     /// Only runs of this agent
     #[arg(long, add = ArgValueCompleter::new(complete::agents))]
     pub agent: Option<AgentName>,
-    /// Only runs that began since: `3h` or `30d` ago, a day (`2026-11-20`, in this machine's zone), or
-    /// a time (`2026-11-20T06:30:00Z`)
+    /// Only runs that began at this time or later: `3h` or `30d` ago, a day (`2026-11-20`, in this
+    /// machine's zone), or a time (`2026-11-20T06:30:00Z`)
     #[arg(long, value_name = "WHEN", value_parser = moment::parse)]
     pub since: Option<Moment>,
-    /// Only runs that began before; a day is still wanted itself
+    /// Only runs that began before this time, written the same way; of a day, until its end
     #[arg(long, value_name = "WHEN", value_parser = moment::parse)]
     pub until: Option<Moment>,
 }
@@ -419,12 +469,12 @@ pub struct RunsArguments {
     #[command(flatten)]
     pub filter: RunFilter,
     /// Only runs with this outcome, such as `success`, `timeout` or `commit_missing`
-    #[arg(long, add = ArgValueCompleter::new(complete::outcomes))]
+    #[arg(long, value_name = "OUTCOME", add = ArgValueCompleter::new(complete::outcomes))]
     pub outcome: Option<String>,
     /// Show at most this many; 0 shows all
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub limit: usize,
-    /// Print JSON, one record a line
+    /// Print one record a line, as JSON
     #[arg(long)]
     pub json: bool,
 }
@@ -435,30 +485,33 @@ pub struct RerunArguments {
     /// Which run
     #[command(flatten)]
     pub reference: RunReference,
-    /// Another agent
+    /// Another agent [default: the run's]
     #[arg(long, value_name = "AGENT", add = ArgValueCompleter::new(complete::agents))]
     pub agent: Option<String>,
-    /// Another model [default: the run's, for the same agent]
-    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    /// Another model [default: the run's for the same agent, else the agent's own default]
+    #[arg(long, value_name = "MODEL", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub model: Option<String>,
-    /// Another time limit [default: the run's]
+    /// Another time limit: `90s`, `15m`, `1h30m`, or seconds [default: the run's]
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub timeout: Option<Duration>,
     /// The repository to work in [default: the configured one, else the current directory]
     #[arg(long, value_name = "DIR")]
     pub repo: Option<PathBuf>,
-    /// Where to work; `worktree` begins at the commit at which the run began [default: the task's]
+    /// Where the agent works; `worktree` begins at the commit where the run began [default: the task's]
     #[arg(long, value_name = "PLACE")]
     pub isolation: Option<WorkPlace>,
     /// Give the task's prompt as it is now, instead of the run's own
     #[arg(long)]
     pub new_prompt: bool,
-    /// Print what would be run; start, write and notify nothing
+    /// Print the plan; start, write and notify nothing
     #[arg(long)]
     pub dry_run: bool,
     /// Copy the agent's output to standard error while it works
     #[arg(long)]
     pub follow: bool,
+    /// Print the new run's record as JSON instead of the summary; with `--dry-run` the plan
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `stats`
@@ -467,10 +520,10 @@ pub struct StatsArguments {
     /// Which runs
     #[command(flatten)]
     pub filter: RunFilter,
-    /// One line for each
+    /// What to sum up by: one line for each
     #[arg(long, value_name = "WHAT", default_value = "day")]
     pub by: StatsBy,
-    /// Print JSON; what is unknown is null
+    /// Print JSON; what is unknown is `null`
     #[arg(long)]
     pub json: bool,
     /// Print comma-separated values; what is unknown is empty
@@ -522,12 +575,15 @@ pub struct LogsArguments {
     /// Go on with what is added until the run has ended
     #[arg(long, short)]
     pub follow: bool,
-    /// The bytes that the agent printed, as they came; a terminal gets them without control sequences
+    /// Print what the agent printed, byte by byte; without control sequences on a terminal
     #[arg(long)]
     pub raw: bool,
     /// The same of its standard output alone
     #[arg(long)]
     pub stdout: bool,
+    /// Print one event a line, as JSON
+    #[arg(long, conflicts_with_all = ["raw", "stdout"])]
+    pub json: bool,
 }
 
 /// `show`
@@ -536,47 +592,54 @@ pub struct ShowArguments {
     /// Which run
     #[command(flatten)]
     pub reference: RunReference,
+    /// Print the record as JSON
+    #[arg(long)]
+    pub json: bool,
     /// Print its outcome and its checks as JUnit XML, for a CI server
     #[arg(long, conflicts_with = "json")]
     pub junit: bool,
 }
 
-/// `explain`, and which run elsewhere
+/// `explain` and `cancel`
+#[derive(Args, Debug)]
+pub struct RecordArguments {
+    /// Which run
+    #[command(flatten)]
+    pub reference: RunReference,
+    /// Print the record as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Which run
 #[derive(Args, Debug)]
 pub struct RunReference {
-    /// A run directory, `task/agent/run_id`, a unique run id, `latest` or `latest:task/agent`
+    /// A run's directory, `task/agent/run_id`, a unique run id, `latest` or `latest:task/agent`
     #[arg(
         value_name = "RUN",
         default_value = "latest",
         add = ArgValueCompleter::new(complete::runs)
     )]
     pub run: String,
-    /// Print JSON: the record; of `logs` one event a line
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// `clean`
 #[derive(Args, Debug)]
-#[command(after_help = CLEAN_KEEPS)]
 pub struct CleanArguments {
-    /// Remove runs that started longer ago: `30d`, `12h` [default: `keep_for` of config.toml]
+    /// Remove runs that began longer ago: `30d`, `12h` [default: `keep_for` of config.toml, else none]
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub older_than: Option<Duration>,
-    /// Remove the oldest runs until all take no more: `5GiB` [default: `keep_size` of config.toml]
+    /// Remove the oldest runs until all take no more: `5GiB`, `512MiB`, or bytes [default: `keep_size`
+    /// of config.toml, else none]
     #[arg(long, value_name = "SIZE", value_parser = duration::parse_size)]
     pub max_size: Option<u64>,
     /// Say what would be removed; remove nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Print JSON
+    /// Print what was removed and what stays as JSON
     #[arg(long)]
     pub json: bool,
 }
-
-const CLEAN_KEEPS: &str = "\
-Runs that are active, that a person is still to be told of, and those of today, which caps count,
-always stay. Without a limit only what crashes left is removed.";
 
 /// `triage`
 #[derive(Args, Debug)]
@@ -584,7 +647,7 @@ pub struct TriageArguments {
     /// How far to look back: `90m`, `3h`, `2d`
     #[arg(long, value_name = "DURATION", default_value = "3h", value_parser = duration::parse)]
     pub since: Duration,
-    /// Print JSON
+    /// Print the findings as JSON
     #[arg(long)]
     pub json: bool,
 }
@@ -606,27 +669,27 @@ pub enum ScheduleAction {
         #[arg(long)]
         all: bool,
     },
-    /// Compare with the installed crontab, and show the next starts; exits 1 when they differ
+    /// Compare with the installed crontab, and show the next starts; exit code 1 when they differ
     Check {
-        /// Print JSON
+        /// Print the differences and the next starts as JSON
         #[arg(long)]
         json: bool,
     },
-    /// Put the lines into your crontab, or renew them; all other lines stay as they are
+    /// Put the lines into your crontab, or renew them; all other lines stay
     Install {
-        /// Show what would change
+        /// Show what would change; change nothing
         #[arg(long)]
         dry_run: bool,
     },
     /// Take the lines out of your crontab
     Remove {
-        /// Show what would change
+        /// Show what would change; change nothing
         #[arg(long)]
         dry_run: bool,
     },
     /// Write timers and services for systemd into a directory, or print them
     Systemd {
-        /// Where to write, such as `~/.config/systemd/user`
+        /// Where to write, such as `~/.config/systemd/user` [default: print them]
         #[arg(value_name = "DIR")]
         directory: Option<PathBuf>,
     },
@@ -646,7 +709,7 @@ pub struct NamespaceInitArguments {
 /// `completions`
 #[derive(Args, Debug)]
 pub struct CompletionsArguments {
-    /// The shell
+    /// The shell to write it for
     #[arg(value_name = "SHELL")]
     pub shell: Shell,
 }
@@ -654,11 +717,11 @@ pub struct CompletionsArguments {
 /// The shells that can be taught.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub enum Shell {
-    /// bash, 4.4 or newer.
+    /// Bash, 4.4 or newer.
     Bash,
-    /// zsh.
+    /// Zsh.
     Zsh,
-    /// fish.
+    /// Fish.
     Fish,
 }
 

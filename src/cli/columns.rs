@@ -82,6 +82,14 @@ impl<const N: usize> Columns<N> {
         self.line(&titles, |_column, cell| cell.to_owned())
     }
 
+    /// All of it, where nothing is painted.
+    pub(crate) fn page(&self, rows: &[[String; N]]) -> String {
+        let lines = rows
+            .iter()
+            .map(|row| self.line(row, |_, cell| cell.to_owned()));
+        lines.fold(self.header(), |page, line| page + &line)
+    }
+
     /// A row as a line with its line feed; `paint` colours the cell of a column.
     pub(crate) fn line(&self, row: &[String; N], paint: impl Fn(usize, &str) -> String) -> String {
         let mut line = String::new();

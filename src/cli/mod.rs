@@ -18,6 +18,7 @@ mod commands;
 mod complete;
 pub mod error;
 mod happenings;
+mod help;
 mod logging;
 mod metrics;
 mod service;

@@ -22,7 +22,8 @@ use crate::triage::Status;
 pub struct Ui {
     terminal: bool,
     colour: bool,
-    live: bool,
+    /// The columns of standard error, where that is a terminal.
+    talk_width: Option<usize>,
     /// Whether GitHub Actions reads along, and obeys.
     in_actions: bool,
     /// What pieces have left of a line, in Actions.
@@ -47,7 +48,7 @@ impl Ui {
         Self {
             terminal: stdout.is_terminal(),
             colour: stdout.is_terminal() && !no_colour,
-            live: io::stderr().is_terminal(),
+            talk_width: talk_width(),
             in_actions,
             lines: Rc::default(),
             width: if width == 0 { PLAIN_WIDTH } else { width },
@@ -65,6 +66,15 @@ impl Ui {
                 self.failure.borrow_mut().get_or_insert(error);
             }
             Ok(()) | Err(_) => {}
+        }
+    }
+
+    /// Prints data that is running text: a terminal gets it broken between words.
+    pub fn prose(&self, text: &str) {
+        if self.terminal {
+            self.data(&text::fill(text, self.width()));
+        } else {
+            self.data(text);
         }
     }
 
@@ -97,24 +107,24 @@ impl Ui {
         self.terminal
     }
 
-    /// Prints talk.
+    /// Prints talk; a terminal gets it broken between words.
     pub fn talk(&self, text: &str) {
-        print_talk(&self.harmless(text));
+        print_talk(&self.harmless(text), self.talk_width);
     }
 
     /// Prints why the command failed; in Actions on the page of the workflow run, too.
     pub fn error(&self, text: &str) {
         if self.in_actions {
-            print_talk(&actions::annotation(Annotation::Error, text));
+            print_talk(&actions::annotation(Annotation::Error, text), None);
         } else {
-            print_talk(&format!("error: {text}"));
+            print_talk(&format!("error: {text}"), self.talk_width);
         }
     }
 
     /// Shows a text on the page of the workflow run; outside of Actions nothing.
     pub fn annotate(&self, kind: Annotation, text: &str) {
         if self.in_actions {
-            print_talk(&actions::annotation(kind, text));
+            print_talk(&actions::annotation(kind, text), None);
         }
     }
 
@@ -206,35 +216,42 @@ impl Ui {
         }
     }
 
-    /// An empty table as wide as the terminal.
-    pub fn table(&self, header: &[&str]) -> Table {
-        let mut table = comfy_table::Table::new();
-        table
-            .load_style(comfy_table::presets::NOTHING)
-            .set_content_arrangement(comfy_table::ContentArrangement::Dynamic)
-            .set_width(self.width)
-            .set_header(header);
-        Table { table }
-    }
-
     /// A live line for a run; without a terminal, or when it is not `wanted`, an invisible one.
     pub fn live_line(&self, title: &str, wanted: bool) -> LiveLine {
-        let target = if self.live && wanted {
+        let target = if self.talk_width.is_some() && wanted {
             ProgressDrawTarget::stderr()
         } else {
             ProgressDrawTarget::hidden()
         };
         let bar = ProgressBar::with_draw_target(None, target);
-        bar.set_style(ProgressStyle::default_spinner());
+        bar.set_style(one_line());
         LiveLine {
             title: title.to_owned(),
             bar,
+            talk_width: self.talk_width,
         }
     }
 }
 
-fn print_talk(text: &str) {
-    match print(&mut io::stderr().lock(), text) {
+/// What does not fit is cut off: a line that wraps would not be one line.
+fn one_line() -> ProgressStyle {
+    ProgressStyle::with_template("{spinner} {wide_msg}").expect("the template is right")
+}
+
+/// The columns of standard error; `None` where it is no terminal.
+fn talk_width() -> Option<usize> {
+    let stderr = io::stderr();
+    let size = rustix::termios::tcgetwinsize(&stderr).ok()?;
+    let columns = usize::from(size.ws_col);
+    // A terminal that tells no size.
+    Some(if columns == 0 { usize::MAX } else { columns })
+}
+
+fn print_talk(text: &str, columns: Option<usize>) {
+    let text = columns.map_or(Cow::Borrowed(text), |columns| {
+        text::fill(text, columns).into()
+    });
+    match print(&mut io::stderr().lock(), &text) {
         // There is nobody left to tell.
         Ok(()) | Err(_) => {}
     }
@@ -246,33 +263,11 @@ fn print(stream: &mut dyn io::Write, text: &str) -> io::Result<()> {
     stream.flush()
 }
 
-/// A table without lines; a cell that does not fit is wrapped.
-#[derive(Debug)]
-pub struct Table {
-    table: comfy_table::Table,
-}
-
-impl Table {
-    /// Adds a row.
-    pub fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.table.add_row(cells);
-    }
-
-    /// The table's lines, without blanks at their ends.
-    pub fn text(&self) -> String {
-        let lines: Vec<_> = self
-            .table
-            .lines()
-            .map(|line| line.trim().to_owned())
-            .collect();
-        lines.join("\n")
-    }
-}
-
 /// The line that shows a run's progress on a terminal.
 pub struct LiveLine {
     title: String,
     bar: ProgressBar,
+    talk_width: Option<usize>,
 }
 
 impl fmt::Debug for LiveLine {
@@ -299,7 +294,7 @@ impl LiveLine {
 
     /// Prints talk above the line.
     pub fn say(&self, text: &str) {
-        self.bar.suspend(|| print_talk(text));
+        self.bar.suspend(|| print_talk(text, self.talk_width));
     }
 
     /// Takes the line away.

@@ -161,6 +161,23 @@ pub(crate) fn layout(settings: &Settings) -> Layout {
     Layout::new(&settings.runner.log_root.value)
 }
 
+/// Makes no repository where a path was mistyped: logs lie in it unless the log root is elsewhere.
+///
+/// # Errors
+/// When the log root would be in a directory that is not there.
+pub(crate) fn refuse_missing_repository(settings: &Settings) -> Result<(), CliError> {
+    let runner = &settings.runner;
+    let (repository, logs) = (&runner.repo_root.value, &runner.log_root.value);
+    if !logs.starts_with(repository) || repository.exists() {
+        return Ok(());
+    }
+    let message = format!("the repository `{}` does not exist", repository.display());
+    Err(CliError::failure(message).hint(
+        "nothing was started or recorded; name the right one: --repo, AGENT_RUNNER_REPO_ROOT or \
+         `repo_root`",
+    ))
+}
+
 /// Where claims are kept.
 pub(crate) fn queue_url(settings: &Settings, layout: &Layout) -> Result<QueueUrl, CliError> {
     match &settings.queue.url {
@@ -433,7 +450,7 @@ pub(crate) async fn deliver(ui: &Ui, layout: &Layout, notifier: Option<&Ntfy>) {
 /// The run that a person named.
 pub(crate) fn find_run(layout: &Layout, name: &str) -> Result<Run, CliError> {
     reader::find(layout, name).map_err(|error| {
-        CliError::failure("that run cannot be shown")
+        CliError::failure("the run is not found")
             .because(error)
             .hint("`agent-runner runs` lists them")
     })

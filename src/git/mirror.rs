@@ -152,7 +152,16 @@ impl Mirror {
         let heads = "+refs/heads/*:refs/heads/*";
         let options = ["-q", "--prune", "--no-tags", "--no-write-fetch-head"];
         let fetch = [&["fetch"], &options[..], &["--end-of-options", url, heads]].concat();
-        self.speak(&fetch, self.limits.fetch)?;
+        match self.speak(&fetch, self.limits.fetch) {
+            // Only the remote knows by which hash its commits are named.
+            Err(MirrorError::Remote(fault)) if fault.is_other_format() => {
+                let removed = fs::remove_dir_all(&self.directory);
+                removed.map_err(|source| files_error(&self.directory, source))?;
+                self.make("sha256")?;
+                self.speak(&fetch, self.limits.fetch)?;
+            }
+            spoken => drop(spoken?),
+        }
         Ok(())
     }
 
@@ -411,6 +420,11 @@ impl Mirror {
         if is_whole {
             return Ok(());
         }
+        self.make("sha1")
+    }
+
+    /// Makes an empty mirror.
+    fn make(&self, format: &str) -> Result<(), MirrorError> {
         let directory = &self.directory;
         let mut private = DirBuilder::new();
         let made = private.recursive(true).mode(0o700).create(directory);
@@ -421,6 +435,7 @@ impl Mirror {
             "--bare",
             "--template=",
             "--initial-branch=main",
+            &format!("--object-format={format}"),
         ])?;
         Ok(())
     }

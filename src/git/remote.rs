@@ -86,6 +86,14 @@ impl RemoteFault {
     }
 }
 
+impl RemoteFault {
+    /// Whether its commits are named by SHA-256, and those of the mirror are not.
+    pub(super) fn is_other_format(&self) -> bool {
+        let other = "mismatched algorithms: client sha1; server sha256";
+        matches!(self, Self::Unreachable { said, .. } if said.contains(other))
+    }
+}
+
 impl fmt::Debug for Remote {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter

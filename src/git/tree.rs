@@ -31,8 +31,11 @@ impl Git {
     /// Contents are read where [`TreeChange::is_read`] asks for them.
     pub fn tree_changes(&self, base: &str, tip: &str) -> Result<Vec<TreeChange>, GitError> {
         let git = self.bounded(MAX_LIST_BYTES);
-        let mut commits = git.new_commits(base, tip)?.join("\n");
-        commits.push('\n');
+        let commits = git.new_commits(base, tip)?;
+        if commits.is_empty() {
+            return Ok(Vec::new());
+        }
+        let commits = commits.join("\n") + "\n";
         let each = [&RAW[..], &["--stdin", "-m", "--root", "--no-commit-id"]].concat();
         let mut output = git.read_with_input(&each, commits.as_bytes())?;
         output.extend(git.read(&[&RAW[..], &[base, tip]].concat())?);

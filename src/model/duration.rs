@@ -67,7 +67,7 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     number
         .zip(unit)
         .and_then(|(number, unit)| number.checked_mul(unit))
-        .ok_or_else(|| format!("`{text}` is no size: write `64MiB`, `512KiB` or a number of bytes"))
+        .ok_or_else(|| format!("`{text}` is no size: write `5GiB`, `512MiB` or a number of bytes"))
 }
 
 /// Writes a size with a binary unit: `812 B`, `3.1 KiB`, `64 MiB`.

@@ -167,6 +167,35 @@ pub fn wrap(text: &str, columns: usize) -> Vec<String> {
     lines
 }
 
+/// Running text in lines of at most so many columns, broken at blanks alone: a longer word has a line
+/// of its own, so that it can be copied. What continues a line is indented like it.
+pub fn fill(text: &str, columns: usize) -> String {
+    let mut filled = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        let blanks = line.len() - line.trim_start_matches(' ').len();
+        let item = if line[blanks..].starts_with("- ") {
+            2
+        } else {
+            0
+        };
+        let indent = Some(blanks + item).filter(|indent| indent * 2 <= columns);
+        let indent = indent.unwrap_or(0);
+        filled.push_str(&line[..blanks]);
+        let mut used = blanks;
+        for word in line[blanks..].split_inclusive(' ') {
+            if used > indent && used + width(word.trim_end()) > columns {
+                filled.truncate(filled.trim_end_matches(' ').len());
+                filled.push('\n');
+                filled.push_str(&" ".repeat(indent));
+                used = indent;
+            }
+            filled.push_str(word);
+            used += width(word);
+        }
+    }
+    filled
+}
+
 /// Cuts the middle out of a text longer than `max_bytes`, on characters' borders; the head gets
 /// two thirds. The result is never longer than `max_bytes` where that is 64 or more.
 pub fn cut_middle(text: &str, max_bytes: usize) -> String {
@@ -333,5 +362,24 @@ mod tests {
         let suggest = |text| suggest(text, names.into_iter());
         assert_eq!(suggest("topik"), "did you mean `topic`?");
         assert_eq!(suggest("zz"), "known: `server`, `topic`, `token`");
+    }
+
+    #[test]
+    fn running_text_is_broken_at_blanks_and_continues_at_its_indent() {
+        let check = |text: &str, columns, filled: &str| assert_eq!(fill(text, columns), filled);
+        check("one two three\nfour\n", 7, "one two\nthree\nfour\n");
+        check("  - one two", 8, "  - one\n    two");
+        check(
+            "see /a/very/long/path for it",
+            8,
+            "see\n/a/very/long/path\nfor it",
+        );
+        check("  as wide", 9, "  as wide");
+        check(
+            "          deep words here",
+            16,
+            "          deep\nwords here",
+        );
+        check("", 8, "");
     }
 }

@@ -255,6 +255,18 @@ impl Queue {
             .await
     }
 
+    /// Forgets the works that ended so long ago; tells how many those are. One that is offered again
+    /// is new then: its source has to know that it was done.
+    pub async fn prune(&self, age: Duration) -> Result<u64, QueueError> {
+        let statement = self.statement(
+            "DELETE FROM agent_runner_work
+             WHERE state IN ('done', 'rested', 'cancelled') AND changed_at <= {now} - $1",
+        );
+        let query = sqlx::query(AssertSqlSafe(statement)).bind(milliseconds(age));
+        let result = self.limited("forget ended works", query.execute(&self.pool));
+        Ok(result.await?.rows_affected())
+    }
+
     /// What is known of a work; `None` when it was never offered.
     pub async fn state(&self, key: &WorkKey) -> Result<Option<Work>, QueueError> {
         let statement =

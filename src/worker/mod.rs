@@ -20,11 +20,12 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::task::LocalSet;
+use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::Instrument as _;
 use tracing::field::Empty;
 
+use crate::git::{Mirror, Remote};
 use crate::model::dispatch::WorkKey;
 use crate::model::duration;
 use crate::model::text::{self, chain};
@@ -86,6 +87,13 @@ pub enum End {
 /// The longest look at the source; the next one comes anyway.
 const LONGEST_LOOK: Duration = Duration::from_secs(240);
 
+/// How often what is old is looked for.
+const TIDY_EVERY: Duration = Duration::from_secs(24 * 3600);
+
+/// How long an ended work is kept in the queue. It is found published at the source for as long as
+/// it is there, so that forgetting it does not make it be done again.
+const KEPT_FOR: Duration = Duration::from_secs(90 * 24 * 3600);
+
 /// What a worker is to do.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Scope {
@@ -121,14 +129,26 @@ impl<S: TaskSource + 'static> Worker<S> {
         let rounds = self.rounds(scope, shutdown, &mut hands);
         let ended = LocalSet::new().run_until(rounds).await;
         workspace::tidy(&self.settings.workspace);
+        if matches!(ended, Ended::Finished(_)) {
+            tidy(self.queue.clone(), Rc::clone(&self.settings)).await;
+        }
         ended
     }
 
     async fn rounds(&self, scope: Scope, shutdown: &mut Shutdown, hands: &mut Hands) -> Ended {
         let is_endless = scope == Scope::Forever;
+        let mut tidied: Option<Instant> = None;
         loop {
             self.tell_turn(hands);
             workspace::tidy(&self.settings.workspace);
+            if is_endless && tidied.is_none_or(|at| at.elapsed() > TIDY_EVERY) {
+                tidied = Some(Instant::now());
+                // In the background; it ends with the worker.
+                drop(spawn_local(tidy(
+                    self.queue.clone(),
+                    Rc::clone(&self.settings),
+                )));
+            }
             let looked = tokio::select! {
                 looked = timeout(LONGEST_LOOK, self.look(scope)) => looked,
                 signal = shutdown.next() => return self.stop(hands, shutdown, signal).await,
@@ -282,6 +302,25 @@ impl<S: TaskSource + 'static> Worker<S> {
             hands.take(key, held, told.instrument(span));
         }
         Ok(())
+    }
+}
+
+/// Lets go of what is old: ended works in the queue, loose ends in the mirrors.
+async fn tidy(queue: Queue, settings: Rc<WorkerSettings>) {
+    match queue.prune(KEPT_FOR).await {
+        Ok(0) => {}
+        Ok(old) => tracing::debug!("{old} ended works are forgotten"),
+        Err(error) => tracing::warn!("{}", chain(&error)),
+    }
+    for directory in workspace::untidy_mirrors(&settings.workspace, TIDY_EVERY) {
+        // Nobody is spoken with.
+        let Ok(remote) = Remote::new(&directory.to_string_lossy(), None) else {
+            continue;
+        };
+        let mirror = Mirror::new(&settings.inherited, &directory, remote);
+        if let Err(error) = story::blocking(move || mirror.tidy()).await {
+            tracing::warn!("{}", chain(&error));
+        }
     }
 }
 

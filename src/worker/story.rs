@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 use tracing::Span;
 
@@ -92,6 +93,8 @@ impl From<MirrorError> for Failure {
         match &error {
             MirrorError::Remote(fault) if !fault.is_transient() => Self::refused(reason),
             MirrorError::TooLarge { .. } | MirrorError::Work { .. } => Self::refused(reason),
+            // It would be as much the next time.
+            MirrorError::Git(error) if error.is_too_much() => Self::refused(reason),
             _ if error.is_transient() => Self::later(reason),
             _ => Self::Failed(reason),
         }
@@ -245,7 +248,8 @@ async fn carry_out<S: TaskSource>(
     let begun = begin(source, queue, settings, offer, lease);
     let (work, mirror, base) = lease.unless_stopped(begun).await?;
 
-    // A name may be taken between the look at it and the push.
+    // A name may be taken between the look at it and the push; the work is not done again then.
+    let mut done: Option<Finished> = None;
     for _try in 0..3 {
         let choice = choose(source, &mirror, &work, &base, lease);
         let (name, place) = lease.unless_stopped(choice).await?;
@@ -267,12 +271,19 @@ async fn carry_out<S: TaskSource>(
                 publish(source, &work, &name, &base, lease).await?
             }
             Place::Free => {
-                let done = run_in_clone(source, settings, &mirror, &work, &base, &name, lease);
-                let result = done.await?;
+                let result = match done.take() {
+                    Some(result) => result,
+                    None => {
+                        run_in_clone(source, settings, &mirror, &work, &base, &name, lease).await?
+                    }
+                };
+                let sealed = seal(settings, &mirror, &work, &name, &result);
+                let commit = lease.unless_stopped(sealed).await?;
+                let result = done.insert(result);
                 let not_published = |outcome, reason: &str| {
                     not_published(settings, &result.record, outcome, reason);
                 };
-                match push(source, &mirror, &work, &name, &result, lease).await {
+                match push(source, &mirror, &work, &name, &commit, lease).await {
                     Ok(()) => {}
                     Err(NotPushed::Taken(tip)) if lease.notes().is_own(Some(&tip)) => continue,
                     Err(NotPushed::Taken(tip)) => {
@@ -550,10 +561,11 @@ async fn owned(
     .await
 }
 
-/// A result that may be pushed.
+/// A result that may be published.
 struct Finished {
-    commit: String,
+    tip: String,
     record: Record,
+    started: DateTime<Utc>,
 }
 
 /// Does the work in a clone of its own, and takes the result if it may be published.
@@ -589,18 +601,9 @@ async fn run_in_clone<S: TaskSource>(
         tree: workspace.tree(),
         base: base.commit.clone(),
         branch: name.branch(),
-        trace_path: name.trace_path(),
-        trace: trace::file(
-            &work.request,
-            name,
-            &settings.agent_name,
-            started,
-            settings.clock.now(),
-        ),
-        message: trace::commit_message(&work.request, &settings.holder),
     };
-    let commit = match lease.unless_stopped(take(taking, settings, work)).await {
-        Ok(commit) => commit,
+    let tip = match lease.unless_stopped(take(taking, settings, work)).await {
+        Ok(tip) => tip,
         Err(failure) => {
             if let Failure::Source(SourceError::Refused(reason)) = &failure {
                 not_published(settings, &record, Outcome::PolicyBlocked, reason);
@@ -608,8 +611,32 @@ async fn run_in_clone<S: TaskSource>(
             return Err(failure);
         }
     };
+    Ok(Finished {
+        tip,
+        record,
+        started,
+    })
+}
+
+/// Puts the trace under this name on a result; gives the commit that is to be pushed.
+async fn seal(
+    settings: &WorkerSettings,
+    mirror: &Mirror,
+    work: &Accepted,
+    name: &WorkName,
+    result: &Finished,
+) -> Result<String, Failure> {
+    let (agent, now) = (&settings.agent_name, settings.clock.now());
+    let trace = trace::file(&work.request, name, agent, result.started, now);
+    let trace = settings.redactor.text(&trace);
+    let message = trace::commit_message(&work.request, &settings.holder);
+    let (mirror, identity) = (mirror.clone(), settings.identity.clone());
+    let (path, tip) = (name.trace_path(), result.tip.clone());
+    let made =
+        blocking(move || mirror.commit_file(&tip, &path, trace.as_bytes(), &message, &identity));
+    let commit = made.await?;
     tracing::info!("Created trace file: {}", name.trace_path());
-    Ok(Finished { commit, record })
+    Ok(commit)
 }
 
 /// Whether a run did what it should.
@@ -624,7 +651,8 @@ fn judge_run(settings: &WorkerSettings, record: &Record) -> Result<(), Failure> 
         reason = format!("{reason}\n\nThe agent's last message:\n\n{last_message}");
     }
     match record.outcome {
-        Outcome::Success => Ok(()),
+        // Where no change is allowed, the trace is published alone.
+        Outcome::Success | Outcome::NoChange => Ok(()),
         Outcome::RateLimited => Err(Failure::Source(SourceError::Later {
             reason,
             retry_at: record.resets_at,
@@ -643,23 +671,21 @@ struct Taking {
     tree: std::path::PathBuf,
     base: String,
     branch: String,
-    trace_path: String,
-    trace: String,
-    message: String,
 }
 
-/// Takes the result into the mirror, judges it, and puts the trace on it.
+/// Takes the result into the mirror, and judges it.
 async fn take(
     taking: Taking,
     settings: &WorkerSettings,
     work: &Accepted,
 ) -> Result<String, Failure> {
     let key = work.request.key.clone();
-    let (policy, identity) = (settings.policy.clone(), settings.identity.clone());
-    let redactor = Arc::clone(&settings.redactor);
+    let (policy, redactor) = (settings.policy.clone(), Arc::clone(&settings.redactor));
     blocking(move || {
         let Taking { mirror, base, .. } = &taking;
         let tip = mirror.take(&taking.tree, base, &taking.branch, &key)?;
+        // What has no name stays for two weeks, and is pushed long before.
+        mirror.forget(&key)?;
         let changes = mirror.changes(base, &tip)?;
         let paths = mirror.paths(&tip)?;
         let mut secrets = Vec::new();
@@ -678,10 +704,7 @@ async fn take(
             let list = shown.collect::<Vec<_>>().join("; ");
             return Err(Failure::refused(format!("not published: {list}")));
         }
-        let (path, trace) = (&taking.trace_path, redactor.text(&taking.trace));
-        let commit =
-            mirror.commit_file(&tip, path, trace.as_bytes(), &taking.message, &identity)?;
-        Ok(commit)
+        Ok(tip)
     })
     .await
 }
@@ -716,11 +739,11 @@ async fn push<S: TaskSource>(
     mirror: &Mirror,
     work: &Accepted,
     name: &WorkName,
-    result: &Finished,
+    commit: &str,
     lease: &Lease,
 ) -> Result<(), NotPushed> {
     source.check_wanted(work).await?;
-    push_commit(mirror, name, &result.commit, None, lease).await
+    push_commit(mirror, name, commit, None, lease).await
 }
 
 /// Moves a branch from `expected`. That it is about to be is noted first.
@@ -765,7 +788,7 @@ fn not_published(settings: &WorkerSettings, run: &Record, outcome: Outcome, reas
 }
 
 /// Runs what blocks beside this thread. It is not given up when the caller is.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(value) => value,
         Err(error) => match error.try_into_panic() {
@@ -778,6 +801,19 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::git::GitError;
+    use crate::process::command::HelperError;
+
+    #[test]
+    fn what_is_too_much_to_look_at_is_refused_and_not_tried_again() {
+        let source = HelperError::TooMuchOutput {
+            program: "git".to_owned(),
+            limit: 1,
+        };
+        let command = "git ls-tree".to_owned();
+        let failure = Failure::from(MirrorError::Git(GitError::Run { command, source }));
+        assert!(matches!(failure, Failure::Source(SourceError::Refused(_))));
+    }
 
     #[test]
     fn the_pause_doubles_and_has_an_end() {

@@ -2,13 +2,14 @@
 //!
 //! ```text
 //! mirrors/owner.name.git        ours alone; shared by all attempts
+//!         owner.name.git.tidied its time is that of the last tidying
 //! work/<key>-<fence>/lock       held as long as the attempt lasts
 //!                    request.json  run.json  run.err
 //!                    tree/      the agent's
 //! ```
 
 use std::fs::{self, DirBuilder, File, TryLockError};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -108,6 +109,31 @@ pub(super) fn tidy(root: &Path) {
             tracing::warn!("the workspace {directory} is not removed: {error}");
         }
     }
+}
+
+/// The mirrors that have not been tidied for so long. Each is given once, to whoever asks first.
+pub(super) fn untidy_mirrors(root: &Path, every: Duration) -> Vec<PathBuf> {
+    let Ok(mirrors) = fs::read_dir(root.join("mirrors")) else {
+        return Vec::new();
+    };
+    let paths = mirrors.flatten().map(|entry| entry.path());
+    paths
+        .filter(|path| path.extension().is_some_and(|end| end == "git"))
+        .filter(|path| {
+            let mark = path.with_extension("git.tidied");
+            let age = fs::metadata(&mark).and_then(|mark| mark.modified());
+            let is_young = age
+                .as_ref()
+                .is_ok_and(|age| age.elapsed().is_ok_and(|age| age < every));
+            if !is_young
+                && let Err(error) = File::create(&mark).and_then(|mut mark| mark.write_all(b"\n"))
+            {
+                tracing::warn!("`{}` cannot be written: {error}", mark.display());
+            }
+            // A new one is tidy.
+            age.is_ok() && !is_young
+        })
+        .collect()
 }
 
 fn is_held(directory: &Path) -> bool {

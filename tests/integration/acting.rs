@@ -283,3 +283,91 @@ fn the_checks_of_a_run_are_handed_to_a_ci_server_as_junit() {
     filters.push((r#"hostname="[^"]*""#, "hostname=\"[HOST]\""));
     with_settings!({ filters => filters }, { assert_snapshot!(done.shown(&env)); });
 }
+
+/// Claude's own name for its model, as the real CLI tells it.
+const CLAUDES: &str = "claude-sonnet-4-5";
+
+#[test]
+fn a_rerun_by_another_agent_takes_that_ones_model_and_says_so() {
+    let fixture = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/fixtures/agents/claude/2.1.197/b-tool.stdout"
+    );
+    let others = ["codex", "gemini", "kilo", "ollama", "opencode", "qwen"];
+    let mut env = TestEnv::new()
+        .script("plain", "text", "echo done")
+        .task("work", "");
+    let program = env.root().join("claude");
+    fs::write(&program, format!("#!/bin/sh\ncat '{fixture}'\n")).unwrap();
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(&program, executable).unwrap();
+    for agent in others.iter().chain(&["claude"]) {
+        let variable = format!("AGENT_RUNNER_{}_BIN", agent.to_uppercase());
+        env = env.variable(&variable, program.to_str().unwrap());
+    }
+    assert_eq!(env.run("claude", "work").code, Some(0));
+    assert_eq!(env.record("work", "claude")["model"], CLAUDES);
+    let plan = |arguments: &[&str]| {
+        let done = env.agent_runner(&[&["rerun", "--dry-run", "--json"], arguments].concat());
+        assert_eq!(done.code, Some(0), "{}", done.stderr);
+        (done.stdout, done.stderr)
+    };
+    for agent in others.iter().chain(&["plain"]) {
+        let (plan, said) = plan(&["--agent", agent]);
+        assert!(!plan.contains(CLAUDES), "{agent}: {plan}");
+        let dropped = format!("instead of {CLAUDES} of claude");
+        assert!(said.contains(&dropped), "{agent}: {said}");
+    }
+    let (_, said) = plan(&["--agent", "kilo"]);
+    assert!(said.contains("the model kilo/minimax/"), "{said}");
+    let (_, said) = plan(&["--agent", "codex"]);
+    assert!(said.contains("the default model of codex"), "{said}");
+    let (same, said) = plan(&[]);
+    assert!(same.contains(CLAUDES), "{same}");
+    assert!(!said.contains("instead of"), "{said}");
+    let (named, said) = plan(&["--agent", "codex", "--model", "gpt-x"]);
+    assert!(
+        named.contains("gpt-x") && !said.contains("instead of"),
+        "{named}{said}"
+    );
+}
+
+#[test]
+fn junit_is_xml_whatever_a_check_prints() {
+    if !crate::real::components::has("xmllint") {
+        return;
+    }
+    let hostile =
+        "printf 'a]]>b<![CDATA[c<!--&amp;\\000\\001\\033[2J\\377\\300é\\357\\277\\277<?x'";
+    let verify = toml::Value::from(vec![hostile, &format!("{hostile}; exit 3")]);
+    let env = TestEnv::new()
+        .script("fake", "text", &format!("{hostile}; echo done"))
+        .task("work", &format!("verify = {verify}"));
+    assert_eq!(env.run("fake", "work").code, Some(1));
+    let page = env.agent_runner(&["show", "--junit"]).stdout;
+    let file = env.root().join("junit.xml");
+    fs::write(&file, &page).unwrap();
+    let read = |path: &str| {
+        let mut xmllint = Command::new("xmllint");
+        env.settle(xmllint.args(["--nonet", "--xpath", path]).arg(&file));
+        let done = Done::from(xmllint.output().unwrap());
+        assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""), "{page}");
+        done.stdout.trim_end().to_owned()
+    };
+    assert_eq!(read("count(//testcase)"), "3");
+    assert_eq!(read("string(//testsuite/@tests)"), "3");
+    assert_eq!(
+        read("string(//testsuite/@failures)"),
+        read("count(//failure)")
+    );
+    assert_eq!(read("string(//testcase[2]/@name)"), hostile);
+    for case in ["//testcase[1]", "//testcase[2]", "//testcase[3]"] {
+        let printed = read(&format!("string({case}/system-out)"));
+        assert!(printed.starts_with("a]]>b<![CDATA[c<!--&amp;"), "{printed}");
+        assert!(
+            printed.contains("\\u{0}\\u{1}") && printed.contains("<?x"),
+            "{printed}"
+        );
+    }
+    assert!(read("string(//testcase[3]/failure/@message)").contains('3'));
+}

@@ -947,6 +947,71 @@ fn a_clock_that_is_wrong_by_hours_does_not_keep_an_app_out() {
 }
 
 #[test]
+fn what_goes_wrong_when_an_app_gets_its_token_is_told_apart() {
+    let place = Place::new();
+    let number = place.issue("an issue", None);
+    let keys = place.host.app("runner", Duration::from_secs(3600));
+    let minting = || Fault::on("POST", "/app/installations/*/access_tokens");
+    let answer = |status: u16, headers: Vec<(&'static str, String)>, message: &str| {
+        Action::Answer(status, headers, format!("{{\"message\": \"{message}\"}}"))
+    };
+    let read = |client: &GitHub| run(client.issue(&place.repository, number));
+    let client = || place.app_client(&keys, &keys.pkcs1, None);
+
+    // It passes.
+    for nth in 1..3 {
+        place
+            .host
+            .fault(minting().nth(nth).before(Action::Status(502)));
+    }
+    read(&client()).unwrap();
+    // It does not pass soon: later, and no word of credentials.
+    place.host.clear_faults();
+    place.host.fault(minting().before(Action::Status(503)));
+    let error = read(&client()).unwrap_err();
+    assert!(
+        error.is_transient() && !error.is_bad_credentials(),
+        "{error:?}"
+    );
+    // A comment that was never sent is nowhere to be found.
+    let error = run(client().create_comment(&place.repository, number, "x")).unwrap_err();
+    assert!(error.is_transient(), "{error:?}");
+    // The key was deleted or has expired: nothing will help but a person.
+    place.host.clear_faults();
+    let refusal = answer(401, Vec::new(), "A JSON web token could not be decoded");
+    place.host.fault(minting().before(refusal));
+    let before = place.host.history().len();
+    let error = read(&client()).unwrap_err();
+    assert!(error.is_bad_credentials(), "{error:?}");
+    assert!(error.hint().unwrap().contains("the app's id and key"));
+    // One look for the installation, one try: what is refused is not repeated.
+    assert_eq!(place.host.history().len() - before, 2);
+    // The installation was suspended by its owner.
+    place.host.clear_faults();
+    let refusal = answer(403, Vec::new(), "This installation has been suspended");
+    place.host.fault(minting().before(refusal));
+    let error = read(&client()).unwrap_err();
+    assert!(
+        matches!(error.fault(), ClientFault::Forbidden { .. }),
+        "{error:?}"
+    );
+    assert!(error.fault().to_string().contains("suspended"));
+    // Too many tokens were asked for.
+    place.host.clear_faults();
+    let limit = answer(429, vec![("retry-after", "60".to_owned())], "slow down");
+    place.host.fault(minting().before(limit));
+    let limited = client();
+    assert!(read(&limited).unwrap_err().retry_at().is_some());
+    let before = place.host.history().len();
+    assert!(read(&limited).unwrap_err().retry_at().is_some());
+    assert_eq!(place.host.history().len(), before);
+    // The key is whole again.
+    place.host.clear_faults();
+    read(&client()).unwrap();
+    assert_eq!(place.host.comments("octo/hello", number), []);
+}
+
+#[test]
 fn credentials_and_addresses_that_cannot_work_are_refused_before_anything_is_sent() {
     let place = Place::new();
     let refused = |change: &dyn Fn(&mut Settings)| {

@@ -109,7 +109,7 @@ impl Day {
     fn classified(
         &mut self,
         row: &str,
-        class: Value,
+        class: &Value,
         error: &str,
         transcript: &'static [u8],
         said: [&'static str; 3],
@@ -119,7 +119,7 @@ impl Day {
     }
 
     /// A good run of an older runner.
-    fn good(&mut self, row: &str, agent: &'static str, more: Value, said: [&'static str; 3]) {
+    fn good(&mut self, row: &str, agent: &'static str, more: &Value, said: [&'static str; 3]) {
         let start = self.due + TimeDelta::seconds(3);
         let mut record = json!({
             "exit_code": 0, "error": null, "classified_error": null, "elapsed_seconds": 120.5,
@@ -187,7 +187,7 @@ fn day() -> Day {
     );
     day.classified(
         "a4-old",
-        json!("usage_limit"),
+        &json!("usage_limit"),
         "Usage limit for codex: Codex usage limit",
         b"...\n",
         ["limited", "rate_limited: Usage limit", "parked"],
@@ -240,11 +240,11 @@ fn day() -> Day {
     );
     // Commits that are not its own, or none.
     let commit = json!({"commits": [{"author": "Codex", "commit": "2adf0d47426b32bf", "date": "", "subject": "x"}], "insertions": 40});
-    day.good("a10", "claude", commit.clone(), ["ok", "ollama/", ""]);
+    day.good("a10", "claude", &commit, ["ok", "ollama/", ""]);
     day.good(
         "a10-too",
         "ollama",
-        commit,
+        &commit,
         ["ok", "has the same commit", ""],
     );
     day.ours(
@@ -279,7 +279,7 @@ fn day() -> Day {
     );
     day.classified(
         "a14-old",
-        Value::Null,
+        &Value::Null,
         "No git commits detected during agent run for claude/x.",
         b"all is done\n",
         ["failed", "its transcript ends with: all is done", "claims"],
@@ -351,7 +351,7 @@ fn day() -> Day {
         ["silent", "given up after 9 attempts", "notify --test"],
     );
     // Several starts in one second of which one left files.
-    day.good("a19", "claude", json!({}), OK);
+    day.good("a19", "claude", &json!({}), OK);
     day.add(
         "a19",
         "claude",
@@ -370,7 +370,7 @@ fn day() -> Day {
     day.good(
         "a21",
         "claude",
-        json!({"last_message": "x".repeat(2 << 20)}),
+        &json!({"last_message": "x".repeat(2 << 20)}),
         OK,
     );
     day.original(
@@ -380,7 +380,7 @@ fn day() -> Day {
     );
     day.classified(
         "a22",
-        Value::Null,
+        &Value::Null,
         "No git commits detected \u{1b}]0;evil\u{7}",
         b"\xff\xfe\x1b[31mred\x1b[0m\n",
         ["failed", "ends with: ", "claims"],
@@ -388,35 +388,35 @@ fn day() -> Day {
     day.good(
         "a23",
         "claude",
-        json!({"dry_run": true}),
+        &json!({"dry_run": true}),
         ["ok", "a dry run of an older runner", ""],
     );
     // A time limit that the agent never used, and one that it did.
     let over = "Agent kilo timed out after 900s for task a24";
     day.classified(
         "a24",
-        json!("timeout"),
+        &json!("timeout"),
         over,
         b"",
         ["failed", "its transcript is empty", "never got going"],
     );
     day.classified(
         "a24-worked",
-        json!("timeout"),
+        &json!("timeout"),
         over,
         b"working\n",
         ["failed", "timeout: Agent kilo", "raise `timeout`"],
     );
     day.classified(
         "a25",
-        Value::Null,
+        &Value::Null,
         "Object of type timedelta is not JSON serializable",
         b"all done\n",
         ["failed", "timedelta", "older runner"],
     );
     day.classified(
         "a25-too",
-        Value::Null,
+        &Value::Null,
         "_run_with_prompt() got an unexpected keyword argument 'timeout_seconds'",
         b"",
         ["failed", "keyword argument", "older runner"],
@@ -439,7 +439,7 @@ fn day() -> Day {
     // Ends with 0 and did nothing, since its model is no more.
     day.classified(
         "drift",
-        Value::Null,
+        &Value::Null,
         "No git commits detected during agent run for opencode/x.",
         b"\x1b[91mError: \x1b[0mModel not found: a/b.\n",
         ["failed", "Model not found: a/b", "`model`"],
@@ -454,7 +454,7 @@ fn day() -> Day {
     );
     day.classified(
         "absent",
-        json!("unknown"),
+        &json!("unknown"),
         "Agent ollama failed (exit=1)",
         b"Error: claude is not installed\n",
         ["failed", "claude is not installed", "not installed"],
@@ -616,7 +616,9 @@ fn every_way_in_which_older_runners_failed_is_told_from_the_files_that_it_leaves
             })
             .map(|failure| text(&failure["next"]));
         let why = text(&row["why"]);
-        let is_quiet = case.next.is_empty() && steps.next().is_none();
+        let same = |other: &&Case| other.task == case.task && other.agent == case.agent;
+        let is_alone = day.cases.iter().filter(same).count() == 1;
+        let is_quiet = case.next.is_empty() && (!is_alone || steps.next().is_none());
         let is_step = |step: String| step.contains(case.next);
         if !why.contains(case.why)
             || why.chars().count() > 400

@@ -254,6 +254,89 @@ fn a_reader_of_a_log_that_goes_away_ends_it_quietly() {
     }
 }
 
+/// Everything that prints and changes nothing.
+const PRINTING: [&str; 18] = [
+    "agents",
+    "tasks",
+    "runs",
+    "show",
+    "show --junit",
+    "logs",
+    "logs --raw",
+    "explain",
+    "stats",
+    "stats --csv",
+    "triage",
+    "doctor",
+    "schedule print --all",
+    "schedule check",
+    "schedule systemd",
+    "delegated",
+    "clean --dry-run",
+    "man",
+];
+
+fn with_a_failed_run() -> TestEnv {
+    let env = TestEnv::new()
+        .script("fake", "text", "echo out; exit 3")
+        .task("work", "schedule = \"@daily\"\nagents = [\"fake\"]");
+    assert_eq!(env.run("fake", "work").code, Some(1));
+    drop(env.agent_runner(&["delegate", "x", "--provider", "mock"]));
+    env
+}
+
+#[test]
+fn a_reader_that_is_gone_changes_no_exit_code_and_is_not_talked_of() {
+    let env = with_a_failed_run();
+    let program = env!("CARGO_BIN_EXE_agent-runner");
+    let json = [
+        "agents", "tasks", "runs", "show", "stats", "triage", "doctor",
+    ];
+    let json = json.map(|verb| format!("{verb} --json"));
+    for arguments in PRINTING
+        .iter()
+        .copied()
+        .chain(json.iter().map(String::as_str))
+    {
+        let words: Vec<&str> = arguments.split(' ').collect();
+        let read = env.agent_runner(&words);
+        let line = format!("(sleep 0.2; {program} {arguments} 2>said; echo $? >code) | true");
+        let mut shell = Command::new("bash");
+        env.settle(shell.args(["-c", &line]));
+        drop(shell.output().unwrap());
+        let file = |name| fs::read_to_string(env.root().join(name)).unwrap();
+        assert!(eventually(SOON, || fs::exists(env.root().join("code")).unwrap()));
+        assert_eq!(
+            file("code").trim(),
+            read.code.unwrap().to_string(),
+            "{arguments}"
+        );
+        let is_told = file("said").contains("pipe") || file("said").contains("panic");
+        assert!(!is_told, "{arguments}: {}", file("said"));
+        fs::remove_file(env.root().join("code")).unwrap();
+    }
+}
+
+#[test]
+fn nothing_that_prints_is_coloured_where_no_colour_is_wanted() {
+    let env = with_a_failed_run();
+    let program = env!("CARGO_BIN_EXE_agent-runner");
+    let mut coloured = Vec::new();
+    for arguments in PRINTING {
+        let screen = |variable: &str| {
+            let line = format!("{variable} {program} {arguments}");
+            let mut script = Command::new("script");
+            env.settle(script.args(["-qec", &line, "/dev/null"]));
+            script.output().unwrap().stdout
+        };
+        assert!(!screen("NO_COLOR=1").contains(&b'\x1b'), "{arguments}");
+        if screen("").contains(&b'\x1b') {
+            coloured.push(arguments);
+        }
+    }
+    assert_eq!(coloured, ["runs", "show", "logs", "triage", "doctor"]);
+}
+
 #[test]
 fn sums_over_runs_count_what_is_unknown_as_unknown() {
     let env = TestEnv::new();
@@ -297,15 +380,4 @@ fn days_are_those_of_the_machines_zone_and_say_so() {
         done.stdout.lines().count()
     };
     assert_eq!((listed("2026-01-12"), listed("2026-01-13")), (0, 1));
-}
-
-#[test]
-fn the_help_of_every_verb_that_looks_or_acts_says_what_it_takes() {
-    let env = TestEnv::new();
-    let mut shown = String::new();
-    for verb in ["runs", "show", "logs", "stats", "rerun", "cancel"] {
-        let done = env.agent_runner(&[verb, "--help"]);
-        write!(shown, "-- {verb}\n{}", done.stdout).unwrap();
-    }
-    assert_snapshot!(shown);
 }

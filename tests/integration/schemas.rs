@@ -1,5 +1,6 @@
 //! What the program prints as JSON is what `docs/schema` says, field by field.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -29,23 +30,26 @@ fn close(schema: &mut Value) {
     }
 }
 
+/// The names of all published schemas.
+fn names() -> BTreeSet<String> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/schema");
+    let files = fs::read_dir(directory).unwrap();
+    let name = |file: fs::DirEntry| {
+        file.path()
+            .file_stem()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .to_owned()
+    };
+    files.map(|file| name(file.unwrap())).collect()
+}
+
 /// Why a value is not as its schema says.
 fn fault(name: &str, value: &Value) -> Option<String> {
     let mut compiler = Compiler::new();
-    let names = [
-        "record",
-        "runs",
-        "agents",
-        "tasks",
-        "plan",
-        "doctor",
-        "stats",
-        "triage",
-        "delegated",
-        "smoke",
-    ];
-    for name in names {
-        let mut schema = schema(name);
+    for name in names() {
+        let mut schema = schema(&name);
         close(&mut schema);
         compiler
             .add_resource(&format!("https://schema.invalid/{name}.json"), schema)
@@ -157,4 +161,90 @@ fn a_field_that_is_missing_wrong_or_unknown_is_seen() {
     agents[0].as_object_mut().unwrap().remove("new");
     agents[0].as_object_mut().unwrap().remove("name");
     assert!(fault("agents", &agents).is_some());
+}
+
+/// What each command prints with `--json`, by the name of its schema; in this order, so that later
+/// ones find the runs of earlier ones.
+const PRINTED: [(&str, &str); 21] = [
+    ("run --agent good --task work", "record"),
+    ("run --agent good --task work --dry-run", "plan"),
+    ("logs", "event"),
+    ("run --agent teller --task work", "record"),
+    ("logs", "event"),
+    ("agents", "agents"),
+    ("tasks", "tasks"),
+    ("doctor", "doctor"),
+    ("runs", "runs"),
+    ("show", "record"),
+    ("explain", "record"),
+    ("stats", "stats"),
+    ("rerun", "record"),
+    ("rerun --dry-run", "plan"),
+    ("cancel", "record"),
+    ("clean", "clean"),
+    ("clean --dry-run --older-than 1h", "clean"),
+    ("triage", "triage"),
+    ("schedule check", "schedule"),
+    ("delegate x --provider mock", "delegate"),
+    ("delegated", "delegated"),
+];
+
+/// What needs a server: `dispatch::smoke` holds it against its schema.
+const PRINTED_ELSEWHERE: [(&str, &str); 1] = [("smoke", "smoke")];
+
+#[test]
+fn every_command_that_prints_json_prints_what_its_schema_says() {
+    let fixture = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/fixtures/agents/claude/2.1.197/b-tool.stdout"
+    );
+    let env = env().script("teller", "claude", &format!("cat '{fixture}'"));
+    crate::records::with_original_records(&env);
+    for (arguments, name) in PRINTED {
+        let arguments: Vec<&str> = arguments.split(' ').chain(["--json"]).collect();
+        let done = env.agent_runner(&arguments);
+        let values: Vec<Value> = serde_json::Deserializer::from_str(&done.stdout)
+            .into_iter()
+            .collect::<Result<_, _>>()
+            .unwrap_or_else(|error| panic!("{arguments:?}: {error}: {}", done.stdout));
+        assert!(!values.is_empty(), "{arguments:?}: {}", done.stderr);
+        for value in values {
+            if let Some(fault) = fault(name, &value) {
+                panic!("{arguments:?}: {fault}\n{value:#}");
+            }
+        }
+    }
+    // What was printed above is what can be printed.
+    for (verbs, command) in crate::help::commands() {
+        let mut arguments = command.get_arguments();
+        let verb = verbs.join(" ");
+        let mut printed = PRINTED.iter().chain(&PRINTED_ELSEWHERE);
+        let is_printed = printed.any(|(line, _)| line.starts_with(&verb));
+        let has_json = arguments.any(|argument| argument.get_id() == "json");
+        assert!(!has_json || is_printed, "{verb} --json has no schema");
+    }
+    let used = PRINTED.iter().chain(&PRINTED_ELSEWHERE);
+    let used: BTreeSet<String> = used.map(|(_, name)| (*name).to_owned()).collect();
+    assert_eq!(used, names());
+}
+
+#[test]
+fn every_event_of_a_run_is_as_the_schema_says() {
+    // Every kind of event, in a run whose checks fail, and in the words of each agent.
+    let snapshot = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/src/store/snapshots/agent_runner__store__format__tests__every_event_is_one_line_of_json.snap"
+    );
+    let text = fs::read_to_string(snapshot).unwrap();
+    let lines = text.lines().filter(|line| line.starts_with('{'));
+    assert!(lines.clone().count() > 10);
+    lines.for_each(|line| check("event", line));
+    let env = TestEnv::new()
+        .script("fake", "text", "echo done")
+        .task("work", "verify = [\"true\", \"echo no; exit 3\"]");
+    assert_eq!(env.run("fake", "work").code, Some(1));
+    let events = env.run_directory("work", "fake").join("events.jsonl");
+    let events = fs::read_to_string(events).unwrap();
+    assert!(events.contains("\"check\""), "{events}");
+    events.lines().for_each(|line| check("event", line));
 }

@@ -1,11 +1,33 @@
 //! The program in a shell: completion in a real bash, manual pages that `man` reads.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
+use crate::real::components;
 use crate::support::{Done, TestEnv};
 
-/// What a real bash offers for a command line whose last word is being typed.
+/// Runs a shell in which `agent-runner` is in `PATH` and `$LINE` is a command line whose last word is
+/// being typed; the lines that it prints, sorted.
+fn offered_by(env: &TestEnv, shell: &[&str], script: &str, line: &str) -> Vec<String> {
+    let mut command = Command::new(shell[0]);
+    env.settle(command.args(&shell[1..]).args(["-c", script]));
+    let program = Path::new(env!("CARGO_BIN_EXE_agent-runner"));
+    let path = std::env::var("PATH").unwrap();
+    let path = format!("{}:{path}", program.parent().unwrap().display());
+    command
+        .env("PATH", path)
+        .env("LINE", line)
+        .env("TERM", "xterm");
+    let done = Done::from(command.output().unwrap());
+    assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""), "{line}");
+    let lines = done.stdout.lines().map(|line| line.trim().to_owned());
+    let mut lines: Vec<_> = lines.filter(|line| !line.is_empty()).collect();
+    lines.sort();
+    lines
+}
+
+/// What a real bash offers.
 fn offered(env: &TestEnv, line: &str) -> Vec<String> {
     let words: Vec<String> = line.split(' ').map(|word| format!("'{word}'")).collect();
     let (count, last) = (words.len() - 1, &words[words.len() - 1]);
@@ -19,59 +41,106 @@ fn offered(env: &TestEnv, line: &str) -> Vec<String> {
         words = words.join(" "),
         before = words[count - 1],
     );
-    let mut command = Command::new("bash");
-    env.settle(command.args(["--norc", "--noprofile", "-c", &script]));
-    let program = std::path::Path::new(env!("CARGO_BIN_EXE_agent-runner"));
-    let path = std::env::var("PATH").unwrap();
-    let path = format!("{}:{path}", program.parent().unwrap().display());
-    let done = Done::from(command.env("PATH", path).output().unwrap());
-    assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""), "{line}");
-    done.stdout
-        .lines()
-        .map(|line| line.trim().to_owned())
-        .filter(|line| !line.is_empty())
-        .collect()
+    offered_by(env, &["bash", "--norc", "--noprofile"], &script, line)
 }
 
-#[test]
-fn bash_completes_commands_flags_names_and_runs() {
+/// What a real fish offers: it has a command for that.
+fn offered_by_fish(env: &TestEnv, line: &str) -> Vec<String> {
+    let script = "agent-runner completions fish | source\n\
+                  complete -C \"$LINE\" | cut -f 1";
+    offered_by(env, &["fish", "--no-config"], script, line)
+}
+
+/// What a real zsh offers: one at a terminal of its own, which looks for the script in its `fpath`, is
+/// given the line and the Tab key. What it would show passes through its `compadd`.
+fn offered_by_zsh(env: &TestEnv, line: &str) -> Vec<String> {
+    const AT_TERMINAL: &str = "\
+PS1= PS2= ZSH_DISABLE_COMPFIX=true
+fpath=(~/.zfunc $fpath)
+autoload -Uz compinit
+compinit -u -d ~/.zcompdump
+compadd() {
+    local -a hits
+    [[ -n ${@[(r)-[OAD]*]} ]] || { builtin compadd -O hits \"$@\"; print -rl -- $hits >> ~/hits }
+    builtin compadd \"$@\"
+}
+offer() { zle complete-word; : > ~/done }
+zle -N offer
+bindkey '^I' offer
+zle-line-init() { : > ~/ready }
+zle -N zle-line-init
+";
+    const BESIDE_IT: &str = "\
+mkdir -p ~/.zfunc
+agent-runner completions zsh > ~/.zfunc/_agent-runner
+zmodload zsh/zpty
+rm -f ~/hits ~/done ~/ready
+wait_for() { repeat 1200; do [[ -e $1 ]] && return; sleep 0.05; done; print -u2 \"no $1\"; exit 9 }
+zpty shell zsh -f -i
+zpty -w shell 'source ~/at_terminal'
+wait_for ~/ready
+zpty -w -n shell \"$LINE\"$'\\t'
+wait_for ~/done
+zpty -d shell
+[[ ! -e ~/hits ]] || cat ~/hits";
+    fs::write(env.root().join("home/at_terminal"), AT_TERMINAL).unwrap();
+    offered_by(env, &["zsh", "-f"], BESIDE_IT, line)
+}
+
+/// The same in every shell: what is offered for a line.
+fn check_completion(offered: impl Fn(&TestEnv, &str) -> Vec<String>) {
     let env = TestEnv::new()
         .script("fake", "text", "echo hello")
         .task("work", "");
     assert_eq!(env.run("fake", "work").code, Some(0));
-    let run = env.records("work", "fake")[0]["run_id"]
-        .as_str()
-        .unwrap()
-        .to_owned();
-    assert_eq!(offered(&env, "agent-runner doc"), ["doctor"]);
-    assert_eq!(
-        offered(&env, "agent-runner run --agent c"),
-        ["claude", "codex"]
-    );
-    assert_eq!(
-        offered(&env, "agent-runner run --agent fake,o"),
-        ["fake,ollama", "fake,opencode"]
-    );
-    assert_eq!(offered(&env, "agent-runner run --agent au"), ["auto"]);
-    assert_eq!(offered(&env, "agent-runner run --task w"), ["work"]);
-    assert_eq!(offered(&env, "agent-runner run --overlap w"), ["wait"]);
-    assert_eq!(
-        offered(&env, "agent-runner show w"),
-        [format!("work/fake/{run}")]
-    );
-    assert_eq!(offered(&env, "agent-runner explain lat"), ["latest"]);
-    assert_eq!(offered(&env, "agent-runner agents unpark fa"), ["fake"]);
-    assert_eq!(
-        offered(&env, "agent-runner runs --outcome succ"),
-        ["success"]
-    );
+    let record = &env.records("work", "fake")[0];
+    let run = format!("work/fake/{}", record["run_id"].as_str().unwrap());
+    let config = env.root().join("other.toml");
+    fs::write(&config, "[tasks.elsewhere]\nprompt_text = \"x\"\n").unwrap();
+    let other = format!("--config {} run --task else", config.display());
+    for (line, expected) in [
+        ("doc", &["doctor"][..]),
+        ("run --agent c", &["claude", "codex"]),
+        ("run --agent fake,o", &["fake,ollama", "fake,opencode"]),
+        ("run --agent au", &["auto"]),
+        ("run --task w", &["work"]),
+        ("run --task work --overlap w", &["wait"]),
+        ("run --overl", &["--overlap"]),
+        ("show w", &[&run]),
+        ("explain lat", &["latest"]),
+        ("agents unpark fa", &["fake"]),
+        ("schedule ch", &["check"]),
+        ("runs --outcome succ", &["success"]),
+        (&other, &["elsewhere"]),
+    ] {
+        assert_eq!(
+            offered(&env, &format!("agent-runner {line}")),
+            expected,
+            "{line}"
+        );
+    }
     let commands = offered(&env, "agent-runner ");
     assert!(commands.contains(&"run".to_owned()), "{commands:?}");
     assert!(!commands.contains(&"namespace-init".to_owned()), "hidden");
-    let config = env.root().join("other.toml");
-    fs::write(&config, "[tasks.elsewhere]\nprompt_text = \"x\"\n").unwrap();
-    let line = format!("agent-runner --config {} run --task else", config.display());
-    assert_eq!(offered(&env, &line), ["elsewhere"]);
+}
+
+#[test]
+fn bash_completes_commands_flags_names_and_runs() {
+    check_completion(offered);
+}
+
+#[test]
+fn zsh_completes_commands_flags_names_and_runs() {
+    if components::has("zsh") {
+        check_completion(offered_by_zsh);
+    }
+}
+
+#[test]
+fn fish_completes_commands_flags_names_and_runs() {
+    if components::has("fish") {
+        check_completion(offered_by_fish);
+    }
 }
 
 #[test]
@@ -96,7 +165,7 @@ fn every_shell_gets_a_script_that_names_the_program() {
         fs::write(&script, &done.stdout).unwrap();
         match Command::new(shell).arg("-n").arg(&script).output() {
             Ok(output) => assert!(output.status.success(), "{shell}: {output:?}"),
-            Err(_) => crate::real::components::skipped(&format!("{shell} is not installed")),
+            Err(_) => components::skipped(&format!("{shell} is not installed")),
         }
     }
     assert_eq!(env.agent_runner(&["completions", "tcsh"]).code, Some(2));
@@ -135,7 +204,7 @@ fn there_is_a_manual_page_for_every_command_and_man_reads_it() {
             .arg(&page)
             .output();
         let Ok(man) = man else {
-            crate::real::components::skipped("groff is not installed");
+            components::skipped("groff is not installed");
             return;
         };
         let said = String::from_utf8_lossy(&man.stderr);

@@ -13,6 +13,8 @@ use crate::support::{TestEnv, eventually, evidence, processes_with};
 /// More than limit, grace period and all that the runner waits for together, on a busy machine.
 const BOUND: Duration = Duration::from_secs(60);
 
+const SKIPPED: &str = "SKIPPED: no file system of our own can be mounted here";
+
 /// A file system whose root exists, and which takes every other question and never answers; see
 /// fuse(4) and `include/uapi/linux/fuse.h`.
 struct Silence {
@@ -37,16 +39,10 @@ impl Silence {
             .stdin(Stdio::from(device.try_clone().unwrap()))
             .output()
             .ok()?;
-        if !mounted.status.success() {
-            eprintln!("SKIPPED: {}", String::from_utf8_lossy(&mounted.stderr));
-            return None;
-        }
-        Some(Self {
+        let asked = place.with_file_name("asked");
+        mounted.status.success().then(|| Self {
             place: place.to_owned(),
-            server: Some({
-                let asked = place.with_file_name("asked");
-                thread::spawn(move || serve(device, &asked))
-            }),
+            server: Some(thread::spawn(move || serve(device, &asked))),
         })
     }
 
@@ -150,7 +146,7 @@ fn an_agent_that_hangs_in_the_kernel_is_given_up_and_named() {
         ("containment = \"subreaper\"", "interrupted"),
     ] {
         let Some((env, silence)) = env("exec cat FILE", keys) else {
-            return;
+            return eprintln!("{SKIPPED}");
         };
         let mut runner = env.spawn(&["run", "--agent", "fake", "--task", "work"]);
         hangs(&env);
@@ -180,7 +176,7 @@ threading.Thread(target=open, args=[\"FILE\"]).start()' &",
                 format!("{script} while [ ! -e ../asked ]; do sleep 0.05; done; echo done");
             let keys = format!("containment = \"{containment}\"");
             let Some((env, silence)) = env(&script, &keys) else {
-                return;
+                return eprintln!("{SKIPPED}");
             };
             let began = Instant::now();
             let done = env.run("fake", "work");
@@ -193,7 +189,7 @@ threading.Thread(target=open, args=[\"FILE\"]).start()' &",
 #[test]
 fn what_a_dead_runner_left_hanging_in_the_kernel_holds_up_no_recovery_and_is_named() {
     let Some((env, silence)) = env("setsid cat FILE & sleep 600", "") else {
-        return;
+        return eprintln!("{SKIPPED}");
     };
     let mut runner = env.spawn(&["run", "--agent", "fake", "--task", "work"]);
     hangs(&env);
@@ -218,7 +214,7 @@ fn a_git_that_hangs_in_the_kernel_costs_a_run_its_word_and_not_its_end() {
     let Some(mut silence) = Silence::mount(&env.repository().join("silence")) else {
         runner.kill().unwrap();
         runner.wait().unwrap();
-        return;
+        return eprintln!("{SKIPPED}");
     };
     fs::write(env.root().join("go"), "").unwrap();
     let ended = eventually(BOUND, || runner.try_wait().unwrap().is_some());

@@ -172,3 +172,46 @@ fn a_closed_standard_output_does_not_end_the_run() {
     assert_eq!(String::from_utf8_lossy(&output.stdout), "0\n");
     assert_eq!(env.record("work", "fake")["outcome"], "success");
 }
+
+#[test]
+fn a_mistyped_repository_is_not_made() {
+    let env = TestEnv::new()
+        .script("fake", "text", "echo hello")
+        .task("work", "");
+    let nowhere = env.root().join("nowhere");
+    let nowhere = nowhere.to_str().unwrap();
+    for arguments in [
+        &[
+            "run", "--agent", "fake", "--task", "work", "--repo", nowhere,
+        ][..],
+        &["heartbeat"],
+    ] {
+        let mut command = env.command(arguments);
+        command.env_remove("AGENT_RUNNER_LOG_ROOT");
+        let output = command.env("AGENT_RUNNER_REPO_ROOT", nowhere).output();
+        let done = crate::support::Done::from(output.unwrap());
+        assert_eq!(done.code, Some(1), "{arguments:?}");
+        let told = format!("the repository `{nowhere}` does not exist");
+        assert!(done.stderr.contains(&told), "{}", done.stderr);
+        assert!(!fs::exists(nowhere).unwrap(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_list_of_agents_lacks_no_name_and_says_when_none_could_start() {
+    let env = TestEnv::new()
+        .task("work", "")
+        .variable("PATH", "/usr/bin:/bin");
+    for list in ["", "claude,", ",claude"] {
+        let done = env.run(list, "work");
+        assert_eq!(done.code, Some(2), "{list}");
+        assert!(done.stderr.contains("lacks the name"), "{}", done.stderr);
+    }
+    assert!(!env.logs().exists());
+    let env = env
+        .config("[agents.one]\ncommand = [\"no-such-program\"]")
+        .config("[agents.two]\ncommand = [\"no-such-program-either\"]");
+    let done = env.run("one,two", "work");
+    assert_eq!(done.code, Some(1));
+    assert!(done.stderr.contains("none of 2 agents"), "{}", done.stderr);
+}

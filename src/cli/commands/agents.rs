@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use crate::cli::args::{AgentsAction, AgentsArguments};
+use crate::cli::columns::{Column, Columns};
 use crate::cli::error::CliError;
 use crate::cli::sharing::Sharing;
 use crate::cli::wiring::{self, SystemClock, World};
@@ -73,9 +74,7 @@ fn list(world: &World, settings: &Settings, as_json: bool) {
         world.ui.data(&format!("{:#}", Value::Array(list)));
         return;
     }
-    let mut table = world
-        .ui
-        .table(&["AGENT", "STATE", "VERSION", "MODEL", "FROM", "PROGRAM"]);
+    let mut rows = Vec::new();
     let mut notes = String::new();
     for agent in settings.agents.values() {
         let (state, version, program) = match found(agent) {
@@ -99,7 +98,7 @@ fn list(world: &World, settings: &Settings, as_json: bool) {
             None => state,
         };
         let model = agent.model.as_ref();
-        table.row([
+        rows.push([
             agent.name.to_string(),
             state.to_owned(),
             version,
@@ -110,7 +109,19 @@ fn list(world: &World, settings: &Settings, as_json: bool) {
             program,
         ]);
     }
-    world.ui.data(&table.text());
+    let columns = Columns::fit(
+        world.ui.width(),
+        [
+            Column::new("AGENT", 0),
+            Column::new("STATE", 1),
+            Column::new("VERSION", 4),
+            Column::new("MODEL", 2).cut_to(16),
+            Column::new("FROM", 5),
+            Column::new("PROGRAM", 3).cut_to(24),
+        ],
+        || rows.iter().cloned(),
+    );
+    world.ui.data(&columns.page(&rows));
     let order: Vec<_> = settings
         .runner
         .auto_order
@@ -119,7 +130,7 @@ fn list(world: &World, settings: &Settings, as_json: bool) {
         .map(ToString::to_string)
         .collect();
     let order = order.join(", ");
-    world.ui.data(&format!("\nauto tries: {order}{notes}"));
+    world.ui.prose(&format!("\nauto tries: {order}{notes}"));
 }
 
 /// The line below the table for an agent that is parked.

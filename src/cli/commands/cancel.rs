@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::cli::args::RunReference;
+use crate::cli::args::RecordArguments;
 use crate::cli::error::CliError;
 use crate::cli::wiring::{self, World};
 use crate::config::Overrides;
@@ -24,10 +24,10 @@ const ENDING: Duration = Duration::from_mins(1);
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Asks the runner of a run to end it, and waits until it has.
-pub(crate) fn cancel(world: &World, arguments: &RunReference) -> Result<u8, CliError> {
+pub(crate) fn cancel(world: &World, arguments: &RecordArguments) -> Result<u8, CliError> {
     let settings = world.settings(Overrides::default())?;
     let layout = wiring::layout(&settings);
-    let mut run = wiring::find_run(&layout, &arguments.run)?;
+    let mut run = wiring::find_run(&layout, &arguments.reference.run)?;
     // It may have been named by its directory in another log root.
     let root = run.directory.path().ancestors().nth(3);
     let layout = root.map_or(layout, Layout::new);
@@ -53,12 +53,11 @@ pub(crate) fn cancel(world: &World, arguments: &RunReference) -> Result<u8, CliE
             .ui
             .talk(&format!("{path} has ended already: {}", run.record.outcome));
     }
-    let text = if arguments.json {
-        super::show::json(&run.record)
+    if arguments.json {
+        world.ui.data(&super::show::json(&run.record));
     } else {
-        summary::summary(&run.record)
-    };
-    world.ui.data(&text);
+        world.ui.prose(&summary::summary(&run.record));
+    }
     Ok(EXIT_SUCCESS)
 }
 

@@ -23,7 +23,7 @@ pub(crate) fn demo(world: &World, arguments: &DemoArguments) -> Result<u8, CliEr
     let (repository, logs) = (place.join("repository"), place.join("logs"));
     let world = world.elsewhere(&repository, &logs)?;
     let settings = world.settings(Overrides::default())?;
-    let tell = |text: &str| world.ui.data(text);
+    let tell = |text: &str| world.ui.prose(text);
 
     tell(&format!(
         "A repository to work in:\n  {}\n\n",
@@ -68,7 +68,7 @@ pub(crate) fn demo(world: &World, arguments: &DemoArguments) -> Result<u8, CliEr
 
 /// Hands a task to the local queue and works it off.
 fn delegate(world: &World, settings: &Settings) -> Result<u8, CliError> {
-    let tell = |text: &str| world.ui.data(text);
+    let tell = |text: &str| world.ui.prose(text);
     tell("\nA task that is handed over, and done in a clone of its own, as these would:");
     tell("  agent-runner delegate --provider local \"$(cat task.md)\"");
     tell("  agent-runner dispatch --source local --once\n\n");
@@ -78,7 +78,7 @@ fn delegate(world: &World, settings: &Settings) -> Result<u8, CliError> {
         provider: Some("local".to_owned()),
         wait: false,
         timeout: Duration::ZERO,
-        task_id: Some("demo-task".to_owned()),
+        task_id: Some("demo".to_owned()),
         user_id: "agent-runner".to_owned(),
         json: false,
     };
@@ -93,9 +93,7 @@ fn delegate(world: &World, settings: &Settings) -> Result<u8, CliError> {
     };
     let code = super::dispatch::dispatch(world, &arguments)?;
     let repository = &settings.runner.repo_root.value;
-    let status = repository
-        .with_extension("agent-tasks")
-        .join("demo-task.json");
+    let status = repository.with_extension("agent-tasks").join("demo.json");
     tell(&format!("\nWhat stands in {}:", status.display()));
     let status = fs::read_to_string(&status)
         .map_err(|error| CliError::failure("the task left no status").because(error))?;

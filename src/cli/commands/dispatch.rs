@@ -368,7 +368,8 @@ pub(super) fn credentials(settings: &Settings) -> Result<github::Credentials, Cl
     let Some(credentials) = &settings.github.credentials else {
         return Err(
             CliError::usage("GITHUB_TOKEN environment variable is required").hint(
-                "or set `app_id` and `app_key_file` of a GitHub App in [github] of config.toml",
+                "or set `app_id` and `app_key_file` of a GitHub App in [github] of config.toml; \
+                 `delegate --provider local` and `dispatch --source local` need neither",
             ),
         );
     };

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::cli::args::RunReference;
+use crate::cli::args::RecordArguments;
 use crate::cli::error::CliError;
 use crate::cli::wiring::{self, World};
 use crate::config::Overrides;
@@ -11,13 +11,13 @@ use crate::model::record::{EvidenceSource, Record};
 use crate::model::text;
 
 /// Explains a run.
-pub(crate) fn explain(world: &World, arguments: &RunReference) -> Result<u8, CliError> {
+pub(crate) fn explain(world: &World, arguments: &RecordArguments) -> Result<u8, CliError> {
     let settings = world.settings(Overrides::default())?;
-    let run = wiring::find_run(&wiring::layout(&settings), &arguments.run)?;
+    let run = wiring::find_run(&wiring::layout(&settings), &arguments.reference.run)?;
     if arguments.json {
         world.ui.data(&super::show::json(&run.record));
     } else {
-        world.ui.data(&words(&run.record, &run.path.to_string()));
+        world.ui.prose(&words(&run.record, &run.path.to_string()));
     }
     Ok(EXIT_SUCCESS)
 }

@@ -17,6 +17,7 @@ use crate::store::recorder;
 /// overdue, delivers what waits, and starts a run that was missed. Quiet when all is well.
 pub(crate) fn heartbeat(world: &World) -> Result<u8, CliError> {
     let settings = world.settings(Overrides::default())?;
+    wiring::refuse_missing_repository(&settings)?;
     let layout = wiring::layout(&settings);
     let now = SystemClock.now();
     recorder::beat(&layout, now)

@@ -13,6 +13,13 @@ use crate::prompt;
 
 const CRONTAB: &str = include_str!("../../../crontab.example");
 
+const NEXT: &str = "
+What to type next:
+  agent-runner doctor    what would make a run fail, and what to do about it
+  agent-runner agents    which agents are installed
+  agent-runner tasks     what they can be told to do
+config.toml shows every default; take the `# ` away from a line to change it.";
+
 /// Writes `config.toml`, `prompts/` and `crontab.example`.
 pub(crate) fn init(world: &World, arguments: &InitArguments) -> Result<u8, CliError> {
     let directory = arguments.directory.as_deref().unwrap_or(Path::new(""));
@@ -38,9 +45,7 @@ pub(crate) fn init(world: &World, arguments: &InitArguments) -> Result<u8, CliEr
         };
         world.ui.talk(&format!("{said:<13}  {}", path.display()));
     }
-    world
-        .ui
-        .talk("\nNext: edit config.toml, then agent-runner agents, agent-runner tasks");
+    world.ui.talk(NEXT);
     Ok(EXIT_SUCCESS)
 }
 

@@ -27,8 +27,8 @@ pub(crate) fn logs(world: &World, arguments: &LogsArguments) -> Result<u8, CliEr
     let settings = world.settings(Overrides::default())?;
     let layout = wiring::layout(&settings);
     let run = wiring::find_run(&layout, &arguments.reference.run)?;
-    let is_told = !(arguments.reference.json || arguments.raw || arguments.stdout);
-    let mut log: Box<dyn Log> = if arguments.reference.json {
+    let is_told = !(arguments.json || arguments.raw || arguments.stdout);
+    let mut log: Box<dyn Log> = if arguments.json {
         Box::new(Lines::new(&run))
     } else if arguments.raw || arguments.stdout {
         Box::new(Raw::new(&run, arguments.stdout))
@@ -346,7 +346,7 @@ impl Log for Told {
             while whole.lines_more(ui)? == Read::More {}
             whole.end(ui, run)?;
         }
-        ui.data(&ending(ui, &run.record));
+        ui.prose(&ending(ui, &run.record));
         Ok(())
     }
 }

@@ -67,21 +67,32 @@ pub(crate) fn rerun(world: &World, arguments: &RerunArguments) -> Result<u8, Cli
         "its prompt"
     };
     let base = choose_base(&mut plan, &run)?;
-    let fact = format!("it repeats {} with {prompt}, {base}", run.path);
+    let model = match (&record.model, arguments.model.is_some()) {
+        (Some(old), false) if plan.model.as_ref() != Some(old) => other_model(&plan, old, &run),
+        _ => String::new(),
+    };
+    let fact = format!("it repeats {} with {prompt}{model}, {base}", run.path);
     world.ui.talk(&format!("note: {fact}"));
     plan.notes.push(Evidence::new(EvidenceSource::Runner, fact));
     if arguments.dry_run {
         let layout = wiring::layout(&settings);
-        return super::plan::show(world, &layout, &[plan], arguments.reference.json);
+        return super::plan::show(world, &layout, &[plan], arguments.json);
     }
     let record = super::run::carry_out(world, &settings, vec![plan], arguments.follow)?;
-    let text = if arguments.reference.json {
-        record_format::write(&record)
+    if arguments.json {
+        world.ui.data(&record_format::write(&record));
     } else {
-        summary::summary(&record)
-    };
-    world.ui.data(&text);
+        world.ui.prose(&summary::summary(&record));
+    }
     Ok(super::run::exit_code(&record))
+}
+
+/// Says that the run's model was dropped: another agent would not know it.
+fn other_model(plan: &RunPlan, old: &str, run: &Run) -> String {
+    let own = format!("the default model of {}", plan.agent);
+    let new = (plan.model.as_ref()).map_or(own, |new| format!("the model {new}"));
+    let old = text::first_line(old, 100);
+    format!(", {new} instead of {old} of {}", run.path.agent)
 }
 
 fn refuse_unrepeatable(run: &Run) -> Result<(), CliError> {

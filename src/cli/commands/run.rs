@@ -51,15 +51,20 @@ pub(crate) fn run(world: &World, arguments: &RunArguments) -> Result<u8, CliErro
         let layout = wiring::layout(&settings);
         return super::plan::show(world, &layout, &plans, arguments.json);
     }
+    let number = plans.len();
     let record = carry_out(world, &settings, plans, arguments.follow)?;
     tell_actions(world, &record);
     metrics::write_file(&world.ui, &settings, None);
-    let text = if arguments.json {
-        record_format::write(&record)
+    if arguments.json {
+        world.ui.data(&record_format::write(&record));
     } else {
-        summary::summary(&record)
-    };
-    world.ui.data(&text);
+        world.ui.prose(&summary::summary(&record));
+    }
+    if number > 1 && record.outcome == Outcome::StartFailed {
+        world.ui.talk(&format!(
+            "note: none of {number} agents could be started; `agent-runner agents` says why"
+        ));
+    }
     Ok(exit_code(&record))
 }
 
@@ -120,6 +125,13 @@ fn plans(
             .collect(),
         list => list.split(',').map(str::trim).collect(),
     };
+    if names.contains(&"") {
+        let named = &arguments.agent;
+        return Err(
+            CliError::usage(format!("`--agent {named}` lacks the name of an agent"))
+                .hint("`agent-runner agents` lists them; `auto` takes the first that can start"),
+        );
+    }
     let agents: Result<Vec<&AgentSettings>, _> =
         names.into_iter().map(|name| settings.agent(name)).collect();
     let debug = if arguments.debug {
@@ -162,6 +174,7 @@ pub(super) fn carry_out(
     plans: Vec<RunPlan>,
     follow: bool,
 ) -> Result<Record, CliError> {
+    wiring::refuse_missing_repository(settings)?;
     let layout = wiring::layout(settings);
     let not_recorded = |error| {
         CliError::failure("the run cannot be recorded")

@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::timers;
 use crate::cli::args::{ScheduleAction, ScheduleArguments};
+use crate::cli::columns::{Column, Columns};
 use crate::cli::error::CliError;
 use crate::cli::wiring::{self, SystemClock, World};
 use crate::config::Overrides;
@@ -288,10 +289,10 @@ impl Plan<'_> {
         } else {
             match block {
                 None if by_timers && same => ui.data("the timers have what config.toml schedules"),
-                None if by_timers => ui.data("the timers differ from config.toml: see `agent-runner schedule systemd`"),
-                None => ui.data("not installed: `agent-runner schedule install` puts these lines into your crontab"),
+                None if by_timers => ui.prose("the timers differ from config.toml: see `agent-runner schedule systemd`"),
+                None => ui.prose("not installed: `agent-runner schedule install` puts these lines into your crontab"),
                 Some(_) if same => ui.data("the crontab has what config.toml schedules"),
-                Some(_) => ui.data("the crontab differs from config.toml; `agent-runner schedule install` mends it"),
+                Some(_) => ui.prose("the crontab differs from config.toml; `agent-runner schedule install` mends it"),
             }
             for (sign, lines) in [("missing:", &missing), ("no longer wanted:", &foreign)] {
                 for line in lines {
@@ -299,23 +300,34 @@ impl Plan<'_> {
                 }
             }
             if let Some(zones) = &zones {
-                ui.data(zones);
+                ui.prose(zones);
             }
-            let mut table = ui.table(&["NEXT (UTC)", "LOCAL", "TASK", "AGENT", "SCHEDULE"]);
-            for (entry, at) in &next {
+            let row = |(entry, at): &(&Scheduled, Option<DateTime<Utc>>)| {
                 let schedule = [Some(entry.text.clone()), entry.timezone.clone()];
-                table.row([
+                [
                     at.map_or("never".to_owned(), |at| utc(at).replace(" UTC", "")),
                     at.map_or(String::new(), |at| Zone::Local.shows(at)),
                     entry.task.to_string(),
                     entry.agent.clone(),
                     schedule.into_iter().flatten().collect::<Vec<_>>().join(" "),
-                ]);
-            }
+                ]
+            };
             if next.is_empty() {
                 self.say_when_empty(&entries);
             } else {
-                ui.data(&format!("\n{}", table.text()));
+                let rows: Vec<_> = next.iter().map(row).collect();
+                let columns = Columns::fit(
+                    ui.width(),
+                    [
+                        Column::new("NEXT (UTC)", 0),
+                        Column::new("LOCAL", 4),
+                        Column::new("TASK", 1).cut_to(12),
+                        Column::new("AGENT", 2),
+                        Column::new("SCHEDULE", 3),
+                    ],
+                    || rows.iter().cloned(),
+                );
+                ui.data(&format!("\n{}", columns.page(&rows)));
             }
         }
         Ok(if same { EXIT_SUCCESS } else { EXIT_FAILURE })

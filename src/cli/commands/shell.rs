@@ -25,9 +25,20 @@ pub(crate) fn completions(world: &World, arguments: &CompletionsArguments) -> Re
     shell
         .write_registration(COMPLETE, NAME, NAME, NAME, &mut script)
         .map_err(|error| CliError::failure("the script cannot be made").because(error))?;
+    if arguments.shell == Shell::Zsh {
+        script.extend_from_slice(ZSH_AT_FIRST.as_bytes());
+    }
     world.ui.data(&String::from_utf8_lossy(&script));
     Ok(EXIT_SUCCESS)
 }
+
+/// A file of `fpath` is read at the first Tab, which is to be answered, too. Where the script is sourced
+/// there is nothing to answer yet.
+const ZSH_AT_FIRST: &str = "
+if [[ $funcstack[1] == _agent-runner ]]; then
+    _clap_dynamic_completer_agent_runner \"$@\"
+fi
+";
 
 /// Prints the main page, or writes all pages into a directory, over older ones.
 pub(crate) fn man(world: &World, arguments: &ManArguments) -> Result<u8, CliError> {

@@ -29,7 +29,7 @@ pub(crate) fn show(world: &World, arguments: &ShowArguments) -> Result<u8, CliEr
         let page = junit::page(&run)
             .map_err(|error| CliError::failure("the run's checks cannot be read").because(error))?;
         world.ui.data(&page);
-    } else if arguments.reference.json {
+    } else if arguments.json {
         world.ui.data(&json(&run.record));
     } else {
         let next = next_runs(world, &layout, &run)?;
@@ -68,11 +68,10 @@ fn page(ui: &Ui, run: &Run, next: &[String]) -> String {
         text: String::new(),
         width: ui.width().max(MIN_WIDTH),
     };
-    page.line(&format!(
-        "{}  {}",
-        ui.strong(&run.path.to_string()),
-        ui.outcome(record.outcome)
-    ));
+    let (path, outcome) = (run.path.to_string(), record.outcome);
+    let is_short = text::width(&path) + 2 + outcome.as_str().len() <= page.width;
+    let gap = if is_short { "  " } else { "\n  " };
+    page.line(&format!("{}{gap}{}", ui.strong(&path), ui.outcome(outcome)));
     page.field(
         "error",
         record

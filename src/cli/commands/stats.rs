@@ -57,10 +57,8 @@ pub(crate) fn stats(world: &World, arguments: &StatsArguments) -> Result<u8, Cli
         } else {
             ""
         };
-        format!(
-            "{runs}{since} (days are of {zone}{note})\n\n{}",
-            table(world, arguments.by, &groups, &total)
-        )
+        (world.ui).prose(&format!("{runs}{since} (days are of {zone}{note})\n\n"));
+        table(world, arguments.by, &groups, &total)
     };
     world.ui.data(&text);
     Ok(EXIT_SUCCESS)

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::cli::args::ListArguments;
+use crate::cli::columns::{Column, Columns};
 use crate::cli::error::CliError;
 use crate::cli::wiring::World;
 use crate::config::Overrides;
@@ -19,9 +20,7 @@ pub(crate) fn tasks(world: &World, arguments: &ListArguments) -> Result<u8, CliE
         world.ui.data(&format!("{:#}", Value::Array(list)));
         return Ok(EXIT_SUCCESS);
     }
-    let mut table = world.ui.table(&[
-        "TASK", "COMMIT", "TIMEOUT", "FROM", "VERIFY", "PROMPT", "FROM",
-    ]);
+    let mut rows = Vec::new();
     for TaskSettings { task, .. } in settings.tasks.values() {
         let settings = &settings.tasks[&task.name];
         let commit = match (task.requires_commit, task.allow_no_change) {
@@ -38,7 +37,7 @@ pub(crate) fn tasks(world: &World, arguments: &ListArguments) -> Result<u8, CliE
         } else {
             "prompt_text"
         };
-        table.row([
+        rows.push([
             task.name.to_string(),
             commit.to_owned(),
             duration::words(task.timeout),
@@ -48,7 +47,20 @@ pub(crate) fn tasks(world: &World, arguments: &ListArguments) -> Result<u8, CliE
             settings.origin(prompt_key).to_string(),
         ]);
     }
-    world.ui.data(&table.text());
+    let columns = Columns::fit(
+        world.ui.width(),
+        [
+            Column::new("TASK", 0),
+            Column::new("COMMIT", 2),
+            Column::new("TIMEOUT", 1),
+            Column::new("TIMEOUT FROM", 5),
+            Column::new("VERIFY", 4),
+            Column::new("PROMPT", 3).cut_to(16),
+            Column::new("PROMPT FROM", 6),
+        ],
+        || rows.iter().cloned(),
+    );
+    world.ui.data(&columns.page(&rows));
     Ok(EXIT_SUCCESS)
 }
 

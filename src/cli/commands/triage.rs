@@ -167,7 +167,10 @@ const QUEUE_LIMIT: Duration = Duration::from_secs(5);
 
 /// Dispatched works that failed. No queue is made by looking for one.
 fn works(settings: &Settings, layout: &Layout) -> Result<Result<Vec<Work>, String>, CliError> {
-    let url = wiring::queue_url(settings, layout)?;
+    let url = match wiring::queue_url(settings, layout) {
+        Ok(url) => url,
+        Err(error) => return Ok(Err(error.brief())),
+    };
     if url.path().is_some_and(|path| !path.exists()) {
         return Ok(Ok(Vec::new()));
     }

@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use super::place::{DISPATCH, Place, TARGET, adds, body};
-use crate::support::github::{Action, Fault, git};
+use crate::support::github::{Action, Fault, Hook, git};
 
 /// Replaces a line of a README that the target does not have.
 const WRONG: &str =
@@ -78,16 +78,91 @@ fn a_patch_that_does_not_apply_names_its_block_and_rests_at_once() {
     );
 }
 
+/// As the runner of HandsFree does it: who waits for a pull request gets one, with the trace.
 #[test]
-fn an_instruction_without_a_patch_is_told_that_it_has_none() {
+fn an_instruction_without_a_patch_becomes_a_pull_request_with_its_trace_alone() {
     let place = Place::new();
     let issue = place.issue("t", &body("task-1", "Do something nice."));
+    place.dispatches(0);
+    place.assert_done(issue);
+    assert_eq!(place.host.pulls(TARGET).len(), 1);
+    let changed = place.git(&["diff", "--name-only", "main", "agent-task-task-1"]);
+    assert_eq!(changed, "agent-tasks/task-1.md");
+    let record = place.env.record("dispatch_issue", "patch");
+    assert_eq!(record["outcome"], "no_change");
+    let said = record["last_message"].as_str().unwrap();
+    assert!(said.contains("has no diff block"), "{said}");
+}
+
+/// An agent with a model that did nothing has not done what was asked.
+#[test]
+fn an_agent_that_changes_nothing_has_failed() {
+    let place = Place::agent("cat > /dev/null", "attempts = 1");
+    let issue = place.issue("t", &body("task-1", "Do something nice."));
     place.dispatches(1);
-    let comment = &place.comments(issue, "❌")[0];
-    assert!(comment.contains("has no diff block"), "{comment}");
+    assert_eq!(place.host.pulls(TARGET).len(), 0);
+    assert_eq!(place.comments(issue, "❌").len(), 1);
+}
+
+#[test]
+fn a_name_that_is_taken_before_the_push_does_not_let_the_work_be_done_twice() {
+    let place = Place::new();
+    let issue = place.issue("t", &body("task-1", &adds("a.txt")));
+    let bare = place.host.bare(TARGET);
+    let theirs = Hook::new(move || {
+        git::commit(
+            &bare,
+            "agent-task-task-1",
+            "their.txt",
+            "theirs\n",
+            "theirs",
+        );
+    });
+    let push = Fault::on("GET", "/octo/target.git/info/refs").nth(3);
+    place.host.fault(push.before(Action::Call(theirs)));
+    place.dispatches(0);
+    place.assert_done(issue);
+    let branches = place.branches();
+    assert_eq!(branches.len(), 2, "{branches:?}");
+    let own = branches
+        .iter()
+        .find(|branch| *branch != "agent-task-task-1")
+        .unwrap();
+    assert_eq!(place.file(own, "a.txt").unwrap(), "by an agent");
+    let name = own.strip_prefix("agent-task-").unwrap();
+    assert!(place.file(own, &format!("agent-tasks/{name}.md")).is_some());
+    assert_eq!(place.file(own, "agent-tasks/task-1.md"), None);
+    assert_eq!(place.env.records("dispatch_issue", "patch").len(), 1);
+}
+
+/// A commit is named by 64 digits there.
+#[test]
+fn a_repository_of_sha_256_is_served_like_any_other() {
+    let place = Place::new();
+    let bare = place.host.bare(TARGET);
+    fs::remove_dir_all(&bare).unwrap();
+    fs::create_dir(&bare).unwrap();
+    let init = [
+        "init",
+        "-q",
+        "--bare",
+        "-b",
+        "main",
+        "--object-format=sha256",
+    ];
+    git::run(&bare, &init).unwrap();
+    git::commit(&bare, "main", "README.md", "# a repository\n", "first");
+    let issues =
+        ["1-a", "2-b"].map(|task| place.issue("t", &body(task, &adds(&format!("{task}.txt")))));
+    place.dispatches(0);
+    for issue in issues {
+        place.assert_done(issue);
+    }
+    let tip = place.git(&["rev-parse", "agent-task-1-a"]);
+    assert_eq!(tip.len(), 64);
     assert_eq!(
-        place.host.labels(DISPATCH, issue),
-        ["copilot-agent", "failed"]
+        place.file("agent-task-2-b", "2-b.txt").unwrap(),
+        "by an agent"
     );
 }
 

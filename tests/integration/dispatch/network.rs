@@ -134,7 +134,8 @@ fn a_host_that_needs_no_proxy_is_reached_without() {
 
 #[test]
 fn workers_with_one_token_keep_their_distance_as_one() {
-    const INTERVAL: Duration = Duration::from_secs(1);
+    /// Much longer than all else takes, so that two distances of their own would be seen.
+    const INTERVAL: Duration = Duration::from_secs(3);
     let place = Place::new();
     let issues = [1, 2].map(|number| {
         let task = format!("{number:08}");

@@ -1,21 +1,21 @@
 //! A queue that fails while work is done: the worker says so and goes on; nothing is there twice.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::Child;
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustix::process::{Pid, Signal, kill_process};
 use sqlx::Executor as _;
 
 use super::crashes::PUSH;
 use super::outcome::{Allowed, left_on};
-use super::place::{DISPATCH, Place, adds, body};
+use super::place::{DISPATCH, Place, TARGET, adds, body};
 use crate::queue::{block_on, connect};
 use crate::support::eventually;
-use crate::support::github::{Action, Fault, Hook};
+use crate::support::github::{Action, Fault, Hook, git};
 use crate::support::postgres::Postgres;
 
 const KEYS: &str = "lease = \"3s\"";
@@ -141,4 +141,54 @@ fn a_queue_that_is_deleted_is_made_anew_and_nothing_is_done_twice() {
     let second = issue(&place, 2);
     wait_for(&place, &[first, second], &log);
     judge(&place, worker, &[first, second], None);
+}
+
+#[test]
+fn old_works_are_forgotten_mirrors_are_tidied_and_nothing_is_published_twice() {
+    let place = Place::with("lease = \"1s\"");
+    let issue = issue(&place, 1);
+    place.dispatches(0);
+    let queue = place.env.logs().join(".state/queue.sqlite");
+    let queue = format!("sqlite:{}", queue.display());
+    let works = || block_on(async { crate::queue::open(&queue).await.list().await.unwrap().len() });
+    let mirrors = place.env.logs().join(".state/workspaces/mirrors");
+    let find = |end: &str| {
+        let entries = fs::read_dir(&mirrors)
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
+        let mut found = entries.filter(|path| path.extension().is_some_and(|is| is == end));
+        found.next().unwrap()
+    };
+    let mirror = find("git");
+    let refs = git::run(&mirror, &["for-each-ref", "--format=%(refname)"]).unwrap();
+    let is_theirs = |name: &str| name.starts_with("refs/heads/");
+    assert!(refs.lines().all(is_theirs), "{refs}");
+    let loose = || {
+        let counted = git::run(&mirror, &["count-objects"]).unwrap();
+        counted.split(' ').next().unwrap().parse::<u32>().unwrap()
+    };
+    assert!(loose() > 0);
+    assert_eq!(works(), 1);
+
+    // A hundred days later.
+    let aged = "UPDATE agent_runner_work SET changed_at = changed_at - 8640000000";
+    block_on(async { connect(&queue).await.execute(aged).await.unwrap() });
+    let then = SystemTime::now() - Duration::from_secs(100 * 24 * 3600);
+    File::options()
+        .write(true)
+        .open(find("tidied"))
+        .unwrap()
+        .set_modified(then)
+        .unwrap();
+    place.dispatches(0);
+    assert_eq!(works(), 0);
+    let packed = git::run(&mirror, &["count-objects", "-v"]).unwrap();
+    assert!(!packed.contains("\npacks: 0\n"), "{packed}");
+
+    place.host.unlabel(DISPATCH, issue, "processed", "alice");
+    place.dispatches(0);
+    place.assert_done(issue);
+    // Like a machine that knows nothing of it, this one finds it published.
+    assert_eq!(place.host.pulls(TARGET).len(), 1);
+    assert_eq!(place.branches().len(), 1);
 }

@@ -463,3 +463,47 @@ fn assert_turns(order: &[usize]) {
         }
     }
 }
+
+#[test]
+fn ended_works_are_forgotten_after_their_time_and_no_others() {
+    for place in Place::all() {
+        block_on(async {
+            let queue = place.open().await;
+            queue
+                .offer(&(0..8).map(work).collect::<Vec<_>>())
+                .await
+                .unwrap();
+            let reason = || "why".to_owned();
+            let ends = [
+                End::Done,
+                End::Rested { reason: reason() },
+                End::Cancelled { reason: reason() },
+                End::Retry {
+                    after: Duration::ZERO,
+                    reason: reason(),
+                    counts: true,
+                },
+            ];
+            for (number, end) in ends.iter().chain(&ends[..1]).enumerate() {
+                let claim = queue
+                    .claim("me", MINUTE, &[key(number)])
+                    .await
+                    .unwrap()
+                    .unwrap();
+                assert!(queue.finish(&claim, end).await.unwrap());
+            }
+            queue.claim("me", MINUTE, &[key(5)]).await.unwrap().unwrap();
+            let old = "UPDATE agent_runner_work SET changed_at = changed_at - 3600000, lease_until = 1 \
+                       WHERE origin <> 'owner/dispatch#4'";
+            place.execute(old).await;
+            assert_eq!(queue.prune(2 * 60 * MINUTE).await.unwrap(), 0);
+            assert_eq!(queue.prune(30 * MINUTE).await.unwrap(), 3, "{place:?}");
+            let left = queue.list().await.unwrap().into_iter().map(|work| work.key);
+            let mut left: Vec<_> = left.collect();
+            left.sort();
+            let mut expected = [3, 4, 5, 6, 7].map(key);
+            expected.sort();
+            assert_eq!(left, expected, "{place:?}");
+        });
+    }
+}

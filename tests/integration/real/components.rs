@@ -28,6 +28,18 @@ pub fn agent(name: &str) -> Option<PathBuf> {
     path(name)
 }
 
+/// Whether a program of a Debian package is in `PATH`; where it is not, the test says so and passes,
+/// and fails where `CI=true`.
+#[track_caller]
+pub fn has(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap();
+    let found = std::env::split_paths(&path).any(|directory| directory.join(program).exists());
+    if !found {
+        missing(&format!("{program} is not installed; run tests/install"));
+    }
+    found
+}
+
 /// Says what is missing for a test; where `CI=true` that is a failure.
 #[track_caller]
 pub fn missing(what: &str) {

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use crate::cli::args::{DelegateArguments, ListArguments};
+use crate::cli::args::{DelegateArguments, DelegatedArguments};
 use crate::cli::columns::{Column, Columns};
 use crate::cli::commands::dispatch;
 use crate::cli::error::CliError;
@@ -84,7 +84,7 @@ pub(crate) fn delegate(world: &World, arguments: &DelegateArguments) -> Result<u
 }
 
 /// Lists the tasks that were handed over, and how far they are.
-pub(crate) fn delegated(world: &World, arguments: &ListArguments) -> Result<u8, CliError> {
+pub(crate) fn delegated(world: &World, arguments: &DelegatedArguments) -> Result<u8, CliError> {
     let settings = world.settings(Overrides::default())?;
     let layout = wiring::layout(&settings);
     let failed = |error| CliError::failure("the delegated tasks cannot be read").because(error);
@@ -319,7 +319,7 @@ impl<'a> Desk<'a> {
             let local = LocalTask {
                 number: 0,
                 task_id: order.task_id.clone(),
-                title: order.title(),
+                title: task.title.clone(),
                 instruction: order.instruction.clone(),
                 repository,
             };

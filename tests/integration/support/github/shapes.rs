@@ -212,7 +212,11 @@ impl Shapes<'_> {
         let html_url = format!("{html}/blob/{branch}/{path}");
         let encoded = STANDARD.encode(bytes);
         // As GitHub breaks it, also behind the last line.
-        let lines = encoded.as_bytes().chunks(60).map(String::from_utf8_lossy);
+        let mut lines = String::new();
+        for line in encoded.as_bytes().chunks(60) {
+            lines.push_str(&String::from_utf8_lossy(line));
+            lines.push('\n');
+        }
         json!({
             "type": "file",
             "name": path.rsplit('/').next(),
@@ -224,7 +228,7 @@ impl Shapes<'_> {
             "git_url": git_url,
             "download_url": format!("{html}/raw/{branch}/{path}"),
             "encoding": "base64",
-            "content": lines.collect::<Vec<_>>().join("\n") + "\n",
+            "content": lines,
             "_links": {"self": url, "git": git_url, "html": html_url},
         })
     }
