@@ -158,7 +158,7 @@ pub struct RunArguments {
     /// Print the plan (program, directory, limits, prompt size); start, write and notify nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// The longest run: `90s`, `15m`, `1h30m`, or seconds [default: the task's, else 15m]
+    /// The longest run: `90s`, `15m`, `1h30m`, or seconds [default: the task's, else `timeout` of `[runner]`]
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub timeout: Option<Duration>,
     /// The model to name to the agent [default: the agent's, see `agent-runner agents`]
@@ -325,8 +325,9 @@ pub struct DelegateArguments {
     /// dispatch repository; for `local` the configured one]
     #[arg(long, value_name = "REPOSITORY")]
     pub repo: Option<String>,
-    /// Who is to do it: `github_issue_dispatch`, `copilot`, `local` or `mock` [default: the first where
-    /// a dispatch repository and a token are configured, else `copilot`]
+    /// Who is to do it: `github_issue_dispatch`, `copilot`, `local` or `mock` [default:
+    /// `HANDSFREE_AGENT_DEFAULT_PROVIDER`, else the first where a dispatch repository and a token are
+    /// configured, else `copilot`]
     #[arg(long, value_name = "PROVIDER")]
     pub provider: Option<String>,
     /// Wait until the task is done or has failed, and tell its end by ntfy

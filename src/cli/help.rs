@@ -1,5 +1,5 @@
-//! What stands below the options in `--help`: exit codes and examples of each command. No line is
-//! longer than 80 characters, so that clap breaks none.
+//! What stands below the options in `--help`: exit codes and examples, where a command has them. No
+//! line is longer than 80 characters, so that clap breaks none.
 
 pub(super) const MAIN: &str = "\
 Exit codes: 0 success, 1 the run or the command failed, 2 wrong usage or
@@ -129,6 +129,9 @@ Example:
 pub(super) const SCHEDULE: &str = "\
 A task is started by cron when it has a `schedule` in config.toml.
 
+Exit codes of `check`: 0 as config.toml wants it, 1 it differs, 2 wrong usage or
+configuration.
+
 Examples:
   agent-runner schedule print --all
   agent-runner schedule install --dry-run
@@ -149,7 +152,8 @@ Examples:
 pub(super) const DISPATCH: &str = "\
 Exit codes:
   0      what was there is done, or nothing was there; the worker is well
-  1      a task failed; the worker that was asked is not well
+  1      a task failed, or the named issue is not to be done; the worker that was
+         asked is not well
   2      wrong usage or configuration
   128+n  stopped by signal n
 
@@ -160,7 +164,8 @@ Examples:
 
 pub(super) const DELEGATE: &str = "\
 Exit codes: 0 the task is handed over (with --wait: done), 1 it failed or could
-not be handed over, 2 wrong usage or configuration.
+not be handed over, 2 wrong usage or configuration, 11 the wait was over first;
+the task goes on.
 
 Examples:
   agent-runner delegate \"$(cat task.md)\" --repo owner/project --wait
@@ -168,7 +173,7 @@ Examples:
 
 pub(super) const SMOKE: &str = "\
 Exit codes: 0 all criteria are met, 1 some are not, 2 wrong usage or
-configuration.
+configuration, 128+n stopped by signal n.
 
 Examples:
   agent-runner smoke --repo owner/project

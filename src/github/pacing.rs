@@ -147,7 +147,7 @@ fn write_time(file: &mut File, time: DateTime<Utc>) -> io::Result<()> {
 /// "at least one minute".
 const UNNAMED_WAIT: TimeDelta = TimeDelta::seconds(60);
 /// The longest wait: GitHub's windows are one hour, and a broken header must not stop us for good.
-const LONGEST_WAIT: TimeDelta = TimeDelta::hours(24);
+pub(super) const LONGEST_WAIT: TimeDelta = TimeDelta::hours(24);
 
 /// Shut while a rate limit lasts.
 #[derive(Debug, Default)]

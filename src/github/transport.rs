@@ -18,6 +18,7 @@ use crate::github::answer::{self, Refusal, header};
 use crate::github::cache::Entry;
 use crate::github::error::{Fault, is_untrusted};
 use crate::github::identity::{Bearer, Identity};
+use crate::github::pacing::LONGEST_WAIT;
 use crate::model::repository::RepositoryName;
 
 /// GitHub's largest answers, 100 issues of 64 KB each, have seven.
@@ -28,7 +29,7 @@ const READ_BOUND: Duration = Duration::from_secs(60);
 /// 10,000 issues.
 const MAX_PAGES: usize = 100;
 const MAX_REDIRECTS: usize = 3;
-/// What the assignment of the coding agent asks for; REST passes over it.
+/// What the assignment of the coding agent asks for.
 const GRAPHQL_FEATURES: &str = "issues_copilot_assignment_api_support,coding_agent_model_selection";
 /// In the place of an address where answers are kept: until when nothing may be sent.
 const LIMIT: &str = "rate limit";
@@ -305,6 +306,7 @@ impl Shared {
     pub(super) async fn exchange(&self, exchange: Exchange) -> Result<Answer, Fault> {
         self.remember_limit();
         self.gate.check(self.clock.now())?;
+        let is_graphql = exchange.url.path().ends_with("/graphql");
         let mut request = self
             .client
             .request(exchange.method, exchange.url)
@@ -316,10 +318,12 @@ impl Shared {
         if let Some(etag) = exchange.etag {
             request = request.header(IF_NONE_MATCH, etag);
         }
+        if is_graphql {
+            request = request.header("graphql-features", GRAPHQL_FEATURES);
+        }
         if let Some(body) = exchange.body {
             request = request
                 .header(CONTENT_TYPE, "application/json")
-                .header("graphql-features", GRAPHQL_FEATURES)
                 .body(body.to_string());
         }
         self.counters.requests.fetch_add(1, Ordering::Relaxed);
@@ -383,7 +387,8 @@ impl Shared {
         let kept = cache.and_then(|cache| cache.find(LIMIT, self.identity.name()));
         let until = kept.and_then(|kept| kept.etag.parse::<DateTime<Utc>>().ok());
         let now = self.clock.now();
-        if let Some(until) = until.filter(|until| *until > now) {
+        // What lies farther ahead is of a clock that was set back since.
+        if let Some(until) = until.filter(|until| *until > now && *until - now <= LONGEST_WAIT) {
             self.gate.shut(now, Some(until - now));
         }
     }

@@ -56,6 +56,12 @@ impl Issue {
     pub fn is_pull_request(&self) -> bool {
         self.pull_request.is_some()
     }
+
+    /// Whether it carries a label. GitHub's labels differ by more than case.
+    pub fn has_label(&self, label: &str) -> bool {
+        let mut labels = self.labels.iter();
+        labels.any(|known| known.eq_ignore_ascii_case(label))
+    }
 }
 
 /// Whether an issue or pull request is open.

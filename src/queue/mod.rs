@@ -256,11 +256,13 @@ impl Queue {
     }
 
     /// Forgets the works that ended so long ago; tells how many those are. One that is offered again
-    /// is new then: its source has to know that it was done.
+    /// is new then: its source has to know that it was done. Works with a payload stay, the queue is
+    /// all that knows them.
     pub async fn prune(&self, age: Duration) -> Result<u64, QueueError> {
         let statement = self.statement(
             "DELETE FROM agent_runner_work
-             WHERE state IN ('done', 'rested', 'cancelled') AND changed_at <= {now} - $1",
+             WHERE state IN ('done', 'rested', 'cancelled') AND payload IS NULL
+                 AND changed_at <= {now} - $1",
         );
         let query = sqlx::query(AssertSqlSafe(statement)).bind(milliseconds(age));
         let result = self.limited("forget ended works", query.execute(&self.pool));

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
+use sqlx::Row as _;
 use sqlx::any::AnyRow;
-use sqlx::{AssertSqlSafe, Row as _};
 
 use crate::model::caps::Spent;
 use crate::model::parking::Parking;
@@ -76,7 +76,7 @@ impl Queue {
     }
 
     /// Tells what agents and tasks have used up on a day at a place, a log root on a machine, and
-    /// forgets what that place told of other days.
+    /// forgets what that place told of earlier days.
     pub async fn tell_spent(
         &self,
         place: &str,
@@ -91,13 +91,13 @@ impl Queue {
                  unknown_tokens = excluded.unknown_tokens, unknown_usd = excluded.unknown_usd";
         let tell = async {
             let mut transaction = self.pool.begin_with(self.dialect.begin()).await?;
-            sqlx::query("DELETE FROM agent_runner_spent WHERE place = $1 AND day <> $2")
+            sqlx::query("DELETE FROM agent_runner_spent WHERE place = $1 AND day < $2")
                 .bind(place)
                 .bind(day)
                 .execute(&mut *transaction)
                 .await?;
             for (subject, spent) in news {
-                sqlx::query(AssertSqlSafe(statement))
+                sqlx::query(statement)
                     .bind(place)
                     .bind(day)
                     .bind(subject.as_str())

@@ -147,10 +147,13 @@ impl Job {
 /// The call of a program named `agent-runner` among the words of a command line.
 pub(super) fn call(words: &[String]) -> Option<Call> {
     let is_program = |word: &String| word.rsplit('/').next() == Some("agent-runner");
-    let at = words.iter().position(is_program)?;
+    let is_end = |word: &String| word.starts_with(SIGN);
+    // A directory or a lock may have the same name; behind the program stands a verb.
+    let at = words
+        .windows(2)
+        .position(|pair| is_program(&pair[0]) && !is_end(&pair[1]) && !is_program(&pair[1]))?;
     let directory = words[..at].iter().rposition(|word| word == "cd");
     let directory = directory.and_then(|cd| words.get(cd + 1)).cloned();
-    let is_end = |word: &String| word.starts_with(SIGN);
     let rest: Vec<String> = words[at + 1..]
         .iter()
         .take_while(|word| !is_end(word))
@@ -346,7 +349,7 @@ REPO='/home/you/my project'
 @reboot nothing
 CRON_TZ=Asia/Tokyo
 */5 * * * * cd \"$REPO\" && agent-runner run --agent claude --task x >> logs/cron.log 2>&1
-8 * * * * cd ~/a && $HOME/bin/agent-runner run
+8 * * * * cd ~/agent-runner && $HOME/bin/agent-runner run
 7 * * * * X=1 /opt/bin/agent-runner --config '/etc/a b.toml' heartbeat 2>> log
 ";
         let home = BTreeMap::from([("HOME".to_owned(), "/home/you".to_owned())]);
@@ -379,7 +382,7 @@ CRON_TZ=Asia/Tokyo
             ("agent-runner", CRON_PATH)
         );
         let home = jobs[3].call().unwrap();
-        assert_eq!(home.directory.as_deref(), Some("/home/you/a"));
+        assert_eq!(home.directory.as_deref(), Some("/home/you/agent-runner"));
         assert_eq!(home.program, "/home/you/bin/agent-runner");
         let beat = jobs[4].call().unwrap();
         assert_eq!(

@@ -54,7 +54,10 @@ impl Timer {
         let instance = stem(name).split_once('@').map_or("", |(_, after)| after);
         let expand = |text: &str| specified(text, instance, home);
         let directory = values(service, "Service", "WorkingDirectory").pop();
-        let directory = directory.map(|path| expand(path.trim_start_matches('-')));
+        let directory = directory.map(|path| match path.trim_start_matches('-') {
+            "~" => home.to_owned(),
+            path => expand(path),
+        });
         let starts = values(service, "Service", "ExecStart");
         let call = starts.iter().find_map(|line| call(&expand(line)))?;
         let calendars = values(timer, "Timer", "OnCalendar");

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::model::clock::utc;
+use crate::model::outcome::Outcome;
 use crate::model::record::Record;
 use crate::model::text;
 use crate::triage::{Facts, Fire, Row, Starter, Status, heartbeat, silence, status, why};
@@ -31,10 +32,7 @@ impl<'a> Chain<'a> {
     }
 
     fn is_of(&self, fire: &Fire) -> bool {
-        let agents = |agent: &str| {
-            fire.agent == "auto" || fire.agent.split(',').any(|name| name.trim() == agent)
-        };
-        self.first().task == fire.task.as_str() && agents(&self.first().agent)
+        is_of(self.first(), fire)
     }
 
     fn row(&self, facts: &Facts, fire: Option<&Fire>, late: bool) -> Row {
@@ -139,20 +137,45 @@ pub(crate) fn rows(facts: &Facts) -> Vec<Row> {
     rows
 }
 
+/// Whether a run may have come from a fire.
+fn is_of(run: &Record, fire: &Fire) -> bool {
+    let mut agents = fire.agent.split(',').map(str::trim);
+    run.task == fire.task.as_str() && agents.any(|agent| agent == "auto" || agent == run.agent)
+}
+
 fn missed_row(fire: &Fire, facts: &Facts) -> Row {
-    let why = match heartbeat::beat_at(&facts.beats, fire.at) {
-        _ if fire.starter.is_none() => {
-            "no record; nothing starts it: `agent-runner schedule check`"
-        }
-        Some(false) => "no record, and no heartbeat then: machine or cron was off",
-        Some(true) if fire.starter == Some(Starter::Systemd) => {
-            "no record although the heartbeat beat: see `journalctl` of its service"
-        }
-        Some(true) => "no record although the heartbeat beat: see logs/cron.log",
-        None => "no record; nobody knows whether cron was there: see logs/cron.log",
+    let by_timer = fire.starter == Some(Starter::Systemd);
+    let went_on = |run: &Record| {
+        is_of(run, fire)
+            && run.start_time.is_some_and(|start| start < fire.at)
+            && run
+                .end_time
+                .map_or(run.outcome == Outcome::Running, |end| end > fire.at)
     };
+    let (mut status, mut why) = (
+        Status::Missed,
+        match heartbeat::beat_at(&facts.beats, fire.at) {
+            _ if fire.starter.is_none() => {
+                "no record; it is in no crontab line or timer: `agent-runner schedule check`"
+            }
+            Some(false) => {
+                "no record, and no heartbeat then: the machine, or what starts it, was off"
+            }
+            Some(true) if by_timer => {
+                "no record although the heartbeat beat: see `journalctl` of its service"
+            }
+            Some(true) => "no record although the heartbeat beat: see logs/cron.log",
+            None if by_timer => "no record: see `journalctl` of its service",
+            None => "no record; nobody knows whether cron was there: see logs/cron.log",
+        },
+    );
+    // See systemd.timer(5): a service that is active is left running.
+    if by_timer && facts.runs.iter().any(went_on) {
+        status = Status::Skipped;
+        why = "the run before it went on, and systemd starts no second one";
+    }
     Row {
-        status: Status::Missed,
+        status,
         at: fire.at,
         task: fire.task.to_string(),
         agent: fire.agent.clone(),

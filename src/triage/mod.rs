@@ -254,7 +254,9 @@ fn remarks(facts: &Facts) -> Vec<Remark> {
     for unread in &facts.unread {
         say(
             false,
-            format!("when {unread} is due is not understood, so what it misses cannot be told"),
+            format!(
+                "when {unread} is due is not understood, so what is missed of that cannot be told"
+            ),
         );
     }
     if let Some(text) = works::rests_long(facts) {

@@ -75,6 +75,7 @@ pub fn page(report: &Report) -> Vec<(Part, String, String)> {
         .iter()
         .filter(|work| work.needs_somebody())
         .collect();
+    steps.sort_by_key(|work| work.step);
     steps.dedup_by_key(|work| work.step);
     for work in steps {
         page.wrap("* ", "  ", "dispatched work at rest");

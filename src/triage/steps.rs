@@ -244,7 +244,6 @@ pub fn next_step(record: &Record) -> &'static str {
 }
 
 /// What to do about a fire that left no run.
-pub const MISSED: &str =
-    "see logs/cron.log; `agent-runner schedule check`; then `agent-runner run` by hand";
+pub const MISSED: &str = "see logs/cron.log, or `journalctl` of its service; `agent-runner schedule check`; then `agent-runner run` by hand";
 /// What to do about a run that nobody heard of.
 pub const SILENT: &str = "`agent-runner notify --test`; check server, topic and token of [ntfy]; the run itself: `agent-runner show`";

@@ -385,6 +385,26 @@ fn a_day_is_told_with_the_most_urgent_first() {
 }
 
 #[test]
+fn a_timer_that_was_due_while_its_run_went_on_missed_nothing() {
+    let by = |starter| {
+        let fires = ["06:00", "06:03", "06:20"].map(|time| Fire {
+            starter: Some(starter),
+            ..fire(time, "claude")
+        });
+        let runs = vec![run("06:00", "claude", Outcome::Success)];
+        let rows = triage(&facts(fires.into(), runs)).rows;
+        let mut rows: Vec<_> = rows.iter().map(|row| (row.at, row.status)).collect();
+        rows.sort_by_key(|(at, _)| *at);
+        rows.into_iter()
+            .map(|(_, status)| status)
+            .collect::<Vec<_>>()
+    };
+    let [ok, missed, skipped] = [Status::Ok, Status::Missed, Status::Skipped];
+    assert_eq!(by(Starter::Systemd), [ok, skipped, missed]);
+    assert_eq!(by(Starter::Cron), [ok, missed, missed]);
+}
+
+#[test]
 fn a_quiet_day_has_nothing_to_do() {
     let facts = facts(
         vec![fire("06:00", "claude")],

@@ -130,7 +130,11 @@ impl<S: TaskSource + 'static> Worker<S> {
         let ended = LocalSet::new().run_until(rounds).await;
         workspace::tidy(&self.settings.workspace);
         if matches!(ended, Ended::Finished(_)) {
-            tidy(self.queue.clone(), Rc::clone(&self.settings)).await;
+            tokio::select! {
+                () = tidy(self.queue.clone(), Rc::clone(&self.settings)) => {}
+                // It goes on the next time.
+                signal = shutdown.next() => return Ended::Stopped(signal),
+            }
         }
         ended
     }

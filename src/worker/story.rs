@@ -683,9 +683,12 @@ async fn take(
     let (policy, redactor) = (settings.policy.clone(), Arc::clone(&settings.redactor));
     blocking(move || {
         let Taking { mirror, base, .. } = &taking;
-        let tip = mirror.take(&taking.tree, base, &taking.branch, &key)?;
+        let taken = mirror.take(&taking.tree, base, &taking.branch, &key);
         // What has no name stays for two weeks, and is pushed long before.
-        mirror.forget(&key)?;
+        if let Err(error) = mirror.forget(&key) {
+            tracing::warn!("{}", chain(&error));
+        }
+        let tip = taken?;
         let changes = mirror.changes(base, &tip)?;
         let paths = mirror.paths(&tip)?;
         let mut secrets = Vec::new();

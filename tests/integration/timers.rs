@@ -147,6 +147,10 @@ fn a_timer_that_is_not_enabled_or_of_another_configuration_starts_nothing() {
     assert_eq!(missed(), 0);
     symlink("../idle.timer", wants.join("idle.timer")).unwrap();
     assert!(missed() >= 15);
+    // As `systemctl mask` does it.
+    fs::remove_file(units.join("idle.timer")).unwrap();
+    symlink("/dev/null", units.join("idle.timer")).unwrap();
+    assert_eq!(missed(), 0);
 }
 
 #[test]

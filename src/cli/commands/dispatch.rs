@@ -5,7 +5,7 @@ use std::fs::File;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::Read as _;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -187,8 +187,7 @@ impl Office<'_> {
         repository: RepositoryName,
         credentials: github::Credentials,
     ) -> Result<Ended, CliError> {
-        let cache = self.layout.state().join("github");
-        let github = github(self.settings, Some(cache), credentials)?;
+        let github = github(self.settings, self.layout, credentials)?;
         let issues = issues_settings(self.settings, repository);
         self.github = Some(github.clone());
         self.work_off(|_| Issues::new(github, issues, Arc::new(SystemClock)))
@@ -396,13 +395,13 @@ pub(super) fn credentials(settings: &Settings) -> Result<github::Credentials, Cl
 /// The API as these credentials see it; answers are kept in `cache`.
 pub(super) fn github(
     settings: &Settings,
-    cache: Option<PathBuf>,
+    layout: &Layout,
     credentials: github::Credentials,
 ) -> Result<GitHub, CliError> {
     let api_url = settings.github.api_url.value.clone();
     let mut client = github::Settings::new(api_url, credentials, Arc::new(SystemClock));
     client.write_interval = settings.github.write_interval.value;
-    client.cache = cache;
+    client.cache = Some(layout.state().join("github"));
     GitHub::new(client).map_err(|error| CliError::usage("GitHub cannot be used").because(error))
 }
 

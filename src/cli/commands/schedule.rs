@@ -222,7 +222,9 @@ impl Plan<'_> {
     fn check(&self, as_json: bool) -> Result<u8, CliError> {
         let ui = &self.world.ui;
         let entries = self.settings.scheduled();
-        let timers = timers::timers(self.world, self.settings);
+        let mut timers = timers::timers(self.world, self.settings);
+        // What else a person starts by a timer is not for config.toml to say.
+        timers.retain(|timer| ["run", "heartbeat"].contains(&timer.call.verb.as_str()));
         let crontab = match installed(self.world) {
             // A machine with timers needs no cron.
             Err(_) if !timers.is_empty() => None,
@@ -292,6 +294,7 @@ impl Plan<'_> {
                 None if by_timers => ui.prose("the timers differ from config.toml: see `agent-runner schedule systemd`"),
                 None => ui.prose("not installed: `agent-runner schedule install` puts these lines into your crontab"),
                 Some(_) if same => ui.data("the crontab has what config.toml schedules"),
+                Some(_) if !timers.is_empty() => ui.prose("timers start this program besides the crontab: disable them, or `agent-runner schedule remove`"),
                 Some(_) => ui.prose("the crontab differs from config.toml; `agent-runner schedule install` mends it"),
             }
             for (sign, lines) in [("missing:", &missing), ("no longer wanted:", &foreign)] {
@@ -603,7 +606,13 @@ pub(super) fn jobs(world: &World, settings: &Settings) -> Result<Option<Vec<Job>
     let crontab = installed(world)?;
     Ok(crontab.map(|crontab| {
         let mut jobs = crontab::jobs(&crontab, &given);
-        jobs.retain(|job| job.call().is_some_and(|call| is_ours(&call, settings)));
+        jobs.retain(|job| {
+            job.call().is_some_and(|mut call| {
+                let variable = job.environment.get("AGENT_RUNNER_CONFIG");
+                call.config = call.config.or_else(|| variable.cloned());
+                is_ours(&call, settings)
+            })
+        });
         jobs
     }))
 }

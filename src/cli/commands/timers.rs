@@ -44,6 +44,10 @@ fn enabled(directories: &[PathBuf], home: &str) -> Vec<Timer> {
     }
     let read = |(name, link): (String, PathBuf)| {
         let timer = text(directories, &name, Some(&link))?;
+        // A masked unit is a link to /dev/null.
+        if timer.trim().is_empty() {
+            return None;
+        }
         let service = service_of(&name, &timer);
         // A unit that was enabled by its path lies beside its service.
         let beside = link.canonicalize().ok();

@@ -165,7 +165,7 @@ fn heard(notifier: Option<&Ntfy>, since: DateTime<Utc>) -> Result<Heard, CliErro
 /// The longest time for the queue to answer.
 const QUEUE_LIMIT: Duration = Duration::from_secs(5);
 
-/// Dispatched works that failed. No queue is made by looking for one.
+/// Dispatched works that failed. No file is made by looking for one.
 fn works(settings: &Settings, layout: &Layout) -> Result<Result<Vec<Work>, String>, CliError> {
     let url = match wiring::queue_url(settings, layout) {
         Ok(url) => url,

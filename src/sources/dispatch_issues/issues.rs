@@ -126,9 +126,9 @@ impl Issues {
     fn is_waiting(&self, issue: &Issue) -> bool {
         issue.state == State::Open
             && !issue.is_pull_request()
-            && has(issue, &self.settings.label)
-            && !has(issue, PROCESSED)
-            && !has(issue, FAILED)
+            && issue.has_label(&self.settings.label)
+            && !issue.has_label(PROCESSED)
+            && !issue.has_label(FAILED)
     }
 
     async fn read(&self, number: u64) -> Result<Issue, SourceError> {
@@ -157,9 +157,9 @@ impl Issues {
             "is a pull request".to_owned()
         } else if issue.state != State::Open {
             "is closed".to_owned()
-        } else if has(&issue, PROCESSED) {
+        } else if issue.has_label(PROCESSED) {
             format!("is done: it carries the label `{PROCESSED}`")
-        } else if has(&issue, FAILED) {
+        } else if issue.has_label(FAILED) {
             format!("rests: it carries the label `{FAILED}`, whose removal starts it afresh")
         } else {
             format!("does not carry the label `{label}`")
@@ -344,7 +344,7 @@ impl TaskSource for Issues {
             Err(SourceError::Unwanted(reason)) => return Ok(Fate::Unwanted(reason)),
             issue => issue?,
         };
-        Ok(if has(&issue, PROCESSED) {
+        Ok(if issue.has_label(PROCESSED) {
             Fate::Done
         } else if self.is_waiting(&issue) {
             Fate::Open
@@ -498,11 +498,6 @@ impl TaskSource for Issues {
 /// Which work an issue is.
 pub fn work_key(issue: &Issue) -> WorkKey {
     WorkKey::new("github-issue", &[&issue.id.to_string()])
-}
-
-fn has(issue: &Issue, label: &str) -> bool {
-    let mut labels = issue.labels.iter();
-    labels.any(|known| known.eq_ignore_ascii_case(label))
 }
 
 fn login_of(issue: &Issue) -> &str {

@@ -194,6 +194,8 @@ enum Flaw {
     OtherChange,
     NoPull,
     TwoPulls,
+    /// Somebody else names the task in a pull request of a branch that is theirs.
+    NamedByAnother,
     OtherBase,
     NoMetadata,
     OtherTask,
@@ -229,6 +231,11 @@ const FLAWS: [(Flaw, &str, &str); 19] = [
     ),
     (Flaw::NoLabel, "label", "lacks the label `processed`"),
     (Flaw::TwoPulls, "pull_request", "there are 2, and not one"),
+    (
+        Flaw::NamedByAnother,
+        "pull_request",
+        "there are 2, and not one",
+    ),
     (
         Flaw::OtherBase,
         "pull_request",
@@ -323,6 +330,10 @@ fn misses(flaw: Flaw, name: &str, words: &str) {
     assert_eq!(failed, also, "{told}");
     let (_, what) = criterion(&said, name);
     assert!(what.contains(words), "{told}");
+    if flaw == Flaw::NamedByAnother {
+        assert_eq!(place.branches(), ["release"], "what is not its own stays");
+        assert_eq!(place.host.pulls(TARGET)[1]["state"], "open");
+    }
 }
 
 /// Does by hand what a worker does, but for one thing.
@@ -394,6 +405,10 @@ fn play(place: &Place, flaw: Flaw) {
         let second = format!("{branch}-00000000");
         git::run(&bare, &["branch", &second, &branch]).unwrap();
         open(&second, "main");
+    }
+    if flaw == Flaw::NamedByAnother {
+        git::run(&bare, &["branch", "release", &branch]).unwrap();
+        open("release", "main");
     }
     if flaw == Flaw::LeavesAClone {
         let key = WorkKey::new("github-issue", &[&issue["id"].to_string()]);

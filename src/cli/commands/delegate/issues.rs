@@ -95,7 +95,7 @@ pub(super) async fn look(github: &GitHub, task: &mut Delegated) -> Result<(), Gi
         }
     }
     let issue = github.issue(repository, *number).await?;
-    if issue.labels.iter().any(|label| label == FAILED) {
+    if issue.has_label(FAILED) {
         task.state = DelegatedState::Failed;
         task.message = format!("it rests as failed: {}", issue.html_url);
     } else if issue.state == State::Closed {

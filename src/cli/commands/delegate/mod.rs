@@ -27,7 +27,7 @@ use crate::model::repository::RepositoryName;
 use crate::model::text;
 use crate::planner::chain;
 use crate::process::identity;
-use crate::queue::{Queue, State as WorkState};
+use crate::queue::{Queue, QueueError, State as WorkState};
 use crate::sources::delegation::Delegation;
 use crate::sources::local::{self, LocalTask};
 use crate::store::delegated;
@@ -99,7 +99,7 @@ pub(crate) fn delegated(world: &World, arguments: &DelegatedArguments) -> Result
             if let Err(error) = looked.await {
                 world
                     .ui
-                    .talk(&format!("warning: {}: {error}", task.task_id));
+                    .talk(&format!("warning: {}: {}", task.task_id, error.brief()));
             }
         }
         Ok::<_, CliError>(())
@@ -265,8 +265,7 @@ impl<'a> Desk<'a> {
         match provider {
             Provider::GithubIssueDispatch | Provider::Copilot => {
                 let credentials = dispatch::credentials(settings)?;
-                let cache = layout.state().join("github");
-                desk.github = Some(dispatch::github(settings, Some(cache), credentials)?);
+                desk.github = Some(dispatch::github(settings, layout, credentials)?);
             }
             Provider::Local => {
                 layout
@@ -382,7 +381,7 @@ impl<'a> Desk<'a> {
                 }
                 // The task goes on all the same.
                 Err(Unheard { error, is_passing }) if is_passing => {
-                    now = format!("warning: {}: {error}", task.task_id);
+                    now = format!("warning: {}: {}", task.task_id, error.brief());
                 }
                 Err(unheard) => return Err(unheard.error),
             }
@@ -398,8 +397,8 @@ impl<'a> Desk<'a> {
         if let Some(queue) = &self.queue {
             let looked = look_locally(queue, task).await;
             looked.map_err(|error| Unheard {
-                error,
-                is_passing: false,
+                is_passing: error.is_transient(),
+                error: CliError::failure("the queue cannot be asked").because(error),
             })
         } else if let Some(github) = &self.github {
             let looked = issues::look(github, task).await;
@@ -414,9 +413,8 @@ impl<'a> Desk<'a> {
     }
 }
 
-async fn look_locally(queue: &Queue, task: &mut Delegated) -> Result<(), CliError> {
-    let failed = |error| CliError::failure("the queue cannot be asked").because(error);
-    let works = queue.list().await.map_err(failed)?;
+async fn look_locally(queue: &Queue, task: &mut Delegated) -> Result<(), QueueError> {
+    let works = queue.list().await?;
     let found = works.into_iter().find_map(|work| {
         let local = LocalTask::of(&work)?;
         (local.task_id == task.task_id).then_some((work, local))

@@ -295,7 +295,13 @@ fn programs(
     for job in jobs {
         let call = job.call().expect("only lines with a call were kept");
         // The runner's own settings do not help cron to find the runner.
-        look(Path::new(&call.program), OsStr::new(job.path()), true);
+        let program = match &call.directory {
+            Some(directory) if call.program.contains('/') => {
+                Path::new(directory).join(&call.program)
+            }
+            _ => PathBuf::from(&call.program),
+        };
+        look(&program, OsStr::new(job.path()), true);
         let (settings, path) = under_cron(world, settings, Some(job));
         look(Path::new("git"), &path, true);
         for agent in agents.iter().filter(installed) {

@@ -1,5 +1,6 @@
-//! What the smoke test does and sees on GitHub. Nothing that was answered before is kept.
+//! What the smoke test does and sees on GitHub.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -11,7 +12,7 @@ use crate::cli::commands::smoke::Work;
 use crate::cli::error::CliError;
 use crate::cli::wiring;
 use crate::config::settings::Settings;
-use crate::github::{Fault, GitHub, GitHubError, Issue};
+use crate::github::{Comment, Fault, GitHub, GitHubError, Issue};
 use crate::model::duration;
 use crate::model::repository::RepositoryName;
 use crate::model::work_name::WorkName;
@@ -68,23 +69,24 @@ impl Bench<'_> {
             let began = Instant::now();
             let pause = self.settings.dispatch.poll_interval.value;
             let pause = pause.min(LOOK_INTERVAL);
+            let mut is_noticed = false;
             loop {
                 let now = github.issue(&self.dispatch, issue.number).await;
                 match now {
                     Err(error) if error.is_transient() => tracing::warn!("{}", chain(&error)),
                     Err(error) => return Err(issues::failure("GitHub cannot be asked", &error)),
                     Ok(now) => {
-                        let has = |label| now.labels.iter().any(|known| known == label);
-                        if has(PROCESSED) || has(FAILED) {
+                        if now.has_label(PROCESSED) || now.has_label(FAILED) {
                             return Ok(Work::Over(None));
                         }
-                        let is_late = began.elapsed() > ordered.notice_limit;
-                        if is_late
-                            && noticed_after(&github, issue)
-                                .await
-                                .is_ok_and(|x| x.is_none())
-                        {
-                            return Ok(Work::Over(Some("none looks at these issues".to_owned())));
+                        if !is_noticed && began.elapsed() > ordered.notice_limit {
+                            let comments = github.comments(&self.dispatch, issue.number).await;
+                            is_noticed = comments
+                                .is_ok_and(|comments| noticed_after(&comments, issue).is_some());
+                            if !is_noticed {
+                                let reason = "none looks at these issues".to_owned();
+                                return Ok(Work::Over(Some(reason)));
+                            }
                         }
                     }
                 }
@@ -129,16 +131,19 @@ impl Bench<'_> {
         let comments = github.comments(&self.dispatch, issue.number).await?;
         let mut pulls = Vec::new();
         for listed in github.newest_pulls(&self.target).await? {
+            // A worker pushes to the target: what comes from a fork is somebody else's.
+            if listed.head.repository != listed.base.repository {
+                continue;
+            }
             let (task, number) = (&ordered.task_id, &ordered.issue);
             let is_of_branch = listed.head.name == WorkName::first(task).branch();
             if is_of_branch || answers(&listed.body, &self.target, task, number) {
-                let pull = github.pull(&self.target, listed.number).await?;
                 pulls.push(SeenPull {
-                    number: pull.number,
-                    address: pull.html_url,
-                    body: pull.body,
-                    head: pull.head.name,
-                    base: pull.base.name,
+                    number: listed.number,
+                    address: listed.html_url,
+                    body: listed.body,
+                    head: listed.head.name,
+                    base: listed.base.name,
                 });
             }
         }
@@ -155,8 +160,8 @@ impl Bench<'_> {
         }
         Ok(Seen {
             labels: now.labels,
+            noticed_after: noticed_after(&comments, issue),
             comments: comments.into_iter().map(|comment| comment.body).collect(),
-            noticed_after: noticed_after(github, issue).await?,
             pulls,
             branch: branch.map(|_| name),
             trace,
@@ -165,7 +170,7 @@ impl Bench<'_> {
     }
 
     /// Closes the issue, so that nobody works on it any more, and the pull requests; deletes the
-    /// branches.
+    /// branches. Of these only what has a name of this task: anybody may name it in a pull request.
     pub(super) fn clean(&self, ordered: &Ordered, issue: &Issue) -> Criterion {
         const NAME: &str = "cleaned_up";
         let cleaned = self.ask(async |github| {
@@ -180,15 +185,22 @@ impl Bench<'_> {
             if let Err(error) = closed {
                 note(format!("the issue {}", issue.html_url), &error);
             }
-            let seen = self.look(&github, ordered, issue).await;
-            let seen = seen.map_err(|error| issues::failure("GitHub cannot be asked", &error))?;
-            for pull in &seen.pulls {
+            let seen = match self.look(&github, ordered, issue).await {
+                Ok(seen) => seen,
+                Err(error) => {
+                    left.push(format!("what else there may be ({})", chain(&error)));
+                    return Ok(left);
+                }
+            };
+            let own = WorkName::first(&ordered.task_id).branch();
+            for pull in seen.pulls.iter().filter(|pull| pull.head.starts_with(&own)) {
                 if let Err(error) = github.close_pull(&self.target, pull.number).await {
                     note(pull.address.clone(), &error);
                 }
             }
             let heads = seen.pulls.iter().map(|pull| &pull.head);
-            for branch in seen.branch.iter().chain(heads) {
+            let branches: BTreeSet<&String> = heads.chain(&seen.branch).collect();
+            for branch in branches.into_iter().filter(|name| name.starts_with(&own)) {
                 if let Err(error) = github.delete_branch(&self.target, branch).await {
                     note(format!("the branch `{branch}`"), &error);
                 }
@@ -197,7 +209,7 @@ impl Bench<'_> {
         });
         let left = match cleaned {
             Ok(left) => left.join("; "),
-            Err(error) => error.to_string(),
+            Err(error) => error.brief(),
         };
         if left.is_empty() {
             return Criterion::met(
@@ -213,7 +225,8 @@ impl Bench<'_> {
     fn ask<T>(&self, what: impl AsyncFnOnce(GitHub) -> Result<T, CliError>) -> Result<T, CliError> {
         let credentials = dispatch::credentials(self.settings)?;
         wiring::block_on(async {
-            let github = dispatch::github(self.settings, None, credentials)?;
+            let github =
+                dispatch::github(self.settings, &wiring::layout(self.settings), credentials)?;
             what(github).await
         })?
     }
@@ -224,13 +237,12 @@ fn listen() -> Result<Shutdown, CliError> {
 }
 
 /// How long after the issue the first word of a worker came, by GitHub's own clock.
-async fn noticed_after(github: &GitHub, issue: &Issue) -> Result<Option<Duration>, GitHubError> {
-    let comments = github.comments(&issue.repository, issue.number).await?;
-    let mut words = comments.iter().filter(|comment| {
-        ["🤖", "❌"]
-            .iter()
-            .any(|sign| comment.body.starts_with(sign))
-    });
-    let first = words.next().map(|comment| comment.created_at);
-    Ok(first.map(|at| (at - issue.created_at).to_std().unwrap_or_default()))
+fn noticed_after(comments: &[Comment], issue: &Issue) -> Option<Duration> {
+    let is_word = |comment: &&Comment| comment.body.starts_with(['🤖', '❌']);
+    let first = comments.iter().find(is_word)?;
+    Some(
+        (first.created_at - issue.created_at)
+            .to_std()
+            .unwrap_or_default(),
+    )
 }

@@ -79,7 +79,7 @@ pub(crate) fn smoke(world: &World, arguments: &SmokeArguments) -> Result<u8, Cli
     let own = || {
         let place = (world, &settings, &layout);
         let ended = dispatch::work_on(place, Arc::clone(&redactor), issue.number);
-        ended.map_or_else(|error| Work::Over(Some(error.to_string())), work_of)
+        ended.map_or_else(|error| Work::Over(Some(error.brief())), work_of)
     };
     let judged = try_out(&bench, arguments, &mut ordered, &issue, own);
     let cleaned = (!arguments.keep).then(|| bench.clean(&ordered, &issue));
