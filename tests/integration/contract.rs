@@ -148,7 +148,8 @@ fn real_prism_finds_nothing_in_a_whole_loop_from_a_delegated_task_to_its_pull_re
         let done = env.agent_runner(arguments);
         assert_eq!(done.code, Some(code), "{arguments:?}: {}", done.stderr);
     }
-    let bad = place.issue("No diff", &body("t-bad", "words alone"));
+    let diff = "```diff\n--- a/none.txt\n+++ b/none.txt\n@@ -1 +1 @@\n-x\n+y\n```";
+    let bad = place.issue("Bad diff", &body("t-bad", diff));
     let done = env.agent_runner(&["dispatch", "--once"]);
     assert_eq!(done.code, Some(1), "{}", done.stderr);
     assert_eq!(

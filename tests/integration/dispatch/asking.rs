@@ -147,8 +147,8 @@ fn the_log_has_the_lines_of_the_original() {
         "Task ID: task-1".to_owned(),
         format!("Cloning {TARGET} to "),
         "Creating new branch agent-task-task-1".to_owned(),
-        "Created trace file: agent-tasks/task-1.md".to_owned(),
         "Cleaned up workspace: ".to_owned(),
+        "Created trace file: agent-tasks/task-1.md".to_owned(),
         "Committed and pushed changes to agent-task-task-1".to_owned(),
         "Creating new PR from agent-task-task-1 to main".to_owned(),
         format!(

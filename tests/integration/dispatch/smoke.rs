@@ -208,7 +208,7 @@ enum Flaw {
     CannotBeClosed,
 }
 
-const FLAWS: [(Flaw, &str, &str); 19] = [
+const FLAWS: [(Flaw, &str, &str); 20] = [
     (Flaw::None, "", ""),
     (Flaw::NoWorker, "noticed", "no worker has begun"),
     (Flaw::Refuses, "branch", "has no branch `agent-task-"),
