@@ -240,26 +240,31 @@ impl Secrets {
         has(first) && has(second)
     }
 
-    /// The leftmost needle, the longest of those that begin there.
+    /// The leftmost needle, the longest of those that begin there. Takes a time that is linear in the
+    /// text, whatever that holds: a part that is searched whole is passed for at least its half.
     fn find(&self, bytes: &[u8]) -> Option<Found> {
-        let looks = (0..bytes.len().saturating_sub(3)).step_by(self.stride);
-        for at in looks.filter(|at| self.may_have(&bytes[*at..*at + 4])) {
+        let mut at = 0;
+        while at + 4 <= bytes.len() {
+            if !self.may_have(&bytes[at..at + 4]) {
+                at += self.stride;
+                continue;
+            }
             // What begins earlier was seen by the look before.
             let from = at.saturating_sub(self.stride - 1);
-            let to = bytes.len().min(at + self.longest);
-            if let Some(found) = self.needles.find(&bytes[from..to])
-                && from + found.start() <= at
-            {
+            let to = bytes.len().min(at + 2 * self.longest);
+            // A needle that begins before here lies in the part as a whole.
+            let end = if to == bytes.len() {
+                to
+            } else {
+                to - self.longest + 1
+            };
+            let found = self.needles.find(&bytes[from..to]);
+            if let Some(found) = found.filter(|found| from + found.start() < end) {
                 let (start, end) = (found.start(), found.end());
-                return Some(
-                    Found {
-                        start,
-                        end,
-                        shape: None,
-                    }
-                    .moved(from),
-                );
+                let shape = None;
+                return Some(Found { start, end, shape }.moved(from));
             }
+            at = end + self.stride - 1;
         }
         None
     }
@@ -483,6 +488,22 @@ mod tests {
 
     fn redactor() -> Redactor {
         Redactor::new([SECRET, "short", "another-secret-value"])
+    }
+
+    /// A key of several lines has long forms, and much of what agents print begins like one.
+    #[test]
+    fn text_full_of_beginnings_of_a_secret_is_searched_in_linear_time() {
+        let dashes = "-----";
+        let key = format!(
+            "{dashes}BEGIN KEY{dashes}\n{}\n{dashes}END KEY",
+            "0123456789ab".repeat(200)
+        );
+        let redactor = Redactor::new([key.as_str()]);
+        let mut text = "-".repeat(4 << 20);
+        text.push_str(&key);
+        let began = std::time::Instant::now();
+        assert!(!redactor.text(&text).contains(&key));
+        assert!(began.elapsed() < std::time::Duration::from_mins(1));
     }
 
     fn in_pieces(text: &str, at: &[usize]) -> String {

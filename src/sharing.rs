@@ -1,8 +1,8 @@
 //! What those who share a queue know of each other: parked agents, and what the day has used up.
 //!
 //! Each log root goes by its own files, which this keeps in step with the queue: what is known here
-//! is told there, what is told there is noted here. So a start asks nobody, and where the queue does
-//! not answer it goes by what was known last. Two machines that start in the same second may both
+//! is told there, what is told there is noted here. A start hears of news first, and where the queue
+//! does not answer it goes by what was known last. Two machines that start in the same second may both
 //! pass a cap that had room for one.
 
 use std::collections::BTreeMap;
@@ -70,26 +70,29 @@ pub async fn parkings(
 
 /// Tells what today has used up here of the caps of these plans, and notes what it has elsewhere.
 ///
-/// `place` names this log root on this machine. Costs the reading of the day's records, and nothing
+/// Costs the reading of the day's records, and nothing
 /// without caps.
 pub async fn spent(
     queue: &Queue,
     layout: &Layout,
     plans: &[RunPlan],
-    place: &str,
     now: DateTime<Utc>,
 ) -> Result<(), SharingError> {
     let mut here = BTreeMap::new();
     for plan in plans {
-        here.extend(admission::spent_here(plan, layout, now)?);
+        for (subject, spent) in admission::spent_here(plan, layout, now)? {
+            // The task's, by the worst case of the agent that is tried first.
+            here.entry(subject).or_insert(spent);
+        }
     }
     if here.is_empty() {
         return Ok(());
     }
     let day = admission::day(now);
     let here: Vec<_> = here.into_iter().collect();
-    queue.tell_spent(place, &day, &here).await?;
-    let news = queue.spent_elsewhere(place, &day).await?;
+    let place = elsewhere::place(layout)?;
+    queue.tell_spent(&place, &day, &here).await?;
+    let news = queue.spent_elsewhere(&place, &day).await?;
     elsewhere::keep(layout, &day, &news)?;
     Ok(())
 }

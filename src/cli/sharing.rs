@@ -11,7 +11,6 @@ use crate::model::clock::Clock as _;
 use crate::model::ids::AgentName;
 use crate::model::text;
 use crate::planner::RunPlan;
-use crate::process::identity::host_name;
 use crate::queue::{Queue, QueueUrl};
 use crate::sharing::{self, SharingError};
 use crate::store::layout::Layout;
@@ -25,7 +24,6 @@ pub(crate) struct Sharing {
     url: QueueUrl,
     layout: Layout,
     agents: Vec<AgentName>,
-    place: String,
     /// It did not answer; it is not waited for once more.
     is_away: Cell<bool>,
 }
@@ -36,10 +34,8 @@ impl Sharing {
             return Ok(None);
         }
         let layout = wiring::layout(settings);
-        let root = settings.runner.log_root.value.display();
         Ok(Some(Self {
             url: wiring::queue_url(settings, &layout)?,
-            place: format!("{}:{root}", host_name()),
             agents: settings.agents.keys().cloned().collect(),
             layout,
             is_away: Cell::new(false),
@@ -67,7 +63,7 @@ impl Sharing {
         let now = SystemClock.now();
         let news = async {
             sharing::parkings(&queue, &self.layout, &self.agents, now).await?;
-            sharing::spent(&queue, &self.layout, plans, &self.place, now).await
+            sharing::spent(&queue, &self.layout, plans, now).await
         };
         let news = news.await;
         queue.close().await;

@@ -154,10 +154,10 @@ impl Mirror {
         let fetch = [&["fetch"], &options[..], &["--end-of-options", url, heads]].concat();
         match self.speak(&fetch, self.limits.fetch) {
             // Only the remote knows by which hash its commits are named.
-            Err(MirrorError::Remote(fault)) if fault.is_other_format() => {
+            Err(MirrorError::Remote(fault)) if let Some(format) = fault.other_format() => {
                 let removed = fs::remove_dir_all(&self.directory);
                 removed.map_err(|source| files_error(&self.directory, source))?;
-                self.make("sha256")?;
+                self.make(format)?;
                 self.speak(&fetch, self.limits.fetch)?;
             }
             spoken => drop(spoken?),

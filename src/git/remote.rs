@@ -88,9 +88,17 @@ impl RemoteFault {
 
 impl RemoteFault {
     /// Whether its commits are named by SHA-256, and those of the mirror are not.
-    pub(super) fn is_other_format(&self) -> bool {
-        let other = "mismatched algorithms: client sha1; server sha256";
-        matches!(self, Self::Unreachable { said, .. } if said.contains(other))
+    pub(super) fn other_format(&self) -> Option<&'static str> {
+        let Self::Unreachable { said, .. } = self else {
+            return None;
+        };
+        let (_, server) = said
+            .split_once("mismatched algorithms: client ")?
+            .1
+            .split_once("server ")?;
+        ["sha256", "sha1"]
+            .into_iter()
+            .find(|format| server.starts_with(format))
     }
 }
 
@@ -187,7 +195,13 @@ impl Remote {
         let url = self.url.clone();
         let has = |words: &[&str]| words.iter().any(|word| said.contains(word));
         // libcurl's words with GnuTLS and with OpenSSL, and for a file of authorities it cannot read.
-        if has(&["certificate", "SSL CA cert"]) {
+        if has(&[
+            "SSL certificate problem",
+            "certificate verification failed",
+            "certificate subject name",
+            "error setting certificate",
+            "SSL CA cert",
+        ]) {
             RemoteFault::Untrusted { url, said }
         } else if has(&[
             "redirect",

@@ -211,7 +211,9 @@ impl RunningHelper {
     fn kill(&mut self) -> io::Result<()> {
         let process = Pid::from_child(&self.child);
         kill_process_group(process, Signal::KILL)?;
-        let exit = ProcessHandle::open(process)?;
+        let Ok(exit) = ProcessHandle::open(process) else {
+            return self.reap().map(drop);
+        };
         let deadline = Instant::now() + KILL_LIMIT;
         let look = Timespec::try_from(LOOK_INTERVAL).map_err(io::Error::other)?;
         loop {
@@ -221,7 +223,7 @@ impl RunningHelper {
                 Err(error) => return Err(error.into()),
             }
             if exit.has_ended(&watched) {
-                return self.reap().map(|_| ());
+                return self.reap().map(drop);
             }
             if deadline <= Instant::now() {
                 helpers().groups.retain(|known| *known != process);

@@ -66,6 +66,7 @@ const MIGRATIONS: &[&[&str]] = &[
              usd DOUBLE PRECISION NOT NULL,
              unknown_tokens BIGINT NOT NULL,
              unknown_usd BIGINT NOT NULL,
+             told_at BIGINT NOT NULL,
              PRIMARY KEY (place, day, subject)
          )",
     ],

@@ -4,14 +4,15 @@
 //! Times are by the clocks of those who tell them: they are compared with nothing else.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::Row as _;
 use sqlx::any::AnyRow;
+use sqlx::{AssertSqlSafe, Row as _};
 
 use crate::model::caps::Spent;
 use crate::model::parking::Parking;
-use crate::queue::{Queue, QueueError, storable};
+use crate::queue::{Queue, QueueError, milliseconds, storable};
 
 /// What is told of an agent.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -75,29 +76,32 @@ impl Queue {
         news.map_err(|source| self.error(action, source))
     }
 
-    /// Tells what agents and tasks have used up on a day at a place, a log root on a machine, and
-    /// forgets what that place told of earlier days.
+    /// Tells what agents and tasks have used up on a day at a place, a log root somewhere, and forgets
+    /// what was told a week ago.
     pub async fn tell_spent(
         &self,
         place: &str,
         day: &str,
         news: &[(String, Spent)],
     ) -> Result<(), QueueError> {
-        let statement = "INSERT INTO agent_runner_spent
-                 (place, day, subject, runs, tokens, usd, unknown_tokens, unknown_usd)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+        let forget = self.statement("DELETE FROM agent_runner_spent WHERE told_at < {now} - $1");
+        let statement = self.statement(
+            "INSERT INTO agent_runner_spent
+                 (place, day, subject, runs, tokens, usd, unknown_tokens, unknown_usd, told_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, {now})
              ON CONFLICT (place, day, subject) DO UPDATE SET runs = excluded.runs,
                  tokens = excluded.tokens, usd = excluded.usd,
-                 unknown_tokens = excluded.unknown_tokens, unknown_usd = excluded.unknown_usd";
+                 unknown_tokens = excluded.unknown_tokens, unknown_usd = excluded.unknown_usd,
+                 told_at = excluded.told_at",
+        );
         let tell = async {
             let mut transaction = self.pool.begin_with(self.dialect.begin()).await?;
-            sqlx::query("DELETE FROM agent_runner_spent WHERE place = $1 AND day < $2")
-                .bind(place)
-                .bind(day)
+            sqlx::query(AssertSqlSafe(forget))
+                .bind(milliseconds(Duration::from_secs(7 * 24 * 3600)))
                 .execute(&mut *transaction)
                 .await?;
             for (subject, spent) in news {
-                sqlx::query(statement)
+                sqlx::query(AssertSqlSafe(statement.clone()))
                     .bind(place)
                     .bind(day)
                     .bind(subject.as_str())

@@ -57,6 +57,31 @@ fn an_agent_that_met_its_limit_on_one_machine_is_not_started_on_another() {
 }
 
 #[test]
+fn what_the_runs_of_a_worker_meet_is_known_elsewhere_too() {
+    for queue in Place::all() {
+        let other = machine(&queue.url(), "", "");
+        // As the compose file has it: the variable alone.
+        let worker = TestEnv::new()
+            .script("fake", "claude", &limited(3))
+            .config("[dispatch]\nagent = \"fake\"")
+            .variable("AGENT_RUNNER_QUEUE_URL", queue.url());
+        let repository = worker.repository().display().to_string();
+        let order = [
+            "delegate",
+            "Do it.",
+            "--provider",
+            "local",
+            "--repo",
+            &repository,
+        ];
+        let ordered = worker.agent_runner(&order);
+        assert_eq!(ordered.code, Some(0), "{}", ordered.stderr);
+        let done = worker.agent_runner(&["dispatch", "--source", "local", "--once"]);
+        assert!(is_parked(&other), "{}", done.stderr);
+    }
+}
+
+#[test]
 fn a_cap_counts_the_runs_of_all_machines_also_while_they_run() {
     for queue in Place::all() {
         let good = claude::stream(&claude::success(), 0);

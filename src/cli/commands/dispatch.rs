@@ -466,13 +466,12 @@ fn worker(
 
 /// The runs get the runner's own environment but for what only the worker needs.
 fn run_command(world: &World, settings: &Settings) -> Result<RunCommand, CliError> {
-    const WITHHELD: [&str; 7] = [
+    const WITHHELD: [&str; 6] = [
         "NOTIFY_SOCKET",
         "WATCHDOG_PID",
         "WATCHDOG_USEC",
         "GITHUB_TOKEN",
         "GH_TOKEN",
-        "AGENT_RUNNER_QUEUE_URL",
         "AGENT_RUNNER_REPO_ROOT",
     ];
     let program = std::env::current_exe().map_err(|error| {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::task::JoinHandle;
 
+use crate::admission::Refusal;
 use crate::attempts::{self, Attempt, Attempts};
 use crate::cli::actions::{Annotation, NeutralLines, StepSummary};
 use crate::cli::args::{DebugPrompt, OverlapPolicy, RunArguments};
@@ -60,7 +61,8 @@ pub(crate) fn run(world: &World, arguments: &RunArguments) -> Result<u8, CliErro
     } else {
         world.ui.prose(&summary::summary(&record));
     }
-    if number > 1 && record.outcome == Outcome::StartFailed {
+    let is_first = record.previous_run.is_none();
+    if number > 1 && is_first && record.outcome == Outcome::StartFailed {
         world.ui.talk(&format!(
             "note: none of {number} agents could be started; `agent-runner agents` says why"
         ));
@@ -200,7 +202,11 @@ pub(super) fn carry_out(
                 sharing.exchange(&world.ui, plans).await;
             }
         };
-        exchange().await;
+        let stopped = |signal| Refusal::stopped(signal, "before the agent was started");
+        let mut interrupted = tokio::select! {
+            () = exchange() => None,
+            signal = shutdown.next() => Some(stopped(signal)),
+        };
         let mut attempts = Attempts::new(plans, &layout, &SystemClock);
         let mut last: Option<Record> = None;
         while let Some(attempt) = attempts.next(last.as_ref()).map_err(not_recorded)? {
@@ -215,7 +221,10 @@ pub(super) fn carry_out(
                 let run = last.path();
                 (world.ui).talk(&format!("warning: {run}: {error}; once more in {wait}"));
             }
-            refusal = attempts::pause(pause, &mut shutdown).await.or(refusal);
+            refusal = match interrupted.take() {
+                None => attempts::pause(pause, &mut shutdown).await.or(refusal),
+                interrupted => interrupted,
+            };
             let mut spectator = Watcher::new(&world.ui, &plan, follow);
             let mut services = Services {
                 clock: &SystemClock,
@@ -247,7 +256,10 @@ pub(super) fn carry_out(
             spectator.clear();
             log.follow(None);
             let record = record.map_err(not_recorded)?;
-            exchange().await;
+            tokio::select! {
+                () = exchange() => {}
+                signal = shutdown.next() => interrupted = Some(stopped(signal)),
+            }
             if record.outcome == Outcome::Skipped && last.is_some() {
                 // That another run was in the way does not undo what came before it.
                 break;
