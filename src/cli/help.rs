@@ -152,8 +152,8 @@ Examples:
 pub(super) const DISPATCH: &str = "\
 Exit codes:
   0      what was there is done, or nothing was there; the worker is well
-  1      a task failed, or the named issue is not to be done; the worker that was
-         asked is not well
+  1      a task failed, or the named issue is not to be done; the worker that
+         was asked is not well
   2      wrong usage or configuration
   128+n  stopped by signal n
 

@@ -493,7 +493,7 @@ fn a_fire_without_a_run_is_missed_and_says_who_was_there() {
         .retain(|beat| *beat < at("06:30") || *beat > at("11:00"));
     assert_eq!(
         whys(&facts),
-        ["no record, and no heartbeat then: machine or cron was off"]
+        ["no record, and no heartbeat then: the machine, or what starts it, was off"]
     );
     let gap = &triage(&facts).remarks[0].text;
     assert!(gap.contains("a gap in the heartbeat for 4h 32m"), "{gap}");

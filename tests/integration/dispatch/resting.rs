@@ -20,20 +20,15 @@ fn works(done: &Done) -> Vec<Value> {
 #[test]
 fn an_issue_at_rest_is_something_to_do_until_its_label_is_taken_off() {
     let place = Place::new();
-    let issue = place.issue("t", &body("task-1", "Do something nice."));
+    let diff = "```diff\n--- a/none.txt\n+++ b/none.txt\n@@ -1 +1 @@\n-x\n+y\n```";
+    let issue = place.issue("t", &body("task-1", diff));
     place.dispatches(1);
     let done = place.env.agent_runner(&["triage", "--json"]);
     let [work] = &works(&done)[..] else {
         panic!("{}", done.stdout);
     };
     assert_eq!(work["origin"], format!("{DISPATCH}#{issue}"));
-    assert!(
-        work["why"]
-            .as_str()
-            .unwrap()
-            .contains("left no change at all"),
-        "{work}"
-    );
+    assert!(work["why"].as_str().unwrap().contains("block 1"), "{work}");
     assert!(work["next"].as_str().unwrap().contains("label `failed`"));
     assert_eq!((&work["retry_at"], done.code), (&Value::Null, Some(1)));
     let page = place.env.agent_runner(&["triage"]).stdout;

@@ -65,6 +65,8 @@ fn a_queue_of_the_first_version_is_brought_up_to_date_with_its_works() {
                 "DROP INDEX agent_runner_work_author",
                 "DROP INDEX agent_runner_work_group",
                 "ALTER TABLE agent_runner_work DROP COLUMN served",
+                "DROP TABLE agent_runner_parked",
+                "DROP TABLE agent_runner_spent",
                 "DELETE FROM agent_runner_schema WHERE version > 1",
             ] {
                 place.execute(statement).await;
