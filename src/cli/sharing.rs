@@ -43,8 +43,8 @@ impl Sharing {
     }
 
     /// Hears and tells of parked agents, and of what the caps of plans leave today. Nothing fails
-    /// because of it.
-    pub(crate) async fn exchange(&self, ui: &Ui, plans: &[RunPlan]) {
+    /// because of it; `ui` tells what does, beside the log.
+    pub(crate) async fn exchange(&self, ui: Option<&Ui>, plans: &[RunPlan]) {
         if self.is_away.get() {
             return;
         }
@@ -52,9 +52,11 @@ impl Sharing {
             self.is_away.set(true);
             let problem = text::chain(&error);
             tracing::warn!(problem, "no news of the queue");
-            ui.talk(&format!(
-                "warning: other machines are not heard of, what is known here counts: {problem}"
-            ));
+            if let Some(ui) = ui {
+                ui.talk(&format!(
+                    "warning: other machines are not heard of, what is known here counts: {problem}"
+                ));
+            }
         }
     }
 

@@ -24,7 +24,7 @@ pub(crate) fn agents(world: &World, arguments: &AgentsArguments) -> Result<u8, C
     match &arguments.action {
         None => {
             if let Some(sharing) = Sharing::new(&settings)? {
-                wiring::block_on(sharing.exchange(&world.ui, &[]))?;
+                wiring::block_on(sharing.exchange(Some(&world.ui), &[]))?;
             }
             list(world, &settings, arguments.json);
         }

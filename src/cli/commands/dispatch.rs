@@ -17,13 +17,15 @@ use tokio::time::sleep;
 
 use crate::cli::actions::StepSummary;
 use crate::cli::args::{DispatchArguments, SourceName};
+use crate::cli::commands::run;
 use crate::cli::error::CliError;
 use crate::cli::logging::{self, Talk, TalkFormat};
 use crate::cli::metrics::{self, Station};
 use crate::cli::service::ServiceManager;
+use crate::cli::sharing::Sharing;
 use crate::cli::wiring::{self, SystemClock, World};
 use crate::config::Overrides;
-use crate::config::settings::{GithubCredentials, Settings};
+use crate::config::settings::{AgentSettings, GithubCredentials, Settings};
 use crate::git::Identity;
 use crate::github::{self, GitHub};
 use crate::metrics::serve;
@@ -35,7 +37,7 @@ use crate::model::record::Record;
 use crate::model::repository::RepositoryName;
 use crate::model::tree_policy::{Permission, TreePolicy};
 use crate::orchestrator::Announce;
-use crate::planner;
+use crate::planner::{self, RunPlan};
 use crate::process::shutdown::Shutdown;
 use crate::process::{command, identity};
 use crate::queue::Queue;
@@ -244,9 +246,19 @@ impl Office<'_> {
             if let Some(service) = &service {
                 service.ready();
             }
+            let exchange = async || {
+                // Anew each time: a queue that did not answer may do so now.
+                if let Ok(Some(sharing)) = Sharing::new(settings)
+                    && let Ok(plans) = plans(world, settings)
+                {
+                    sharing.exchange(None, &plans).await;
+                }
+            };
+            exchange().await;
             let care = async {
                 loop {
                     sleep(CARE_INTERVAL).await;
+                    exchange().await;
                     if let Err(error) = wiring::recover(world, layout, announced) {
                         tracing::warn!("{error}");
                     }
@@ -259,6 +271,7 @@ impl Office<'_> {
             };
             // What was given up in the middle of a fetch or a push.
             command::end_all();
+            exchange().await;
             queue.close().await;
             if let Ended::NoAccess(reason) = &ended {
                 tell_no_access(layout, reason);
@@ -466,12 +479,14 @@ fn worker(
 
 /// The runs get the runner's own environment but for what only the worker needs.
 fn run_command(world: &World, settings: &Settings) -> Result<RunCommand, CliError> {
-    const WITHHELD: [&str; 6] = [
+    const WITHHELD: [&str; 7] = [
         "NOTIFY_SOCKET",
         "WATCHDOG_PID",
         "WATCHDOG_USEC",
         "GITHUB_TOKEN",
         "GH_TOKEN",
+        // An agent may look at its runner's environment. The worker hears and tells for its runs.
+        "AGENT_RUNNER_QUEUE_URL",
         "AGENT_RUNNER_REPO_ROOT",
     ];
     let program = std::env::current_exe().map_err(|error| {
@@ -496,6 +511,15 @@ fn run_command(world: &World, settings: &Settings) -> Result<RunCommand, CliErro
         agent: settings.dispatch.agent.value.clone(),
         environment,
     })
+}
+
+/// What its runs could be, for whom caps are counted.
+fn plans(world: &World, settings: &Settings) -> Result<Vec<RunPlan>, CliError> {
+    let task = settings.task(DISPATCH_TASK);
+    let task = task.map_err(|error| CliError::usage(error.to_string()))?;
+    let agents = run::candidates(settings, &settings.dispatch.agent.value)?;
+    let plan = |agent: &AgentSettings| wiring::plan(world, settings, agent, task);
+    agents.into_iter().map(plan).collect()
 }
 
 /// All that no log may show.

@@ -27,7 +27,7 @@ pub(crate) fn heartbeat(world: &World) -> Result<u8, CliError> {
     let announce = notifier.as_ref().map(|_| &announce as &Announce<'_>);
     wiring::recover(world, &layout, announce)?;
     if let Some(sharing) = Sharing::new(&settings)? {
-        wiring::block_on(sharing.exchange(&world.ui, &[]))?;
+        wiring::block_on(sharing.exchange(Some(&world.ui), &[]))?;
     }
     let tasks = || settings.tasks.values().map(|settings| &settings.task);
     let catches_up = tasks().any(|task| task.catch_up == CatchUp::Once);

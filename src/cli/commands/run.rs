@@ -23,7 +23,7 @@ use crate::config::settings::{AgentSettings, Settings, UnknownName};
 use crate::model::dispatch::{DISPATCH_TASK, WorkRequest};
 use crate::model::duration;
 use crate::model::event::{AgentEvent, Count};
-use crate::model::ids::{AgentName, RunPath};
+use crate::model::ids::RunPath;
 use crate::model::outcome::{EXIT_FAILURE, Outcome};
 use crate::model::process_end::StopReason;
 use crate::model::record::Record;
@@ -108,6 +108,27 @@ fn request(arguments: &RunArguments) -> Result<Option<WorkRequest>, CliError> {
     }
 }
 
+/// The agents of a list, or of `auto`, in the order in which they are tried.
+pub(super) fn candidates<'a>(
+    settings: &'a Settings,
+    list: &str,
+) -> Result<Vec<&'a AgentSettings>, CliError> {
+    if list == "auto" {
+        let order = settings.runner.auto_order.value.iter();
+        let agents: Result<_, _> = order.map(|name| settings.agent(name.as_str())).collect();
+        return agents.map_err(|error: UnknownName| CliError::usage(error.to_string()));
+    }
+    let names: Vec<&str> = list.split(',').map(str::trim).collect();
+    if names.contains(&"") {
+        return Err(
+            CliError::usage(format!("`--agent {list}` lacks the name of an agent"))
+                .hint("`agent-runner agents` lists them; `auto` takes the first that can start"),
+        );
+    }
+    let agents: Result<_, _> = names.into_iter().map(|name| settings.agent(name)).collect();
+    agents.map_err(|error: UnknownName| CliError::usage(error.to_string()))
+}
+
 /// A plan for every candidate, in the order in which they are tried.
 fn plans(
     world: &World,
@@ -117,32 +138,14 @@ fn plans(
     let unknown = |error: UnknownName| CliError::usage(error.to_string());
     let task = settings.task(&arguments.task).map_err(unknown)?;
     let request = request(arguments)?;
-    let names: Vec<&str> = match arguments.agent.as_str() {
-        "auto" => settings
-            .runner
-            .auto_order
-            .value
-            .iter()
-            .map(AgentName::as_str)
-            .collect(),
-        list => list.split(',').map(str::trim).collect(),
-    };
-    if names.contains(&"") {
-        let named = &arguments.agent;
-        return Err(
-            CliError::usage(format!("`--agent {named}` lacks the name of an agent"))
-                .hint("`agent-runner agents` lists them; `auto` takes the first that can start"),
-        );
-    }
-    let agents: Result<Vec<&AgentSettings>, _> =
-        names.into_iter().map(|name| settings.agent(name)).collect();
+    let agents = candidates(settings, &arguments.agent)?;
     let debug = if arguments.debug {
         Some(DebugPrompt::Smoke)
     } else {
         arguments.debug_prompt
     };
     let mut plans = Vec::new();
-    for agent in agents.map_err(unknown)? {
+    for agent in agents {
         let mut plan = wiring::plan(world, settings, agent, task)?;
         plan.debug_prompt = debug.map(DebugPrompt::as_str);
         plan.request.clone_from(&request);
@@ -199,7 +202,7 @@ pub(super) fn carry_out(
         let shared = sharing.as_ref().map(|sharing| (sharing, plans.clone()));
         let exchange = async || {
             if let Some((sharing, plans)) = &shared {
-                sharing.exchange(&world.ui, plans).await;
+                sharing.exchange(Some(&world.ui), plans).await;
             }
         };
         let stopped = |signal| Refusal::stopped(signal, "before the agent was started");
