@@ -650,7 +650,7 @@ fn every_way_in_which_older_runners_failed_is_told_from_the_files_that_it_leaves
         "{wrong}"
     );
     assert!(
-        text(&gap["why"]).contains("machine or cron was off"),
+        text(&gap["why"]).contains("the machine, or what starts it, was off"),
         "{gap}"
     );
     assert!(rows.is_empty() && wrong.is_empty(), "{wrong}{rows:#?}");

@@ -6,10 +6,12 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use sqlx::{Executor as _, Row as _};
 
 use agent_runner::github::Permission;
 
 use super::place::{DISPATCH, Place, TARGET, adds, body};
+use crate::queue::{block_on, connect};
 use crate::support::github::{Action, Fault};
 use crate::support::{Done, eventually, processes_of, processes_with, unique_sleep};
 
@@ -443,21 +445,17 @@ fn works_of_one_repository_or_author_do_not_keep_the_others_waiting() {
         .host
         .open_issue(DISPATCH, "bob", "other", Some(&text), &["copilot-agent"]);
     place.dispatches(0);
-    let comments = place.host.writes();
-    let order: Vec<&str> = comments
-        .iter()
-        .filter(|seen| {
-            seen.body["body"]
-                .as_str()
-                .is_some_and(|text| text.starts_with("🤖"))
-        })
-        .map(|seen| seen.path.as_str())
-        .collect();
+    // In the order of their claims; that of their comments is chance where two begin at once.
+    let queue = place.env.logs().join(".state/queue.sqlite");
+    let order = block_on(async {
+        let mut connection = connect(&format!("sqlite:{}", queue.display())).await;
+        let works = "SELECT origin FROM agent_runner_work ORDER BY served";
+        connection.fetch_all(works).await.unwrap()
+    });
+    let order: Vec<String> = order.iter().map(|row| row.get(0)).collect();
     let begun = |issue: u64| {
-        order
-            .iter()
-            .position(|path| path.contains(&format!("/{issue}/")))
-            .unwrap()
+        let origin = format!("{DISPATCH}#{issue}");
+        order.iter().position(|known| *known == origin).unwrap()
     };
     assert!(begun(other) < begun(many[1]), "{order:?}");
     assert!(
@@ -465,6 +463,7 @@ fn works_of_one_repository_or_author_do_not_keep_the_others_waiting() {
         "{order:?}"
     );
     // Two at a time: the second began before the first was published.
+    let comments = place.host.writes();
     let pushed = comments
         .iter()
         .position(|seen| seen.path.ends_with("/pulls"))

@@ -9,7 +9,7 @@ use serde_json::Value;
 use yaml_rust2::{Yaml, YamlLoader};
 
 use super::{finds_nothing, read};
-use crate::dispatch::place::{Place, TARGET, adds, body};
+use crate::dispatch::place::{DISPATCH, Place, TARGET, adds, body};
 use crate::real::components;
 use crate::support::eventually;
 use crate::support::postgres::Postgres;
@@ -136,7 +136,11 @@ fn workers_of_the_compose_file_share_one_queue() {
         })
         .collect();
     let all_done = eventually(Duration::from_secs(90), || {
-        let done = |issue: &&u64| !place.comments(**issue, "✅").is_empty();
+        // The label comes last.
+        let done = |issue: &&u64| {
+            let labels = place.host.labels(DISPATCH, **issue);
+            labels.iter().any(|label| label == "processed")
+        };
         issues.iter().filter(done).count() == issues.len()
     });
     for worker in &mut workers {
