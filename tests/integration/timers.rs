@@ -7,7 +7,7 @@ use std::process::Command;
 
 use agent_runner::schedule::Zone;
 use agent_runner::schedule::systemd::Calendar;
-use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDateTime, Utc};
 use serde_json::Value;
 
 use crate::support::{Done, TestEnv};
@@ -19,16 +19,7 @@ fn place(keys: &str) -> TestEnv {
     fs::create_dir(env.root().join("bin")).unwrap();
     fs::write(&crontab, "#!/bin/sh\necho no crontab for me >&2\nexit 1\n").unwrap();
     fs::set_permissions(&crontab, fs::Permissions::from_mode(0o755)).unwrap();
-    let beats: String = (0..30)
-        .rev()
-        .map(|minutes| {
-            (Utc::now() - TimeDelta::minutes(minutes))
-                .format("%Y-%m-%d %H:%M:%S UTC\n")
-                .to_string()
-        })
-        .collect();
-    fs::create_dir_all(env.logs().join("heartbeat")).unwrap();
-    fs::write(env.logs().join("heartbeat/task.log"), beats).unwrap();
+    env.beat(30);
     let path = format!("{}/bin:/usr/bin:/bin", env.root().display());
     env.variable("PATH", path)
         .script("good", "text", "echo hello")

@@ -2,7 +2,6 @@
 
 use std::fs;
 
-use chrono::{TimeDelta, Utc};
 use serde_json::Value;
 
 use crate::real::ntfy_server::NtfyServer;
@@ -49,16 +48,7 @@ fn a_machine_without_trouble_has_nothing_to_do() {
 #[test]
 fn a_failure_is_counted_over_time_and_a_due_start_without_a_run_is_missed() {
     let env = place().task("nightly", "schedule = \"* * * * *\"\nagents = [\"good\"]");
-    let beats: String = (0..20)
-        .rev()
-        .map(|minutes| {
-            (Utc::now() - TimeDelta::minutes(minutes))
-                .format("%Y-%m-%d %H:%M:%S UTC\n")
-                .to_string()
-        })
-        .collect();
-    fs::create_dir_all(env.logs().join("heartbeat")).unwrap();
-    fs::write(env.logs().join("heartbeat/task.log"), beats).unwrap();
+    env.beat(20);
     for _ in 0..3 {
         drop(env.run("bad", "work"));
     }

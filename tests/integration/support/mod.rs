@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use chrono::{TimeDelta, Utc};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -99,6 +100,17 @@ impl TestEnv {
 
     pub fn logs(&self) -> PathBuf {
         self.root.path().join("logs")
+    }
+
+    /// The log of a heartbeat that beat each of the last minutes.
+    pub fn beat(&self, minutes: i64) {
+        let beats = (0..minutes).rev().map(|minutes| {
+            let at = Utc::now() - TimeDelta::minutes(minutes);
+            at.format("%Y-%m-%d %H:%M:%S UTC\n").to_string()
+        });
+        let directory = self.logs().join("heartbeat");
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(directory.join("task.log"), beats.collect::<String>()).unwrap();
     }
 
     /// The program with arguments, ready to be started in this place.
