@@ -55,11 +55,11 @@ pub struct Redactor {
     secrets: Option<Secrets>,
     /// Finds the prefixes of [`SHAPES`]. They are few enough for the quickest search there is.
     shapes: AhoCorasick,
-    /// All needles: the secrets' forms and the shapes' prefixes.
+    /// All needles in order: the secrets' forms and the shapes' prefixes.
     texts: Vec<Vec<u8>>,
     longest: usize,
-    /// Which bytes a needle can begin with.
-    firsts: [bool; 256],
+    /// Which two bytes a needle can begin with.
+    beginnings: Vec<bool>,
 }
 
 impl std::fmt::Debug for Redactor {
@@ -80,15 +80,16 @@ impl Redactor {
             .map(str::trim)
             .filter(|s| s.len() >= MIN_SECRET_BYTES);
         let mut texts: Vec<Vec<u8>> = long.flat_map(encodings).collect();
-        texts.sort();
+        texts.sort_unstable();
         texts.dedup();
         let secrets = (!texts.is_empty()).then(|| Secrets::new(&texts));
         let prefixes: Vec<&[u8]> = SHAPES.iter().map(|shape| shape.prefix.as_bytes()).collect();
         let shapes = automaton(&prefixes);
         texts.extend(prefixes.into_iter().map(<[u8]>::to_vec));
-        let mut firsts = [false; 256];
+        texts.sort_unstable();
+        let mut beginnings = vec![false; 1 << 16];
         for text in &texts {
-            firsts[usize::from(text[0])] = true;
+            beginnings[pair(text[0], text[1])] = true;
         }
         let longest = texts.iter().map(Vec::len).max().unwrap_or(0);
         Self {
@@ -96,7 +97,7 @@ impl Redactor {
             shapes,
             texts,
             longest,
-            firsts,
+            beginnings,
         }
     }
 
@@ -160,21 +161,54 @@ impl Found {
 struct Search<'a> {
     redactor: &'a Redactor,
     buffer: &'a [u8],
+    /// The byte before the buffer.
+    before: Option<u8>,
+    /// Nothing follows the buffer.
+    is_last: bool,
+    /// From here on a needle could begin whose end is not there yet.
+    open: usize,
     secret: Option<Found>,
     shape: Option<Found>,
 }
 
+/// What becomes of a buffer.
+enum Next {
+    /// This is to be masked.
+    Mask {
+        start: usize,
+        end: usize,
+        /// A token whose end is not there yet.
+        goes_on: bool,
+    },
+    /// Nothing more is to be masked, and what lies before this can be let go.
+    LetGo(usize),
+}
+
 impl<'a> Search<'a> {
-    fn new(redactor: &'a Redactor, buffer: &'a [u8], from: usize) -> Self {
+    fn new(
+        redactor: &'a Redactor,
+        buffer: &'a [u8],
+        from: usize,
+        before: Option<u8>,
+        is_last: bool,
+    ) -> Self {
+        let open = if is_last {
+            buffer.len()
+        } else {
+            first_open(redactor, buffer, from)
+        };
         Self {
             secret: redactor.find_secret(buffer, from),
             shape: redactor.find_shape(buffer, from),
             redactor,
             buffer,
+            before,
+            is_last,
+            open,
         }
     }
 
-    fn next(&mut self, from: usize) -> Option<Found> {
+    fn needle(&mut self, from: usize) -> Option<Found> {
         let is_past = |found: Found| found.start < from;
         if self.secret.is_some_and(is_past) {
             self.secret = self.redactor.find_secret(self.buffer, from);
@@ -185,6 +219,40 @@ impl<'a> Search<'a> {
         let both = self.secret.into_iter().chain(self.shape);
         both.min_by_key(|found| (found.start, Reverse(found.end)))
     }
+
+    fn next(&mut self, mut from: usize) -> Next {
+        let length = self.buffer.len();
+        while let Some(Found { start, end, shape }) = self.needle(from) {
+            if start >= self.open {
+                break;
+            }
+            let Some(shape) = shape else {
+                let goes_on = false;
+                return Next::Mask {
+                    start,
+                    end,
+                    goes_on,
+                };
+            };
+            let before = start.checked_sub(1).map(|at| self.buffer[at]);
+            let token = token(shape, self.buffer, end, before.or(self.before));
+            let goes_on = token.end == length && !self.is_last;
+            if goes_on && token.is_possible && length - start < MAX_TOKEN_BYTES {
+                return Next::LetGo(start);
+            }
+            if token.is_whole {
+                let end = token.end;
+                return Next::Mask {
+                    start,
+                    end,
+                    goes_on,
+                };
+            }
+            // An ordinary word; a secret may still begin inside its prefix.
+            from = start + 1;
+        }
+        Next::LetGo(self.open.max(from))
+    }
 }
 
 /// Finds the forms of the secrets, however many: of the text it looks at four bytes here and there,
@@ -194,15 +262,18 @@ struct Secrets {
     /// From one look to the next.
     stride: usize,
     longest: usize,
-    /// Which four bytes a look may find in a needle, as a Bloom filter with two bits each.
-    seen: Vec<u64>,
+    /// Which four bytes a look may find in a needle: two hash tables without lists.
+    seen: [Box<[bool; TABLE]>; 2],
 }
 
-/// The bits of the filter, as a power of two: 32 KiB, which stay in a processor's nearest cache.
-const FILTER_BITS: u32 = 18;
+/// The places in each table: few enough for a processor's nearest cache.
+const TABLE: usize = 1 << 15;
 
 /// With more there would be more to find in each needle.
 const MAX_STRIDE: usize = 32;
+
+/// How many looks are taken at once: one is mostly in vain, and so are several.
+const LOOKS: usize = 4;
 
 impl Secrets {
     fn new(needles: &[Vec<u8>]) -> Self {
@@ -212,32 +283,27 @@ impl Secrets {
             needles: automaton(needles),
             stride: shortest.saturating_sub(3).clamp(1, MAX_STRIDE),
             longest: lengths().max().unwrap_or(0),
-            seen: vec![0; 1 << (FILTER_BITS - 6)],
+            seen: [(); 2].map(|()| vec![false; TABLE].try_into().expect("of this length")),
         };
-        for window in (needles.iter()).flat_map(|needle| needle.windows(4).take(secrets.stride)) {
-            for bit in Self::bits(window) {
-                secrets.seen[bit / 64] |= 1 << (bit % 64);
+        for needle in needles {
+            for at in 0..secrets.stride {
+                for (table, seen) in secrets.seen.iter_mut().enumerate() {
+                    seen[Self::place(needle, at, table)] = true;
+                }
             }
         }
         secrets
     }
 
-    fn bits(four: &[u8]) -> [usize; 2] {
-        let number = four
-            .iter()
-            .fold(0, |number, byte| (number << 8) | u64::from(*byte));
-        let mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let bits = |shift: u32| {
-            let bit = (mixed >> shift) & ((1 << FILTER_BITS) - 1);
-            usize::try_from(bit).expect("it has 18 bits")
-        };
-        [bits(64 - FILTER_BITS), bits(24)]
+    /// The place of four bytes in a table.
+    fn place(bytes: &[u8], at: usize, table: usize) -> usize {
+        let four = bytes[at..at + 4].try_into().expect("these are four");
+        let mixed = u32::from_le_bytes(four).wrapping_mul([0x9e37_79b1, 0x85eb_ca77][table]);
+        (mixed >> 17) as usize % TABLE
     }
 
-    fn may_have(&self, four: &[u8]) -> bool {
-        let [first, second] = Self::bits(four);
-        let has = |bit: usize| (self.seen[bit / 64] >> (bit % 64)) & 1 == 1;
-        has(first) && has(second)
+    fn may_have(&self, bytes: &[u8], at: usize, table: usize) -> bool {
+        self.seen[table][Self::place(bytes, at, table)]
     }
 
     /// The leftmost needle, the longest of those that begin there. Takes a time that is linear in the
@@ -245,7 +311,13 @@ impl Secrets {
     fn find(&self, bytes: &[u8]) -> Option<Found> {
         let mut at = 0;
         while at + 4 <= bytes.len() {
-            if !self.may_have(&bytes[at..at + 4]) {
+            let last = at + (LOOKS - 1) * self.stride;
+            let sees = |any, look| any | self.may_have(bytes, at + look * self.stride, 0);
+            if last + 4 <= bytes.len() && !(0..LOOKS).fold(false, sees) {
+                at = last + self.stride;
+                continue;
+            }
+            if !(self.may_have(bytes, at, 0) && self.may_have(bytes, at, 1)) {
                 at += self.stride;
                 continue;
             }
@@ -332,10 +404,12 @@ impl Masked {
     /// Takes the next bytes and gives those that can be let go, in two pieces: what was held back,
     /// and what follows. Where nothing is masked, the second is not copied.
     pub fn push<'a>(&mut self, redactor: &Redactor, bytes: &'a [u8]) -> [Cow<'a, [u8]>; 2] {
-        if Search::new(redactor, bytes, 0).next(0).is_none()
+        let before = self.held.last().copied().or(self.before);
+        if !self.in_token
+            && let Next::LetGo(to) = Search::new(redactor, bytes, 0, before, false).next(0)
             && let Some(first) = self.settle(redactor, bytes)
         {
-            let (clean, held) = bytes.split_at(first_open(redactor, bytes, 0));
+            let (clean, held) = bytes.split_at(to);
             self.held = held.to_vec();
             self.before = clean.last().or(first.last()).copied().or(self.before);
             return [Cow::Owned(first), Cow::Borrowed(clean)];
@@ -351,13 +425,10 @@ impl Masked {
 
     /// Takes what was held back, when the next bytes show that nothing to be masked begins in it.
     fn settle(&mut self, redactor: &Redactor, bytes: &[u8]) -> Option<Vec<u8>> {
-        if self.in_token {
-            return None;
-        }
         if !self.held.is_empty() {
             let decisive = bytes.get(..redactor.longest.saturating_sub(1))?;
             let seam = [&self.held, decisive].concat();
-            let found = Search::new(redactor, &seam, 0).next(0);
+            let found = Search::new(redactor, &seam, 0, None, true).needle(0);
             if found.is_some_and(|found| found.start < self.held.len()) {
                 return None;
             }
@@ -390,40 +461,23 @@ impl Masked {
             self.in_token = false;
             self.before = Some(b'x');
         }
-        let hold = if is_last {
-            buffer.len()
-        } else {
-            first_open(redactor, buffer, done)
-        };
-        let mut from = done;
-        let mut search = Search::new(redactor, buffer, from);
-        while let Some(Found { start, end, shape }) = search.next(from) {
-            if start >= hold {
-                break;
+        let mut search = Search::new(redactor, buffer, done, self.before, is_last);
+        loop {
+            match search.next(done) {
+                Next::Mask {
+                    start,
+                    end,
+                    goes_on,
+                } => {
+                    self.let_go(buffer, done, start, clean);
+                    clean.extend_from_slice(MASK.as_bytes());
+                    self.before = Some(b']');
+                    self.in_token = goes_on;
+                    done = end;
+                }
+                Next::LetGo(to) => return self.let_go(buffer, done, to, clean),
             }
-            let end = if let Some(shape) = shape {
-                let before = start.checked_sub(1).map(|at| buffer[at]).or(self.before);
-                let token = token(shape, buffer, end, before);
-                let is_open = token.end == buffer.len() && !is_last;
-                if is_open && token.is_possible && token.end - start < MAX_TOKEN_BYTES {
-                    return self.let_go(buffer, done, start, clean);
-                }
-                if !token.is_whole {
-                    // An ordinary word; a secret may still begin inside its prefix.
-                    from = start + 1;
-                    continue;
-                }
-                self.in_token = is_open;
-                token.end
-            } else {
-                end
-            };
-            self.let_go(buffer, done, start, clean);
-            clean.extend_from_slice(MASK.as_bytes());
-            self.before = Some(b']');
-            (done, from) = (end, end);
         }
-        self.let_go(buffer, done, hold.max(done), clean)
     }
 
     fn let_go(&mut self, buffer: &[u8], from: usize, to: usize, clean: &mut Vec<u8>) -> usize {
@@ -442,13 +496,20 @@ fn first_open(redactor: &Redactor, buffer: &[u8], from: usize) -> usize {
         .max(from);
     let opens = |at: &usize| {
         let tail = &buffer[*at..];
-        redactor.firsts[usize::from(tail[0])]
-            && redactor
-                .texts
-                .iter()
-                .any(|text| text.len() > tail.len() && text.starts_with(tail))
+        if let [first, second, ..] = tail
+            && !redactor.beginnings[pair(*first, *second)]
+        {
+            return false;
+        }
+        let texts = &redactor.texts;
+        let next = texts.partition_point(|text| text.as_slice() <= tail);
+        texts.get(next).is_some_and(|text| text.starts_with(tail))
     };
     (begin..buffer.len()).find(opens).unwrap_or(buffer.len())
+}
+
+fn pair(first: u8, second: u8) -> usize {
+    usize::from(u16::from_le_bytes([first, second]))
 }
 
 /// What follows the prefix of a shape.
@@ -571,11 +632,11 @@ mod tests {
             splits in prop::collection::vec(any::<prop::sample::Index>(), 0..5),
         ) {
             let redactor = Redactor::new(secrets.iter().map(String::as_str));
-            let forms = &redactor.texts[..redactor.texts.len() - SHAPES.len()];
+            let forms: Vec<_> = secrets.iter().flat_map(|secret| encodings(secret)).collect();
             let mut text = Vec::new();
             for (form, length, filler) in parts {
                 if !forms.is_empty() {
-                    let form = form.get(forms);
+                    let form = form.get(&forms);
                     text.extend(&form[..form.len().min(length)]);
                 }
                 text.extend(filler.bytes());
@@ -610,11 +671,14 @@ mod tests {
         let filler = "x".repeat(300);
         let token = format!("ghp_{}", "aB3".repeat(12));
         for secret in [SECRET, &token] {
-            let text = format!("{filler} {secret} {filler}");
-            let begin = filler.len();
-            for at in begin..=begin + secret.len() + 1 {
-                let clean = in_pieces(&text, &[at]);
-                assert_eq!(clean, format!("{filler} {MASK} {filler}"), "{at}");
+            // Words that begin like a token do not hide one.
+            for filler in [&filler, &"sk-short npm_run disk-free ".repeat(12)] {
+                let text = format!("{filler} {secret} {filler}");
+                let begin = filler.len();
+                for at in begin..=begin + secret.len() + 1 {
+                    let clean = in_pieces(&text, &[at]);
+                    assert_eq!(clean, format!("{filler} {MASK} {filler}"), "{at}");
+                }
             }
         }
         // What was held back, and is no secret, is let go without a copy of what follows.

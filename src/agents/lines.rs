@@ -28,11 +28,14 @@ pub const MAX_DETAIL_CHARS: usize = 120;
 
 /// Reads the lines of one CLI's output.
 pub trait LineTranslator: fmt::Debug {
+    /// Whether there are events in standard output. Where there are none, all of it is text.
+    const HAS_EVENTS: bool = true;
+
     /// Takes one line of standard output, without its line ending, and adds its events.
     fn stdout_line(&mut self, line: &[u8], events: &mut Vec<AgentEvent>);
 
-    /// Takes whole lines of standard output that hold no `{`, and so no event, all at once: a flood
-    /// of text need not be looked at line by line.
+    /// Takes whole lines of standard output that hold no event, as without a `{`, all at once: a
+    /// flood of text need not be looked at line by line.
     fn stdout_text(&mut self, lines: &[u8], events: &mut Vec<AgentEvent>) {
         for line in lines.split(|byte| *byte == b'\n') {
             self.stdout_line(line, events);
@@ -61,8 +64,8 @@ impl<T: LineTranslator> LineParser<T> {
     /// A parser at the beginning of both streams.
     pub fn new(translator: T) -> Self {
         Self {
-            stdout: LineSplitter::default(),
-            stderr: LineSplitter::default(),
+            stdout: LineSplitter::new(T::HAS_EVENTS),
+            stderr: LineSplitter::new(false),
             stderr_tail: Vec::new(),
             translator,
             fold: ReportFold::default(),
@@ -204,7 +207,7 @@ pub fn tool_detail(input: &Value) -> Option<String> {
 enum Piece<'a> {
     /// One line.
     Line(&'a [u8]),
-    /// Lines without a `{`, the last without its line feed.
+    /// Lines without an event, the last without its line feed.
     Text(&'a [u8]),
     TooLong,
 }
@@ -212,12 +215,21 @@ enum Piece<'a> {
 /// Cuts a stream into lines, however it is split.
 #[derive(Debug, Default)]
 struct LineSplitter {
+    /// A line with a `{` may be an event, and is taken by itself.
+    has_events: bool,
     partial: Vec<u8>,
     /// The line being read is longer than allowed; its bytes are dropped until it ends.
     too_long: bool,
 }
 
 impl LineSplitter {
+    fn new(has_events: bool) -> Self {
+        Self {
+            has_events,
+            ..Self::default()
+        }
+    }
+
     fn push(&mut self, bytes: &[u8], mut take: impl FnMut(Piece<'_>)) {
         // A line within one of these cannot be too long.
         for bytes in bytes.chunks(MAX_LINE_BYTES) {
@@ -240,7 +252,11 @@ impl LineSplitter {
             bytes = &bytes[end + 1..];
         }
         if let Some(end) = memchr::memrchr(b'\n', bytes) {
-            cut(&bytes[..end], take);
+            if self.has_events {
+                cut(&bytes[..end], take);
+            } else {
+                take(Piece::Text(&bytes[..end]));
+            }
             bytes = &bytes[end + 1..];
         }
         self.keep(bytes);
@@ -284,7 +300,7 @@ mod tests {
     use super::*;
 
     fn split(pieces: &[&[u8]]) -> Vec<String> {
-        let mut splitter = LineSplitter::default();
+        let mut splitter = LineSplitter::new(true);
         let mut lines = Vec::new();
         for piece in pieces {
             splitter.push(piece, |piece| match piece {

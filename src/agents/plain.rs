@@ -97,6 +97,8 @@ impl PlainText {
 }
 
 impl LineTranslator for PlainText {
+    const HAS_EVENTS: bool = false;
+
     fn stdout_line(&mut self, line: &[u8], _events: &mut Vec<AgentEvent>) {
         self.take(line);
     }
