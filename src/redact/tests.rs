@@ -1,0 +1,191 @@
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use proptest::prelude::*;
+
+use super::forms::url_encoded;
+use super::shapes::MAX_TOKEN_BYTES;
+use super::*;
+use crate::model::text::hexadecimal;
+
+const SECRET: &str = "hunter2/\"quoted\"+long";
+
+fn redactor() -> Redactor {
+    Redactor::new([SECRET, "short", "another-secret-value"])
+}
+
+/// A key of several lines has long forms, and much of what agents print begins like one.
+#[test]
+fn text_full_of_beginnings_of_a_secret_is_searched_in_linear_time() {
+    let dashes = "-----";
+    let key = format!(
+        "{dashes}BEGIN KEY{dashes}\n{}\n{dashes}END KEY",
+        "0123456789ab".repeat(200)
+    );
+    let redactor = Redactor::new([key.as_str()]);
+    let mut text = "-".repeat(4 << 20);
+    text.push_str(&key);
+    let began = std::time::Instant::now();
+    assert!(!redactor.text(&text).contains(&key));
+    assert!(began.elapsed() < std::time::Duration::from_mins(1));
+}
+
+fn in_pieces(text: &str, at: &[usize]) -> String {
+    let redactor = redactor();
+    let (mut stream, mut clean, mut from) = (Masked::default(), Vec::new(), 0);
+    for to in at.iter().copied().chain([text.len()]) {
+        clean.extend(stream.push(&redactor, &text.as_bytes()[from..to]).concat());
+        from = to;
+    }
+    clean.extend(stream.finish(&redactor));
+    String::from_utf8(clean).unwrap()
+}
+
+/// Every form of the secret, and tokens of known shapes, among ordinary words.
+fn corpus() -> String {
+    let json = serde_json::Value::from(SECRET).to_string();
+    let shifted = [1, 2, 3].map(|n| STANDARD.encode(format!("{}{SECRET}!!", "x".repeat(n))));
+    let hex = hexadecimal(SECRET.as_bytes());
+    let token = format!("ghp_{}", "aB3".repeat(12));
+    let key = format!("sk-ant-api03-{}", "Zz9_".repeat(20));
+    format!(
+        "plain {SECRET} json {json} url {} hex {hex} base64 {} {} {} {token}, \"{key}\" another-secret-value.",
+        url_encoded(SECRET.as_bytes()),
+        shifted[0],
+        shifted[1],
+        shifted[2],
+    )
+}
+
+#[test]
+fn every_form_of_a_secret_and_known_tokens_are_masked() {
+    let clean = redactor().text(&corpus());
+    insta::assert_snapshot!(clean);
+    for part in [
+        "hunter2",
+        "quoted",
+        "68756e",
+        "ghp_",
+        "sk-ant",
+        "another-secret",
+    ] {
+        assert!(!clean.contains(part), "{part}: {clean}");
+    }
+}
+
+#[test]
+fn a_secret_is_masked_however_the_stream_is_split() {
+    let text = corpus();
+    let whole = redactor().text(&text);
+    let bytes: Vec<usize> = (1..text.len()).collect();
+    assert_eq!(in_pieces(&text, &bytes), whole, "byte by byte");
+    for first in 0..text.len() {
+        for second in [first + 1, first + 7, first + 40] {
+            let at = [first, second.min(text.len())];
+            assert_eq!(in_pieces(&text, &at), whole, "{at:?}");
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_is_masked_is_what_naive_replacement_masks_at_every_split(
+        secrets in prop::collection::vec("[ab\"/]{8,12}|[a-c]{40,60}", 0..4),
+        parts in prop::collection::vec((any::<prop::sample::Index>(), 0..60_usize, "[ab\"/ ]{0,40}"), 0..12),
+        splits in prop::collection::vec(any::<prop::sample::Index>(), 0..5),
+    ) {
+        let redactor = Redactor::new(secrets.iter().map(String::as_str));
+        let forms: Vec<_> = secrets.iter().flat_map(|secret| forms(secret)).collect();
+        let mut text = Vec::new();
+        for (form, length, filler) in parts {
+            if !forms.is_empty() {
+                let form = form.get(&forms);
+                text.extend(&form[..form.len().min(length)]);
+            }
+            text.extend(filler.bytes());
+        }
+        let mut naive = Vec::new();
+        let mut rest = &text[..];
+        while let Some(byte) = rest.first() {
+            let here = forms.iter().filter(|form| rest.starts_with(form));
+            if let Some(longest) = here.map(Vec::len).max() {
+                naive.extend(MASK.bytes());
+                rest = &rest[longest..];
+            } else {
+                naive.push(*byte);
+                rest = &rest[1..];
+            }
+        }
+        let mut at: Vec<usize> = splits.iter().map(|split| split.index(text.len() + 1)).collect();
+        at.extend([0, text.len()]);
+        at.sort_unstable();
+        let (mut stream, mut clean) = (Masked::default(), Vec::new());
+        for piece in at.windows(2) {
+            clean.extend(stream.push(&redactor, &text[piece[0]..piece[1]]).concat());
+        }
+        clean.extend(stream.finish(&redactor));
+        prop_assert_eq!(clean, naive);
+    }
+}
+
+#[test]
+fn a_secret_over_the_seam_of_two_large_pieces_is_masked_at_every_split() {
+    let redactor = redactor();
+    let filler = "x".repeat(300);
+    let token = format!("ghp_{}", "aB3".repeat(12));
+    for secret in [SECRET, &token] {
+        // Words that begin like a token do not hide one.
+        for filler in [&filler, &"sk-short npm_run disk-free ".repeat(12)] {
+            let text = format!("{filler} {secret} {filler}");
+            let begin = filler.len();
+            for at in begin..=begin + secret.len() + 1 {
+                let clean = in_pieces(&text, &[at]);
+                assert_eq!(clean, format!("{filler} {MASK} {filler}"), "{at}");
+            }
+        }
+    }
+    // What was held back, and is no secret, is let go without a copy of what follows.
+    let mut stream = Masked::default();
+    stream.push(&redactor, b"x");
+    assert_eq!(stream.held, b"x");
+    let [first, rest] = stream.push(&redactor, filler.as_bytes());
+    assert_eq!(first, b"x".as_slice());
+    assert!(matches!(rest, Cow::Borrowed(_)) && rest.len() == 299);
+}
+
+#[test]
+fn ordinary_words_stay() {
+    let text = "task-list, risk-averse disk-encryption-configuration-of-the-year, sk-short, \
+                short, ghp_ and AKIA; desk-2024-09-01-inventory-with-many-words";
+    assert_eq!(redactor().text(text), text);
+    assert!(!redactor().finds(text.as_bytes()));
+    assert!(redactor().finds(b"\xff another-secret-value"));
+    assert_eq!(Redactor::new([]).text(""), "");
+}
+
+#[test]
+fn only_what_could_begin_a_secret_is_held_back() {
+    let redactor = redactor();
+    let (mut stream, mut clean) = (Masked::default(), Vec::new());
+    clean.extend(stream.push(&redactor, b"a line that ends\n").concat());
+    assert_eq!(clean, b"a line that ends\n");
+    clean.extend(stream.push(&redactor, b"another-sec").concat());
+    assert_eq!(clean, b"a line that ends\n");
+    clean.extend(stream.push(&redactor, b"ond").concat());
+    assert!(clean.ends_with(b"another-second"));
+}
+
+#[test]
+fn a_token_without_end_is_masked_in_bounded_memory() {
+    let redactor = redactor();
+    let (mut stream, mut clean) = (Masked::default(), Vec::new());
+    clean.extend(stream.push(&redactor, b"ghp_").concat());
+    for _ in 0..10_000 {
+        clean.extend(stream.push(&redactor, b"a1a1a1a1a1").concat());
+        assert!(stream.held.len() <= 2 * MAX_TOKEN_BYTES);
+    }
+    clean.extend(stream.push(&redactor, b" end").concat());
+    clean.extend(stream.finish(&redactor));
+    assert_eq!(String::from_utf8(clean).unwrap(), "[redacted] end");
+}
