@@ -189,6 +189,11 @@ impl GitHubError {
         self.says("already exists")
     }
 
+    /// Whether GitHub sees no branch of the name that is offered.
+    pub fn is_unknown_head(&self) -> bool {
+        self.says("head invalid")
+    }
+
     /// Whether the branch holds nothing that its base lacks.
     pub fn no_commits_between(&self) -> bool {
         self.says("No commits between")

@@ -251,7 +251,7 @@ async fn carry_out<S: TaskSource>(
     // A name may be taken between the look at it and the push; the work is not done again then.
     let mut done: Option<Finished> = None;
     for _try in 0..3 {
-        let choice = choose(source, &mirror, &work, &base, lease);
+        let choice = choose(source, &mirror, &work, &base);
         let (name, place) = lease.unless_stopped(choice).await?;
         let publication = match place {
             Place::Published(publication, tip) => {
@@ -268,7 +268,7 @@ async fn carry_out<S: TaskSource>(
                     tip: Some(tip),
                 };
                 take_over(settings, &mirror, &work, &base, found, lease).await?;
-                publish(source, &work, &name, &base, lease).await?
+                publish(source, &mirror, &work, &name, &base, lease).await?
             }
             Place::Free => {
                 let result = match done.take() {
@@ -305,7 +305,7 @@ async fn carry_out<S: TaskSource>(
                         return Err(failure);
                     }
                 }
-                publish(source, &work, &name, &base, lease).await?
+                publish(source, &mirror, &work, &name, &base, lease).await?
             }
         };
         return complete(source, &work, lease, publication).await;
@@ -344,9 +344,10 @@ async fn begin<S: TaskSource>(
     Ok((work, mirror, base))
 }
 
-/// Publishes the branch, which is at the remote.
+/// Publishes the branch, which is at the remote, or was there a moment ago.
 async fn publish<S: TaskSource>(
     source: &S,
+    mirror: &Mirror,
     work: &Accepted,
     name: &WorkName,
     base: &Base,
@@ -356,7 +357,25 @@ async fn publish<S: TaskSource>(
         source.check_wanted(work).await?;
         source.publish(work, name, &base.branch).await
     };
-    Ok(lease.hold(publish).await??)
+    let error = match lease.hold(publish).await? {
+        Ok(publication) => return Ok(publication),
+        Err(error @ (SourceError::Unwanted(_) | SourceError::NoAccess(_))) => {
+            return Err(error.into());
+        }
+        Err(error @ (SourceError::Refused(_) | SourceError::Later { .. })) => error,
+    };
+    let (asked, branch) = (mirror.clone(), name.branch());
+    let tips = blocking(move || asked.remote_tips([&branch])).await;
+    Err(match tips {
+        // It is done and pushed again, but not for ever: somebody may delete it each time.
+        Ok([None]) => {
+            let branch = name.branch();
+            Failure::Failed(format!(
+                "the branch {branch} was deleted before it was published: {error}"
+            ))
+        }
+        Ok([Some(_)]) | Err(_) => error.into(),
+    })
 }
 
 /// Tells that the work is done.
@@ -493,21 +512,19 @@ enum Place {
     Published(Publication, Option<String>),
 }
 
-/// Chooses the name of the work: the first that is this work's own, or nobody's.
+/// Chooses the name of the work: the first that is this work's own, or nobody's. Both are looked at:
+/// what was published under the second stays published when the first becomes free.
 async fn choose<S: TaskSource>(
     source: &S,
     mirror: &Mirror,
     work: &Accepted,
     base: &Base,
-    lease: &Lease,
 ) -> Result<(WorkName, Place), Failure> {
     let (task_id, key) = (&work.request.task_id, &work.request.key);
     let names = [WorkName::first(task_id), WorkName::second(task_id, key)];
     let (asked, branches) = (mirror.clone(), names.each_ref().map(WorkName::branch));
     let tips = blocking(move || asked.remote_tips(branches.each_ref().map(String::as_str)));
     let tips = tips.await?;
-    // Something of this work may be under either name once it was pushed.
-    let is_fresh = !lease.notes().is_own(None) && tips[1].is_none();
     let mut free = None;
     for (name, tip) in names.into_iter().zip(tips) {
         let standing = source.standing(work, &name).await?;
@@ -529,9 +546,6 @@ async fn choose<S: TaskSource>(
                 }
             }
             Some(_) | None => {}
-        }
-        if is_fresh && free.is_some() {
-            break;
         }
     }
     // The second name has no other owner; where it is taken, somebody has put something there.
