@@ -1,7 +1,6 @@
 //! Why a call of the API did not succeed, sorted by what the caller does about it.
 
 use std::error::Error;
-use std::io;
 
 use chrono::{DateTime, Utc};
 use thiserror::Error;
@@ -103,23 +102,6 @@ pub enum Fault {
     /// What was given as credentials cannot be used.
     #[error("{0}")]
     Credentials(String),
-}
-
-/// Whether a connection failed because of the server's certificate.
-pub(super) fn is_untrusted(error: &(dyn Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(rustls::Error::InvalidCertificate(_)) = error.downcast_ref() {
-            return true;
-        }
-        // Its source is that of what it wraps.
-        let wrapped = error.downcast_ref().and_then(io::Error::get_ref);
-        cause = match wrapped {
-            Some(wrapped) => Some(wrapped),
-            None => error.source(),
-        };
-    }
-    false
 }
 
 fn needs(needed: Option<&str>) -> String {

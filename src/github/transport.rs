@@ -16,10 +16,11 @@ use tokio::time::{Instant, sleep};
 use crate::github::Shared;
 use crate::github::answer::{self, Refusal, header};
 use crate::github::cache::Entry;
-use crate::github::error::{Fault, is_untrusted};
+use crate::github::error::Fault;
 use crate::github::identity::{Bearer, Identity};
 use crate::github::pacing::{Budget, Gate, LONGEST_WAIT, Limit};
 use crate::model::repository::RepositoryName;
+use crate::tls;
 
 /// GitHub's largest answers, 100 issues of 64 KB each, have seven.
 const MAX_BODY_BYTES: usize = 16 << 20;
@@ -324,7 +325,7 @@ impl Shared {
         self.counters.requests.fetch_add(1, Ordering::Relaxed);
         let response = request.send().await.map_err(|error| {
             let is_unsent = error.is_connect() || error.is_builder();
-            let is_untrusted = is_untrusted(&error);
+            let is_untrusted = tls::is_untrusted(&error);
             let error = error.without_url().into();
             if is_untrusted {
                 Fault::Untrusted(error)
