@@ -9,6 +9,7 @@ mod hands;
 mod lease;
 mod left;
 mod notes;
+mod objection;
 mod record;
 mod run;
 mod settings;
@@ -36,6 +37,7 @@ use crate::sources::source::{Fate, Offer, SourceError, TaskSource};
 use crate::worker::hands::Hands;
 use crate::worker::lease::Lease;
 pub use crate::worker::left::holder;
+pub use crate::worker::objection::ask;
 pub use crate::worker::settings::{Observe, RunCommand, WorkerSettings};
 
 /// What a worker did.

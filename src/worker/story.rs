@@ -607,22 +607,33 @@ async fn run_in_clone<S: TaskSource>(
     let cloned = blocking(move || Ok::<_, Failure>(cloning.clone_to(&tree, &commit, &branch)?));
     lease.unless_stopped(cloned).await?;
 
-    let record = run::carry_out(source, settings, work, &workspace, lease).await?;
-    Span::current().record("run", record.path());
-    judge_run(settings, &record)?;
-    let taking = Taking {
-        mirror: mirror.clone(),
-        tree: workspace.tree(),
-        base: base.commit.clone(),
-        branch: name.branch(),
+    let take = async || {
+        let taking = Taking {
+            mirror: mirror.clone(),
+            tree: workspace.tree(),
+            base: base.commit.clone(),
+            branch: name.branch(),
+        };
+        take(taking, settings, work).await
     };
-    let tip = match lease.unless_stopped(take(taking, settings, work)).await {
-        Ok(tip) => tip,
-        Err(failure) => {
-            if let Failure::Source(SourceError::Refused(reason)) = &failure {
-                not_published(settings, &record, Outcome::PolicyBlocked, reason);
-            }
-            return Err(failure);
+    let ended = run::carry_out(source, settings, work, &workspace, lease, &take).await?;
+    let run::Ended { record, taken } = ended;
+    Span::current().record("run", record.path());
+    let result = judge_run(settings, &record);
+    let tip = match taken {
+        // Its own record says so.
+        Some(Err(failure)) if result.is_err() => return Err(failure),
+        taken => {
+            result?;
+            let taken = match taken {
+                Some(taken) => taken,
+                None => lease.unless_stopped(take()).await,
+            };
+            taken.inspect_err(|failure| {
+                if let Failure::Source(SourceError::Refused(reason)) = failure {
+                    not_published(settings, &record, Outcome::PolicyBlocked, reason);
+                }
+            })?
         }
     };
     Ok(Finished {

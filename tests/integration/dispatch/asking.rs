@@ -1,6 +1,7 @@
 //! How `dispatch` is asked for one issue, how it logs, and how it ends.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
@@ -470,6 +471,43 @@ fn a_second_signal_ends_a_worker_at_once() {
     );
     assert_eq!(processes_with(&sleep), Vec::<u32>::new());
     assert_eq!(place.workspaces(), Vec::<String>::new());
+}
+
+#[test]
+fn a_worker_that_is_stopped_while_it_judges_a_result_ends_its_run_and_lets_its_claim_go() {
+    let mut place = Place::new();
+    let issue = place.issue("t", &body("task-1", &adds("a.txt")));
+    let (root, path) = (place.env.root(), std::env::var("PATH").unwrap());
+    let (bin, judges) = (root.join("bin"), root.join("judges"));
+    // The mirror fetches, the clone is made, and then the result is taken.
+    let script = format!(
+        "#!/bin/sh\nPATH='{path}'; at='{}'\n\
+         case \" $* \" in *' fetch '*) echo >> $at/count;; *) exec git \"$@\";; esac\n\
+         [ $(wc -l < $at/count) != 3 ] || {{ touch $at/judges; exec sleep 60; }}\n\
+         exec git \"$@\"\n",
+        root.display(),
+    );
+    fs::create_dir(&bin).unwrap();
+    fs::write(bin.join("git"), script).unwrap();
+    fs::set_permissions(bin.join("git"), Permissions::from_mode(0o755)).unwrap();
+    let with_script = format!("{}:{path}", bin.display());
+    place.env = place.env.variable("PATH", with_script);
+    let mut worker = place.env.spawn(&["dispatch"]);
+    assert!(eventually(Duration::from_secs(60), || judges.exists()));
+    // Not final, and nobody has been told.
+    let record = place.env.record("dispatch_issue", "patch");
+    assert_eq!(record["outcome"], "running");
+    signal(&worker, "-TERM");
+    assert_eq!(worker.wait().unwrap().code(), Some(143));
+    let gone = eventually(Duration::from_secs(10), || {
+        processes_of(place.env.root()).is_empty()
+    });
+    assert!(gone);
+    let record = place.env.record("dispatch_issue", "patch");
+    assert_eq!(record["outcome"], "interrupted");
+    assert_eq!(place.workspaces(), Vec::<String>::new());
+    place.dispatches(0);
+    place.assert_done(issue);
 }
 
 #[test]
