@@ -24,6 +24,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use agent_runner::agents::claude::Claude;
 use agent_runner::agents::codex::Codex;
 use agent_runner::agents::lines::LineParser;
 use agent_runner::agents::plain::PlainText;
@@ -327,7 +328,7 @@ fn redaction(base: &Path) {
     let secrets: Vec<String> = secrets.collect();
     for number in [1, 10] {
         let redactor = Redactor::new(secrets.iter().take(number).map(String::as_str));
-        for kind in ["text", "events", "code"] {
+        for kind in ["text", "code", "events", "recorded"] {
             let mut searches = Samples(Vec::new());
             let mut others = Samples(Vec::new());
             for _ in 0..REPETITIONS {
@@ -336,7 +337,7 @@ fn redaction(base: &Path) {
                 others.0.push(whole.saturating_sub(search));
             }
             println!(
-                "{kind:<8} {number:>2} secrets: search {:>9}  all else {:>9}  {:+.1} %",
+                "{kind:<9} {number:>2} secrets: search {:>9}  all else {:>9}  {:+.1} %",
                 milliseconds(searches.median()),
                 milliseconds(others.median()),
                 searches.median().as_secs_f64() / others.median().as_secs_f64() * 100.0,
@@ -359,6 +360,7 @@ fn capture(directory: &Path, redactor: &Redactor, kind: &str) -> (Duration, Dura
         .map(|path| CappedLog::create(path, LogCaps::default()).unwrap());
     let mut parser: Box<dyn TranscriptParser> = match kind {
         "events" => Codex.parser(),
+        "recorded" => Claude.parser(),
         _ => Box::new(LineParser::new(PlainText::default())),
     };
     let mut events = Vec::new();
@@ -687,6 +689,10 @@ fn print_flood(kind: &str) {
             let item = format!(r#"{{"id":"1","type":"agent_message","text":"{text}"}}"#);
             format!("{{\"type\":\"item.completed\",\"item\":{item}}}\n")
         }
+        // What claude printed in a real run.
+        "recorded" => {
+            include_str!("../tests/fixtures/agents/claude/2.1.197/b-dontask.stdout").to_owned()
+        }
         // Its own words have the beginnings of tokens, too: this very line names sk- and npm_.
         "code" => include_str!("bench.rs").to_owned(),
         _ => format!("{}\n", "x".repeat(79)),
@@ -700,6 +706,7 @@ fn print_flood(kind: &str) {
         left -= part;
     }
     let end = match kind {
+        "recorded" => "\n",
         "events" => "\n{\"type\":\"turn.completed\",\"usage\":{}}\n",
         _ => "\ndone\n",
     };

@@ -33,6 +33,8 @@ const RECOVERING: Duration = Duration::from_secs(30);
 pub struct Room {
     tree: WorkTree,
     home: Home,
+    /// The task has checks, which what is rebased must pass again.
+    is_checked: bool,
 }
 
 /// What became of a good run's commits.
@@ -51,6 +53,7 @@ impl Room {
         layout: &Layout,
         run: &RunPath,
         base: Option<&str>,
+        is_checked: bool,
     ) -> Result<Self, String> {
         let make = || {
             let mut home = git.home()?;
@@ -58,7 +61,11 @@ impl Room {
                 base.clone_into(&mut home.commit);
             }
             let tree = git.add_work_tree(&layout.work_tree(run), &branch(run), &home.commit)?;
-            Ok(Self { tree, home })
+            Ok(Self {
+                tree,
+                home,
+                is_checked,
+            })
         };
         layout
             .create_work_trees()
@@ -86,8 +93,8 @@ impl Room {
         plan
     }
 
-    /// Brings the commits of a good run home; `git` is the work tree's, `before` its state at the
-    /// start. The repository must be held.
+    /// Brings the commits of a good run home, as [`WorkTree::bring_home`] does; `git` is the work
+    /// tree's, `before` its state at the start. The repository must be held.
     pub fn bring_home(
         &self,
         git: &Git,
@@ -100,14 +107,22 @@ impl Room {
         let is_own = |standing: &Standing| !matches!(standing, Standing::Foreign { .. });
         let all_own = change.commits.iter().all(|commit| is_own(&commit.standing));
         let tree = self.tree.with(git);
-        let homecoming = tree.bring_home(&self.home, mark, identity, all_own)?;
+        let homecoming = tree.bring_home(&self.home, mark, identity, all_own, self.is_checked)?;
         let change = match &homecoming {
-            Homecoming::Home { onto: Some(onto) } => {
+            Homecoming::Home { onto: Some(onto) } | Homecoming::Rebased { onto } => {
                 Some(git.compare(&before.moved_to(onto), mark, paths)?)
             }
             Homecoming::Home { onto: None } | Homecoming::Nothing | Homecoming::Left { .. } => None,
         };
         Ok(Ending { homecoming, change })
+    }
+
+    /// The same, had the run begun at another commit.
+    #[must_use]
+    pub fn moved_to(&self, commit: &str) -> Self {
+        let mut moved = self.clone();
+        commit.clone_into(&mut moved.home.commit);
+        moved
     }
 
     /// What stays where nothing can be known.

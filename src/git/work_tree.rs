@@ -35,6 +35,11 @@ pub enum Homecoming {
         /// The commit onto which they were rebased, when the branch had moved.
         onto: Option<String>,
     },
+    /// They were rebased, and the branch does not have them yet.
+    Rebased {
+        /// The commit on which they are now, where the branch was.
+        onto: String,
+    },
     /// They stay on the run's branch.
     Left {
         /// Why, as a clause.
@@ -265,12 +270,16 @@ impl WorkTree {
 
     /// Brings the run's commits to the branch where it began; rebases them when that has moved,
     /// and only when they are `all_own`. Other runs must be kept out meanwhile.
+    ///
+    /// What `is_checked` does not come to the branch as it was rebased: it is to be checked again,
+    /// and brought home from the commit on which it is then.
     pub fn bring_home(
         &self,
         home: &Home,
         run_mark: &str,
         identity: &Identity,
         all_own: bool,
+        is_checked: bool,
     ) -> Result<Homecoming, GitError> {
         let left = |why: String| Ok(Homecoming::Left { why });
         let _turn = self.git.turn()?;
@@ -306,6 +315,9 @@ impl WorkTree {
                 }
                 if let Err(why) = self.rebase(&since, &target, &action, identity)? {
                     return left(format!("on `{}` as it is now {why}", home.branch));
+                }
+                if is_checked {
+                    return Ok(Homecoming::Rebased { onto: target });
                 }
                 since.clone_from(&target);
                 onto = Some(target.clone());

@@ -95,9 +95,12 @@ pub fn conclude(
         Ok(None) => {}
         Err(reason) => case.note(EvidenceSource::Git, unreadable(reason)),
     }
+    let failed = checks.iter().any(|check| check.failure.is_some());
     let finding = process_finding(end, report)
         .or_else(|| agent_finding(end, report))
         .or_else(|| policy_finding(change.ok().flatten()))
+        // For their sake commits may have been left off the branch.
+        .or_else(|| failed.then(|| case.hear_checks(checks)))
         .or_else(|| commit_finding(report, change, policy))
         .unwrap_or_else(|| case.hear_checks(checks));
     case.close(finding)

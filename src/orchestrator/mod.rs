@@ -293,12 +293,7 @@ async fn tell(
     if verdict::wants_checks(&end, &report, seen, plan.policy()) {
         checks = carry_out_checks(plan, folder, services, redactor, &mut end).await;
     }
-    // What git or a check was made to start.
-    let sweep = containment::kill_started(&marker(folder.run(), std::process::id()));
-    end.survivors_killed += sweep.killed;
-    end.unkillable.extend(sweep.unkillable);
-    end.unkillable.sort_unstable();
-    end.unkillable.dedup();
+    sweep(folder.run(), &mut end);
     let verdict = verdict::conclude(&end, &report, seen, &checks, plan.policy());
     Ok(Story {
         end,
@@ -313,6 +308,15 @@ async fn tell(
     })
 }
 
+/// Ends what git or a check was made to start.
+fn sweep(run: &RunPath, end: &mut ProcessEnd) {
+    let sweep = containment::kill_started(&marker(run, std::process::id()));
+    end.survivors_killed += sweep.killed;
+    end.unkillable.extend(sweep.unkillable);
+    end.unkillable.sort_unstable();
+    end.unkillable.dedup();
+}
+
 /// The story of a run in a work tree of its own. The repository is held only at its end.
 async fn tell_apart(plan: &RunPlan, services: &mut Services<'_>, begun: &mut Begun) -> Story {
     let environment = planner::inheritable(&plan.inherited, &[], &[]);
@@ -321,7 +325,16 @@ async fn tell_apart(plan: &RunPlan, services: &mut Services<'_>, begun: &mut Beg
         let (git, layout) = (git.clone(), services.layout.clone());
         let run = begun.folder.run().clone();
         let base = plan.base.clone();
-        move |budget: &Budget| Room::make(&git.within(budget), &layout, &run, base.as_deref())
+        let is_checked = !plan.task.verify.is_empty();
+        move |budget: &Budget| {
+            Room::make(
+                &git.within(budget),
+                &layout,
+                &run,
+                base.as_deref(),
+                is_checked,
+            )
+        }
     };
     let (room, signal) = budget::within(isolation::MAKING, services.shutdown, make).await;
     let room = match room {
@@ -338,7 +351,7 @@ async fn tell_apart(plan: &RunPlan, services: &mut Services<'_>, begun: &mut Beg
         Some(signal) => refused(Refusal::stopped(signal, "while it made a work tree")),
     };
     if story.verdict.outcome.is_good() {
-        bring_home(plan, services, &room, &mut story).await;
+        bring_home(plan, services, begun, &room, &mut story).await;
     }
     if story.change.is_err() {
         // Tidying up would wait for what looking has waited for.
@@ -359,64 +372,31 @@ async fn tell_apart(plan: &RunPlan, services: &mut Services<'_>, begun: &mut Beg
 
 /// Brings the commits of a good run to the branch where it began; where that fails, the run is
 /// judged again without them.
-async fn bring_home(plan: &RunPlan, services: &mut Services<'_>, room: &Room, story: &mut Story) {
-    let (Some(aftermath), Ok(Some(change))) = (story.aftermath.clone(), story.change.clone())
-    else {
-        return;
-    };
-    if change.commits.is_empty() {
+async fn bring_home(
+    plan: &RunPlan,
+    services: &mut Services<'_>,
+    begun: &Begun,
+    room: &Room,
+    story: &mut Story,
+) {
+    if !matches!(&story.change, Ok(Some(change)) if !change.commits.is_empty()) {
         return;
     }
     let mut patient = plan.clone();
     patient.task.overlap = Overlap::Wait;
-    let ending = match occupancy::hold(&patient, services.shutdown).await {
+    let came = match occupancy::hold(&patient, services.shutdown).await {
         Hold::Refused(verdict) => {
             if let Outcome::Interrupted { signal } = verdict.outcome {
                 story.end.stopped = Some(StopReason::Shutdown(signal));
             }
             Err(verdict.error.unwrap_or_default())
         }
-        Hold::Ours(_lock) => {
-            let room = room.clone();
-            let come = move |budget: &Budget| aftermath.bring_home(&room, &change, budget);
-            let (ending, signal) = budget::within(isolation::ENDING, services.shutdown, come).await;
-            let stopped = signal.map(StopReason::Shutdown);
-            story.end.stopped = story.end.stopped.or(stopped);
-            ending.map_err(|error| planner::chain(&error))
-        }
+        Hold::Ours(_lock) => come_home(plan, services, begun, room, story).await,
+    };
+    let Err(why) = came else {
+        return story.judge(plan);
     };
     let (home, branch) = (room.home(), room.branch());
-    let why = match ending {
-        Ok(Ending {
-            homecoming: Homecoming::Nothing,
-            ..
-        }) => return,
-        Ok(Ending {
-            homecoming: Homecoming::Home { onto },
-            change,
-        }) => {
-            if let Some(onto) = onto {
-                let after = if story.checks.is_empty() {
-                    ""
-                } else {
-                    ", after the task's checks"
-                };
-                let onto = verdict::short(&onto);
-                let fact = format!("the run's commits were rebased onto {onto}{after}");
-                story.note(EvidenceSource::Git, fact);
-            }
-            if let Some(change) = change {
-                story.change = Ok(Some(change));
-            }
-            story.judge(plan);
-            return;
-        }
-        Ok(Ending {
-            homecoming: Homecoming::Left { why },
-            ..
-        })
-        | Err(why) => why,
-    };
     if let Ok(Some(change)) = &mut story.change {
         isolation::strand(change, branch);
     }
@@ -445,6 +425,62 @@ async fn hear_objection(plan: &RunPlan, services: &mut Services<'_>, story: &mut
             story.judge(plan);
         }
     }
+}
+
+/// How often commits are checked on a branch that keeps moving.
+const TRIES: usize = 3;
+
+/// Brings the commits home while the repository is held; what has to be rebased passes the task's
+/// checks once more before. The error says why they are not there.
+async fn come_home(
+    plan: &RunPlan,
+    services: &mut Services<'_>,
+    begun: &Begun,
+    room: &Room,
+    story: &mut Story,
+) -> Result<(), String> {
+    let mut room = room.clone();
+    for _ in 0..TRIES {
+        let (Some(aftermath), Ok(Some(change))) = (story.aftermath.clone(), story.change.clone())
+        else {
+            break;
+        };
+        let come = {
+            let room = room.clone();
+            move |budget: &Budget| aftermath.bring_home(&room, &change, budget)
+        };
+        let (ending, signal) = budget::within(isolation::ENDING, services.shutdown, come).await;
+        story.end.stopped = story.end.stopped.or(signal.map(StopReason::Shutdown));
+        let Ending { homecoming, change } = ending.map_err(|error| planner::chain(&error))?;
+        if let Some(change) = change {
+            story.change = Ok(Some(change));
+        }
+        let (onto, is_home) = match homecoming {
+            Homecoming::Nothing | Homecoming::Home { onto: None } => return Ok(()),
+            Homecoming::Left { why } => return Err(why),
+            Homecoming::Home { onto: Some(onto) } => (onto, true),
+            Homecoming::Rebased { onto } => (onto, false),
+        };
+        let short = verdict::short(&onto);
+        story.note(
+            EvidenceSource::Git,
+            format!("the run's commits were rebased onto {short}"),
+        );
+        if is_home {
+            return Ok(());
+        }
+        let (folder, redactor) = (&begun.folder, &begun.redactor);
+        let there = room.plan(plan);
+        story.checks = carry_out_checks(&there, folder, services, redactor, &mut story.end).await;
+        sweep(folder.run(), &mut story.end);
+        if story.checks.iter().any(|check| check.failure.is_some()) {
+            return Err(format!(
+                "the task's checks fail on them as rebased onto {short}"
+            ));
+        }
+        room = room.moved_to(&onto);
+    }
+    Err(format!("`{}` kept moving", room.home()))
 }
 
 /// The longest look at the repository before the run: `git status` of a work tree with a million

@@ -196,9 +196,15 @@ impl RunFolder {
         CappedLog::create(&self.directory().stdout(), caps)
     }
 
-    /// Creates the log of what the task's checks print.
+    /// Creates the log of what the task's checks print: `checks.log`, and `checks.2.log` where they
+    /// are carried out once more.
     pub fn checks(&self, caps: LogCaps) -> Result<CappedLog, StoreError> {
-        CappedLog::create(&self.directory().checks(), caps)
+        let (mut path, mut number) = (self.directory().checks(), 1);
+        while path.exists() {
+            number += 1;
+            path.set_file_name(format!("checks.{number}.log"));
+        }
+        CappedLog::create(&path, caps)
     }
 
     /// Creates the log of events, of which about `cap` bytes are kept.

@@ -157,6 +157,61 @@ fn a_run_is_rebased_over_a_commit_that_a_person_made_meanwhile() {
     is_tidy(&env);
 }
 
+/// The same with a check that passes while there is no `person.txt`, and a person who commits one.
+fn checked_and_rebased(verify: &str) -> (TestEnv, Option<i32>, Value) {
+    let verify = Value::from(verify);
+    let env = isolated(COMMIT_AND_WAIT, &format!("verify = [{verify}]"));
+    let out = env.root().display().to_string();
+    let env = env.config(&format!("[agents.fake.env]\nOUT = \"{out}\""));
+    let (code, record) = meanwhile(&env, || {
+        fs::write(env.repository().join("person.txt"), "p\n").unwrap();
+        env.git(&["add", "person.txt"]);
+        env.git(&["commit", "-qm", "person"]);
+    });
+    (env, code, record)
+}
+
+#[test]
+fn what_is_rebased_passes_the_checks_again_before_it_comes_to_the_branch() {
+    let (env, code, record) = checked_and_rebased("test -e agent.txt && ls");
+    let facts = evidence(&record);
+    assert_eq!(code, Some(0), "{facts}");
+    assert_eq!(
+        env.git(&["log", "--format=%s", "main"]),
+        "agent\nperson\nfirst"
+    );
+    assert_eq!(
+        record["commits"][0]["commit"],
+        env.git(&["rev-parse", "main"]).as_str()
+    );
+    assert_eq!(facts.matches("rebased onto").count(), 1, "{facts}");
+    let run = env.run_directory("work", "fake");
+    let log = |name: &str| fs::read_to_string(run.join(name)).unwrap();
+    assert!(!log("checks.log").contains("person.txt"));
+    assert!(log("checks.2.log").contains("person.txt"));
+    is_tidy(&env);
+}
+
+#[test]
+fn what_fails_the_checks_after_it_was_rebased_stays_on_a_named_branch() {
+    let (env, code, record) = checked_and_rebased("test ! -e person.txt");
+    assert_eq!(code, Some(1));
+    assert_eq!(env.git(&["log", "--format=%s", "main"]), "person\nfirst");
+    let branch = left_branch(&env);
+    assert_eq!(
+        env.git(&["log", "--format=%s", &branch]),
+        "agent\nperson\nfirst"
+    );
+    let error = record["error"].as_str().unwrap();
+    assert!(
+        error.contains("test ! -e person.txt") && error.contains(&branch),
+        "{error}"
+    );
+    let facts = evidence(&record);
+    assert!(facts.contains("fail on them as rebased onto"), "{facts}");
+    assert_eq!(work_trees(&env), Vec::<PathBuf>::new());
+}
+
 #[test]
 fn a_conflict_leaves_the_commits_on_a_named_branch_and_says_so() {
     let env = waiting(COMMIT_AND_WAIT).unreachable_server();

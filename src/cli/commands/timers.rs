@@ -1,7 +1,7 @@
 //! The timers of systemd that start this program: read from their files, since `systemctl --user`
 //! answers only where the user's manager runs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -71,28 +71,55 @@ fn text(directories: &[PathBuf], name: &str, elsewhere: Option<&Path>) -> Option
     });
     let text = places.find_map(|place| fs::read_to_string(place).ok());
     let mut text = text.or_else(|| fs::read_to_string(elsewhere?).ok())?;
+    // In the order of their names; of two with one name the nearer counts. See systemd.unit(5).
+    let mut drop_ins = BTreeMap::new();
     for name in names.iter().rev() {
         for directory in directories.iter().rev() {
-            let drop_ins = fs::read_dir(directory.join(format!("{name}.d")));
-            let mut files: Vec<PathBuf> = drop_ins
-                .into_iter()
-                .flatten()
-                .flatten()
-                .map(|file| file.path())
-                .filter(|path| {
-                    path.extension()
-                        .is_some_and(|extension| extension == "conf")
-                })
-                .collect();
-            files.sort();
-            for drop_in in files
-                .iter()
-                .filter_map(|file| fs::read_to_string(file).ok())
-            {
-                text.push('\n');
-                text.push_str(&drop_in);
-            }
+            let files = fs::read_dir(directory.join(format!("{name}.d")));
+            let files = files.into_iter().flatten().flatten();
+            drop_ins.extend(files.map(|file| (file.file_name(), file.path())));
+        }
+    }
+    for path in drop_ins.values() {
+        if path.extension().is_some_and(|kind| kind == "conf")
+            && let Ok(drop_in) = fs::read_to_string(path)
+        {
+            text.push('\n');
+            text.push_str(&drop_in);
         }
     }
     Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "whether the files are whole after a crash does not matter"
+    )]
+    fn of_two_drop_ins_of_one_name_the_nearer_counts_and_names_give_the_order() {
+        let root = tempfile::tempdir().unwrap();
+        let [near, far] = ["near", "far"].map(|name| root.path().join(name));
+        for (directory, files) in [
+            (&near, ["10-a.conf", "30-c.conf"]),
+            (&far, ["10-a.conf", "20-b.conf"]),
+        ] {
+            let drop_ins = directory.join("x.timer.d");
+            fs::create_dir_all(&drop_ins).unwrap();
+            for file in files {
+                fs::write(drop_ins.join(file), drop_ins.join(file).to_str().unwrap()).unwrap();
+            }
+            fs::write(drop_ins.join("note.txt"), "no drop-in").unwrap();
+        }
+        fs::write(far.join("x.timer"), "unit").unwrap();
+        let text = text(&[near, far], "x.timer", None).unwrap();
+        let root = root.path().to_str().unwrap();
+        assert_eq!(
+            text.replace(root, ""),
+            "unit\n/near/x.timer.d/10-a.conf\n/far/x.timer.d/20-b.conf\n/near/x.timer.d/30-c.conf"
+        );
+    }
 }
