@@ -152,8 +152,9 @@ Examples:
 pub(super) const DISPATCH: &str = "\
 Exit codes:
   0      what was there is done, or nothing was there; the worker is well
-  1      a task failed, or the named issue is not to be done; the worker that
-         was asked is not well
+  1      a task failed; the named issue is not to be done, or not now: another
+         worker holds it, or it is tried again later; the worker that was asked
+         is not well
   2      wrong usage or configuration
   128+n  stopped by signal n
 

@@ -6,6 +6,7 @@ use reqwest012::header::{CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER};
 use serde_json::Value;
 
 use crate::github::error::Fault;
+use crate::github::pacing::{Budget, Limit};
 use crate::github::wire::{Problem, RateLimit};
 use crate::model::text;
 
@@ -15,8 +16,8 @@ const MAX_MESSAGE_CHARS: usize = 300;
 /// What a refusal means.
 #[derive(Debug)]
 pub(super) enum Refusal {
-    /// A rate limit; with the wait if one was named.
-    Limit(Option<TimeDelta>),
+    /// A rate limit.
+    Limit(Limit),
     /// Anything else.
     Fault(Fault),
 }
@@ -55,22 +56,65 @@ pub(super) fn token_end(headers: &HeaderMap) -> Option<DateTime<Utc>> {
     Some(end.to_utc())
 }
 
-/// The rate limit of the part of the API that is used here.
-pub(super) fn rate(headers: &HeaderMap) -> Option<RateLimit> {
-    if header(headers, "x-ratelimit-resource").is_some_and(|resource| resource != "core") {
-        return None;
-    }
-    Some(RateLimit {
+/// What an answer was counted on, and what is left there; `None` for parts of the API that are not
+/// used here.
+pub(super) fn rate(headers: &HeaderMap) -> Option<(Budget, RateLimit)> {
+    let budget = match header(headers, "x-ratelimit-resource") {
+        None | Some("core") => Budget::All,
+        Some("graphql") => Budget::Graphql,
+        Some(_) => return None,
+    };
+    let rate = RateLimit {
         limit: number(headers, "x-ratelimit-limit")?,
         remaining: number(headers, "x-ratelimit-remaining")?,
         reset: number(headers, "x-ratelimit-reset")?,
+    };
+    Some((budget, rate))
+}
+
+/// The limit that begins with an answer which leaves nothing.
+pub(super) fn used_up(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Limit> {
+    let (budget, rate) = rate(headers)?;
+    (rate.remaining == 0).then(|| Limit {
+        budget,
+        wait: Some(until_reset(rate, headers, now)),
     })
 }
 
 /// The time until the rate limit's reset, reckoned in the server's own time.
-pub(super) fn until_reset(rate: RateLimit, headers: &HeaderMap, now: DateTime<Utc>) -> TimeDelta {
+fn until_reset(rate: RateLimit, headers: &HeaderMap, now: DateTime<Utc>) -> TimeDelta {
     let now = date(headers).unwrap_or(now).timestamp();
     TimeDelta::try_seconds(rate.reset.saturating_sub(now)).unwrap_or(TimeDelta::MAX)
+}
+
+/// The rate limit that an error in an answer of GraphQL is; `None` when it is another error.
+///
+/// Its status is that of a success, and something may be left: too little for this query.
+pub(super) fn graphql_limit(
+    kind: &str,
+    message: &str,
+    headers: &HeaderMap,
+    now: DateTime<Utc>,
+) -> Option<Limit> {
+    let named = retry_after(headers, now);
+    if is_too_much_at_once(message) {
+        let budget = Budget::All;
+        return Some(Limit {
+            budget,
+            wait: named,
+        });
+    }
+    // GitHub's documentation has the first, its server the second as well.
+    matches!(kind, "RATE_LIMITED" | "RATE_LIMIT").then(|| Limit {
+        budget: Budget::Graphql,
+        wait: named.or_else(|| rate(headers).map(|(_, rate)| until_reset(rate, headers, now))),
+    })
+}
+
+/// Whether GitHub's words are of a secondary limit, which holds for all requests.
+fn is_too_much_at_once(message: &str) -> bool {
+    let said = message.to_ascii_lowercase();
+    said.contains("secondary rate limit") || said.contains("abuse detection")
 }
 
 /// Seconds, or a date.
@@ -101,17 +145,18 @@ pub(super) fn refusal(
         status,
         StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS
     );
-    let is_used_up = rate(headers).filter(|rate| rate.remaining == 0);
     if may_be_limit {
-        let said = message.to_ascii_lowercase();
-        let wait = retry_after(headers, now)
-            .or_else(|| is_used_up.map(|rate| until_reset(rate, headers, now)));
-        if wait.is_some()
-            || status == StatusCode::TOO_MANY_REQUESTS
-            || said.contains("rate limit")
-            || said.contains("abuse detection")
-        {
-            return Refusal::Limit(wait);
+        let is_said = is_too_much_at_once(&message)
+            || message.to_ascii_lowercase().contains("rate limit")
+            || status == StatusCode::TOO_MANY_REQUESTS;
+        let for_all = |wait| Limit {
+            budget: Budget::All,
+            wait,
+        };
+        let named = retry_after(headers, now).map(|wait| for_all(Some(wait)));
+        let limit = named.or_else(|| used_up(headers, now));
+        if let Some(limit) = limit.or_else(|| is_said.then(|| for_all(None))) {
+            return Refusal::Limit(limit);
         }
     }
     // The 404 of a network's login page must not be taken for GitHub's.
@@ -205,7 +250,7 @@ mod tests {
     #[track_caller]
     fn wait(status: u16, headers: &[(&'static str, &str)], body: &str) -> Option<i64> {
         match refused(status, headers, body) {
-            Refusal::Limit(wait) => wait.map(|wait| wait.num_seconds()),
+            Refusal::Limit(limit) => limit.wait.map(|wait| wait.num_seconds()),
             Refusal::Fault(fault) => panic!("{fault}"),
         }
     }

@@ -13,10 +13,8 @@ use serde_json::{Value, json};
 
 use crate::github::GitHub;
 use crate::github::error::{Fault, GitHubError};
-use crate::github::transport::parse;
 use crate::github::wire::Issue;
 use crate::model::repository::RepositoryName;
-use crate::model::text;
 
 /// The agent among those that issues can be assigned to.
 const LOGIN: &str = "copilot-swe-agent";
@@ -52,22 +50,6 @@ struct Actor {
     id: Option<String>,
 }
 
-#[derive(Deserialize)]
-struct Answered {
-    #[serde(default)]
-    data: Value,
-    #[serde(default)]
-    errors: Vec<Problem>,
-}
-
-#[derive(Deserialize)]
-struct Problem {
-    #[serde(default, rename = "type")]
-    kind: String,
-    #[serde(default)]
-    message: String,
-}
-
 impl GitHub {
     /// The coding agent, where a repository offers it to this caller.
     pub async fn coding_agent(
@@ -76,7 +58,7 @@ impl GitHub {
     ) -> Result<Option<CodingAgent>, GitHubError> {
         let variables = json!({"owner": repository.owner(), "name": repository.name()});
         let found = async {
-            let data = self.graphql(repository, FIND, variables).await?;
+            let data = self.0.graphql(repository, FIND, variables).await?;
             let told = &data["repository"];
             let actors = actors(&told["suggestedActors"]["nodes"])?;
             let agent = actors.into_iter().find(|actor| actor.login == LOGIN);
@@ -101,7 +83,7 @@ impl GitHub {
             "repository": agent.repository_id,
         });
         let assigned = async {
-            let data = self.graphql(&issue.repository, ASSIGN, variables).await?;
+            let data = self.0.graphql(&issue.repository, ASSIGN, variables).await?;
             let issue = &data["replaceActorsForAssignable"]["assignable"];
             // Here it goes by another name as well.
             let is_agent = |actor: &Actor| actor.login == LOGIN || actor.login == "Copilot";
@@ -119,33 +101,6 @@ impl GitHub {
             ),
             is_write: true,
             fault,
-        })
-    }
-
-    /// The data of an answer without errors.
-    async fn graphql(
-        &self,
-        repository: &RepositoryName,
-        query: &str,
-        variables: Value,
-    ) -> Result<Value, Fault> {
-        let body = json!({"query": query, "variables": variables});
-        let answer = self.0.graphql(repository, body).await?;
-        let answered: Answered = parse(&answer.json()?)?;
-        let Some(first) = answered.errors.first() else {
-            return Ok(answered.data);
-        };
-        let message = text::first_line(&first.message, 300);
-        Err(match first.kind.as_str() {
-            "FORBIDDEN" | "INSUFFICIENT_SCOPES" => Fault::Forbidden {
-                message,
-                needed: None,
-            },
-            "NOT_FOUND" => Fault::NotFound {
-                message,
-                needed: None,
-            },
-            _ => Fault::Invalid { message },
         })
     }
 }

@@ -1,7 +1,6 @@
 //! Why a call of the API did not succeed, sorted by what the caller does about it.
 
 use std::error::Error;
-use std::io;
 
 use chrono::{DateTime, Utc};
 use thiserror::Error;
@@ -105,23 +104,6 @@ pub enum Fault {
     Credentials(String),
 }
 
-/// Whether a connection failed because of the server's certificate.
-pub(super) fn is_untrusted(error: &(dyn Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(rustls::Error::InvalidCertificate(_)) = error.downcast_ref() {
-            return true;
-        }
-        // Its source is that of what it wraps.
-        let wrapped = error.downcast_ref().and_then(io::Error::get_ref);
-        cause = match wrapped {
-            Some(wrapped) => Some(wrapped),
-            None => error.source(),
-        };
-    }
-    false
-}
-
 fn needs(needed: Option<&str>) -> String {
     needed.map_or_else(String::new, |needed| format!("; sufficient is: {needed}"))
 }
@@ -187,6 +169,11 @@ impl GitHubError {
     /// Whether a pull request of that branch is open already.
     pub fn is_already_exists(&self) -> bool {
         self.says("already exists")
+    }
+
+    /// Whether GitHub sees no branch of the name that is offered.
+    pub fn is_unknown_head(&self) -> bool {
+        self.says("head invalid")
     }
 
     /// Whether the branch holds nothing that its base lacks.

@@ -13,7 +13,7 @@
 //!   [`is_ambiguous`](GitHubError::is_ambiguous), and the caller looks before it repeats. Writes
 //!   wait for each other and keep a distance, as GitHub asks for.
 //! - While a **rate limit** lasts nothing is sent at all; the error says until when. Nothing here
-//!   sleeps until then.
+//!   sleeps until then. What is used up of GraphQL, which GitHub counts apart, stops GraphQL alone.
 //! - Limit and distance hold for all processes that share a directory for answers.
 //! - Only the API's own origin is ever asked. A read follows a renamed repository there; a write
 //!   goes nowhere but where it was told.
@@ -27,6 +27,7 @@ mod coding_agent;
 mod credentials;
 mod endpoints;
 mod error;
+mod graphql;
 mod identity;
 mod pacing;
 mod transport;
@@ -112,6 +113,8 @@ struct Shared {
     cache: Option<Cache>,
     turns: Turns,
     gate: Gate,
+    /// For GraphQL alone.
+    graphql_gate: Gate,
     retry_delay: Duration,
     clock: Arc<dyn Clock + Send + Sync>,
     counters: Counters,
@@ -166,7 +169,7 @@ impl GitHub {
     /// What this client has seen so far.
     pub fn status(&self) -> ApiStatus {
         let counters = &self.0.counters;
-        self.0.remember_limit();
+        self.0.remember_limits();
         ApiStatus {
             requests: counters.requests.load(Ordering::Relaxed),
             not_modified: counters.not_modified.load(Ordering::Relaxed),
@@ -213,6 +216,7 @@ impl Shared {
             cache,
             turns: Turns::new(settings.write_interval, ledger),
             gate: Gate::default(),
+            graphql_gate: Gate::default(),
             retry_delay: settings.retry_delay,
             clock: settings.clock,
             counters: Counters::default(),

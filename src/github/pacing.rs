@@ -149,6 +149,23 @@ const UNNAMED_WAIT: TimeDelta = TimeDelta::seconds(60);
 /// The longest wait: GitHub's windows are one hour, and a broken header must not stop us for good.
 pub(super) const LONGEST_WAIT: TimeDelta = TimeDelta::hours(24);
 
+/// What a rate limit holds for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Budget {
+    /// All requests: that of the REST API, and the limits on doing too much at once.
+    All,
+    /// GraphQL alone, which GitHub counts apart.
+    Graphql,
+}
+
+/// A rate limit that was met.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Limit {
+    pub(super) budget: Budget,
+    /// How long it lasts, if that was named.
+    pub(super) wait: Option<TimeDelta>,
+}
+
 /// Shut while a rate limit lasts.
 #[derive(Debug, Default)]
 pub(super) struct Gate(Mutex<GateState>);

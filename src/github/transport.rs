@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use reqwest012::header::{
     ACCEPT, AUTHORIZATION, CONTENT_TYPE, ETAG, HeaderMap, IF_NONE_MATCH, LINK, LOCATION,
 };
@@ -16,10 +16,11 @@ use tokio::time::{Instant, sleep};
 use crate::github::Shared;
 use crate::github::answer::{self, Refusal, header};
 use crate::github::cache::Entry;
-use crate::github::error::{Fault, is_untrusted};
+use crate::github::error::Fault;
 use crate::github::identity::{Bearer, Identity};
-use crate::github::pacing::LONGEST_WAIT;
+use crate::github::pacing::{Budget, Gate, LONGEST_WAIT, Limit};
 use crate::model::repository::RepositoryName;
+use crate::tls;
 
 /// GitHub's largest answers, 100 issues of 64 KB each, have seven.
 const MAX_BODY_BYTES: usize = 16 << 20;
@@ -32,7 +33,10 @@ const MAX_REDIRECTS: usize = 3;
 /// What the assignment of the coding agent asks for.
 const GRAPHQL_FEATURES: &str = "issues_copilot_assignment_api_support,coding_agent_model_selection";
 /// In the place of an address where answers are kept: until when nothing may be sent.
-const LIMIT: &str = "rate limit";
+const LIMITS: [(Budget, &str); 2] = [
+    (Budget::All, "rate limit"),
+    (Budget::Graphql, "rate limit of GraphQL"),
+];
 /// The same: when the next write may begin.
 pub(super) const TURNS: &str = "turns of writes";
 
@@ -72,6 +76,10 @@ pub(super) struct Answer {
 }
 
 impl Answer {
+    pub(super) fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
     /// Makes sure that it is GitHub's answer to a removal, and not a network's login page.
     pub(super) fn json_or_nothing(self) -> Result<(), Fault> {
         if self.status == StatusCode::NO_CONTENT {
@@ -207,21 +215,6 @@ impl Shared {
         Ok(answer)
     }
 
-    /// Sends a request of GraphQL, once.
-    pub(super) async fn graphql(
-        &self,
-        repository: &RepositoryName,
-        body: Value,
-    ) -> Result<Answer, Fault> {
-        let mut url = self.url(&["graphql"], &[])?;
-        // On GitHub Enterprise Server it lies beside the REST API.
-        if let Some(base) = url.path().strip_suffix("/api/v3/graphql") {
-            let path = format!("{base}/api/graphql");
-            url.set_path(&path);
-        }
-        self.write(repository, Method::POST, url, Some(body)).await
-    }
-
     async fn page(&self, repository: Option<&RepositoryName>, url: Url) -> Result<Page, Fault> {
         let bearer = self.bearer(repository).await?;
         let mut patience = Patience::new(self.retry_delay);
@@ -304,9 +297,12 @@ impl Shared {
 
     /// Sends one request and reads its answer, within all limits.
     pub(super) async fn exchange(&self, exchange: Exchange) -> Result<Answer, Fault> {
-        self.remember_limit();
+        self.remember_limits();
         self.gate.check(self.clock.now())?;
         let is_graphql = exchange.url.path().ends_with("/graphql");
+        if is_graphql {
+            self.graphql_gate.check(self.clock.now())?;
+        }
         let mut request = self
             .client
             .request(exchange.method, exchange.url)
@@ -329,7 +325,7 @@ impl Shared {
         self.counters.requests.fetch_add(1, Ordering::Relaxed);
         let response = request.send().await.map_err(|error| {
             let is_unsent = error.is_connect() || error.is_builder();
-            let is_untrusted = is_untrusted(&error);
+            let is_untrusted = tls::is_untrusted(&error);
             let error = error.without_url().into();
             if is_untrusted {
                 Fault::Untrusted(error)
@@ -345,12 +341,12 @@ impl Shared {
     async fn receive(&self, response: Response) -> Result<Answer, Fault> {
         let (status, headers) = (response.status(), response.headers().clone());
         let now = self.clock.now();
-        let is_used_up = self.note(&headers);
+        self.note(&headers);
         let body = body(response).await;
         if status.is_success() || status.is_redirection() {
             self.gate.answered();
-            if let Some(wait) = is_used_up {
-                self.shut(now, Some(wait));
+            if let Some(limit) = answer::used_up(&headers, now) {
+                self.shut(now, limit);
             }
             let body = body?;
             return Ok(Answer {
@@ -362,39 +358,48 @@ impl Shared {
         // What cannot be read of a refusal does not change that it is one.
         let body = body.unwrap_or_default();
         Err(match answer::refusal(status, &headers, &body, now) {
-            Refusal::Limit(wait) => Fault::Limited {
-                retry_at: self.shut(now, wait),
-            },
+            Refusal::Limit(limit) => self.shut(now, limit),
             Refusal::Fault(fault) => fault,
         })
     }
 
-    /// Lets no request pass while a limit lasts, in this process and in later ones.
-    fn shut(&self, now: DateTime<Utc>, wait: Option<TimeDelta>) -> DateTime<Utc> {
-        let until = self.gate.shut(now, wait);
-        if let Some(cache) = &self.cache {
-            let entry = Entry::new(until.to_rfc3339(), None, String::new());
-            if let Err(error) = cache.keep(LIMIT, self.identity.name(), &entry) {
+    /// Lets no request pass while a limit lasts, in this process and in later ones; tells until when.
+    pub(super) fn shut(&self, now: DateTime<Utc>, limit: Limit) -> Fault {
+        let retry_at = self.gate_of(limit.budget).shut(now, limit.wait);
+        let place = LIMITS.iter().find(|(budget, _)| *budget == limit.budget);
+        if let (Some(cache), Some((_, place))) = (&self.cache, place) {
+            let entry = Entry::new(retry_at.to_rfc3339(), None, String::new());
+            if let Err(error) = cache.keep(place, self.identity.name(), &entry) {
                 tracing::warn!(%error, "cannot keep a rate limit of GitHub for later processes");
             }
         }
-        until
+        Fault::Limited { retry_at }
     }
 
-    /// Shuts the gate where another process met a limit that lasts.
-    pub(super) fn remember_limit(&self) {
-        let cache = self.cache.as_ref();
-        let kept = cache.and_then(|cache| cache.find(LIMIT, self.identity.name()));
-        let until = kept.and_then(|kept| kept.etag.parse::<DateTime<Utc>>().ok());
+    /// Shuts the gates where another process met a limit that lasts.
+    pub(super) fn remember_limits(&self) {
+        let Some(cache) = &self.cache else { return };
         let now = self.clock.now();
-        // What lies farther ahead is of a clock that was set back since.
-        if let Some(until) = until.filter(|until| *until > now && *until - now <= LONGEST_WAIT) {
-            self.gate.shut(now, Some(until - now));
+        for (budget, place) in LIMITS {
+            let kept = cache.find(place, self.identity.name());
+            let until = kept.and_then(|kept| kept.etag.parse::<DateTime<Utc>>().ok());
+            // What lies farther ahead is of a clock that was set back since.
+            if let Some(until) = until.filter(|until| *until > now && *until - now <= LONGEST_WAIT)
+            {
+                self.gate_of(budget).shut(now, Some(until - now));
+            }
         }
     }
 
-    /// Notes what every answer tells; the time until the reset when nothing is left.
-    fn note(&self, headers: &HeaderMap) -> Option<TimeDelta> {
+    fn gate_of(&self, budget: Budget) -> &Gate {
+        match budget {
+            Budget::All => &self.gate,
+            Budget::Graphql => &self.graphql_gate,
+        }
+    }
+
+    /// Notes what every answer tells.
+    fn note(&self, headers: &HeaderMap) {
         let now = self.clock.now();
         if let Some(date) = answer::date(headers) {
             let skew = (date - now).num_seconds();
@@ -405,13 +410,10 @@ impl Shared {
             grant.scopes = answer::scopes(headers).or(grant.scopes.take());
             grant.expires_at = answer::token_end(headers).or(grant.expires_at);
         }
-        let rate = answer::rate(headers)?;
-        *self
-            .counters
-            .rate
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(rate);
-        (rate.remaining == 0).then(|| answer::until_reset(rate, headers, now))
+        if let Some((Budget::All, rate)) = answer::rate(headers) {
+            let known = &self.counters.rate;
+            *known.lock().unwrap_or_else(PoisonError::into_inner) = Some(rate);
+        }
     }
 
     /// After a 401 the next call fetches a new token, where an app can.

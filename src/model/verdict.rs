@@ -53,6 +53,16 @@ pub struct Verdict {
     pub evidence: Vec<Evidence>,
 }
 
+impl Verdict {
+    /// The same run, whose work whoever asked for it refuses.
+    pub fn refuse(&mut self, reason: String) {
+        self.outcome = Outcome::PolicyBlocked;
+        self.evidence
+            .push(Evidence::new(EvidenceSource::Policy, reason.clone()));
+        self.error = Some(reason);
+    }
+}
+
 /// Whether the task's own checks are worth carrying out: so far everything else is good.
 pub fn wants_checks(
     end: &ProcessEnd,

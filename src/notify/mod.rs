@@ -33,6 +33,12 @@ pub enum NotifyError {
     /// It may work later.
     #[error("the notification server did not take the notification")]
     Transient(#[source] Box<dyn Error + Send + Sync>),
+    /// Nobody who is trusted says that the server is the one of that name. Nothing was sent.
+    #[error(
+        "the notification server's certificate is not trusted: SSL_CERT_FILE names the file (PEM) \
+         with its authority"
+    )]
+    Untrusted(#[source] Box<dyn Error + Send + Sync>),
     /// The server will never take it.
     #[error("the notification server refused the notification")]
     Refused(#[source] Box<dyn Error + Send + Sync>),
@@ -42,7 +48,7 @@ impl NotifyError {
     /// Whether it may work later.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Transient(_) => true,
+            Self::Transient(_) | Self::Untrusted(_) => true,
             Self::Refused(_) => false,
         }
     }

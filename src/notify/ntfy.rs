@@ -238,9 +238,12 @@ fn error(error: ntfy::Error) -> NotifyError {
 
 fn error_of(error: reqwest012::Error) -> NotifyError {
     let refused = error.status().is_some_and(is_refusal);
+    let is_untrusted = tls::is_untrusted(&error);
     // The URL may hold a password or a token.
     let source: Box<dyn Error + Send + Sync> = error.without_url().into();
-    if refused {
+    if is_untrusted {
+        NotifyError::Untrusted(source)
+    } else if refused {
         NotifyError::Refused(source)
     } else {
         NotifyError::Transient(source)

@@ -1,8 +1,9 @@
 //! The story of one run, top to bottom: the only room that knows the order of things.
 //!
 //! Begin the record (no record, no run), look at the repository, start the agent and listen, read
-//! its report, look at the repository again, carry out the task's checks, conclude, and finish the
-//! record with its notification in the outbox. It names no concrete agent and no notifier.
+//! its report, look at the repository again, carry out the task's checks, conclude, hear the objection
+//! of whoever asked for the run, and finish the record with its notification in the outbox. It names
+//! no concrete agent and no notifier.
 
 mod aftermath;
 mod begun;
@@ -12,6 +13,7 @@ mod listener;
 use std::fmt;
 use std::fs;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,6 +56,9 @@ use crate::orchestrator::listener::Listener;
 /// Words what is told of a finished run; `None` when it is not told.
 pub type Announce<'a> = dyn Fn(&Record) -> Option<Message> + 'a;
 
+/// Tells why whoever asked for the run refuses what it left; `None` when they do not.
+pub type Objection = dyn Fn() -> Pin<Box<dyn Future<Output = Option<String>>>>;
+
 /// What a run needs from outside.
 #[expect(missing_debug_implementations, reason = "it holds borrowed closures")]
 pub struct Services<'a> {
@@ -65,6 +70,8 @@ pub struct Services<'a> {
     pub caps: LogCaps,
     /// Words what is told of a finished run; `None` when nobody is to be told.
     pub announce: Option<&'a Announce<'a>>,
+    /// Asked before a good run is final; `None` when nobody has an objection.
+    pub objection: Option<&'a Objection>,
     /// Hears which run has begun, so that the runner's own log can follow it.
     pub begun: &'a dyn Fn(&RunFolder),
     /// Shows the run while it works.
@@ -99,7 +106,7 @@ pub async fn run(plan: &RunPlan, services: &mut Services<'_>) -> Result<Record, 
     } else {
         Ok(())
     };
-    let story = match announced {
+    let mut story = match announced {
         Err(error) => not_started(plan, planner::chain(&error)),
         Ok(()) if is_apart => tell_apart(plan, services, &mut begun).await,
         Ok(()) => match occupancy::hold(plan, services.shutdown).await {
@@ -107,6 +114,7 @@ pub async fn run(plan: &RunPlan, services: &mut Services<'_>) -> Result<Record, 
             Hold::Refused(verdict) => unstarted(verdict),
         },
     };
+    hear_objection(plan, services, &mut story).await;
     begun.end(plan, services, story)
 }
 
@@ -398,6 +406,25 @@ async fn bring_home(
         *error = format!("{error}; {fact}");
     }
     story.note(EvidenceSource::Git, fact);
+}
+
+/// Lets whoever asked for the run refuse what it left, when all else is good.
+async fn hear_objection(plan: &RunPlan, services: &mut Services<'_>, story: &mut Story) {
+    let did_its_work = matches!(story.verdict.outcome, Outcome::Success | Outcome::NoChange);
+    let Some(objection) = services.objection.filter(|_| did_its_work) else {
+        return;
+    };
+    tokio::select! {
+        refused = objection() => {
+            if let Some(reason) = refused {
+                story.verdict.refuse(reason);
+            }
+        }
+        signal = services.shutdown.next() => {
+            story.end.stopped = Some(StopReason::Shutdown(signal));
+            story.judge(plan);
+        }
+    }
 }
 
 /// How often commits are checked on a branch that keeps moving.

@@ -22,6 +22,8 @@ pub struct ChildCommand<'a> {
     pub directory: &'a Path,
     /// Its whole environment.
     pub environment: &'a [(OsString, OsString)],
+    /// Its standard input.
+    pub stdin: Stdio,
     /// Where its standard output goes.
     pub stdout: File,
     /// Where its standard error goes.
@@ -38,8 +40,8 @@ pub struct Child {
 }
 
 impl Child {
-    /// Starts a program. It has no standard input. Call it on the main thread, within a runtime:
-    /// the program is asked to end when the thread does.
+    /// Starts a program. Call it on the main thread, within a runtime: the program is asked to end
+    /// when the thread does.
     ///
     /// # Errors
     /// Those of fork and exec, or when descriptors have run out.
@@ -56,7 +58,7 @@ impl Child {
                     .iter()
                     .map(|(name, value)| (name, value)),
             )
-            .stdin(Stdio::null())
+            .stdin(command.stdin)
             .stdout(command.stdout)
             .stderr(command.stderr);
         let pid = spawn_follower(&mut builder)?;
@@ -106,6 +108,7 @@ mod tests {
             arguments: &["-c".into(), script.into()],
             directory: Path::new("/"),
             environment: &[("PATH".into(), "/usr/bin:/bin".into())],
+            stdin: Stdio::null(),
             stdout: tempfile::tempfile().unwrap(),
             stderr: tempfile::tempfile().unwrap(),
         })

@@ -7,7 +7,9 @@
 
 mod hands;
 mod lease;
+mod left;
 mod notes;
+mod objection;
 mod record;
 mod run;
 mod settings;
@@ -34,6 +36,8 @@ use crate::queue::{NewWork, Queue, QueueError, State, Work};
 use crate::sources::source::{Fate, Offer, SourceError, TaskSource};
 use crate::worker::hands::Hands;
 use crate::worker::lease::Lease;
+pub use crate::worker::left::holder;
+pub use crate::worker::objection::ask;
 pub use crate::worker::settings::{Observe, RunCommand, WorkerSettings};
 
 /// What a worker did.
@@ -56,6 +60,9 @@ pub enum Ended {
     Stopped(i32),
     /// The one piece of work does not wait to be done.
     Unwanted(String),
+    /// The one piece of work waits, and is not for this worker now: another holds it, or it is
+    /// tried again later.
+    Left(String),
     /// The source does not let it in.
     NoAccess(String),
     /// The source or the queue could not be asked.
@@ -194,7 +201,7 @@ impl<S: TaskSource + 'static> Worker<S> {
                         break;
                     }
                     Ok(()) if !is_endless && hands.are_free() => {
-                        return Ended::Finished(hands.tally());
+                        return self.finish(scope, hands, &offers).await;
                     }
                     Ok(()) => {}
                 }
@@ -211,6 +218,26 @@ impl<S: TaskSource + 'static> Worker<S> {
                 }
             }
         }
+    }
+
+    /// Ends where nothing is left that could be done now; says what is left all the same.
+    async fn finish(&self, scope: Scope, hands: &Hands, offers: &[Offer]) -> Ended {
+        let tally = hands.tally();
+        let is_asked_for = matches!(scope, Scope::One(_)) && tally.failed == 0;
+        let is_left = |key: &WorkKey| is_asked_for || hands.are_new_to(key);
+        let keys = offers.iter().map(|offer| offer.key.clone());
+        let left: Vec<WorkKey> = keys.filter(is_left).collect();
+        let works = match self.queue.states(&left).await {
+            Ok(works) => works,
+            Err(error) => return Ended::Failed(chain(&error)),
+        };
+        for reason in works.iter().filter_map(left::reason) {
+            if is_asked_for {
+                return Ended::Left(reason);
+            }
+            tracing::warn!("{reason}");
+        }
+        Ended::Finished(tally)
     }
 
     /// Ends all works, at once when a second signal comes.

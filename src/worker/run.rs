@@ -1,8 +1,12 @@
 //! The run of one piece of work: `agent-runner run` as a child, without any token.
 
+use std::cell::RefCell;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::pin::pin;
 
 use tokio::time::sleep;
 
@@ -15,6 +19,7 @@ use crate::process::child::{Child, ChildCommand};
 use crate::sources::source::{Accepted, SourceError, TaskSource};
 use crate::store::{format, request};
 use crate::worker::lease::{Lease, Stop};
+use crate::worker::objection;
 use crate::worker::settings::WorkerSettings;
 use crate::worker::story::Failure;
 use crate::worker::workspace::Workspace;
@@ -22,7 +27,15 @@ use crate::worker::workspace::Workspace;
 /// The most that is read of what a run prints.
 const MAX_PRINTED_BYTES: u64 = 64 << 20;
 
-/// Runs the agent in the workspace's tree, and returns the record.
+/// How a run ended.
+pub(super) struct Ended {
+    pub(super) record: Record,
+    /// What the run's question brought about, when it asked.
+    pub(super) taken: Option<Result<String, Failure>>,
+}
+
+/// Runs the agent in the workspace's tree. Before a good run's record is final, its result is taken
+/// with `take`, which may refuse it.
 ///
 /// The run is asked to end when the claim is lost, the work is not wanted any more, or the worker
 /// is asked to end; it has ended when this returns.
@@ -32,13 +45,29 @@ pub(super) async fn carry_out<S: TaskSource>(
     work: &Accepted,
     workspace: &Workspace,
     lease: &Lease,
-) -> Result<Record, Failure> {
-    let mut child = start(settings, &work.request, workspace)
-        .map_err(|error| Failure::later(format!("the run cannot be started: {error}")))?;
+    take: impl AsyncFn() -> Result<String, Failure>,
+) -> Result<Ended, Failure> {
+    let started = objection::pair()
+        .and_then(|(ours, theirs)| Ok((ours, start(settings, &work.request, workspace, theirs)?)));
+    let (stream, mut child) =
+        started.map_err(|error| Failure::later(format!("the run cannot be started: {error}")))?;
+    let taken = RefCell::new(None);
+    let mut answering = pin!(objection::answer(stream, async || {
+        let result = take().await;
+        let refused = match &result {
+            Err(Failure::Source(SourceError::Refused(reason))) => {
+                Some(settings.redactor.text(reason))
+            }
+            Ok(_) | Err(_) => None,
+        };
+        *taken.borrow_mut() = Some(result);
+        refused
+    }));
     let mut reason: Option<Failure> = None;
     let exit = loop {
         tokio::select! {
             exit = child.ended() => break exit,
+            never = &mut answering => never,
             () = lease.stopped() => {
                 let stop = lease.must_stop().unwrap_or(Stop::LostLease);
                 // Asked twice, a run ends at once, and all that it started with it.
@@ -60,13 +89,17 @@ pub(super) async fn carry_out<S: TaskSource>(
         return Err(reason);
     }
     let exit = exit.map_err(|error| Failure::later(format!("the run is lost: {error}")))?;
-    read_record(workspace).map_err(|error| unrecorded(workspace, &exit, &error))
+    let record = read_record(workspace);
+    let record = record.map_err(|error| unrecorded(workspace, &exit, &error))?;
+    let taken = taken.take();
+    Ok(Ended { record, taken })
 }
 
 fn start(
     settings: &WorkerSettings,
     work: &WorkRequest,
     workspace: &Workspace,
+    stdin: UnixStream,
 ) -> io::Result<Child> {
     let command = &settings.run;
     let request = workspace.path("request.json");
@@ -89,6 +122,7 @@ fn start(
         // Not the tree, where a configuration of somebody else's may lie.
         directory: &workspace.path("."),
         environment: &environment,
+        stdin: OwnedFd::from(stdin).into(),
         stdout: File::create_new(workspace.path("run.json"))?,
         stderr: File::create_new(workspace.path("run.err"))?,
     })

@@ -251,7 +251,7 @@ async fn carry_out<S: TaskSource>(
     // A name may be taken between the look at it and the push; the work is not done again then.
     let mut done: Option<Finished> = None;
     for _try in 0..3 {
-        let choice = choose(source, &mirror, &work, &base, lease);
+        let choice = choose(source, &mirror, &work, &base);
         let (name, place) = lease.unless_stopped(choice).await?;
         let publication = match place {
             Place::Published(publication, tip) => {
@@ -268,7 +268,7 @@ async fn carry_out<S: TaskSource>(
                     tip: Some(tip),
                 };
                 take_over(settings, &mirror, &work, &base, found, lease).await?;
-                publish(source, &work, &name, &base, lease).await?
+                publish(source, &mirror, &work, &name, &base, lease).await?
             }
             Place::Free => {
                 let result = match done.take() {
@@ -305,7 +305,7 @@ async fn carry_out<S: TaskSource>(
                         return Err(failure);
                     }
                 }
-                publish(source, &work, &name, &base, lease).await?
+                publish(source, &mirror, &work, &name, &base, lease).await?
             }
         };
         return complete(source, &work, lease, publication).await;
@@ -344,9 +344,10 @@ async fn begin<S: TaskSource>(
     Ok((work, mirror, base))
 }
 
-/// Publishes the branch, which is at the remote.
+/// Publishes the branch, which is at the remote, or was there a moment ago.
 async fn publish<S: TaskSource>(
     source: &S,
+    mirror: &Mirror,
     work: &Accepted,
     name: &WorkName,
     base: &Base,
@@ -356,7 +357,25 @@ async fn publish<S: TaskSource>(
         source.check_wanted(work).await?;
         source.publish(work, name, &base.branch).await
     };
-    Ok(lease.hold(publish).await??)
+    let error = match lease.hold(publish).await? {
+        Ok(publication) => return Ok(publication),
+        Err(error @ (SourceError::Unwanted(_) | SourceError::NoAccess(_))) => {
+            return Err(error.into());
+        }
+        Err(error @ (SourceError::Refused(_) | SourceError::Later { .. })) => error,
+    };
+    let (asked, branch) = (mirror.clone(), name.branch());
+    let tips = blocking(move || asked.remote_tips([&branch])).await;
+    Err(match tips {
+        // It is done and pushed again, but not for ever: somebody may delete it each time.
+        Ok([None]) => {
+            let branch = name.branch();
+            Failure::Failed(format!(
+                "the branch {branch} was deleted before it was published: {error}"
+            ))
+        }
+        Ok([Some(_)]) | Err(_) => error.into(),
+    })
 }
 
 /// Tells that the work is done.
@@ -493,21 +512,19 @@ enum Place {
     Published(Publication, Option<String>),
 }
 
-/// Chooses the name of the work: the first that is this work's own, or nobody's.
+/// Chooses the name of the work: the first that is this work's own, or nobody's. Both are looked at:
+/// what was published under the second stays published when the first becomes free.
 async fn choose<S: TaskSource>(
     source: &S,
     mirror: &Mirror,
     work: &Accepted,
     base: &Base,
-    lease: &Lease,
 ) -> Result<(WorkName, Place), Failure> {
     let (task_id, key) = (&work.request.task_id, &work.request.key);
     let names = [WorkName::first(task_id), WorkName::second(task_id, key)];
     let (asked, branches) = (mirror.clone(), names.each_ref().map(WorkName::branch));
     let tips = blocking(move || asked.remote_tips(branches.each_ref().map(String::as_str)));
     let tips = tips.await?;
-    // Something of this work may be under either name once it was pushed.
-    let is_fresh = !lease.notes().is_own(None) && tips[1].is_none();
     let mut free = None;
     for (name, tip) in names.into_iter().zip(tips) {
         let standing = source.standing(work, &name).await?;
@@ -529,9 +546,6 @@ async fn choose<S: TaskSource>(
                 }
             }
             Some(_) | None => {}
-        }
-        if is_fresh && free.is_some() {
-            break;
         }
     }
     // The second name has no other owner; where it is taken, somebody has put something there.
@@ -593,22 +607,33 @@ async fn run_in_clone<S: TaskSource>(
     let cloned = blocking(move || Ok::<_, Failure>(cloning.clone_to(&tree, &commit, &branch)?));
     lease.unless_stopped(cloned).await?;
 
-    let record = run::carry_out(source, settings, work, &workspace, lease).await?;
-    Span::current().record("run", record.path());
-    judge_run(settings, &record)?;
-    let taking = Taking {
-        mirror: mirror.clone(),
-        tree: workspace.tree(),
-        base: base.commit.clone(),
-        branch: name.branch(),
+    let take = async || {
+        let taking = Taking {
+            mirror: mirror.clone(),
+            tree: workspace.tree(),
+            base: base.commit.clone(),
+            branch: name.branch(),
+        };
+        take(taking, settings, work).await
     };
-    let tip = match lease.unless_stopped(take(taking, settings, work)).await {
-        Ok(tip) => tip,
-        Err(failure) => {
-            if let Failure::Source(SourceError::Refused(reason)) = &failure {
-                not_published(settings, &record, Outcome::PolicyBlocked, reason);
-            }
-            return Err(failure);
+    let ended = run::carry_out(source, settings, work, &workspace, lease, &take).await?;
+    let run::Ended { record, taken } = ended;
+    Span::current().record("run", record.path());
+    let result = judge_run(settings, &record);
+    let tip = match taken {
+        // Its own record says so.
+        Some(Err(failure)) if result.is_err() => return Err(failure),
+        taken => {
+            result?;
+            let taken = match taken {
+                Some(taken) => taken,
+                None => lease.unless_stopped(take()).await,
+            };
+            taken.inspect_err(|failure| {
+                if let Failure::Source(SourceError::Refused(reason)) = failure {
+                    not_published(settings, &record, Outcome::PolicyBlocked, reason);
+                }
+            })?
         }
     };
     Ok(Finished {

@@ -12,6 +12,7 @@ use agent_runner::github::{
 use agent_runner::model::clock::Clock;
 use agent_runner::model::repository::RepositoryName;
 use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Value, json};
 
 use crate::support::github::{Action, AppKeys, Fault, Host, git};
 
@@ -564,6 +565,78 @@ fn no_request_is_sent_while_a_rate_limit_lasts_and_all_clones_share_it() {
 
         place.clock.advance(TimeDelta::seconds(11));
         run(clone.create_comment(&place.repository, number, "x")).unwrap();
+    }
+}
+
+/// What GitHub says of GraphQL's own limit, with the status of a success; something may be left.
+fn graphql_limit(place: &Place, kind: &str, left: u32, message: &str) -> Action {
+    let reset = place.clock.now() + TimeDelta::seconds(1800);
+    let body = json!({"errors": [{"type": kind, "message": message}]});
+    let headers = [
+        ("x-ratelimit-limit", "5000".to_owned()),
+        ("x-ratelimit-remaining", left.to_string()),
+        ("x-ratelimit-reset", reset.timestamp().to_string()),
+        ("x-ratelimit-resource", "graphql".to_owned()),
+    ];
+    Action::Answer(200, headers.into(), body.to_string())
+}
+
+#[test]
+fn the_rate_limit_of_graphql_is_one_although_its_status_is_that_of_a_success() {
+    for (kind, left) in [("RATE_LIMITED", 0), ("RATE_LIMIT", 4)] {
+        let place = Place::new();
+        place.host.offer_agent("octo/hello");
+        let directory = tempfile::tempdir().unwrap();
+        let client = place.cached_client(directory.path());
+        let words = "API rate limit exceeded for user ID 1.";
+        let limit = graphql_limit(&place, kind, left, words);
+        place
+            .host
+            .fault(Fault::on("POST", "/graphql").nth(1).before(limit));
+        let error = run(client.coding_agent(&place.repository)).unwrap_err();
+        let wait = error.retry_at().expect("a limit") - place.clock.now();
+        assert!((1795..=1800).contains(&wait.num_seconds()), "{wait}");
+        assert!(error.is_transient() && !error.is_ambiguous());
+
+        // Nobody asks before the reset, and the REST API is counted apart.
+        let sent = place.host.history().len();
+        for one in [client.clone(), place.cached_client(directory.path())] {
+            let again = run(one.coding_agent(&place.repository)).unwrap_err();
+            assert!(again.retry_at().is_some(), "{}", chain(&again));
+        }
+        assert_eq!(place.host.history().len(), sent);
+        run(client.login()).unwrap();
+        assert_eq!(client.status().limited_until, None);
+
+        place.clock.advance(TimeDelta::seconds(1801));
+        let agent = run(client.coding_agent(&place.repository));
+        assert!(agent.unwrap().is_some());
+    }
+}
+
+#[test]
+fn a_secondary_limit_that_graphql_tells_stops_every_request() {
+    let words = "You have exceeded a secondary rate limit. Please wait.";
+    let said = |body: Value| Action::Answer(200, Vec::new(), body.to_string());
+    for (action, seconds) in [
+        (answer(403, &[("retry-after", "30")], words), 30),
+        (answer(429, &[("retry-after", "90")], ""), 90),
+        (answer(200, &[("retry-after", "45")], words), 45),
+        (said(json!({"errors": [{"message": words}]})), 60),
+    ] {
+        let place = Place::new();
+        place.host.offer_agent("octo/hello");
+        let client = place.client();
+        let asked = Fault::on("POST", "/graphql").nth(1).before(action);
+        place.host.fault(asked);
+        let error = run(client.coding_agent(&place.repository)).unwrap_err();
+        let wait = error.retry_at().expect("a limit") - place.clock.now();
+        assert!(
+            (seconds - 5..=seconds).contains(&wait.num_seconds()),
+            "{wait}"
+        );
+        assert_eq!(client.status().limited_until, error.retry_at());
+        assert!(run(client.login()).unwrap_err().retry_at().is_some());
     }
 }
 

@@ -48,7 +48,7 @@ use crate::sources::source::TaskSource;
 use crate::store::layout::Layout;
 use crate::store::outbox::{Entry, Outbox};
 use crate::store::reader::{self, Filter};
-use crate::worker::{Ended, Moment, Observe, RunCommand, Scope, Worker, WorkerSettings};
+use crate::worker::{Ended, Moment, Observe, RunCommand, Scope, Worker, WorkerSettings, holder};
 
 /// How often crashed runs and waiting notifications are looked after.
 const CARE_INTERVAL: Duration = Duration::from_secs(60);
@@ -156,6 +156,7 @@ fn tell_actions(world: &World, layout: &Layout, ended: &Ended, began: DateTime<U
         Ended::Finished(tally) => format!("{} done, {} failed", tally.done, tally.failed),
         Ended::Stopped(signal) => format!("stopped by signal {signal}"),
         Ended::Unwanted(_) => "nothing to do".to_owned(),
+        Ended::Left(_) => "not done now".to_owned(),
         Ended::NoAccess(_) | Ended::Failed(_) => "it could not work".to_owned(),
     };
     let wanted = Filter {
@@ -316,6 +317,7 @@ fn exit_code(ended: &Ended, is_event: bool) -> Result<u8, CliError> {
         Ended::Unwanted(reason) => {
             Err(CliError::failure("there is nothing to do").because(reason.clone()))
         }
+        Ended::Left(reason) => Err(CliError::failure(reason.clone())),
         Ended::NoAccess(reason) => {
             tracing::error!("GitHub API error: {reason}");
             Ok(EXIT_USAGE)
@@ -447,7 +449,7 @@ fn worker(
     let (host, pid) = (identity::host_name(), std::process::id());
     Ok(WorkerSettings {
         // Containers may have one name and number, and begin at once.
-        holder: format!("{host}/{pid}/{:016x}", RandomState::new().hash_one(pid)),
+        holder: holder(&host, pid, RandomState::new().hash_one(pid)),
         concurrency: usize::try_from(dispatch.concurrency.value).unwrap_or(usize::MAX),
         poll_interval: dispatch.poll_interval.value,
         lease: dispatch.lease.value,

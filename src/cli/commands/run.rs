@@ -31,13 +31,14 @@ use crate::model::report::Usage;
 use crate::model::task::Overlap;
 use crate::model::text;
 use crate::notify::ping::{Ping, Signal};
-use crate::orchestrator::{self, Announce, Services, Spectator};
+use crate::orchestrator::{self, Announce, Objection, Services, Spectator};
 use crate::planner::{self, RunPlan};
 use crate::process::shutdown::Shutdown;
 use crate::process::supervise::Act;
 use crate::store::layout::Layout;
 use crate::store::{format as record_format, summary};
 use crate::store::{reader, request};
+use crate::worker;
 
 /// Runs an agent; the exit code is the run's.
 pub(crate) fn run(world: &World, arguments: &RunArguments) -> Result<u8, CliError> {
@@ -234,6 +235,8 @@ pub(super) fn carry_out(
                 layout: &layout,
                 caps: wiring::log_caps(settings),
                 announce,
+                // Whoever asks for dispatched work judges it.
+                objection: plan.request.as_ref().map(|_| &worker::ask as &Objection),
                 begun: &|folder| {
                     log.follow(folder.runner_log().ok());
                     watched.begin(folder.run());

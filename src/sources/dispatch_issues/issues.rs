@@ -459,6 +459,11 @@ impl TaskSource for Issues {
                     SourceError::Later { reason, retry_at }
                 })?
             }
+            // What was just pushed may not be seen everywhere yet; whether it is there, git tells.
+            Err(error) if error.is_unknown_head() => {
+                let (reason, retry_at) = (reason(&error), None);
+                return Err(SourceError::Later { reason, retry_at });
+            }
             created => created.map_err(|error| trouble(&error))?,
         };
         tracing::info!("Created PR #{}: {}", created.number, created.html_url);

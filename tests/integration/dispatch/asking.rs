@@ -1,18 +1,22 @@
 //! How `dispatch` is asked for one issue, how it logs, and how it ends.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
+use chrono::DateTime;
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use sqlx::{Executor as _, Row as _};
 
 use agent_runner::github::Permission;
 
+use super::crashes::Target;
 use super::place::{DISPATCH, Place, TARGET, adds, body};
 use crate::queue::{block_on, connect};
-use crate::support::github::{Action, Fault};
+use crate::support::github::{Action, Fault, Hook};
 use crate::support::{Done, eventually, processes_of, processes_with, unique_sleep};
 
 fn event(place: &Place, event: &Value) -> Done {
@@ -85,6 +89,80 @@ fn the_issue_of_an_event_is_worked_on() {
             .agent_runner(&["dispatch", "--event", event.to_str().unwrap()])
             .code,
         Some(2)
+    );
+}
+
+#[test]
+fn who_holds_an_issue_and_until_when_is_said_while_the_lease_of_a_killed_worker_lasts() {
+    let place = Place::new();
+    let issue = place.issue("t", &body("task-1", &adds("a.txt")));
+    let target = Target::default();
+    let kill = Action::Call(Hook::new({
+        let target = target.clone();
+        move || target.hit(Signal::KILL)
+    }));
+    let started = Fault::on("POST", "/repos/*/*/issues/*/comments");
+    place.host.fault(started.before(kill));
+    let mut killed = place.env.spawn(&["dispatch", "--once"]);
+    target.aim(&killed);
+    assert_eq!(killed.wait().unwrap().code(), None);
+    place.host.clear_faults();
+
+    let queue = format!(
+        "sqlite:{}",
+        place.env.logs().join(".state/queue.sqlite").display()
+    );
+    let until: i64 = block_on(async {
+        let mut connection = connect(&queue).await;
+        let lease = "SELECT lease_until FROM agent_runner_work";
+        connection.fetch_one(lease).await.unwrap().get(0)
+    });
+    let until = DateTime::from_timestamp_millis(until).unwrap();
+    let host = agent_runner::process::identity::host_name();
+    let line = format!(
+        "{DISPATCH}#{issue} is not done: the worker with process number {} on {host} holds it \
+         until {}, and longer while it works; if that worker is dead, try again then",
+        killed.id(),
+        until.format("%Y-%m-%d %H:%M:%S UTC"),
+    );
+    let number = issue.to_string();
+    let labelled = json!({"issue": {"number": issue}});
+    for (done, code) in [
+        (place.dispatch(), 0),
+        (place.env.agent_runner(&["dispatch", "--issue", &number]), 1),
+        (event(&place, &labelled), 1),
+    ] {
+        assert_eq!(done.code, Some(code), "{}", done.stderr);
+        assert_eq!(done.stderr.matches(&line).count(), 1, "{}", done.stderr);
+    }
+    assert_eq!(place.branches(), Vec::<String>::new());
+}
+
+#[test]
+fn an_issue_that_is_tried_again_later_is_not_done_and_says_when() {
+    let place = Place::new();
+    let env = place.other_env("retry_pause = \"1h\"");
+    let issue = place.issue("t", &body("task-1", &adds("a.txt")));
+    let pulls = Fault::on("POST", "/repos/*/*/pulls");
+    place.host.fault(pulls.before(Action::Status(500)));
+    let number = issue.to_string();
+    for (code, words) in [
+        (1, "tried again later: cannot open a pull request"),
+        (
+            1,
+            &*format!("{DISPATCH}#{issue} is not done: it is tried again from 2"),
+        ),
+    ] {
+        let done = env.agent_runner(&["dispatch", "--issue", &number]);
+        assert_eq!(done.code, Some(code), "{}", done.stderr);
+        assert!(done.stderr.contains(words), "{}", done.stderr);
+    }
+    let once = env.agent_runner(&["dispatch", "--once"]);
+    assert_eq!(once.code, Some(0), "{}", once.stderr);
+    assert!(
+        once.stderr.contains("it is tried again from "),
+        "{}",
+        once.stderr
     );
 }
 
@@ -393,6 +471,43 @@ fn a_second_signal_ends_a_worker_at_once() {
     );
     assert_eq!(processes_with(&sleep), Vec::<u32>::new());
     assert_eq!(place.workspaces(), Vec::<String>::new());
+}
+
+#[test]
+fn a_worker_that_is_stopped_while_it_judges_a_result_ends_its_run_and_lets_its_claim_go() {
+    let mut place = Place::new();
+    let issue = place.issue("t", &body("task-1", &adds("a.txt")));
+    let (root, path) = (place.env.root(), std::env::var("PATH").unwrap());
+    let (bin, judges) = (root.join("bin"), root.join("judges"));
+    // The mirror fetches, the clone is made, and then the result is taken.
+    let script = format!(
+        "#!/bin/sh\nPATH='{path}'; at='{}'\n\
+         case \" $* \" in *' fetch '*) echo >> $at/count;; *) exec git \"$@\";; esac\n\
+         [ $(wc -l < $at/count) != 3 ] || {{ touch $at/judges; exec sleep 60; }}\n\
+         exec git \"$@\"\n",
+        root.display(),
+    );
+    fs::create_dir(&bin).unwrap();
+    fs::write(bin.join("git"), script).unwrap();
+    fs::set_permissions(bin.join("git"), Permissions::from_mode(0o755)).unwrap();
+    let with_script = format!("{}:{path}", bin.display());
+    place.env = place.env.variable("PATH", with_script);
+    let mut worker = place.env.spawn(&["dispatch"]);
+    assert!(eventually(Duration::from_secs(60), || judges.exists()));
+    // Not final, and nobody has been told.
+    let record = place.env.record("dispatch_issue", "patch");
+    assert_eq!(record["outcome"], "running");
+    signal(&worker, "-TERM");
+    assert_eq!(worker.wait().unwrap().code(), Some(143));
+    let gone = eventually(Duration::from_secs(10), || {
+        processes_of(place.env.root()).is_empty()
+    });
+    assert!(gone);
+    let record = place.env.record("dispatch_issue", "patch");
+    assert_eq!(record["outcome"], "interrupted");
+    assert_eq!(place.workspaces(), Vec::<String>::new());
+    place.dispatches(0);
+    place.assert_done(issue);
 }
 
 #[test]

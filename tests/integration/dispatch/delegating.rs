@@ -375,11 +375,17 @@ fn an_issue_that_cannot_be_assigned_to_the_coding_agent_does_not_stay_open() {
         Fault::on("POST", "/graphql").nth(2).before(answer)
     };
     let forbidden = r#"{"data": null, "errors": [{"type": "FORBIDDEN", "message": "Bot does not have access"}]}"#;
+    let limited = r#"{"errors": [{"type": "RATE_LIMITED", "message": "API rate limit exceeded"}]}"#;
     let dropped =
         r#"{"data": {"replaceActorsForAssignable": {"assignable": {"assignees": {"nodes": []}}}}}"#;
-    for (answer, words) in [
-        (forbidden, "(403): Bot does not have access"),
-        (dropped, "the agent is not among the assignees afterwards"),
+    for (answer, words, is_lack) in [
+        (forbidden, "(403): Bot does not have access", true),
+        (
+            dropped,
+            "the agent is not among the assignees afterwards",
+            true,
+        ),
+        (limited, "rate limit allows the next request at 20", false),
     ] {
         let place = Place::new();
         place.host.offer_agent(TARGET);
@@ -389,6 +395,8 @@ fn an_issue_that_cannot_be_assigned_to_the_coding_agent_does_not_stay_open() {
         assert_eq!(done.code, Some(1), "{}", done.stderr);
         assert!(done.stderr.contains(words), "{}", done.stderr);
         assert!(done.stderr.contains("is closed again"), "{}", done.stderr);
+        let is_told = done.stderr.contains("a paid Copilot plan");
+        assert_eq!(is_told, is_lack, "{}", done.stderr);
         assert_eq!(place.host.issue(TARGET, 1)["state"], "closed");
         let tasks = json(&place.env.agent_runner(&["delegated", "--json"]).stdout);
         assert_eq!(tasks, serde_json::json!([]));

@@ -4,6 +4,7 @@ mod asking;
 mod canary;
 mod crashes;
 mod delegating;
+mod deleted;
 mod failing;
 mod grammar;
 mod network;

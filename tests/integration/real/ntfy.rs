@@ -6,6 +6,7 @@ use insta::{assert_snapshot, with_settings};
 use serde_json::{Value, json};
 
 use crate::real::ntfy_server::{NtfyServer, PASSWORD, USER};
+use crate::support::network::{Authority, Front};
 use crate::support::{Done, TestEnv, eventually, filters};
 
 const COMMITS: &str = "echo hello > a; git add a; git commit -qm 'Add a — ✓'; echo 'all done ✓'";
@@ -105,6 +106,51 @@ fn real_ntfy_takes_a_password_and_lets_nobody_in_without() {
         assert_eq!((beat.code, beat.stderr.as_str()), (Some(0), ""));
         assert_eq!(env.record("work", "good")["notification"]["attempts"], 1);
     }
+    assert_eq!(server.messages("runs").len(), 1);
+}
+
+#[test]
+fn real_ntfy_behind_an_authority_of_ones_own_gets_what_waited_until_that_was_named() {
+    let Some(server) = NtfyServer::start() else {
+        return;
+    };
+    let authority = Authority::new();
+    let front = Front::new(&authority, "ntfy.corp.test", server.url());
+    let env = with_token(&server).variable(
+        "AGENT_RUNNER_NTFY_SERVER",
+        format!("https://{}", front.address()),
+    );
+    let untrusted = "the notification server's certificate is not trusted: SSL_CERT_FILE names";
+    let done = env.run("good", "work");
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    let beat = env.agent_runner(&["heartbeat"]);
+    let test = env.agent_runner(&["notify", "--test"]);
+    assert_eq!(test.code, Some(1));
+    for told in [&done, &beat, &test] {
+        assert!(told.stderr.contains(untrusted), "{}", told.stderr);
+        assert!(!told.stderr.contains(server.token()), "{}", told.stderr);
+    }
+    let waiting = "1 notification waiting in the outbox";
+    assert!(beat.stderr.contains(waiting), "{}", beat.stderr);
+    assert_eq!(
+        (state(&env, "good").as_str(), env.outbox().len()),
+        ("pending", 1)
+    );
+    let doctor = env.agent_runner(&["doctor"]);
+    assert!(
+        doctor.stdout.contains("certificate is not trusted"),
+        "{}",
+        doctor.stdout
+    );
+    assert_eq!(server.messages("runs"), Vec::<Value>::new());
+
+    let env = env.variable("SSL_CERT_FILE", authority.file());
+    let beat = env.agent_runner(&["heartbeat"]);
+    assert_eq!((beat.code, beat.stderr.as_str()), (Some(0), ""));
+    assert_eq!(
+        (state(&env, "good").as_str(), env.outbox().len()),
+        ("delivered", 0)
+    );
     assert_eq!(server.messages("runs").len(), 1);
 }
 

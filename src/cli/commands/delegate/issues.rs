@@ -46,8 +46,13 @@ pub(super) async fn open_for_copilot(
         Ok(_) => format!("{} is closed again", issue.html_url),
         Err(error) => format!("{} stays open: {}", issue.html_url, chain(&error)),
     };
-    let what = format!("{}; {place}", chain(&error));
-    Err(CliError::failure(what).hint(NEEDS))
+    let failure = CliError::failure(format!("{}; {place}", chain(&error)));
+    // What passes is nobody's lack.
+    Err(if error.is_transient() {
+        failure
+    } else {
+        failure.hint(NEEDS)
+    })
 }
 
 async fn create(

@@ -189,9 +189,10 @@ fn work_of(ended: Ended) -> Work {
     match ended {
         Ended::Finished(_) => Work::Over(None),
         Ended::Stopped(signal) => Work::Stopped(signal),
-        Ended::Unwanted(reason) | Ended::NoAccess(reason) | Ended::Failed(reason) => {
-            Work::Over(Some(reason))
-        }
+        Ended::Unwanted(reason)
+        | Ended::Left(reason)
+        | Ended::NoAccess(reason)
+        | Ended::Failed(reason) => Work::Over(Some(reason)),
     }
 }
 
