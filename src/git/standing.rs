@@ -134,7 +134,8 @@ impl<'a> Case<'a> {
             Maker::Untold if self.brought.contains(commit.id.as_str()) => return Standing::Own,
             Maker::Untold => "no reflog entry tells who made it".to_owned(),
         };
-        Standing::Foreign { why }
+        let is_fetched = self.fetched.contains(commit.id.as_str());
+        Standing::Foreign { why, is_fetched }
     }
 
     fn entries(&self, commit: &Facts) -> impl Iterator<Item = &'a Entry> + Clone {

@@ -95,7 +95,16 @@ pub enum Standing {
     Foreign {
         /// How that is known, as a clause: `the reflog entry is not the run's`.
         why: String,
+        /// It came from another repository.
+        is_fetched: bool,
     },
+}
+
+impl Standing {
+    /// Whether the run made the commit.
+    pub fn is_own(&self) -> bool {
+        !matches!(self, Self::Foreign { .. })
+    }
 }
 
 /// How the run's own commits were told from others.

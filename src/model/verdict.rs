@@ -571,7 +571,7 @@ fn describe(commit: &Commit, policy: Policy) -> String {
             branch: Some(branch),
         } => format!("the run's own, on branch `{branch}`"),
         Standing::Elsewhere { branch: None } => "the run's own, on no branch".to_owned(),
-        Standing::Foreign { why } => format!("not the run's: {why}"),
+        Standing::Foreign { why, .. } => format!("not the run's: {why}"),
     };
     format!("commit {id} `{subject}` ({lines}): {whose}")
 }
