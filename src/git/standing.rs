@@ -78,6 +78,11 @@ impl<'a> Case<'a> {
         self.graph.contains_key(id)
     }
 
+    /// Whether an entry is the run's.
+    pub(super) fn wrote(&self, entry: &Entry) -> bool {
+        self.run.wrote(entry)
+    }
+
     /// Whether the branch goes on from a commit that it had before.
     pub(super) fn continues(&self, id: &str) -> bool {
         self.graph
