@@ -218,17 +218,21 @@ impl Git {
     /// Moves a branch forward, with the work tree that has it checked out, if one has.
     fn fast_forward(
         &self,
-        branch: &str,
+        home: &Home,
         old: &str,
         new: &str,
         action: &str,
     ) -> Result<Result<(), String>, GitError> {
         let git = self.with_variable("GIT_REFLOG_ACTION", action);
-        let Some(tree) = self.holder(branch)? else {
-            let name = format!("refs/heads/{branch}");
+        let Some(mut tree) = self.holder(&home.branch)? else {
+            let name = format!("refs/heads/{}", home.branch);
             let note = format!("{action}: Fast-forward");
             return git.attempt(&["update-ref", "-m", &note, &name, new, old]);
         };
+        // Of a repository whose directory lies elsewhere git names that directory.
+        if !tree.join(".git").exists() {
+            tree.clone_from(&home.top_level);
+        }
         // Half of it would be somebody's broken work tree, so no request to stop cuts it short.
         let git = Self {
             budget: None,
@@ -360,10 +364,7 @@ impl WorkTree {
                 onto = Some(target.clone());
                 tip = self.tip()?.unwrap_or_default();
             }
-            match self
-                .git
-                .fast_forward(&home.branch, &target, &tip, &action)?
-            {
+            match self.git.fast_forward(home, &target, &tip, &action)? {
                 Ok(()) => return Ok(Homecoming::Home { onto }),
                 Err(_) if self.git.commit_of(&name)?.as_ref() != Some(&target) => {}
                 Err(why) => return left(why),

@@ -324,6 +324,22 @@ fn directories_that_may_not_be_written_go_with_their_work_tree() {
 }
 
 #[test]
+fn commits_come_home_to_a_repository_whose_directory_lies_elsewhere() {
+    let env = env("echo agent > agent.txt; git add agent.txt; git commit -qm agent");
+    let directory = env.root().join("directory.git");
+    env.git(&[
+        "init",
+        "-q",
+        "--separate-git-dir",
+        directory.to_str().unwrap(),
+    ]);
+    assert_eq!(env.run("fake", "work").code, Some(0));
+    assert_eq!(env.git(&["log", "--format=%s", "main"]), "agent\nfirst");
+    assert!(env.repository().join("agent.txt").exists());
+    is_tidy(&env);
+}
+
+#[test]
 fn a_conflict_leaves_the_commits_on_a_named_branch_and_says_so() {
     let env = waiting(COMMIT_AND_WAIT).unreachable_server();
     let mut before = Vec::new();
