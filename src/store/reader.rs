@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use std::fs::{self, TryLockError};
 use std::io;
 use std::os::unix::fs::FileExt as _;
-use std::path::{self, Path};
+use std::path::{self, Path, PathBuf};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -290,13 +290,14 @@ fn describe_event(last: &Value) -> String {
 
 /// Whether no living runner holds the run. Where that cannot be told, somebody may.
 fn is_lock_free(directory: &RunDirectory) -> bool {
-    match open_read(&directory.runner_log()) {
+    let is_free = |path: PathBuf| match open_read(&path) {
         Ok((file, _size)) => match file.try_lock_shared() {
             Ok(()) => true,
             Err(TryLockError::WouldBlock | TryLockError::Error(_)) => false,
         },
         Err(error) => error.kind() == io::ErrorKind::NotFound,
-    }
+    };
+    is_free(directory.runner_log()) && is_free(directory.mark())
 }
 
 /// `latest` or `latest:task/agent`.
