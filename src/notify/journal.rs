@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use reqwest012::Client;
 use serde::Deserialize;
 
-use crate::notify::ntfy::{Credentials, Ntfy};
+use crate::notify::ntfy::Ntfy;
 use crate::tls;
 
 /// The longest time for asking the server.
@@ -66,15 +66,8 @@ impl Ntfy {
         let server = self.server().trim_end_matches('/');
         let since = since.timestamp();
         let url = format!("{server}/{}/json?poll=1&since={since}", self.topic());
-        let mut request = client.get(url);
-        request = match self.credentials() {
-            Some(Credentials::Token(token)) => request.bearer_auth(token),
-            Some(Credentials::Password { user, password }) => {
-                request.basic_auth(user, Some(password))
-            }
-            None => request,
-        };
-        let mut answer = request
+        let mut answer = self
+            .authorized(client.get(url))
             .send()
             .await
             .and_then(reqwest012::Response::error_for_status)

@@ -9,10 +9,10 @@ use std::fmt;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use ntfy::dispatcher::{self, Async};
-use ntfy::{Auth, Dispatcher, Payload};
-use reqwest012::{Client, StatusCode, Url, redirect};
+use ntfy::Payload;
+use reqwest012::{Client, RequestBuilder, Response, StatusCode, Url, redirect};
 use serde::Deserialize;
+use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use crate::model::message::{Message, Priority};
@@ -51,7 +51,7 @@ pub struct Ntfy {
     topic: String,
     credentials: Option<Credentials>,
     total_limit: Duration,
-    dispatcher: OnceCell<Dispatcher<Async>>,
+    client: OnceCell<Client>,
 }
 
 /// What a server told that is well.
@@ -63,8 +63,8 @@ pub struct Reached {
     pub token_end: Option<DateTime<Utc>>,
 }
 
-/// An account has sixty tokens at most, and what it subscribed to.
-const MAX_ACCOUNT_BYTES: usize = 1 << 20;
+/// An account has sixty tokens at most, and what it subscribed to. Any other answer is shorter.
+const MAX_ANSWER_BYTES: usize = 1 << 20;
 
 /// When a token ends, as the account says of which it is.
 fn end_of(token: &str, account: &[u8]) -> Option<DateTime<Utc>> {
@@ -99,7 +99,7 @@ impl Ntfy {
             topic: topic.into(),
             credentials,
             total_limit: TOTAL_LIMIT,
-            dispatcher: OnceCell::new(),
+            client: OnceCell::new(),
         }
     }
 
@@ -111,22 +111,29 @@ impl Ntfy {
         &self.topic
     }
 
-    pub(crate) fn credentials(&self) -> Option<&Credentials> {
-        self.credentials.as_ref()
-    }
-
     async fn send(&self, message: &Message) -> Result<(), NotifyError> {
-        let dispatcher = self
-            .dispatcher
-            .get_or_try_init(|| async { self.dispatcher() })
-            .await
-            .map_err(error)?;
+        let client = self.client.get_or_try_init(|| async { self.client() });
+        let client = client.await.map_err(error_of)?;
         let payload = Payload::new(&self.topic)
             .title(&message.title)
             .message(&message.body)
             .tags(&message.tags)
             .priority(priority(message.priority));
-        dispatcher.send(&payload).await.map_err(error)
+        let payload = serde_json::to_vec(&payload).expect("a payload is texts and numbers");
+        let request = self
+            .authorized(client.post(self.url()?))
+            .header("content-type", "application/json")
+            .body(payload);
+        let answer = request.send().await.map_err(error_of)?;
+        let answer = answer.error_for_status().map_err(error_of)?;
+        let status = answer.status();
+        let told: Value = serde_json::from_slice(&body(answer).await?).unwrap_or_default();
+        // Whatever else answers with a success, a login page for one, has published nothing.
+        if told["event"] == "message" && told["id"].is_string() {
+            Ok(())
+        } else {
+            Err(not_ntfy(status))
+        }
     }
 
     /// Asks the server whether it is well, and whether it knows the credentials; publishes nothing.
@@ -150,33 +157,26 @@ impl Ntfy {
             let why = format!("it answers {status} where ntfy tells that it is well");
             return Err(NotifyError::Transient(why.into()));
         }
+        let status = answer.status();
         let date = answer.headers().get("date").and_then(|date| {
             let date = DateTime::parse_from_rfc2822(date.to_str().ok()?).ok()?;
             Some(date.to_utc())
         });
+        let told: Value = serde_json::from_slice(&body(answer).await?).unwrap_or_default();
+        if told["healthy"] != true {
+            return Err(not_ntfy(status));
+        }
         let mut token_end = None;
         if let Some(credentials) = &self.credentials {
-            let account = client.get(self.address("v1/account")?);
-            let account = match credentials {
-                Credentials::Token(token) => account.bearer_auth(token),
-                Credentials::Password { user, password } => {
-                    account.basic_auth(user, Some(password))
-                }
-            };
-            let mut answer = account.send().await.map_err(error_of)?;
+            let account = self.authorized(client.get(self.address("v1/account")?));
+            let answer = account.send().await.map_err(error_of)?;
             let refused = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN];
             if refused.contains(&answer.status()) {
                 let why = format!("it does not accept the credentials ({})", answer.status());
                 return Err(NotifyError::Refused(why.into()));
             }
             if let Credentials::Token(token) = credentials {
-                let mut body = Vec::new();
-                while let Ok(Some(piece)) = answer.chunk().await
-                    && body.len() < MAX_ACCOUNT_BYTES
-                {
-                    body.extend(piece);
-                }
-                token_end = end_of(token, &body);
+                token_end = end_of(token, &body(answer).await.unwrap_or_default());
             }
         }
         Ok(Reached { date, token_end })
@@ -184,31 +184,37 @@ impl Ntfy {
 
     /// A page of the server, without what the configured address has behind its path.
     fn address(&self, page: &str) -> Result<Url, NotifyError> {
-        let wrong = |why: &str| NotifyError::Transient(why.to_owned().into());
-        let mut url: Url = (self.server.parse()).map_err(|_| wrong("its address is no URL"))?;
+        let mut url = self.url()?;
         let path = format!("{}/{page}", url.path().trim_end_matches('/'));
         url.set_path(&path);
         url.set_query(None);
         Ok(url)
     }
 
-    fn dispatcher(&self) -> Result<Dispatcher<Async>, ntfy::Error> {
+    fn url(&self) -> Result<Url, NotifyError> {
+        (self.server.parse()).map_err(|_| NotifyError::Transient("its address is no URL".into()))
+    }
+
+    pub(crate) fn authorized(&self, request: RequestBuilder) -> RequestBuilder {
+        match &self.credentials {
+            Some(Credentials::Token(token)) => request.bearer_auth(token),
+            Some(Credentials::Password { user, password }) => {
+                request.basic_auth(user, Some(password))
+            }
+            None => request,
+        }
+    }
+
+    fn client(&self) -> Result<Client, reqwest012::Error> {
         tls::install_provider();
         // A redirect would turn the POST into a GET whose good answer means nothing.
-        let client = Client::builder()
+        Client::builder()
             .connect_timeout(CONNECT_LIMIT)
             .timeout(self.total_limit)
             .redirect(redirect::Policy::custom(|attempt| {
                 attempt.error("the server answers with a redirect, which is not followed")
-            }));
-        let mut builder = dispatcher::builder(&self.server);
-        if let Some(credentials) = &self.credentials {
-            builder = builder.credentials(match credentials {
-                Credentials::Token(token) => Auth::token(token),
-                Credentials::Password { user, password } => Auth::credentials(user, password),
-            });
-        }
-        builder.build_async_with_client(client)
+            }))
+            .build()
     }
 }
 
@@ -228,12 +234,23 @@ fn priority(priority: Priority) -> ntfy::Priority {
     }
 }
 
-fn error(error: ntfy::Error) -> NotifyError {
-    match error {
-        ntfy::Error::Reqwest(error) => error_of(error),
-        // A wrong setting or an empty answer: the notification itself is good.
-        error => NotifyError::Transient(error.to_string().into()),
+/// What a server answers with, as far as it is of use.
+async fn body(mut answer: Response) -> Result<Vec<u8>, NotifyError> {
+    let mut body = Vec::new();
+    while let Some(piece) = answer.chunk().await.map_err(error_of)?
+        && body.len() < MAX_ANSWER_BYTES
+    {
+        body.extend(piece);
     }
+    Ok(body)
+}
+
+fn not_ntfy(status: StatusCode) -> NotifyError {
+    let why = format!(
+        "it answers {status}, but not as an ntfy server does: check its address, and whether a \
+         login page or a proxy answers in its place"
+    );
+    NotifyError::Transient(why.into())
 }
 
 fn error_of(error: reqwest012::Error) -> NotifyError {
@@ -295,13 +312,14 @@ mod tests {
         let length = head
             .lines()
             .find_map(|line| line.strip_prefix("content-length: "))
-            .unwrap();
+            .unwrap_or("0");
         let mut body = vec![0; length.parse().unwrap()];
         reader.read_exact(&mut body).unwrap();
         head + &String::from_utf8(body).unwrap()
     }
 
-    const OK: &str = "200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}";
+    const OK: &str = "200 OK\r\nconnection: close\r\ncontent-length: 82\r\n\r\n\
+        {\"id\":\"hwQ2YpKdmg\",\"time\":1635528741,\"event\":\"message\",\"topic\":\"t\",\"message\":\"m\"}\n";
 
     fn message() -> Message {
         Message {
@@ -312,12 +330,15 @@ mod tests {
         }
     }
 
-    fn publish(ntfy: &Ntfy) -> Result<(), NotifyError> {
-        tokio::runtime::Builder::new_current_thread()
+    fn block_on<T>(future: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
-            .build()
-            .unwrap()
-            .block_on(ntfy.publish(&message()))
+            .build();
+        runtime.unwrap().block_on(future)
+    }
+
+    fn publish(ntfy: &Ntfy) -> Result<(), NotifyError> {
+        block_on(ntfy.publish(&message()))
     }
 
     /// The error with all its causes.
@@ -368,6 +389,9 @@ mod tests {
     fn only_a_refusal_of_this_notification_is_for_good() {
         const ANSWERS: &[&str] = &[
             "200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
+            "200 OK\r\nconnection: close\r\n\r\n<html>login</html>",
+            "200 OK\r\nconnection: close\r\n\r\n{}",
+            "202 Accepted\r\nconnection: close\r\n\r\n{\"id\":7,\"event\":\"message\"}",
             "302 Found\r\nconnection: close\r\nlocation: /x\r\ncontent-length: 2\r\n\r\n{}",
             "400 Bad Request\r\nconnection: close\r\n\r\n",
             "401 Unauthorized\r\nconnection: close\r\n\r\n",
@@ -393,6 +417,26 @@ mod tests {
             }
         }
         assert_eq!(refused, ["400", "401", "403", "413"]);
+        server.requests.join().unwrap();
+    }
+
+    #[test]
+    fn only_what_answers_as_an_ntfy_server_does_is_one() {
+        const ANSWERS: &[&str] = &[
+            "200 OK\r\nconnection: close\r\n\r\n{\"healthy\":true}\n",
+            "200 OK\r\nconnection: close\r\n\r\n<html>login</html>",
+            "200 OK\r\nconnection: close\r\n\r\n{\"healthy\":false}",
+            "200 OK\r\nconnection: close\r\n\r\n",
+        ];
+        let server = serve(ANSWERS);
+        let ntfy = Ntfy::new(&server.url, "topic", None);
+        block_on(ntfy.reach()).unwrap();
+        for _ in &ANSWERS[1..] {
+            let error = block_on(ntfy.reach()).unwrap_err();
+            assert!(error.is_transient());
+            let text = chain(&error);
+            assert!(text.contains("not as an ntfy server does"), "{text}");
+        }
         server.requests.join().unwrap();
     }
 

@@ -3,7 +3,7 @@
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tempfile::Builder;
@@ -27,8 +27,40 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     sync_directory(directory)
 }
 
-/// Replaces a file that every user may read, without syncs: it is made again soon.
+/// The file that is meant by a path of a person's choice: links are followed, also one whose file
+/// is still to be made.
+///
+/// # Errors
+/// When a device, a pipe or a directory lies there, which is not to be replaced by a file.
+pub fn target(path: &Path) -> Result<PathBuf, StoreError> {
+    let mut target = path.to_owned();
+    let failed = |error| StoreError::new("write", path, error);
+    // As many as the system follows.
+    for _ in 0..40 {
+        match fs::symlink_metadata(&target) {
+            Ok(found) if found.is_symlink() => {
+                let named = fs::read_link(&target).map_err(failed)?;
+                target.pop();
+                target.push(named);
+            }
+            Ok(found) if !found.is_file() => {
+                let why = format!(
+                    "`{}` is no regular file and is not replaced by one",
+                    target.display()
+                );
+                return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, why)));
+            }
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            Ok(_) | Err(_) => return Ok(target),
+        }
+    }
+    Err(failed(io::Error::from(rustix::io::Errno::LOOP)))
+}
+
+/// Replaces a file that every user may read, without syncs: it is made again soon. The path is a
+/// person's choice, see [`target`].
 pub fn write_for_all(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let path = &target(path)?;
     let directory = path.parent().unwrap_or(Path::new("."));
     let open = |file: &File| file.set_permissions(Permissions::from_mode(0o644));
     replace(directory, path, bytes, open).map_err(|source| StoreError::new("write", path, source))
@@ -76,4 +108,38 @@ fn replace(
     finish(file.as_file())?;
     file.persist(path)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{FileTypeExt as _, symlink};
+
+    use super::*;
+
+    #[test]
+    fn a_path_of_a_persons_choice_is_followed_to_a_file_and_nothing_else_is_replaced() {
+        let root = tempfile::tempdir().unwrap();
+        let place = |name: &str| root.path().join(name);
+        fs::create_dir(place("below")).unwrap();
+        symlink("below/page", place("link")).unwrap();
+        symlink(place("link"), place("far")).unwrap();
+        for text in ["new", "newer"] {
+            write_for_all(&place("far"), text.as_bytes()).unwrap();
+            assert_eq!(fs::read_to_string(place("below/page")).unwrap(), text);
+        }
+        assert!(fs::symlink_metadata(place("far")).unwrap().is_symlink());
+        assert!(fs::symlink_metadata(place("link")).unwrap().is_symlink());
+
+        let mode = rustix::fs::Mode::RUSR;
+        rustix::fs::mkfifoat(rustix::fs::CWD, place("pipe"), mode).unwrap();
+        symlink("pipe", place("to-pipe")).unwrap();
+        symlink("loop", place("loop")).unwrap();
+        for name in ["pipe", "to-pipe", "below", "loop"] {
+            write_for_all(&place(name), b"x").unwrap_err();
+        }
+        let refused = write_for_all(&place("to-pipe"), b"x").unwrap_err();
+        assert!(refused.source.to_string().contains("is no regular file"));
+        let is_pipe = |name: &str| fs::metadata(place(name)).unwrap().file_type().is_fifo();
+        assert!(is_pipe("pipe") && is_pipe("to-pipe"));
+    }
 }

@@ -9,6 +9,7 @@
 //! Nothing here fails because the index cannot be read or written, and it is written only in a log
 //! root in which runs have been recorded by this program.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::panic::resume_unwind;
 use std::path::PathBuf;
@@ -120,7 +121,7 @@ pub fn entries(
     filter: &Filter,
     reading: &Reading<'_>,
 ) -> Result<Vec<Entry>, StoreError> {
-    let paths = reader::paths(layout, filter)?;
+    let paths = reader::listed(layout, filter)?;
     let number = paths.len();
     let mut places: HashMap<(TaskName, AgentName), Vec<(usize, RunPath)>> = HashMap::new();
     for (place, path) in paths.into_iter().enumerate() {
@@ -152,7 +153,10 @@ pub fn entries(
         }
         found
     });
-    found.sort_unstable_by_key(|(place, _)| *place);
+    found.sort_by_cached_key(|(place, entry)| {
+        let order = reader::order(&entry.path.run_id, entry.start, entry.outcome);
+        (Reverse(order), *place)
+    });
     Ok(found.into_iter().map(|(_, entry)| entry).collect())
 }
 

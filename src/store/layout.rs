@@ -54,7 +54,10 @@ impl Layout {
     /// The directory of a run.
     pub fn run(&self, run: &RunPath) -> RunDirectory {
         let runs = self.agent(&run.task, &run.agent);
-        RunDirectory::new(runs.join(run.run_id.as_str()))
+        RunDirectory {
+            path: runs.join(run.run_id.as_str()),
+            mark: self.running().join(mark_name(run)),
+        }
     }
 
     /// The summaries of all runs of a task.
@@ -77,7 +80,7 @@ impl Layout {
         self.root.join(".state")
     }
 
-    /// One empty file for each run that has begun and not ended.
+    /// One empty file for each run that has begun and not ended, locked by its runner.
     pub fn running(&self) -> PathBuf {
         self.state().join("running")
     }
@@ -129,7 +132,7 @@ impl Layout {
 
     /// The work tree of an isolated run.
     pub fn work_tree(&self, run: &RunPath) -> PathBuf {
-        self.work_trees().join(run.to_string().replace('/', "."))
+        self.work_trees().join(mark_name(run))
     }
 
     /// Creates the directory of work trees.
@@ -155,21 +158,27 @@ impl Layout {
     }
 }
 
+/// The name of a run's mark: its path with `.` for `/`, which no name contains.
+pub(crate) fn mark_name(run: &RunPath) -> String {
+    run.to_string().replace('/', ".")
+}
+
 /// The directory of one run and the names in it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RunDirectory {
     path: PathBuf,
+    mark: PathBuf,
 }
 
 impl RunDirectory {
-    /// The names in a directory of a run.
-    pub fn new(path: PathBuf) -> Self {
-        Self { path }
-    }
-
     /// The directory itself.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The file, outside the directory, that is there from the run's beginning to its end.
+    pub fn mark(&self) -> PathBuf {
+        self.mark.clone()
     }
 
     /// The record.

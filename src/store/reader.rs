@@ -1,15 +1,18 @@
 //! Finding runs and reading their records, newest first. Writes nothing.
 //!
-//! Names come first, records only when asked for: 50 of 10,000 runs cost 50 reads. What does not
+//! Names come first, records only when asked for: 50 of 10,000 runs cost 50 reads, and one more for
+//! each that began in the same second as another. What does not
 //! look like a run is passed over, links are not followed, and a record that cannot be read is a
 //! crashed run that says so.
 
 use std::cmp::Reverse;
 use std::fs::{self, TryLockError};
 use std::io;
+use std::iter;
 use std::os::unix::fs::FileExt as _;
-use std::path::{self, Path};
+use std::path::{self, Path, PathBuf};
 use std::time::Duration;
+use std::vec;
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -100,9 +103,7 @@ pub fn runs<'a>(
     layout: &'a Layout,
     filter: &Filter,
 ) -> Result<impl ExactSizeIterator<Item = Run> + use<'a>, StoreError> {
-    Ok(paths(layout, filter)?
-        .into_iter()
-        .map(|path| read_run(layout, path)))
+    Ok(paths(layout, filter)?.map(|path| read_run(layout, path)))
 }
 
 /// Finds one run by what a person calls it: its directory, `task/agent/run_id`, a `run_id` that
@@ -123,7 +124,7 @@ pub fn find(layout: &Layout, text: &str) -> Result<Run, FindError> {
     if let Some((layout, path)) = split_directory(Path::new(text)) {
         return Ok(read_run(&layout, path));
     }
-    let mut candidates = paths(layout, &Filter::default())?;
+    let mut candidates = listed(layout, &Filter::default())?;
     candidates.retain(|path| path.run_id.as_str() == text);
     if candidates.len() > 1 {
         return Err(FindError::Ambiguous {
@@ -290,13 +291,14 @@ fn describe_event(last: &Value) -> String {
 
 /// Whether no living runner holds the run. Where that cannot be told, somebody may.
 fn is_lock_free(directory: &RunDirectory) -> bool {
-    match open_read(&directory.runner_log()) {
+    let is_free = |path: PathBuf| match open_read(&path) {
         Ok((file, _size)) => match file.try_lock_shared() {
             Ok(()) => true,
             Err(TryLockError::WouldBlock | TryLockError::Error(_)) => false,
         },
         Err(error) => error.kind() == io::ErrorKind::NotFound,
-    }
+    };
+    is_free(directory.runner_log()) && is_free(directory.mark())
 }
 
 /// `latest` or `latest:task/agent`.
@@ -322,7 +324,7 @@ fn split_directory(directory: &Path) -> Option<(Layout, RunPath)> {
 
 /// The directories of all runs.
 pub(crate) fn run_directories(layout: &Layout) -> Result<Vec<path::PathBuf>, StoreError> {
-    let runs = paths(layout, &Filter::default())?;
+    let runs = listed(layout, &Filter::default())?;
     let directory = |run: &RunPath| layout.run(run).path().to_owned();
     Ok(runs.iter().map(directory).collect())
 }
@@ -343,8 +345,77 @@ pub(crate) fn upper_directories(layout: &Layout) -> Result<Vec<path::PathBuf>, S
     Ok(agents)
 }
 
-/// Names the runs that are wanted, newest first, and reads none of them.
-pub fn paths(layout: &Layout, filter: &Filter) -> Result<Vec<RunPath>, StoreError> {
+/// Names the runs that are wanted, newest first. Of those that began in one second the records are
+/// read for the order, when the iterator comes to them.
+///
+/// # Errors
+/// When a directory cannot be listed.
+pub fn paths<'a>(
+    layout: &'a Layout,
+    filter: &Filter,
+) -> Result<impl ExactSizeIterator<Item = RunPath> + use<'a>, StoreError> {
+    Ok(Newest {
+        layout,
+        left: listed(layout, filter)?.into_iter(),
+        tied: Vec::new().into_iter(),
+    })
+}
+
+struct Newest<'a> {
+    layout: &'a Layout,
+    left: vec::IntoIter<RunPath>,
+    /// Of one second, in order.
+    tied: vec::IntoIter<RunPath>,
+}
+
+impl Iterator for Newest<'_> {
+    type Item = RunPath;
+
+    fn next(&mut self) -> Option<RunPath> {
+        if let Some(path) = self.tied.next() {
+            return Some(path);
+        }
+        let first = self.left.next()?;
+        let second = first.run_id.started();
+        let is_tied = |other: &&RunPath| second.is_some() && other.run_id.started() == second;
+        let ties = self.left.as_slice().iter().take_while(is_tied).count();
+        if ties == 0 {
+            return Some(first);
+        }
+        let mut tied: Vec<_> = iter::once(first)
+            .chain(self.left.by_ref().take(ties))
+            .collect();
+        tied.sort_by_cached_key(|path| {
+            let record = read_record(&self.layout.run(path), path);
+            Reverse(order(&path.run_id, record.start_time, record.outcome))
+        });
+        self.tied = tied.into_iter();
+        self.tied.next()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = self.left.len() + self.tied.len();
+        (left, Some(left))
+    }
+}
+
+impl ExactSizeIterator for Newest<'_> {}
+
+/// What orders runs, the older first: the second that the name tells, the start that the record
+/// tells, the number. A run that has no record yet has only just begun.
+pub(crate) fn order(
+    run_id: &RunId,
+    start: Option<DateTime<Utc>>,
+    outcome: Outcome,
+) -> impl Ord + use<> {
+    let second = run_id.started();
+    let start = second.and(start);
+    let is_new = outcome == Outcome::Running && start == second;
+    (second, is_new, start, run_id.order().1)
+}
+
+/// Names the runs that are wanted, newest first, those of one second in any order, and reads none.
+pub(crate) fn listed(layout: &Layout, filter: &Filter) -> Result<Vec<RunPath>, StoreError> {
     let mut found = Vec::new();
     for task in subdirectories(layout.root())?
         .iter()
@@ -393,6 +464,8 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+    use crate::store::index;
+    use crate::store::recorder::RunFolder;
     use crate::store::testing::{at, begun, folder, full_record, log_root, plant, run_path};
 
     fn record_text(outcome: &str) -> Vec<u8> {
@@ -460,6 +533,49 @@ mod tests {
             ..Filter::default()
         };
         assert_eq!(found(&layout, &agent), all[..1]);
+    }
+
+    #[test]
+    fn runs_of_one_second_come_in_the_order_in_which_they_began() {
+        let (_root, layout) = log_root();
+        for (run, start) in [
+            ("a/x/20260101_000000", "00.100000"),
+            ("a/x/20260101_000000_2", "00.300000"),
+            ("b/y/20260101_000000", "00.200000"),
+            ("c/z/20260101_000000", "00.900000"),
+            ("d/x/20260101_000000", "00"),
+            ("d/x/20260101_000000_2", "00"),
+        ] {
+            let start = format!("2026-01-01T00:00:{start}+00:00");
+            let text = format!(r#"{{"outcome":"success","start_time":"{start}"}}"#);
+            plant(&layout.run(&run_path(run)).metadata(), text.as_bytes());
+        }
+        let at = at("2026-01-01T00:00:00Z");
+        let (task, agent) = ("b".parse().unwrap(), "x".parse().unwrap());
+        // Not yet so far as to have a record.
+        let _new = RunFolder::create(&layout, &task, &agent, at).unwrap();
+        plant_run(&layout, "a/x/test");
+        let expected = [
+            "b/x/20260101_000000",
+            "c/z/20260101_000000",
+            "a/x/20260101_000000_2",
+            "b/y/20260101_000000",
+            "a/x/20260101_000000",
+            "d/x/20260101_000000_2",
+            "d/x/20260101_000000",
+            "a/x/test",
+        ];
+        assert_eq!(found(&layout, &Filter::default()), expected);
+        assert_eq!(
+            find(&layout, "latest").unwrap().path.to_string(),
+            expected[0]
+        );
+        let entries = index::entries(&layout, &Filter::default(), &|_, _| ()).unwrap();
+        let entries = entries.iter().map(|entry| entry.path.to_string());
+        assert_eq!(entries.collect::<Vec<_>>(), expected);
+        let mut newest = runs(&layout, &Filter::default()).unwrap();
+        newest.next();
+        assert_eq!(newest.len(), 7);
     }
 
     #[test]

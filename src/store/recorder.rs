@@ -1,8 +1,9 @@
 //! Writing a run's directory: created, begun, finished.
 //!
-//! The order is what a crash relies on. A run has a record before its agent is spawned; the lock
-//! of its `runner.log` is held as long as the runner lives; a final record is the last file that
-//! is replaced. So a record that says `running` with a free lock is a run whose runner died.
+//! The order is what a crash relies on. A run has a record before its agent is spawned; the locks
+//! of its `runner.log` and of its mark are held as long as the runner lives; a final record is the
+//! last file that is replaced. So a record that says `running` with both locks free is a run whose
+//! runner died. One lock alone proves nothing: whoever tidies logs away makes it look free.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -40,6 +41,8 @@ pub struct RunFolder {
     layout: Layout,
     run: RunPath,
     runner_log: File,
+    /// Of a run that had one when it was taken over.
+    _mark: Option<Mark>,
 }
 
 /// Space that is kept for the end of a run, so that an agent that fills the disk with its output
@@ -61,7 +64,7 @@ impl RunFolder {
         create_directory(&layout.task(task))?;
         create_directory(&layout.agent(task, agent))?;
         let (mut attempt, mut again) = (1, false);
-        let (run, _mark) = loop {
+        let (run, mark) = loop {
             let run = RunPath {
                 task: task.clone(),
                 agent: agent.clone(),
@@ -94,11 +97,11 @@ impl RunFolder {
             }
         };
         // What was refused before it began is no run that crashed.
-        Self::furnish(layout, &run).inspect_err(|_| Self::discard(layout, &run))
+        Self::furnish(layout, &run, mark).inspect_err(|_| Self::discard(layout, &run))
     }
 
     /// Puts into a new directory what every run has from its beginning.
-    fn furnish(layout: &Layout, run: &RunPath) -> Result<Self, StoreError> {
+    fn furnish(layout: &Layout, run: &RunPath, mark: Mark) -> Result<Self, StoreError> {
         let path = layout.run(run).runner_log();
         let runner_log = create_file(&path)?;
         // Somebody who looks may hold the shared lock for a moment, so this one waits.
@@ -109,6 +112,7 @@ impl RunFolder {
             layout: layout.clone(),
             run: run.clone(),
             runner_log,
+            _mark: Some(mark),
         };
         folder.reserve()?;
         Ok(folder)
@@ -119,7 +123,7 @@ impl RunFolder {
     pub fn discard(layout: &Layout, run: &RunPath) {
         let removed = [
             remove_tree(layout.run(run).path()),
-            remove(&mark_path(layout, run)),
+            remove(&layout.run(run).mark()),
         ];
         for error in removed.into_iter().filter_map(Result::err) {
             tracing::warn!(cause = %error.source, "{error}");
@@ -139,8 +143,13 @@ impl RunFolder {
         }
     }
 
-    /// Takes over the directory of a run whose runner died; `None` while somebody has its lock.
-    pub(crate) fn take_over(layout: &Layout, run: &RunPath) -> Result<Option<Self>, StoreError> {
+    /// Takes over the directory of a run whose runner died, with the mark that is held of it;
+    /// `None` while somebody has the lock of its log.
+    pub(crate) fn take_over(
+        layout: &Layout,
+        run: &RunPath,
+        mark: Option<Mark>,
+    ) -> Result<Option<Self>, StoreError> {
         let path = layout.run(run).runner_log();
         let runner_log = open_append(&path)?;
         match runner_log.try_lock() {
@@ -150,6 +159,7 @@ impl RunFolder {
                     layout: layout.clone(),
                     run: run.clone(),
                     runner_log,
+                    _mark: mark,
                 }))
             }
             Err(TryLockError::WouldBlock) => Ok(None),
@@ -278,7 +288,7 @@ impl RunFolder {
 
     /// Removes the mark of a run that has begun and not ended.
     pub(crate) fn forget(&self) -> Result<(), StoreError> {
-        remove(&mark_path(&self.layout, &self.run))
+        remove(&self.directory().mark())
     }
 
     fn write_record(&self, record: &Record) -> Result<(), StoreError> {
@@ -287,8 +297,8 @@ impl RunFolder {
     }
 }
 
-/// The mark of a run that has begun and not ended, held while its directory is made or while
-/// somebody looks whether there is one.
+/// The mark of a run that has begun and not ended, held by its runner or by whoever ends a run
+/// whose runner died.
 #[derive(Debug)]
 pub(crate) struct Mark {
     path: PathBuf,
@@ -298,7 +308,7 @@ pub(crate) struct Mark {
 impl Mark {
     /// Marks a run; `None` when the run is marked already.
     fn create(layout: &Layout, run: &RunPath) -> Result<Option<Self>, StoreError> {
-        let path = mark_path(layout, run);
+        let path = layout.run(run).mark();
         loop {
             let held = match create_file(&path) {
                 Ok(file) => file,
@@ -316,7 +326,7 @@ impl Mark {
         }
     }
 
-    /// Holds a mark that was found; `None` while its run is being made, or when it is gone.
+    /// Holds a mark that was found; `None` while its runner lives, or when it is gone.
     pub(crate) fn hold(path: PathBuf) -> Result<Option<Self>, StoreError> {
         let held = match open_read(&path) {
             Ok((file, _size)) => file,
@@ -335,10 +345,6 @@ impl Mark {
     }
 }
 
-fn mark_path(layout: &Layout, run: &RunPath) -> PathBuf {
-    layout.running().join(mark_name(run))
-}
-
 /// Waits for one's turn to begin a run, which lasts until the file is dropped. Nobody needs a turn;
 /// it is for those who must not begin at once.
 pub fn turn(layout: &Layout) -> Result<File, StoreError> {
@@ -346,11 +352,6 @@ pub fn turn(layout: &Layout) -> Result<File, StoreError> {
     layout.create_state(&running)?;
     let turn = File::open(&running).and_then(|file| file.lock().map(|()| file));
     turn.map_err(|source| StoreError::new("lock", &running, source))
-}
-
-/// The name of a run's mark: its path with `.` for `/`, which no name contains.
-pub(crate) fn mark_name(run: &RunPath) -> String {
-    run.to_string().replace('/', ".")
 }
 
 /// Writes into a final record what became of its notification; everything else stays as it is.

@@ -34,7 +34,7 @@ pub fn abandoned(layout: &Layout) -> Result<Vec<Abandoned>, StoreError> {
             mark.remove()?;
             continue;
         };
-        if let Some(folder) = RunFolder::take_over(layout, &run)? {
+        if let Some(folder) = RunFolder::take_over(layout, &run, Some(mark))? {
             if let Err(error) = folder.tidy() {
                 tracing::warn!(cause = %error.source, "{error}");
             }
@@ -79,6 +79,24 @@ mod tests {
         folder.finish(&record).unwrap();
         assert_eq!(read_run(&layout, run).record.outcome, Outcome::Crashed);
         assert!(abandoned(&layout).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_run_whose_log_was_removed_or_replaced_lives_as_long_as_its_runner() {
+        let (_root, layout) = log_root();
+        let alive = folder(&layout);
+        let (run, log) = (alive.run().clone(), alive.directory().runner_log());
+        alive.begin(&begun(&run)).unwrap();
+        let outcome = || read_run(&layout, run.clone()).record.outcome;
+        std::fs::remove_file(&log).unwrap();
+        assert_eq!(outcome(), Outcome::Running);
+        assert!(abandoned(&layout).unwrap().is_empty());
+        plant(&log, b"another one");
+        assert_eq!(outcome(), Outcome::Running);
+        assert!(abandoned(&layout).unwrap().is_empty());
+        drop(alive);
+        assert_eq!(outcome(), Outcome::Crashed);
+        assert_eq!(abandoned(&layout).unwrap().len(), 1);
     }
 
     #[test]

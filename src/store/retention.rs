@@ -17,11 +17,11 @@ use crate::model::outcome::Outcome;
 use crate::model::retention::Kept;
 use crate::store::StoreError;
 use crate::store::atomic;
-use crate::store::layout::Layout;
+use crate::store::layout::{Layout, mark_name};
 use crate::store::outbox::Outbox;
 use crate::store::private::{is_directory, list, remove};
 use crate::store::reader::{self, Filter, Run, read_record};
-use crate::store::recorder::{RunFolder, mark_name};
+use crate::store::recorder::RunFolder;
 
 /// What was removed.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -107,14 +107,14 @@ pub fn remove_run(
     let directory = layout.run(run);
     // Records of the original programs have no lock and no runner.
     let folder = if fs::symlink_metadata(directory.runner_log()).is_ok_and(|log| log.is_file()) {
-        match RunFolder::take_over(layout, run)? {
+        match RunFolder::take_over(layout, run, None)? {
             Some(folder) => Some(folder),
             None => return Ok(false),
         }
     } else {
         None
     };
-    let is_marked = layout.running().join(mark_name(run)).exists();
+    let is_marked = directory.mark().exists();
     if is_marked || read_record(&directory, run).outcome == Outcome::Running || !first() {
         return Ok(false);
     }

@@ -170,3 +170,27 @@ fn a_run_that_still_works_is_left_alone() {
         .unwrap();
     assert_eq!(runner.wait().unwrap().code(), Some(143));
 }
+
+#[test]
+fn a_run_whose_logs_are_removed_goes_on_and_ends_as_itself() {
+    let sleep = unique_sleep(23);
+    let env = env(&sleep);
+    let mut runner = env.spawn(&["run", "--agent", "fake", "--task", "work"]);
+    let is_at_work = || processes_with(&sleep).len() >= 2;
+    assert!(eventually(Duration::from_secs(10), is_at_work));
+    let directory = env.run_directory("work", "fake");
+    for log in ["runner.log", "transcript.log", "stdout.log"] {
+        fs::remove_file(directory.join(log)).unwrap();
+    }
+    for _ in 0..2 {
+        let done = env.agent_runner(&["heartbeat"]);
+        assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""));
+        assert!(env.agent_runner(&["runs"]).stdout.contains("running"));
+        fs::write(directory.join("runner.log"), "").unwrap();
+    }
+    assert!(is_at_work());
+    let done = env.agent_runner(&["cancel", "latest"]);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    assert_eq!(runner.wait().unwrap().code(), Some(143));
+    assert_eq!(env.record("work", "fake")["outcome"], "interrupted");
+}

@@ -1,5 +1,6 @@
 //! `cancel`: ends a run that goes on, in order; once more ends it at once.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -75,7 +76,13 @@ fn stop(run: &Run) -> Result<(), CliError> {
     if record.boot_id.is_some() && record.boot_id != identity::boot_id() {
         return Err(failed().hint("it began before this machine was started, or on another one"));
     }
-    holder::terminate(runner, &run.directory.runner_log()).map_err(|error| {
+    let terminate = |locked: PathBuf| holder::terminate(runner, &locked);
+    let stopped = match terminate(run.directory.runner_log()) {
+        // The log may be gone, or another one.
+        Err(HolderError::Other(_)) => terminate(run.directory.mark()),
+        stopped => stopped,
+    };
+    stopped.map_err(|error| {
         let hint = match &error {
             HolderError::Forbidden(_) => "cancel it as the user who started it, or as root",
             HolderError::Other(_) => {

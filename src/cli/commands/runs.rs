@@ -40,9 +40,8 @@ pub(crate) fn runs(world: &World, arguments: &RunsArguments) -> Result<u8, CliEr
     let is_wanted = |found: Outcome| outcome.is_none_or(|wanted| wanted.as_str() == found.as_str());
     let failed = |error| CliError::failure("runs cannot be listed").because(error);
     if outcome.is_none() && arguments.json {
-        let mut paths = reader::paths(&layout, &filter).map_err(failed)?;
-        paths.truncate(limit);
-        print_records(world, &layout, &paths);
+        let paths = reader::paths(&layout, &filter).map_err(failed)?;
+        print_records(world, &layout, &paths.take(limit).collect::<Vec<_>>());
         return Ok(EXIT_SUCCESS);
     }
     if outcome.is_none() && limit <= FEW {

@@ -391,7 +391,9 @@ impl Plan<'_> {
         })?;
         for (name, text) in &units {
             let path = directory.join(name);
-            atomic::write(&path, text.as_bytes())
+            // One that is masked is a link to /dev/null, and stays it.
+            atomic::target(&path)
+                .and_then(|path| atomic::write(&path, text.as_bytes()))
                 .map_err(|error| CliError::failure("a unit is not written").because(error))?;
             self.world.ui.talk(&format!("written  {}", path.display()));
         }

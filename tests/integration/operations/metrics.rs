@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::process::Command;
 use std::time::Duration;
 
@@ -84,6 +84,24 @@ fn a_file_of_metrics_that_cannot_be_written_changes_no_run() {
         "{}",
         done.stderr
     );
+    // What is no file, a device for one, is not replaced by one.
+    let pipe = env.root().join("pipe");
+    assert!(
+        Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let env = env.variable("AGENT_RUNNER_METRICS_FILE", pipe.to_str().unwrap());
+    let done = env.run("good", "work");
+    assert_eq!(done.code, Some(0));
+    assert!(
+        done.stderr.contains("is no regular file"),
+        "{}",
+        done.stderr
+    );
+    assert!(fs::metadata(&pipe).unwrap().file_type().is_fifo());
 }
 
 fn ask(port: u16, request: &str) -> Option<String> {
