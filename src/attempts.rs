@@ -1,6 +1,6 @@
 //! Which run comes next in one call: the next agent of a list, or the same once more.
 //!
-//! A list goes on when a run is limited or cannot start; agents that are known not to start are
+//! A list goes on when a run is limited or cannot start, or meets a cap at its start; agents that are known not to start are
 //! passed over. A failure of the network or the provider is tried again after a pause, as often as
 //! the task says and within its time limit. Every attempt is a run with a record of its own.
 
@@ -81,7 +81,7 @@ impl<'a> Attempts<'a> {
             if let Some(again) = self.again(last) {
                 return Ok(Some(again));
             }
-            if !matches!(last.outcome, Outcome::RateLimited | Outcome::StartFailed) {
+            if !leaves_it_to_others(last) {
                 return Ok(None);
             }
         }
@@ -170,6 +170,16 @@ impl<'a> Attempts<'a> {
             pause,
             refusal: None,
         })
+    }
+}
+
+/// Whether another agent may do what this one did not: it is limited, or it was not started because
+/// it cannot be or a cap forbids it. What it was refused after its work is no matter of another.
+fn leaves_it_to_others(last: &Record) -> bool {
+    match last.outcome {
+        Outcome::RateLimited | Outcome::StartFailed => true,
+        Outcome::PolicyBlocked => !last.was_started(),
+        _ => false,
     }
 }
 
