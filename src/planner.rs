@@ -18,6 +18,7 @@ pub use crate::model::text::chain;
 use crate::agents::{AgentInterface, AgentRequest};
 use crate::git::{Identity, REPOSITORY_VARIABLES};
 use crate::model::caps::{Caps, WorstCase};
+use crate::model::change::Earlier;
 use crate::model::dispatch::{DISPATCH_TASK, WorkRequest};
 use crate::model::ids::{AgentName, RunPath};
 use crate::model::invocation::Invocation;
@@ -83,6 +84,8 @@ pub struct RunPlan {
     pub base: Option<String>,
     /// The run that this one repeats or continues.
     pub previous_run: Option<String>,
+    /// What earlier tries of the same work committed.
+    pub earlier: Option<Earlier>,
     /// What happened before this run was chosen, for its record.
     pub notes: Vec<Evidence>,
 }

@@ -277,8 +277,11 @@ async fn tell(
         let (applied, change) = aftermath.look(budget);
         (aftermath, applied, change)
     };
-    let ((aftermath, applied, change), signal) =
+    let ((aftermath, applied, mut change), signal) =
         budget::within(patience, services.shutdown, look).await;
+    if let Ok(Some(change)) = &mut change {
+        change.earlier.clone_from(&plan.earlier);
+    }
     end.stopped = end.stopped.or(signal.map(StopReason::Shutdown));
     match applied {
         Ok(Some(applied)) => {
