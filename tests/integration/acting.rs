@@ -229,6 +229,64 @@ fn an_isolated_rerun_begins_at_the_commit_where_the_run_began() {
 }
 
 #[test]
+fn a_rerun_elsewhere_names_its_own_place_and_branch_in_the_old_prompt() {
+    // It goes where it is told.
+    let script = "read -r place; read -r branch; cd \"$place\"; \
+                  test \"$(git branch --show-current)\" = \"$branch\" || exit 9; \
+                  echo x > said.$$; git add said.*; git commit -qm said; echo done";
+    let env = TestEnv::new()
+        .script("scribe", "text", script)
+        .config("[tasks.work]\nprompt_text = \"{{ repo_root }}\\n{{ branch }}\\n\"\n");
+    let isolated = ["--isolation", "worktree"];
+    let run = ["run", "--agent", "scribe", "--task", "work"];
+    assert_eq!(
+        env.agent_runner(&[&run[..], &isolated].concat()).code,
+        Some(0)
+    );
+    let prompt = |number: usize| {
+        let run = &env.run_directories("work", "scribe")[number];
+        fs::read_to_string(run.join("prompt.md")).unwrap()
+    };
+    // To another work tree, and to none.
+    for (place, further) in [
+        (&isolated[..], "agent-runner/work/scribe/"),
+        (&["--isolation", "none"], "main"),
+    ] {
+        let done = env.agent_runner(&[&["rerun", "latest"], place].concat());
+        assert_eq!(done.code, Some(0), "{}{}", done.stdout, done.stderr);
+        assert!(
+            done.stderr.contains("stand for the old ones"),
+            "{}",
+            done.stderr
+        );
+        let text = prompt(env.run_directories("work", "scribe").len() - 1);
+        assert!(text.lines().nth(1).unwrap().starts_with(further), "{text}");
+    }
+    assert_ne!(prompt(0), prompt(1));
+    let here = prompt(2).replacen("/\n", "\n", 1);
+    assert_eq!(here, format!("{}\nmain\n", env.repository().display()));
+    assert!(evidence(&runs(&env, "scribe")[2]).contains("stand for the old ones"));
+    // From the person's checkout to a work tree, the checkout is not named any more.
+    let text = "{{ repo_root }}/said\\n";
+    let env = TestEnv::new()
+        .script("reader", "text", "cat > read; echo done")
+        .config(&format!(
+            "[tasks.work]\nprompt_text = \"{text}\"\nrequires_commit = false\n"
+        ));
+    assert_eq!(env.run("reader", "work").code, Some(0));
+    assert_eq!(
+        env.agent_runner(&[&["rerun"], &isolated[..]].concat()).code,
+        Some(0)
+    );
+    let directories = env.run_directories("work", "reader");
+    let text = fs::read_to_string(directories[1].join("prompt.md")).unwrap();
+    assert!(
+        text.contains("/worktrees/work.reader.") && text.ends_with("/said\n"),
+        "{text}"
+    );
+}
+
+#[test]
 fn what_cannot_be_repeated_as_it_was_is_refused_with_the_reason() {
     let env = scribe();
     assert_eq!(env.run("scribe", "work").code, Some(0));
