@@ -92,6 +92,50 @@ fn a_stopped_run_is_cancelled_too() {
 }
 
 #[test]
+fn a_run_that_still_looks_at_its_repository_is_cancelled() {
+    for isolation in ["none", "worktree"] {
+        let env = sleeper("5s", "echo done");
+        let waits_for = env.repository().join(".git/info/exclude");
+        if waits_for.exists() {
+            fs::remove_file(&waits_for).unwrap();
+        }
+        assert!(
+            Command::new("mkfifo")
+                .arg(&waits_for)
+                .status()
+                .unwrap()
+                .success()
+        );
+        let run = [
+            "run",
+            "--agent",
+            "fake",
+            "--task",
+            "work",
+            "--isolation",
+            isolation,
+        ];
+        let mut runner = env.spawn(&run);
+        let begun = || {
+            let runs = env.run_directories("work", "fake");
+            runs.first()
+                .is_some_and(|run| run.join("runner.log").exists())
+        };
+        assert!(eventually(SOON, begun));
+        std::thread::sleep(Duration::from_millis(500));
+        assert!(
+            !env.run_directory("work", "fake")
+                .join("metadata.json")
+                .exists()
+        );
+        let done = env.agent_runner(&["cancel", "latest"]);
+        assert_eq!(done.code, Some(0), "{}", done.stderr);
+        assert_eq!(runner.wait().unwrap().code(), Some(143));
+        assert_eq!(env.record("work", "fake")["outcome"], "interrupted");
+    }
+}
+
+#[test]
 fn a_process_that_is_not_the_runs_runner_is_never_signalled() {
     let env = sleeper("5s", "sleep 600 & wait");
     let mut runner = running(&env);

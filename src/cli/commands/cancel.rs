@@ -64,7 +64,9 @@ pub(crate) fn cancel(world: &World, arguments: &RecordArguments) -> Result<u8, C
 fn stop(run: &Run) -> Result<(), CliError> {
     let record = &run.record;
     let failed = || CliError::failure(format!("{} cannot be cancelled", run.path));
-    let Some(runner) = record.pid else {
+    // Before its agent is started a run may have no record yet.
+    let locked = run.directory.runner_log();
+    let Some(runner) = record.pid.or_else(|| holder::holder(&locked)) else {
         return Err(failed().hint("it has only just begun: try again"));
     };
     let here = identity::host_name();
@@ -75,7 +77,7 @@ fn stop(run: &Run) -> Result<(), CliError> {
     if record.boot_id.is_some() && record.boot_id != identity::boot_id() {
         return Err(failed().hint("it began before this machine was started, or on another one"));
     }
-    holder::terminate(runner, &run.directory.runner_log()).map_err(|error| {
+    holder::terminate(runner, &locked).map_err(|error| {
         let hint = match &error {
             HolderError::Forbidden(_) => "cancel it as the user who started it, or as root",
             HolderError::Other(_) => {
