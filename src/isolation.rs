@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::time::Duration;
 
-use crate::git::{Git, GitError, Home, Homecoming, Identity, Snapshot, WorkTree};
+use crate::git::{Git, GitError, Home, Homecoming, Identity, May, Snapshot, WorkTree};
 use crate::model::change::{RepositoryChange, Standing};
 use crate::model::ids::RunPath;
 use crate::model::record::{Evidence, EvidenceSource, Record};
@@ -104,10 +104,13 @@ impl Room {
         mark: &str,
         paths: &[String],
     ) -> Result<Ending, GitError> {
-        let is_own = |standing: &Standing| !matches!(standing, Standing::Foreign { .. });
-        let all_own = change.commits.iter().all(|commit| is_own(&commit.standing));
+        let may_come = May {
+            // What was fetched was not looked at for its paths.
+            fetched: paths.is_empty(),
+            unchecked: !self.is_checked,
+        };
         let tree = self.tree.with(git);
-        let homecoming = tree.bring_home(&self.home, mark, identity, all_own, self.is_checked)?;
+        let homecoming = tree.bring_home(&self.home, mark, identity, change, may_come)?;
         let change = match &homecoming {
             Homecoming::Home { onto: Some(onto) } | Homecoming::Rebased { onto } => {
                 Some(git.compare(&before.moved_to(onto), mark, paths)?)

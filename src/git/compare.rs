@@ -14,12 +14,22 @@ use crate::git::snapshot::{STATUS, Snapshot, Status};
 use crate::git::standing::{Case, replaced};
 use crate::git::{Git, GitError};
 use crate::model::change::{Attribution, Commit, MAX_LISTED_PATHS, RepositoryChange, Standing};
+use crate::model::verdict::short;
 
 /// The most commits that are looked at on one branch; a pull may bring any number.
 const MAX_WALKED: usize = 10_000;
 
 /// The most commits of others that are told, the newest.
 const MAX_LISTED_FOREIGN: usize = 100;
+
+/// What appeared during a run, and what went.
+#[derive(Default)]
+struct Appeared {
+    /// The oldest first, each with whose it is.
+    commits: Vec<(Facts, Standing)>,
+    attribution: Attribution,
+    lost: Vec<String>,
+}
 
 impl Git {
     /// Compares the repository with `before`, and says of each new commit whose it is.
@@ -79,7 +89,11 @@ impl Git {
             start: before.start,
         };
         let entries = self.entries(&before.place, run)?;
-        let (appeared, attribution) = self.appeared(before, &after, &entries, run, walked)?;
+        let Appeared {
+            commits: appeared,
+            attribution,
+            lost,
+        } = self.appeared(before, &after, &entries, run, walked)?;
 
         let uncounted: Vec<&str> = appeared
             .iter()
@@ -101,6 +115,7 @@ impl Git {
             branch_before: before.status.branch.clone(),
             branch_after: after.branch,
             commits,
+            lost,
             attribution,
             dirty_before: before.is_dirty(),
             earlier: None,
@@ -134,7 +149,6 @@ impl Git {
         self.walk(&range, MAX_WALKED)
     }
 
-    /// The commits that appeared, oldest first, each with whose it is.
     fn appeared(
         &self,
         before: &Snapshot,
@@ -142,11 +156,11 @@ impl Git {
         entries: &[Entry],
         run: Run<'_>,
         walked: Vec<Facts>,
-    ) -> Result<(Vec<(Facts, Standing)>, Attribution), GitError> {
+    ) -> Result<Appeared, GitError> {
         let mut candidates = candidates(entries, run);
         let stayed = before.status.branch == after.branch;
         if stayed && before.status.head == after.head && candidates.is_empty() {
-            return Ok((Vec::new(), Attribution::Reflog));
+            return Ok(Appeared::default());
         }
         let tip = match &before.status.branch {
             Some(branch) if !stayed => self.commit_of(&format!("refs/heads/{branch}"))?,
@@ -170,6 +184,7 @@ impl Git {
                 case.credit(&facts.id);
             }
         }
+        let lost = self.lost(before, tip.as_deref(), entries, &case, &on_branch)?;
         let standings = on_branch.iter().map(|facts| case.standing(facts));
         let mut appeared: Vec<_> = on_branch.iter().cloned().zip(standings).collect();
         let is_own = |(_, standing): &(Facts, Standing)| *standing == Standing::Own;
@@ -186,7 +201,47 @@ impl Git {
         elsewhere.retain(|facts| case.made(facts));
         let some_stay = !appeared.iter().all(|(_, standing)| is_foreign(standing));
         appeared.extend(self.elsewhere(elsewhere, some_stay)?);
-        Ok((appeared, attribution))
+        Ok(Appeared {
+            commits: appeared,
+            attribution,
+            lost,
+        })
+    }
+
+    /// What the branch had before the run, what nothing has any more and nothing on the branch
+    /// replaces, unless somebody else moved the branch.
+    fn lost(
+        &self,
+        before: &Snapshot,
+        tip: Option<&str>,
+        entries: &[Entry],
+        case: &Case<'_>,
+        on_branch: &[Facts],
+    ) -> Result<Vec<String>, GitError> {
+        let Some(head) = before.status.head.as_deref() else {
+            return Ok(Vec::new());
+        };
+        // The log of a branch goes with it. Of the very second when the run began there may be
+        // earlier entries.
+        let moves: Vec<&Entry> = entries.iter().filter(|one| one.log == Log::Head).collect();
+        let known = moves.iter().rposition(|entry| entry.new == head);
+        let is_none = |id: &str| id.bytes().all(|byte| byte == b'0');
+        let others = (moves.iter().skip(known.map_or(0, |known| known + 1)))
+            .any(|entry| !case.wrote(entry) && !is_none(&entry.old) && !is_none(&entry.new));
+        if others || tip == Some(head) || case.continues(head) {
+            return Ok(Vec::new());
+        }
+        if self.commit_of(head)?.is_none() {
+            return Ok(vec![short(head).to_owned()]);
+        }
+        let mut gone = self.walk(&[head, "--not", "--all"], MAX_LISTED_FOREIGN)?;
+        let is_replaced = |old: &Facts| {
+            let old = std::slice::from_ref(old);
+            on_branch.iter().any(|new| replaced(new, old).is_some())
+        };
+        gone.retain(|old| !is_replaced(old));
+        let told = |old: &Facts| format!("{} `{}`", short(&old.id), old.first_line);
+        Ok(gone.iter().map(told).collect())
     }
 
     /// The commits that the branch lost, those that others put on it during the run included.

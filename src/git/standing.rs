@@ -78,6 +78,11 @@ impl<'a> Case<'a> {
         self.graph.contains_key(id)
     }
 
+    /// Whether an entry is the run's.
+    pub(super) fn wrote(&self, entry: &Entry) -> bool {
+        self.run.wrote(entry)
+    }
+
     /// Whether the branch goes on from a commit that it had before.
     pub(super) fn continues(&self, id: &str) -> bool {
         self.graph
@@ -134,7 +139,8 @@ impl<'a> Case<'a> {
             Maker::Untold if self.brought.contains(commit.id.as_str()) => return Standing::Own,
             Maker::Untold => "no reflog entry tells who made it".to_owned(),
         };
-        Standing::Foreign { why }
+        let is_fetched = self.fetched.contains(commit.id.as_str());
+        Standing::Foreign { why, is_fetched }
     }
 
     fn entries(&self, commit: &Facts) -> impl Iterator<Item = &'a Entry> + Clone {

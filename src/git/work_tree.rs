@@ -3,12 +3,15 @@
 //! A person's index, tree and uncommitted work are left alone: git itself moves their branch, and
 //! refuses where that would overwrite anything.
 
+use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::git::snapshot::in_progress;
-use crate::git::{Git, GitError, Identity, files, reason, reflog};
+use crate::git::{Git, GitError, Identity, files, reason, reflog, remove_workspace};
+use crate::model::change::{RepositoryChange, Standing};
 use crate::model::text;
 use crate::model::verdict::short;
 
@@ -45,6 +48,15 @@ pub enum Homecoming {
         /// Why, as a clause.
         why: String,
     },
+}
+
+/// What may come to the branch besides the run's own commits as they are.
+#[derive(Clone, Copy, Debug)]
+pub struct May {
+    /// Commits that the run fetched.
+    pub fetched: bool,
+    /// Commits that were rebased; else they are to be checked first.
+    pub unchecked: bool,
 }
 
 /// A run's work tree and its branch.
@@ -206,17 +218,21 @@ impl Git {
     /// Moves a branch forward, with the work tree that has it checked out, if one has.
     fn fast_forward(
         &self,
-        branch: &str,
+        home: &Home,
         old: &str,
         new: &str,
         action: &str,
     ) -> Result<Result<(), String>, GitError> {
         let git = self.with_variable("GIT_REFLOG_ACTION", action);
-        let Some(tree) = self.holder(branch)? else {
-            let name = format!("refs/heads/{branch}");
+        let Some(mut tree) = self.holder(&home.branch)? else {
+            let name = format!("refs/heads/{}", home.branch);
             let note = format!("{action}: Fast-forward");
             return git.attempt(&["update-ref", "-m", &note, &name, new, old]);
         };
+        // Of a repository whose directory lies elsewhere git names that directory.
+        if !tree.join(".git").exists() {
+            tree.clone_from(&home.top_level);
+        }
         // Half of it would be somebody's broken work tree, so no request to stop cuts it short.
         let git = Self {
             budget: None,
@@ -268,26 +284,39 @@ impl WorkTree {
         self.git.commit_of(&format!("refs/heads/{}", self.branch))
     }
 
-    /// Brings the run's commits to the branch where it began; rebases them when that has moved,
-    /// and only when they are `all_own`. Other runs must be kept out meanwhile.
-    ///
-    /// What `is_checked` does not come to the branch as it was rebased: it is to be checked again,
-    /// and brought home from the commit on which it is then.
+    /// Brings the run's commits, which `change` tells, to the branch where it began; rebases them
+    /// when that has moved, and only when all are the run's own and none is a merge, which would be
+    /// lost. Nothing else comes but what `may` allows. Other runs must be kept out meanwhile.
     pub fn bring_home(
         &self,
         home: &Home,
         run_mark: &str,
         identity: &Identity,
-        all_own: bool,
-        is_checked: bool,
+        change: &RepositoryChange,
+        may: May,
     ) -> Result<Homecoming, GitError> {
         let left = |why: String| Ok(Homecoming::Left { why });
+        let ids = |is_known: &dyn Fn(&Standing) -> bool| -> HashSet<&str> {
+            let known = change.commits.iter().filter(|one| is_known(&one.standing));
+            known.map(|commit| commit.id.as_str()).collect()
+        };
+        let own = ids(&Standing::is_own);
+        let welcome = ids(&|standing| match standing {
+            Standing::Foreign { is_fetched, .. } => *is_fetched && may.fetched,
+            _own => true,
+        });
         let _turn = self.git.turn()?;
         let Some(mut tip) = self.tip()? else {
             return left("the run removed its branch".to_owned());
         };
         if tip == home.commit {
-            return Ok(Homecoming::Nothing);
+            let is_there =
+                |standing: &Standing| matches!(standing, Standing::Own | Standing::Amended { .. });
+            return if ids(&is_there).is_empty() {
+                Ok(Homecoming::Nothing)
+            } else {
+                left("they were taken off the run's branch".to_owned())
+            };
         }
         if !self.git.is_ancestor(&home.commit, &tip)? {
             return left(format!("they do not go on from {}", short(&home.commit)));
@@ -306,33 +335,62 @@ impl WorkTree {
             let Some(target) = self.git.commit_of(&name)? else {
                 return left(format!("branch `{}` does not exist any more", home.branch));
             };
-            if !self.git.is_ancestor(&target, &tip)? {
-                if !all_own {
+            if self.git.is_ancestor(&target, &tip)? {
+                if onto.is_none()
+                    && let Some(other) = self.stranger(&target, &tip, &welcome)?
+                {
+                    return left(format!("{} among them is not the run's", short(&other)));
+                }
+            } else {
+                if onto.is_none() && self.stranger(&since, &tip, &own)?.is_some() {
                     return left(format!(
                         "`{}` has moved, and commits of others are among them",
+                        home.branch
+                    ));
+                }
+                if self.has_merge(&since, &tip)? {
+                    return left(format!(
+                        "`{}` has moved, and a merge is among them, which a rebase would drop",
                         home.branch
                     ));
                 }
                 if let Err(why) = self.rebase(&since, &target, &action, identity)? {
                     return left(format!("on `{}` as it is now {why}", home.branch));
                 }
-                if is_checked {
+                if !may.unchecked {
                     return Ok(Homecoming::Rebased { onto: target });
                 }
                 since.clone_from(&target);
                 onto = Some(target.clone());
                 tip = self.tip()?.unwrap_or_default();
             }
-            match self
-                .git
-                .fast_forward(&home.branch, &target, &tip, &action)?
-            {
+            match self.git.fast_forward(home, &target, &tip, &action)? {
                 Ok(()) => return Ok(Homecoming::Home { onto }),
                 Err(_) if self.git.commit_of(&name)?.as_ref() != Some(&target) => {}
                 Err(why) => return left(why),
             }
         }
         left(format!("`{}` kept moving", home.branch))
+    }
+
+    /// A commit between these two that is none of the known.
+    fn stranger(
+        &self,
+        since: &str,
+        tip: &str,
+        known: &HashSet<&str>,
+    ) -> Result<Option<String>, GitError> {
+        let range = format!("{since}..{tip}");
+        let commits = self.git.read(&["rev-list", &range])?;
+        let commits = String::from_utf8_lossy(&commits);
+        let mut strangers = commits.lines().filter(|id| !known.contains(id));
+        Ok(strangers.next().map(str::to_owned))
+    }
+
+    fn has_merge(&self, since: &str, tip: &str) -> Result<bool, GitError> {
+        let range = format!("{since}..{tip}");
+        let merge = ["rev-list", "--merges", "--max-count=1", &range];
+        Ok(!self.git.read(&merge)?.is_empty())
     }
 
     /// Puts the commits after `since` onto `target`; in vain, everything is as it was.
@@ -472,6 +530,22 @@ impl WorkTree {
         if !self.inside().read(&status)?.is_empty() {
             return Ok(Some("uncommitted work stays".to_owned()));
         }
+        // `h` and `S`, in either case: `update-index --assume-unchanged` and `--skip-worktree`.
+        let files = self.git.read(&["ls-files", "-v", "-z"])?;
+        let is_hidden = |entry: &&[u8]| {
+            let [flag, b' ', path @ ..] = entry else {
+                return false;
+            };
+            let is_flagged = *flag == b'S' || flag.is_ascii_lowercase();
+            is_flagged && self.path.join(OsStr::from_bytes(path)).is_file()
+        };
+        if let Some(entry) = files.split(|byte| *byte == 0).find(is_hidden) {
+            let path = String::from_utf8_lossy(&entry[2..]);
+            let path = text::first_line(&path, 300);
+            return Ok(Some(format!(
+                "{path}, at which git was told not to look, stays"
+            )));
+        }
         let is_kept = self.git.head_branch()?.is_some()
             || !self
                 .git
@@ -497,8 +571,5 @@ fn common_directory(tree: &Path) -> Option<PathBuf> {
 }
 
 fn remove(directory: &Path) -> Result<(), GitError> {
-    match fs::remove_dir_all(directory) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(GitError::Scratch(error)),
-        Ok(()) | Err(_) => Ok(()),
-    }
+    remove_workspace(directory).map_err(GitError::Scratch)
 }

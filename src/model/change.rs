@@ -17,6 +17,9 @@ pub struct RepositoryChange {
     pub branch_after: Option<String>,
     /// Commits that appeared during the run, oldest first.
     pub commits: Vec<Commit>,
+    /// Commits that the branch had before the run, that nothing has any more, and that no new commit
+    /// replaces: `1a2b3c4d` and the first line of the message, the newest last.
+    pub lost: Vec<String>,
     /// How the run's own commits were told from others.
     pub attribution: Attribution,
     /// Index or work tree had changes before the run.
@@ -133,7 +136,16 @@ pub enum Standing {
     Foreign {
         /// How that is known, as a clause: `the reflog entry is not the run's`.
         why: String,
+        /// It came from another repository.
+        is_fetched: bool,
     },
+}
+
+impl Standing {
+    /// Whether the run made the commit.
+    pub fn is_own(&self) -> bool {
+        !matches!(self, Self::Foreign { .. })
+    }
 }
 
 /// How the run's own commits were told from others.

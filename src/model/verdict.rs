@@ -250,9 +250,23 @@ fn agent_finding(end: &ProcessEnd, report: &AgentReport) -> Option<Finding> {
     }
 }
 
+/// How many lost commits are named.
+const MAX_LOST_NAMED: usize = 5;
+
 /// What the task's rules forbid, however good the work is.
 fn policy_finding(change: Option<&RepositoryChange>) -> Option<Finding> {
-    let (commit, path) = change?
+    let change = change?;
+    if let Some(newest) = change.lost.last() {
+        let lost = match change.lost.len() {
+            1 => format!("{newest} was there before the run, and no branch has it now"),
+            number => format!(
+                "{} were there before the run, and no branch has them now; the newest is {newest}",
+                text::count(number, "commit")
+            ),
+        };
+        return Some(Finding::bad(Outcome::PolicyBlocked, None, lost));
+    }
+    let (commit, path) = change
         .commits
         .iter()
         .filter(|commit| !matches!(commit.standing, Standing::Foreign { .. }))
@@ -489,6 +503,17 @@ impl Case {
         for commit in &change.commits {
             self.note(Git, describe(commit, policy));
         }
+        if !change.lost.is_empty() {
+            let newest: Vec<&str> = (change.lost.iter().rev().take(MAX_LOST_NAMED))
+                .map(String::as_str)
+                .collect();
+            let number = text::count(change.lost.len(), "commit");
+            let fact = format!(
+                "{number} that no branch has any more: {}",
+                newest.join(", ")
+            );
+            self.note(Git, fact);
+        }
         if change.commits.is_empty() {
             self.note(Git, "no commit appeared during the run");
         } else if change.attribution == Attribution::Range {
@@ -573,7 +598,7 @@ fn describe(commit: &Commit, policy: Policy) -> String {
             branch: Some(branch),
         } => format!("the run's own, on branch `{branch}`"),
         Standing::Elsewhere { branch: None } => "the run's own, on no branch".to_owned(),
-        Standing::Foreign { why } => format!("not the run's: {why}"),
+        Standing::Foreign { why, .. } => format!("not the run's: {why}"),
     };
     format!("commit {id} `{subject}` ({lines}): {whose}")
 }

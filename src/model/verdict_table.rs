@@ -118,6 +118,7 @@ fn changes() -> Vec<(&'static str, Change)> {
         commit(
             Standing::Foreign {
                 why: "somebody else".into(),
+                is_fetched: false,
             },
             9,
         )

@@ -25,10 +25,7 @@ impl Aftermath {
     /// Applies the answer's diffs, and tells what the run's time changed.
     pub(super) fn look(&self, budget: &Budget) -> (Applying, Looking) {
         if self.patches.is_empty() {
-            let git = self.git.within(budget);
-            let compare = |before| git.compare_guarded(before, &self.mark, &self.paths);
-            let change = self.before.as_ref().map(compare).transpose();
-            return (Ok(None), change.map_err(|error| planner::chain(&error)));
+            return (Ok(None), self.compare(None, budget));
         }
         let git = match self.git(budget) {
             Ok(git) => git,
@@ -41,6 +38,16 @@ impl Aftermath {
         let compare = |before| git.compare(before, &self.mark, &self.paths);
         let change = self.before.as_ref().map(compare).transpose();
         (applied, change.map_err(|error| planner::chain(&error)))
+    }
+
+    /// What the run's time changed, had it begun at `onto`.
+    pub(super) fn compare(&self, onto: Option<&str>, budget: &Budget) -> Looking {
+        let git = self.git.within(budget);
+        let before = self.before.as_ref();
+        let moved = onto.and_then(|onto| Some(before?.moved_to(onto)));
+        let compare = |before| git.compare_guarded(before, &self.mark, &self.paths);
+        let change = moved.as_ref().or(before).map(compare).transpose();
+        change.map_err(|error| planner::chain(&error))
     }
 
     /// git within a time, without the programs that the run configured.

@@ -47,7 +47,7 @@ use crate::store::format;
 use crate::store::layout::Layout;
 use crate::store::recorder::RunFolder;
 
-use crate::orchestrator::aftermath::Aftermath;
+use crate::orchestrator::aftermath::{Aftermath, Looking};
 use crate::orchestrator::begun::Begun;
 pub(crate) use crate::orchestrator::begun::tell_by_outbox;
 use crate::orchestrator::filling::describe_start;
@@ -291,12 +291,17 @@ async fn tell(
         Ok(None) => {}
         Err(message) => report.error = Some(AgentError::new(ErrorClass::Unknown, message)),
     }
+    let aftermath = Arc::new(aftermath);
     let seen = change.as_ref().map(Option::as_ref).map_err(String::as_str);
     let mut checks = Vec::new();
     if verdict::wants_checks(&end, &report, seen, plan.policy()) {
         checks = carry_out_checks(plan, folder, services, redactor, &mut end).await;
     }
     sweep(folder.run(), &mut end);
+    if !checks.is_empty() {
+        change = look_again(&aftermath, None, change, services, &mut end).await;
+    }
+    let seen = change.as_ref().map(Option::as_ref).map_err(String::as_str);
     let verdict = verdict::conclude(&end, &report, seen, &checks, plan.policy());
     Ok(Story {
         end,
@@ -304,11 +309,37 @@ async fn tell(
         change,
         checks,
         verdict,
-        aftermath: Some(Arc::new(aftermath)),
+        aftermath: Some(aftermath),
         dropped_bytes,
         notes,
         refusal: None,
     })
+}
+
+/// What the run's time changed, where the checks moved what had been looked at; an agent may have
+/// written them. What else they left is not the run's.
+async fn look_again(
+    aftermath: &Arc<Aftermath>,
+    onto: Option<String>,
+    seen: Looking,
+    services: &mut Services<'_>,
+    end: &mut ProcessEnd,
+) -> Looking {
+    let patience = (aftermath.before.as_ref()).map_or(LEAST_PATIENCE, Snapshot::patience);
+    let aftermath = Arc::clone(aftermath);
+    let look = move |budget: &Budget| aftermath.compare(onto.as_deref(), budget);
+    let (now, signal) = budget::within(patience, services.shutdown, look).await;
+    end.stopped = end.stopped.or(signal.map(StopReason::Shutdown));
+    let place = |change: &RepositoryChange| {
+        let ids = change.commits.iter().map(|commit| commit.id.clone());
+        let ids: Vec<String> = ids.collect();
+        (change.head_after.clone(), change.branch_after.clone(), ids)
+    };
+    match (&seen, &now) {
+        (Ok(Some(before)), Ok(Some(after))) if place(before) == place(after) => seen,
+        (Ok(None), Ok(None)) => seen,
+        _ => now,
+    }
 }
 
 /// Ends what git or a check was made to start.
@@ -449,7 +480,7 @@ async fn come_home(
             break;
         };
         let come = {
-            let room = room.clone();
+            let (room, aftermath) = (room.clone(), Arc::clone(&aftermath));
             move |budget: &Budget| aftermath.bring_home(&room, &change, budget)
         };
         let (ending, signal) = budget::within(isolation::ENDING, services.shutdown, come).await;
@@ -476,6 +507,9 @@ async fn come_home(
         let there = room.plan(plan);
         story.checks = carry_out_checks(&there, folder, services, redactor, &mut story.end).await;
         sweep(folder.run(), &mut story.end);
+        let seen = std::mem::replace(&mut story.change, Ok(None));
+        let there = Some(onto.clone());
+        story.change = look_again(&aftermath, there, seen, services, &mut story.end).await;
         if story.checks.iter().any(|check| check.failure.is_some()) {
             return Err(format!(
                 "the task's checks fail on them as rebased onto {short}"

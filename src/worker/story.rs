@@ -491,7 +491,9 @@ async fn prepare(
             None => mirror.default_branch()?,
         };
         let Some(branch) = branch else {
-            return Err(Failure::Failed("the repository is empty".to_owned()));
+            return Err(Failure::Failed(
+                "the repository is empty, or its HEAD names no branch".to_owned(),
+            ));
         };
         // Not for good: git takes a network's login page of one line for an empty repository.
         let commit = mirror

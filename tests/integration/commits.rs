@@ -139,3 +139,56 @@ fn explain_says_in_plain_words_what_was_concluded_from_what() {
     assert_eq!(done.code, Some(0));
     with_settings!({ filters => filters() }, { assert_snapshot!(done.stdout); });
 }
+
+#[test]
+fn history_that_a_run_throws_away_is_named_and_is_no_success() {
+    let commits = "for i in 1 2 3 4; do echo $i > new$i; git add .; git commit -qm new$i; done";
+    for (script, lost) in [
+        (format!("rm -rf .git; git init -qb main; {commits}"), ""),
+        (format!("git reset -q --hard HEAD~2; {commits}"), "`third`"),
+        (
+            format!("git switch -q --orphan other; {commits}; git branch -qM main"),
+            "`third`",
+        ),
+        ("git reset -q --hard HEAD~2".to_owned(), "`third`"),
+    ] {
+        let env = TestEnv::new()
+            .script("fake", "text", &format!("{script}\necho done"))
+            .task("work", "");
+        for subject in ["second", "third"] {
+            env.git(&["commit", "-q", "--allow-empty", "-m", subject]);
+        }
+        let done = env.run("fake", "work");
+        let record = env.record("work", "fake");
+        let facts = evidence(&record);
+        assert_eq!(done.code, Some(1), "{script}: {facts}");
+        assert_eq!(record["outcome"], "policy_blocked", "{script}: {facts}");
+        assert!(
+            facts.contains("no branch has any more") && facts.contains(lost),
+            "{facts}"
+        );
+    }
+}
+
+#[test]
+fn history_that_is_rewritten_kept_elsewhere_or_taken_away_by_others_is_not_lost() {
+    for script in [
+        // What was not pushed goes onto what was fetched.
+        "git branch -q base HEAD~1; git switch -q base; git commit -q --allow-empty -m upstream
+         git switch -q main; git rebase -q base; echo x > x; git add x; git commit -qm own",
+        "git branch -q keep; git reset -q --hard HEAD~1; echo x > x; git add x; git commit -qm own",
+        "echo x > x; git add x; git commit -q --amend -m better; echo y > y; git add y; git commit -qm own",
+        "env -u GIT_REFLOG_ACTION git reset -q --hard HEAD~1; echo x > x; git add x; git commit -qm own",
+    ] {
+        let env = TestEnv::new()
+            .script("fake", "text", &format!("{script}\necho done"))
+            .task("work", "");
+        std::fs::write(env.repository().join("second"), "2").unwrap();
+        env.git(&["add", "second"]);
+        env.git(&["commit", "-qm", "second"]);
+        let done = env.run("fake", "work");
+        let facts = evidence(&env.record("work", "fake"));
+        assert_eq!(done.code, Some(0), "{script}: {facts}");
+        assert!(!facts.contains("no branch has any more"), "{facts}");
+    }
+}

@@ -213,6 +213,133 @@ fn what_fails_the_checks_after_it_was_rebased_stays_on_a_named_branch() {
 }
 
 #[test]
+fn a_merge_that_a_rebase_would_drop_stays_on_a_named_branch() {
+    let merge = "home=$(git branch --show-current)
+        git switch -qc side; echo one > one; git add one; git commit -qm one
+        git switch -q $home; echo two > two; git add two; git commit -qm two
+        git merge -q --no-commit --no-ff side; echo fix > fix; git add fix; git commit -qm merge";
+    let env = waiting(&format!("{merge}\n{COMMIT_AND_WAIT}"));
+    let (code, record) = meanwhile(&env, || {
+        env.git(&["commit", "-q", "--allow-empty", "-m", "person"]);
+    });
+    assert_eq!(code, Some(1), "{}", evidence(&record));
+    assert!(
+        evidence(&record).contains("a merge is among them"),
+        "{}",
+        evidence(&record)
+    );
+    let branch = left_branch(&env);
+    assert_eq!(env.git(&["show", &format!("{branch}:fix")]), "fix");
+}
+
+#[test]
+fn a_check_that_moves_the_branch_changes_the_verdict() {
+    for isolation in ["none", "worktree"] {
+        for (check, outcome, subjects) in [
+            ("git reset -q --hard HEAD~1", "commit_missing", "first"),
+            (
+                "git commit -q --amend -m reworded",
+                "commit_missing",
+                "reworded\nfirst",
+            ),
+            ("rm -rf .git", "git_error", ""),
+        ] {
+            let keys = format!(
+                "requires_commit = true\nisolation = \"{isolation}\"\nverify = [\"{check}\"]"
+            );
+            let env = TestEnv::new()
+                .script(
+                    "fake",
+                    "text",
+                    "echo a > a.txt; git add .; git commit -qm agent; echo done",
+                )
+                .task("work", &keys);
+            let done = env.run("fake", "work");
+            let record = env.record("work", "fake");
+            let facts = evidence(&record);
+            assert_eq!(done.code, Some(1), "{isolation} {check}: {facts}");
+            if isolation == "worktree" {
+                assert_eq!(env.git(&["log", "--format=%s", "main"]), "first");
+            } else if !subjects.is_empty() {
+                assert_eq!(env.git(&["log", "--format=%s", "main"]), subjects);
+                assert_eq!(record["outcome"], outcome, "{check}: {facts}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_commit_that_is_not_the_runs_does_not_come_home_with_it() {
+    for (script, keys) in [
+        (
+            "env -i PATH=$PATH git -c user.name=q -c user.email=q@q commit -qm sneaky",
+            "paths = [\"docs/**\"]",
+        ),
+        ("true", "verify = [\"git commit -qm sneaky\"]"),
+    ] {
+        let script = format!(
+            "mkdir docs; echo 1 > docs/a; git add docs; git commit -qm ok
+             echo bad > bad; git add bad; {script}"
+        );
+        let env = isolated(&script, keys);
+        let done = env.run("fake", "work");
+        let facts = evidence(&env.record("work", "fake"));
+        assert_eq!(done.code, Some(1), "{facts}");
+        assert_eq!(env.git(&["log", "--format=%s", "main"]), "first");
+        assert!(facts.contains("is not the run's"), "{facts}");
+        let branch = left_branch(&env);
+        let log = env.git(&["log", "--format=%s", &branch]);
+        assert_eq!(log, "sneaky\nok\nfirst");
+    }
+}
+
+#[test]
+fn work_at_which_git_was_told_not_to_look_stays_in_its_tree() {
+    for flag in ["--skip-worktree", "--assume-unchanged"] {
+        let env = env(&format!(
+            "echo z > z; git add z; git commit -qm agent
+             git update-index {flag} README.md; echo precious >> README.md"
+        ));
+        assert_eq!(env.run("fake", "work").code, Some(0));
+        let trees = work_trees(&env);
+        let [tree] = &trees[..] else {
+            panic!("{trees:?}")
+        };
+        let text = fs::read_to_string(tree.join("README.md")).unwrap();
+        assert!(text.contains("precious"));
+        let facts = evidence(&env.record("work", "fake"));
+        assert!(
+            facts.contains("README.md, at which git was told"),
+            "{facts}"
+        );
+    }
+}
+
+#[test]
+fn directories_that_may_not_be_written_go_with_their_work_tree() {
+    let env = env("echo ignored > .gitignore; git add .; git commit -qm agent
+         mkdir -p ignored/inner; echo x > ignored/inner/file; chmod 555 ignored/inner ignored");
+    assert_eq!(env.run("fake", "work").code, Some(0));
+    is_tidy(&env);
+}
+
+#[test]
+fn commits_come_home_to_a_repository_whose_directory_lies_elsewhere() {
+    let env = env("echo agent > agent.txt; git add agent.txt; git commit -qm agent");
+    let directory = env.root().join("directory.git");
+    env.git(&[
+        "init",
+        "-q",
+        "--separate-git-dir",
+        directory.to_str().unwrap(),
+    ]);
+    assert_eq!(env.run("fake", "work").code, Some(0));
+    assert_eq!(env.git(&["log", "--format=%s", "main"]), "agent\nfirst");
+    assert!(env.repository().join("agent.txt").exists());
+    is_tidy(&env);
+}
+
+#[test]
 fn a_conflict_leaves_the_commits_on_a_named_branch_and_says_so() {
     let env = waiting(COMMIT_AND_WAIT).unreachable_server();
     let mut before = Vec::new();

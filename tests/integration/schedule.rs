@@ -133,6 +133,19 @@ fn a_zone_that_cron_would_not_heed_is_refused() {
 }
 
 #[test]
+fn a_path_that_no_line_can_hold_is_refused_by_name() {
+    let env = place();
+    let odd = env.root().join("two\nlines");
+    std::fs::create_dir(&odd).unwrap();
+    let env = env.variable("AGENT_RUNNER_LOG_ROOT", odd.to_str().unwrap());
+    for action in ["print", "check", "install", "systemd"] {
+        let done = env.agent_runner(&["schedule", action]);
+        assert_eq!((done.code, &*done.stdout), (Some(1), ""), "{action}");
+        assert!(done.stderr.contains("two\\nlines"), "{}", done.stderr);
+    }
+}
+
+#[test]
 fn the_units_for_systemd_are_good_ones() {
     let env = place().task(
         "work",

@@ -39,6 +39,9 @@ pub(crate) fn schedule(world: &World, arguments: &ScheduleArguments) -> Result<u
             CliError::failure("the runner's own program is not found").because(error)
         })?,
     };
+    if !matches!(&arguments.action, ScheduleAction::Remove { .. }) {
+        plan.refuse_paths()?;
+    }
     match &arguments.action {
         ScheduleAction::Print { all } => {
             let entries = if *all {
@@ -75,6 +78,25 @@ impl Plan<'_> {
         let owner = self.settings.file.as_ref();
         let owner = owner.unwrap_or(&self.settings.runner.repo_root.value);
         Block::of(&text::sanitize(&owner.to_string_lossy()).replace(['\n', '\t'], " "))
+    }
+
+    /// A line of a crontab or of a unit cannot hold every path.
+    fn refuse_paths(&self) -> Result<(), CliError> {
+        let runner = &self.settings.runner;
+        let paths = [
+            &runner.repo_root.value,
+            &runner.log_root.value,
+            &self.program,
+        ];
+        let is_bad = |path: &&PathBuf| path.to_str().is_none_or(|path| path.contains(['\n', '\0']));
+        let bad = paths.into_iter().chain(&self.settings.file).find(is_bad);
+        bad.map_or(Ok(()), |path| {
+            let what = format!(
+                "no crontab and no unit can hold the path {}",
+                path.to_string_lossy().escape_debug()
+            );
+            Err(CliError::failure(what).hint("give it a name in UTF-8 without line feeds"))
+        })
     }
 
     fn say_when_empty(&self, entries: &[Scheduled]) {

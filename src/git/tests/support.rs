@@ -215,7 +215,7 @@ pub(super) fn told(change: &RepositoryChange) -> Vec<String> {
                 Standing::Elsewhere { branch } => {
                     format!("on {}", branch.as_deref().unwrap_or("no branch"))
                 }
-                Standing::Foreign { why } => format!("foreign ({why})"),
+                Standing::Foreign { why, .. } => format!("foreign ({why})"),
             };
             let (more, less) = (commit.insertions, commit.deletions);
             format!("{standing}: {} +{more}/-{less}", commit.subject)
