@@ -1,6 +1,6 @@
 //! Which run comes next in one call: the next agent of a list, or the same once more.
 //!
-//! A list goes on when a run is limited or cannot start; agents that are known not to start are
+//! A list goes on when a run is limited or cannot start, or meets a cap at its start; agents that are known not to start are
 //! passed over. A failure of the network or the provider is tried again after a pause, as often as
 //! the task says and within its time limit. Every attempt is a run with a record of its own.
 
@@ -9,6 +9,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::time::{Duration, Instant};
 
 use crate::admission::{self, Refusal};
+use crate::model::change::Earlier;
 use crate::model::clock::Clock;
 use crate::model::duration;
 use crate::model::outcome::Outcome;
@@ -30,6 +31,7 @@ pub struct Attempts<'a> {
     is_list: bool,
     notes: Vec<Evidence>,
     refusals: Vec<Refusal>,
+    earlier: Option<Earlier>,
     current: Option<Current>,
 }
 
@@ -71,6 +73,7 @@ impl<'a> Attempts<'a> {
             candidates: plans.into_iter(),
             notes: Vec::new(),
             refusals: Vec::new(),
+            earlier: None,
             current: None,
         }
     }
@@ -78,10 +81,11 @@ impl<'a> Attempts<'a> {
     /// The next attempt, given the record of the last; `None` when there is nothing more to try.
     pub fn next(&mut self, last: Option<&Record>) -> Result<Option<Attempt>, StoreError> {
         if let Some(last) = last {
+            self.remember(last);
             if let Some(again) = self.again(last) {
                 return Ok(Some(again));
             }
-            if !matches!(last.outcome, Outcome::RateLimited | Outcome::StartFailed) {
+            if !leaves_it_to_others(last) {
                 return Ok(None);
             }
         }
@@ -98,6 +102,7 @@ impl<'a> Attempts<'a> {
                 began: Instant::now(),
                 retries: 0,
             });
+            self.tell_earlier(&mut plan);
             return Ok(Some(Attempt {
                 plan,
                 pause: Duration::ZERO,
@@ -133,6 +138,32 @@ impl<'a> Attempts<'a> {
         Ok(true)
     }
 
+    /// Keeps what a try committed before it failed: the next may find its work done.
+    fn remember(&mut self, last: &Record) {
+        if last.commits.is_empty() {
+            return;
+        }
+        let mut earlier = self.earlier.take().unwrap_or_default();
+        earlier.run = last.path();
+        let commits = last.commits.iter().map(|commit| commit.commit.clone());
+        earlier.commits.extend(commits);
+        earlier.head.clone_from(&last.head_after);
+        self.earlier = Some(earlier);
+    }
+
+    fn tell_earlier(&self, plan: &mut RunPlan) {
+        let Some(mut earlier) = self.earlier.clone() else {
+            return;
+        };
+        let fact = earlier.to_string();
+        plan.notes.push(Evidence::new(EvidenceSource::Git, fact));
+        if !plan.task.paths.is_empty() {
+            // The record does not say whether there are others that the paths do not allow.
+            earlier.head = None;
+        }
+        plan.earlier = Some(earlier);
+    }
+
     fn note(&mut self, plan: &RunPlan, reason: &str) {
         let fact = format!("`{}` was passed over: {reason}", plan.agent);
         self.notes.push(Evidence::new(EvidenceSource::Runner, fact));
@@ -165,11 +196,22 @@ impl<'a> Attempts<'a> {
             duration::words(pause)
         );
         plan.notes.push(Evidence::new(EvidenceSource::Runner, fact));
+        self.tell_earlier(&mut plan);
         Some(Attempt {
             plan,
             pause,
             refusal: None,
         })
+    }
+}
+
+/// Whether another agent may do what this one did not: it is limited, or it was not started because
+/// it cannot be or a cap forbids it. What it was refused after its work is no matter of another.
+fn leaves_it_to_others(last: &Record) -> bool {
+    match last.outcome {
+        Outcome::RateLimited | Outcome::StartFailed => true,
+        Outcome::PolicyBlocked => !last.was_started(),
+        _ => false,
     }
 }
 

@@ -89,7 +89,9 @@ impl Room {
     /// The plan, with the work tree for its repository.
     pub fn plan(&self, plan: &RunPlan) -> RunPlan {
         let mut plan = plan.clone();
-        plan.repository = self.tree.path().join(&self.home.below);
+        // Without a slash at its end where it is the top.
+        let place = self.tree.path().join(&self.home.below);
+        plan.repository = place.components().collect();
         plan
     }
 

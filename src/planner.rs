@@ -18,6 +18,7 @@ pub use crate::model::text::chain;
 use crate::agents::{AgentInterface, AgentRequest};
 use crate::git::{Identity, REPOSITORY_VARIABLES};
 use crate::model::caps::{Caps, WorstCase};
+use crate::model::change::Earlier;
 use crate::model::dispatch::{DISPATCH_TASK, WorkRequest};
 use crate::model::ids::{AgentName, RunPath};
 use crate::model::invocation::Invocation;
@@ -77,12 +78,15 @@ pub struct RunPlan {
     pub secrets: Vec<String>,
     /// The dispatched work that is asked for, for the task `dispatch_issue`.
     pub request: Option<WorkRequest>,
-    /// The prompt, where it is known byte by byte; the task's own is not looked at then.
-    pub exact_prompt: Option<String>,
+    /// The prompt of another run, where it is to be given once more; the task's own is not looked
+    /// at then.
+    pub exact_prompt: Option<OldPrompt>,
     /// The commit from which a run in a work tree of its own begins; the branch's without it.
     pub base: Option<String>,
     /// The run that this one repeats or continues.
     pub previous_run: Option<String>,
+    /// What earlier tries of the same work committed.
+    pub earlier: Option<Earlier>,
     /// What happened before this run was chosen, for its record.
     pub notes: Vec<Evidence>,
 }
@@ -116,6 +120,32 @@ impl RunPlan {
     /// The agent's program, when it is there.
     pub fn find_program(&self) -> Result<PathBuf, ProgramError> {
         find_program(&self.binary, self.search_path())
+    }
+}
+
+/// A run's prompt, to be given byte by byte to another, except for where it names the run's place.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct OldPrompt {
+    /// The prompt.
+    pub text: String,
+    /// The repository of the run.
+    pub repository: String,
+    /// Its work tree, if it had one of its own.
+    pub work_tree: String,
+    /// Its branch, if it had a work tree of its own.
+    pub branch: String,
+}
+
+impl OldPrompt {
+    /// The prompt for a run at `place` on `branch`.
+    pub fn moved_to(&self, place: &str, branch: &str) -> String {
+        let place = place.trim_end_matches('/');
+        let moves = [
+            (self.repository.trim_end_matches('/'), place),
+            (&self.work_tree, place),
+            (&self.branch, branch),
+        ];
+        prompt::moved(&self.text, &moves)
     }
 }
 
@@ -194,7 +224,8 @@ pub fn prepare(plan: &RunPlan, place: Place<'_>) -> Result<Prepared, String> {
 
 fn prompt_text(plan: &RunPlan, place: Place<'_>) -> Result<String, String> {
     if let Some(exact) = &plan.exact_prompt {
-        return Ok(exact.clone());
+        let place_now = plan.repository.display().to_string();
+        return Ok(exact.moved_to(&place_now, place.branch.unwrap_or("HEAD")));
     }
     let (run_id, date) = (
         place.run.run_id.to_string(),

@@ -197,9 +197,61 @@ fn placeholder(text: &str) -> Option<(&str, &str)> {
     is_name.then_some((name, after))
 }
 
+/// Puts a new name in the stead of each old one, wherever it stands as a path or a branch of its
+/// own and not as a part of a longer word. Of two old names that fit the longer counts.
+pub fn moved(text: &str, moves: &[(&str, &str)]) -> String {
+    let is_word = |character: char| character.is_alphanumeric() || "_-~".contains(character);
+    let ends = |rest: &str| {
+        let mut after = rest.chars();
+        match after.next() {
+            // It ends a sentence, or a name goes on.
+            Some('.') => !after.next().is_some_and(is_word),
+            next => !next.is_some_and(is_word),
+        }
+    };
+    let mut new = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(character) = rest.chars().next() {
+        let begins = !new.ends_with(|before| is_word(before) || before == '.');
+        let found = (moves.iter())
+            .filter(|(old, _)| begins && !old.is_empty())
+            .filter(|(old, _)| rest.strip_prefix(old).is_some_and(ends))
+            .max_by_key(|(old, _)| old.len());
+        let (put, length) = match found {
+            Some((old, put)) => (*put, old.len()),
+            None => (&rest[..character.len_utf8()], character.len_utf8()),
+        };
+        new.push_str(put);
+        rest = &rest[length..];
+    }
+    new
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_is_moved_only_where_it_stands_for_itself() {
+        let moves = [
+            ("/srv/app", "/w/new"),
+            ("/srv/app/w/old", "/w/new"),
+            ("b/1", "b/2"),
+        ];
+        for (old, new) in [
+            ("Go to\n/srv/app", "Go to\n/w/new"),
+            ("`/srv/app/src`, /srv/app.", "`/w/new/src`, /w/new."),
+            ("/srv/app/w/old/x", "/w/new/x"),
+            ("file:///srv/app", "file:///w/new"),
+            ("origin/b/1 b/1_2", "origin/b/2 b/1_2"),
+            (
+                "/srv/app2 /srv/app-x /srv/app.old /mnt/srv/app ~/srv/app",
+                "",
+            ),
+        ] {
+            assert_eq!(moved(old, &moves), if new.is_empty() { old } else { new });
+        }
+    }
 
     const RUN: [(&str, &str); 6] = [
         ("task", "document_coverage"),

@@ -301,6 +301,7 @@ pub(crate) fn plan(
         exact_prompt: None,
         base: None,
         previous_run: None,
+        earlier: None,
         notes: Vec::new(),
     })
 }

@@ -118,6 +118,7 @@ impl Git {
             lost,
             attribution,
             dirty_before: before.is_dirty(),
+            earlier: None,
             dirty_after: !after.changes.is_empty(),
             in_progress: after
                 .in_progress

@@ -1,5 +1,7 @@
 //! What the repository shows after a run, set against what it showed before.
 
+use std::fmt;
+
 use chrono::{DateTime, FixedOffset};
 
 /// The difference that a run's time made to a repository, with every new commit told apart.
@@ -29,6 +31,31 @@ pub struct RepositoryChange {
     pub left_uncommitted: Vec<String>,
     /// An operation that was left half-done: `rebase`, `merge`, `cherry-pick`, `revert`, `bisect`.
     pub in_progress: Option<String>,
+    /// What an earlier try of the same work committed; `None` when none did.
+    pub earlier: Option<Earlier>,
+}
+
+/// The commits that an earlier try of the same work left, which failed after them.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Earlier {
+    /// The run that made the last of them, as `task/agent/run_id`.
+    pub run: String,
+    /// Their object names, oldest first.
+    pub commits: Vec<String>,
+    /// Where they left the branch; `None` where they must not stand for a later try's.
+    pub head: Option<String>,
+}
+
+impl fmt::Display for Earlier {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let last = self.commits.last().map_or("", String::as_str);
+        let last = last.get(..8).unwrap_or(last);
+        write!(formatter, "an earlier try, {}, committed ", self.run)?;
+        match self.commits.len() {
+            0 | 1 => formatter.write_str(last),
+            many => write!(formatter, "{many} commits up to {last}"),
+        }
+    }
 }
 
 /// The most paths that are named in one fact.
@@ -40,6 +67,17 @@ impl RepositoryChange {
         self.commits
             .iter()
             .filter(|commit| commit.standing == Standing::Own)
+    }
+
+    /// Whether the branch is where an earlier try's commits left it, so that they are its work.
+    pub fn keeps_earlier_commits(&self) -> bool {
+        let left = self
+            .earlier
+            .as_ref()
+            .and_then(|earlier| earlier.head.as_ref());
+        left.is_some()
+            && left == self.head_after.as_ref()
+            && self.branch_before == self.branch_after
     }
 
     /// Whether index and work tree are as they were, and no commit of this run exists anywhere.

@@ -302,7 +302,7 @@ fn commit_finding(report: &AgentReport, change: Seen<'_>, policy: Policy) -> Opt
     let Some(change) = change else {
         return missing("there is no repository in which a commit could be seen".to_owned());
     };
-    if change.own_commits().any(|commit| counts(commit, policy)) {
+    if change.own_commits().any(|commit| counts(commit, policy)) || change.keeps_earlier_commits() {
         return None;
     }
     // A denied tool, or an output that cannot say that it completed, is no claim of "nothing to do".
@@ -350,11 +350,13 @@ fn missing_commit_reason(change: &RepositoryChange) -> String {
             text::count(change.left_uncommitted.len(), "path")
         ));
     }
+    let earlier = change.earlier.as_ref();
+    let earlier = earlier.map_or(String::new(), |earlier| format!("; {earlier}"));
     if seen.is_empty() {
-        "the task requires a commit, and the run left no change at all".to_owned()
+        format!("the task requires a commit, and the run left no change at all{earlier}")
     } else {
         format!(
-            "the task requires a commit of the run's own; there is: {}",
+            "the task requires a commit of the run's own; there is: {}{earlier}",
             seen.join(", ")
         )
     }

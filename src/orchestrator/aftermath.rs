@@ -2,7 +2,7 @@
 
 use crate::git::{Applied, Git, GitError, Identity, PatchError, Snapshot};
 use crate::isolation::{Ending, Room};
-use crate::model::change::RepositoryChange;
+use crate::model::change::{Earlier, RepositoryChange};
 use crate::planner;
 use crate::process::budget::Budget;
 
@@ -16,6 +16,8 @@ pub(super) struct Aftermath {
     pub(super) patches: Vec<String>,
     pub(super) subject: String,
     pub(super) identity: Identity,
+    /// What earlier tries of the same work committed.
+    pub(super) earlier: Option<Earlier>,
 }
 
 pub(super) type Applying = Result<Option<Applied>, String>;
@@ -37,7 +39,7 @@ impl Aftermath {
         });
         let compare = |before| git.compare(before, &self.mark, &self.paths);
         let change = self.before.as_ref().map(compare).transpose();
-        (applied, change.map_err(|error| planner::chain(&error)))
+        (applied, self.looked(change))
     }
 
     /// What the run's time changed, had it begun at `onto`.
@@ -46,8 +48,15 @@ impl Aftermath {
         let before = self.before.as_ref();
         let moved = onto.and_then(|onto| Some(before?.moved_to(onto)));
         let compare = |before| git.compare_guarded(before, &self.mark, &self.paths);
-        let change = moved.as_ref().or(before).map(compare).transpose();
-        change.map_err(|error| planner::chain(&error))
+        self.looked(moved.as_ref().or(before).map(compare).transpose())
+    }
+
+    fn looked(&self, change: Result<Option<RepositoryChange>, GitError>) -> Looking {
+        let mut change = change.map_err(|error| planner::chain(&error))?;
+        if let Some(change) = &mut change {
+            change.earlier.clone_from(&self.earlier);
+        }
+        Ok(change)
     }
 
     /// git within a time, without the programs that the run configured.
@@ -68,7 +77,12 @@ impl Aftermath {
         let before = self.before.as_ref().expect("a work tree is a repository");
         let identity = before.identity(&self.identity);
         let git = self.git(budget)?;
-        room.bring_home(&git, before, change, &identity, &self.mark, &self.paths)
+        let (mark, paths) = (&self.mark, &self.paths);
+        let mut ending = room.bring_home(&git, before, change, &identity, mark, paths)?;
+        if let Some(change) = &mut ending.change {
+            change.earlier.clone_from(&self.earlier);
+        }
+        Ok(ending)
     }
 
     fn apply(&self, git: &Git) -> Result<Option<Applied>, PatchError> {

@@ -272,6 +272,7 @@ async fn tell(
         },
         subject: format!("Apply the answer of {} to {}", plan.agent, plan.task.name),
         identity: plan.identity.clone(),
+        earlier: plan.earlier.clone(),
     };
     let look = move |budget: &Budget| {
         let (applied, change) = aftermath.look(budget);

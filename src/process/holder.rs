@@ -60,6 +60,23 @@ pub fn terminate(number: u32, locked: &Path) -> Result<(), HolderError> {
     Ok(())
 }
 
+/// The process that took the exclusive lock of a file, for [`terminate`] to look at; `None` where
+/// the system does not tell. See proc(5), `/proc/locks`.
+pub fn holder(file: &Path) -> Option<u32> {
+    let inode = fs::symlink_metadata(file).ok()?.ino().to_string();
+    let locks = fs::read_to_string("/proc/locks").ok()?;
+    locks.lines().find_map(|line| {
+        // `1: FLOCK  ADVISORY  WRITE 9373 fe:00:11322689 0 EOF`; a waiting one has `->` before it.
+        let mut words = line.split_whitespace().skip(1);
+        let is_lock =
+            ["FLOCK", "ADVISORY", "WRITE"].map(Some) == [words.next(), words.next(), words.next()];
+        let number = words.next()?.parse().ok().filter(|_| is_lock)?;
+        let place = words.next()?.rsplit(':').next()?;
+        // Files of other systems may have the same inode.
+        (place == inode && holds_lock(number, file).ok()?).then_some(number)
+    })
+}
+
 /// Whether one of a process's descriptors holds the exclusive lock of a file. See proc(5),
 /// `/proc/pid/fdinfo`. Where there is none, it is enough that somebody has the lock and the process
 /// has the file open.
@@ -109,12 +126,14 @@ mod tests {
         );
         file.as_file().lock().unwrap();
         assert!(holds_lock(own, file.path()).unwrap());
+        assert_eq!(holder(file.path()), IS_LINUX.then_some(own));
         let other = tempfile::NamedTempFile::new().unwrap();
         other.as_file().lock().unwrap();
         assert!(!holds_lock(1, file.path()).unwrap_or(false));
         let copy = file.path().with_extension("copy");
         fs::copy(file.path(), &copy).unwrap();
         assert!(!holds_lock(own, &copy).unwrap(), "another file");
+        assert_eq!(holder(&copy), None);
         fs::remove_file(copy).unwrap();
         for number in [0, u32::MAX, 999_999_999] {
             let refused = terminate(number, file.path()).unwrap_err();

@@ -102,13 +102,18 @@ pub async fn put(
         created: clock.now(),
         payload: Some(serde_json::to_string(&task).map_err(io::Error::other)?),
     };
-    queue.offer(&[work]).await?;
-    Ok(task)
+    match queue.offer(&[work]).await? {
+        0 => Err(PutError::Known(task.task_id)),
+        _ => Ok(task),
+    }
 }
 
 /// Why a task is not in the queue.
 #[derive(Debug, thiserror::Error)]
 pub enum PutError {
+    /// It would be taken for another task, which may have ended.
+    #[error("the queue knows a task `{0}` already")]
+    Known(String),
     /// The queue does not take it.
     #[error(transparent)]
     Queue(#[from] QueueError),

@@ -69,12 +69,20 @@ fn parse(bytes: &[u8]) -> Option<Delegated> {
 
 /// Keeps a task.
 pub fn put(layout: &Layout, task: &Delegated) -> Result<(), StoreError> {
-    let directory = layout.delegated();
-    layout.create_state(&directory)?;
-    // The id may be any text.
-    let name = WorkKey::new("delegated", &[&task.task_id]);
-    let path = directory.join(format!("{name}.json"));
+    layout.create_state(&layout.delegated())?;
+    let path = path(layout, &task.task_id);
     atomic::write(&path, format!("{:#}\n", value(task)).as_bytes())
+}
+
+/// The task of an id, where one is kept that can be read.
+pub fn get(layout: &Layout, task_id: &str) -> Option<Delegated> {
+    parse(&read(&path(layout, task_id), MAX_BYTES).ok()?)
+}
+
+fn path(layout: &Layout, task_id: &str) -> PathBuf {
+    // The id may be any text.
+    let name = WorkKey::new("delegated", &[task_id]);
+    layout.delegated().join(format!("{name}.json"))
 }
 
 /// All tasks that are kept, the oldest first. What cannot be read is passed over.
@@ -120,6 +128,8 @@ mod tests {
         put(&layout, &task).unwrap();
         task.state = DelegatedState::Completed;
         put(&layout, &task).unwrap();
+        assert_eq!(get(&layout, "../x"), Some(task.clone()));
+        assert_eq!(get(&layout, "y"), None);
         assert_eq!(all(&layout).unwrap(), [task]);
     }
 }

@@ -92,6 +92,50 @@ fn a_stopped_run_is_cancelled_too() {
 }
 
 #[test]
+fn a_run_that_still_looks_at_its_repository_is_cancelled() {
+    for isolation in ["none", "worktree"] {
+        let env = sleeper("5s", "echo done");
+        let waits_for = env.repository().join(".git/info/exclude");
+        if waits_for.exists() {
+            fs::remove_file(&waits_for).unwrap();
+        }
+        assert!(
+            Command::new("mkfifo")
+                .arg(&waits_for)
+                .status()
+                .unwrap()
+                .success()
+        );
+        let run = [
+            "run",
+            "--agent",
+            "fake",
+            "--task",
+            "work",
+            "--isolation",
+            isolation,
+        ];
+        let mut runner = env.spawn(&run);
+        let begun = || {
+            let runs = env.run_directories("work", "fake");
+            runs.first()
+                .is_some_and(|run| run.join("runner.log").exists())
+        };
+        assert!(eventually(SOON, begun));
+        std::thread::sleep(Duration::from_millis(500));
+        assert!(
+            !env.run_directory("work", "fake")
+                .join("metadata.json")
+                .exists()
+        );
+        let done = env.agent_runner(&["cancel", "latest"]);
+        assert_eq!(done.code, Some(0), "{}", done.stderr);
+        assert_eq!(runner.wait().unwrap().code(), Some(143));
+        assert_eq!(env.record("work", "fake")["outcome"], "interrupted");
+    }
+}
+
+#[test]
 fn a_process_that_is_not_the_runs_runner_is_never_signalled() {
     let env = sleeper("5s", "sleep 600 & wait");
     let mut runner = running(&env);
@@ -226,6 +270,64 @@ fn an_isolated_rerun_begins_at_the_commit_where_the_run_began() {
     assert_eq!(done.code, Some(0), "{}", done.stderr);
     // Its commit came home on top of what was there.
     assert_eq!(env.git(&["log", "--format=%s"]), "new\nlater\nsaid\nfirst");
+}
+
+#[test]
+fn a_rerun_elsewhere_names_its_own_place_and_branch_in_the_old_prompt() {
+    // It goes where it is told.
+    let script = "read -r place; read -r branch; cd \"$place\"; \
+                  test \"$(git branch --show-current)\" = \"$branch\" || exit 9; \
+                  echo x > said.$$; git add said.*; git commit -qm said; echo done";
+    let env = TestEnv::new()
+        .script("scribe", "text", script)
+        .config("[tasks.work]\nprompt_text = \"{{ repo_root }}\\n{{ branch }}\\n\"\n");
+    let isolated = ["--isolation", "worktree"];
+    let run = ["run", "--agent", "scribe", "--task", "work"];
+    assert_eq!(
+        env.agent_runner(&[&run[..], &isolated].concat()).code,
+        Some(0)
+    );
+    let prompt = |number: usize| {
+        let run = &env.run_directories("work", "scribe")[number];
+        fs::read_to_string(run.join("prompt.md")).unwrap()
+    };
+    // To another work tree, and to none.
+    for (place, further) in [
+        (&isolated[..], "agent-runner/work/scribe/"),
+        (&["--isolation", "none"], "main"),
+    ] {
+        let done = env.agent_runner(&[&["rerun", "latest"], place].concat());
+        assert_eq!(done.code, Some(0), "{}{}", done.stdout, done.stderr);
+        assert!(
+            done.stderr.contains("stand for the old ones"),
+            "{}",
+            done.stderr
+        );
+        let text = prompt(env.run_directories("work", "scribe").len() - 1);
+        assert!(text.lines().nth(1).unwrap().starts_with(further), "{text}");
+    }
+    assert_ne!(prompt(0), prompt(1));
+    let here = prompt(2).replacen("/\n", "\n", 1);
+    assert_eq!(here, format!("{}\nmain\n", env.repository().display()));
+    assert!(evidence(&runs(&env, "scribe")[2]).contains("stand for the old ones"));
+    // From the person's checkout to a work tree, the checkout is not named any more.
+    let text = "{{ repo_root }}/said\\n";
+    let env = TestEnv::new()
+        .script("reader", "text", "cat > read; echo done")
+        .config(&format!(
+            "[tasks.work]\nprompt_text = \"{text}\"\nrequires_commit = false\n"
+        ));
+    assert_eq!(env.run("reader", "work").code, Some(0));
+    assert_eq!(
+        env.agent_runner(&[&["rerun"], &isolated[..]].concat()).code,
+        Some(0)
+    );
+    let directories = env.run_directories("work", "reader");
+    let text = fs::read_to_string(directories[1].join("prompt.md")).unwrap();
+    assert!(
+        text.contains("/worktrees/work.reader.") && text.ends_with("/said\n"),
+        "{text}"
+    );
 }
 
 #[test]

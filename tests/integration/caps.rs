@@ -1,8 +1,10 @@
 //! What an agent or a task may use up on a day.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
-use crate::support::{TestEnv, claude};
+use crate::support::{TestEnv, claude, eventually};
 
 /// An agent that answers at 0.25 dollars and 180 tokens a run.
 fn env(agent_keys: &str, task_keys: &str) -> TestEnv {
@@ -127,6 +129,55 @@ fn a_list_passes_over_an_agent_whose_cap_is_reached() {
     assert_eq!(env.run("fake,able", "work").code, Some(0));
     assert_eq!(outcomes(&env, "work"), ["success"]);
     assert_eq!(env.records("work", "able").len(), 1);
+}
+
+#[test]
+fn a_list_goes_on_when_its_agent_reaches_a_cap_just_as_it_would_start() {
+    let wait = "touch started; until [ -e go ]; do sleep 0.05; done; echo hello";
+    let env = TestEnv::new()
+        .script("first", "text", wait)
+        .script("able", "text", "echo hello")
+        .script("fake", "text", "echo hello")
+        .config("max_runs_per_day = 1")
+        .task("work", "overlap = \"wait\"");
+    let mut first = env.spawn(&["run", "--agent", "first", "--task", "work"]);
+    let started = || env.repository().join("started").exists();
+    assert!(eventually(Duration::from_secs(30), started));
+    // Both find no cap reached yet, and wait for the repository.
+    let list = ["run", "--agent", "fake,able", "--task", "work"];
+    let waiting = [env.spawn(&list), env.spawn(&list)];
+    let both = || {
+        let runs = env.run_directories("work", "fake");
+        let begun = runs.iter().filter(|run| run.join("metadata.json").exists());
+        begun.count() == 2
+    };
+    assert!(eventually(Duration::from_secs(30), both));
+    std::fs::write(env.repository().join("go"), "").unwrap();
+    assert_eq!(first.wait().unwrap().code(), Some(0));
+    for mut waiting in waiting {
+        assert_eq!(waiting.wait().unwrap().code(), Some(0));
+    }
+    let mut fakes = env.records("work", "fake");
+    fakes.sort_by_key(|record| record["outcome"] == "success");
+    assert_eq!(fakes[0]["outcome"], "policy_blocked");
+    assert_eq!(fakes[1]["outcome"], "success");
+    let able = env.record("work", "able");
+    assert_eq!(able["outcome"], "success");
+    let refused = format!("work/fake/{}", fakes[0]["run_id"].as_str().unwrap());
+    assert_eq!(able["previous_run"], refused.as_str());
+}
+
+#[test]
+fn a_retry_that_meets_a_cap_leaves_its_list_to_the_next_agent() {
+    let script = claude::stream(&claude::overloaded(), 1);
+    let env = TestEnv::new()
+        .config("[runner]\nretry_pause = \"0s\"")
+        .script("fake", "claude", &script)
+        .config("max_runs_per_day = 1")
+        .script("able", "text", "echo hello")
+        .task("work", "");
+    assert_eq!(env.run("fake,able", "work").code, Some(0));
+    assert_eq!(outcomes(&env, "work"), ["agent_error", "policy_blocked"]);
 }
 
 #[test]

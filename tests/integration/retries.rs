@@ -44,6 +44,59 @@ fn an_overloaded_provider_is_tried_again_each_time_with_a_record_of_its_own() {
     );
 }
 
+/// An agent whose first run does something and then finds the provider overloaded.
+fn first_fails_after(work: &str, then: &str, task: &str) -> TestEnv {
+    let (bad, good) = (claude::overloaded(), claude::success());
+    let script = format!(
+        "if ! [ -e ../tried ]; then touch ../tried; {work}\n{}\nfi\n{then}\n{}",
+        claude::stream(&bad, 1),
+        claude::stream(&good, 0)
+    );
+    TestEnv::new()
+        .config("[runner]\nretry_pause = \"0s\"")
+        .script("fake", "claude", &script)
+        .task("work", &format!("requires_commit = true\n{task}"))
+}
+
+#[test]
+fn what_a_try_committed_before_it_failed_counts_for_the_next() {
+    let commit = "echo x > x; git add x; git commit -qm work";
+    let env = first_fails_after(commit, "", "");
+    let done = env.run("fake", "work");
+    assert_eq!(done.code, Some(0), "{}{}", done.stdout, done.stderr);
+    let records = env.records("work", "fake");
+    let first = records[0]["run_id"].as_str().unwrap();
+    let head = env.git(&["rev-parse", "HEAD"]);
+    let said = format!(
+        "an earlier try, work/fake/{first}, committed {}",
+        &head[..8]
+    );
+    assert!(
+        evidence(&records[1]).contains(&said),
+        "{}",
+        evidence(&records[1])
+    );
+    // A commit that is not on the branch any more counts for nobody, and is named; so is one on
+    // the branch of another run.
+    let outcomes = |work: &str, then: &str, task: &str| {
+        let env = first_fails_after(work, then, task);
+        assert_eq!(env.run("fake", "work").code, Some(1));
+        env.records("work", "fake")[1]["error"].to_string()
+    };
+    let gone = outcomes(commit, "git reset -q --hard HEAD~1", "");
+    assert!(gone.contains("no branch has it now"), "{gone}");
+    let apart = outcomes(commit, "", "isolation = \"worktree\"");
+    assert!(apart.contains("; an earlier try, work/fake/"), "{apart}");
+    // Nothing was committed.
+    let nothing = outcomes("", "", "");
+    assert!(
+        nothing.ends_with("the run left no change at all\""),
+        "{nothing}"
+    );
+    let outside = format!("{commit}; mkdir d; echo x > d/x; git add d; git commit -qm further");
+    assert!(outcomes(&outside, "", "paths = [\"d/**\"]").contains("an earlier try"));
+}
+
 #[test]
 fn tries_are_counted_and_the_last_failure_is_the_result() {
     let three = env(9, "retry_pause = \"0s\"", "");

@@ -1,6 +1,5 @@
 //! `cancel`: ends a run that goes on, in order; once more ends it at once.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -65,7 +64,9 @@ pub(crate) fn cancel(world: &World, arguments: &RecordArguments) -> Result<u8, C
 fn stop(run: &Run) -> Result<(), CliError> {
     let record = &run.record;
     let failed = || CliError::failure(format!("{} cannot be cancelled", run.path));
-    let Some(runner) = record.pid else {
+    // Before its agent is started a run may have no record yet.
+    let (log, mark) = (run.directory.runner_log(), run.directory.mark());
+    let Some(runner) = record.pid.or_else(|| holder::holder(&mark)) else {
         return Err(failed().hint("it has only just begun: try again"));
     };
     let here = identity::host_name();
@@ -76,10 +77,9 @@ fn stop(run: &Run) -> Result<(), CliError> {
     if record.boot_id.is_some() && record.boot_id != identity::boot_id() {
         return Err(failed().hint("it began before this machine was started, or on another one"));
     }
-    let terminate = |locked: PathBuf| holder::terminate(runner, &locked);
-    let stopped = match terminate(run.directory.runner_log()) {
+    let stopped = match holder::terminate(runner, &log) {
         // The log may be gone, or another one.
-        Err(HolderError::Other(_)) => terminate(run.directory.mark()),
+        Err(HolderError::Other(_)) => holder::terminate(runner, &mark),
         stopped => stopped,
     };
     stopped.map_err(|error| {

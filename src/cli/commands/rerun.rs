@@ -1,6 +1,8 @@
 //! `rerun`: the same prompt once more, with the same limits and from the same commit where the run
 //! gets a work tree of its own.
 
+use std::path::Path;
+
 use sha2::{Digest as _, Sha256};
 
 use crate::cli::args::RerunArguments;
@@ -9,12 +11,15 @@ use crate::cli::wiring::{self, World};
 use crate::config::Overrides;
 use crate::config::settings::{AgentSettings, UnknownName};
 use crate::git::Git;
+use crate::isolation;
 use crate::model::dispatch::DISPATCH_TASK;
 use crate::model::outcome::Outcome;
 use crate::model::record::{Evidence, EvidenceSource};
 use crate::model::text;
 use crate::model::verdict::short;
-use crate::planner::{self, RunPlan};
+use crate::planner::{self, OldPrompt, RunPlan};
+use crate::prompt;
+use crate::store::layout::Layout;
 use crate::store::reader::{self, Run};
 use crate::store::{format as record_format, summary};
 
@@ -63,8 +68,17 @@ pub(crate) fn rerun(world: &World, arguments: &RerunArguments) -> Result<u8, Cli
             .map_err(|error| CliError::usage("the prompt is wrong").because(error))?;
         "the task's prompt as it is now"
     } else {
-        plan.exact_prompt = Some(prompt(&run)?);
-        "its prompt"
+        let configured = world.settings(Overrides::default());
+        let configured = configured.map(|settings| settings.runner.repo_root.value);
+        // A place that is not known cannot be what the prompt names.
+        let old = old_prompt(&run, &plan, configured.ok().as_deref())?;
+        let moved = is_moved(&old, &plan, &run)?;
+        plan.exact_prompt = Some(old);
+        if moved {
+            "its prompt, in which the new run's place and branch stand for the old ones"
+        } else {
+            "its prompt"
+        }
     };
     let base = choose_base(&mut plan, &run)?;
     let model = match (&record.model, arguments.model.is_some()) {
@@ -108,12 +122,55 @@ fn refuse_unrepeatable(run: &Run) -> Result<(), CliError> {
     Ok(())
 }
 
+/// The run's prompt, with the names that its place may have in it.
+fn old_prompt(run: &Run, plan: &RunPlan, configured: Option<&Path>) -> Result<OldPrompt, CliError> {
+    let text = prompt(run)?;
+    // It may have been named by its directory in another log root.
+    let root = run.directory.path().ancestors().nth(3);
+    let tree = root.map(|root| Layout::new(root).work_tree(&run.path).display().to_string());
+    let repository = plan.repository.display().to_string();
+    let names_it = prompt::moved(&text, &[(repository.trim_end_matches('/'), "")]) != text;
+    Ok(OldPrompt {
+        text,
+        work_tree: tree.unwrap_or_default(),
+        repository: if names_it {
+            repository
+        } else {
+            // The run was made where the configuration says, and this one is made elsewhere.
+            let configured = configured.map(|place| place.display().to_string());
+            configured.unwrap_or(repository)
+        },
+        branch: isolation::branch(&run.path),
+    })
+}
+
+/// Whether the new run will be told another place than the old one was.
+fn is_moved(old: &OldPrompt, plan: &RunPlan, run: &Run) -> Result<bool, CliError> {
+    let repository = plan.repository.display().to_string();
+    let place = if isolation::is_wanted(plan) {
+        ""
+    } else {
+        &repository
+    };
+    let is_moved = old.moved_to(place, "") != old.text;
+    // In a work tree of its own a run that is made below the top has the place below.
+    let below = !plan.repository.join(".git").exists();
+    let in_tree = isolation::is_wanted(plan) || old.text.contains(&old.work_tree);
+    if is_moved && below && in_tree {
+        let place = "its prompt names its place, and the new run has another";
+        return Err(unrepeatable(run, place));
+    }
+    Ok(is_moved)
+}
+
+fn unrepeatable(run: &Run, why: &str) -> CliError {
+    CliError::failure(format!("{} cannot be repeated: {why}", run.path))
+        .hint("`rerun --new-prompt` gives the task's prompt as it is now")
+}
+
 /// The prompt that the run was given, byte by byte.
 fn prompt(run: &Run) -> Result<String, CliError> {
-    let failed = |why: String| {
-        CliError::failure(format!("{} cannot be repeated: {why}", run.path))
-            .hint("`rerun --new-prompt` gives the task's prompt as it is now")
-    };
+    let failed = |why: String| unrepeatable(run, &why);
     let Some(wanted) = &run.record.prompt_sha256 else {
         return Err(failed("its record does not name its prompt".to_owned()));
     };
@@ -129,7 +186,7 @@ fn prompt(run: &Run) -> Result<String, CliError> {
 
 /// Lets an isolated run begin where the old one began, and says where the new one begins.
 fn choose_base(plan: &mut RunPlan, run: &Run) -> Result<String, CliError> {
-    let isolated = crate::isolation::is_wanted(plan);
+    let isolated = isolation::is_wanted(plan);
     let environment = planner::inheritable(&plan.inherited, &[], &[]);
     let git = Git::new(&environment, &plan.repository);
     let commit = |name: &str| git.commit_of(name).ok().flatten();

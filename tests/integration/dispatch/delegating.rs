@@ -87,6 +87,60 @@ fn a_task_of_the_local_queue_is_done_without_any_code_host() {
 }
 
 #[test]
+fn the_id_of_a_task_that_has_not_ended_is_refused() {
+    let env = TestEnv::new();
+    let give = |file: &str| {
+        let task = adds(file);
+        env.agent_runner(&[
+            "delegate",
+            &task,
+            "--provider",
+            "local",
+            "--task-id",
+            "same",
+        ])
+    };
+    let tasks = || json(&env.agent_runner(&["delegated", "--json"]).stdout);
+    let work = || env.agent_runner(&["dispatch", "--source", "local", "--once"]);
+    assert_eq!(give("one.txt").code, Some(0));
+    let refused = give("two.txt");
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    let words = "there is a task `same` already, which is created";
+    assert!(refused.stderr.contains(words), "{}", refused.stderr);
+    assert_eq!(work().code, Some(0));
+    // Nobody has asked after it since it ended, and the second was not queued.
+    assert_eq!(
+        env.git(&["branch", "--list", "agent-task-*"])
+            .lines()
+            .count(),
+        1
+    );
+    // The queue remembers it longer, and would take another for it.
+    let known = give("three.txt");
+    assert_eq!(known.code, Some(2), "{}", known.stderr);
+    assert!(
+        known.stderr.contains("knows a task `same`"),
+        "{}",
+        known.stderr
+    );
+    let list = tasks();
+    assert_eq!(list.as_array().unwrap().len(), 1);
+    assert_eq!(list[0]["state"], "completed", "{list}");
+}
+
+#[test]
+fn a_local_task_in_a_place_without_a_repository_is_refused() {
+    let env = TestEnv::new();
+    let home = env.root().join("home");
+    let home = home.to_str().unwrap();
+    let done = env.agent_runner(&["delegate", "x", "--provider", "local", "--repo", home]);
+    assert_eq!(done.code, Some(2), "{}", done.stderr);
+    assert!(done.stderr.contains("no task can be done in"));
+    let tasks = json(&env.agent_runner(&["delegated", "--json"]).stdout);
+    assert_eq!(tasks.as_array().unwrap().len(), 0);
+}
+
+#[test]
 fn a_local_task_that_cannot_be_done_says_why() {
     let env = TestEnv::new();
     let instruction = "```diff\n--- a/none\n+++ b/none\n@@ -1 +1 @@\n-a\n+b\n```";

@@ -16,6 +16,7 @@ use crate::cli::error::CliError;
 use crate::cli::wiring::{self, SystemClock, World};
 use crate::config::Overrides;
 use crate::config::settings::Settings;
+use crate::git::Git;
 use crate::github::GitHub;
 use crate::model::clock::{Clock as _, utc};
 use crate::model::delegated::{Delegated, DelegatedState, Provider};
@@ -25,14 +26,18 @@ use crate::model::message::{Message, Priority};
 use crate::model::outcome::{EXIT_FAILURE, EXIT_SUCCESS, EXIT_TIMEOUT};
 use crate::model::repository::RepositoryName;
 use crate::model::text;
-use crate::planner::chain;
+use crate::planner::{self, chain};
 use crate::process::identity;
 use crate::queue::{Queue, QueueError, State as WorkState};
 use crate::sources::delegation::Delegation;
-use crate::sources::local::{self, LocalTask};
+use crate::sources::local::{self, LocalTask, PutError};
 use crate::store::delegated;
 use crate::store::layout::Layout;
 use crate::store::outbox::{Entry, Outbox};
+
+/// What helps when an id is taken.
+const ANOTHER_ID: &str =
+    "another `--task-id`, or none, names a new one; `delegated` lists what was handed over";
 
 /// The longest instruction: what an issue holds.
 const MAX_INSTRUCTION_BYTES: u64 = 60_000;
@@ -53,6 +58,7 @@ pub(crate) fn delegate(world: &World, arguments: &DelegateArguments) -> Result<u
     };
     wiring::block_on(async {
         let desk = Desk::open(&settings, &layout, provider).await?;
+        desk.refuse_known(&order.task_id).await?;
         let mut task = desk.hand_over(world, &order, arguments).await?;
         desk.keep(&task)?;
         let mut is_unfinished = false;
@@ -287,6 +293,27 @@ impl<'a> Desk<'a> {
             .map_err(|error| CliError::failure("the task is not noted").because(error))
     }
 
+    /// Refuses the id of a task that has not ended, which would be followed no more. The id of one
+    /// that has ended may be given again.
+    async fn refuse_known(&self, task_id: &str) -> Result<(), CliError> {
+        let Some(mut known) = delegated::get(self.layout, task_id) else {
+            return Ok(());
+        };
+        if known.provider == self.provider && !known.state.is_final() {
+            // It may have ended since somebody asked. What cannot be asked counts as it was.
+            match self.look(&mut known).await {
+                Ok(()) => self.keep(&known)?,
+                Err(unheard) => tracing::warn!("{task_id}: {}", unheard.error.brief()),
+            }
+        }
+        if known.state.is_final() {
+            return Ok(());
+        }
+        let state = known.state.as_str();
+        let message = format!("there is a task `{task_id}` already, which is {state}");
+        Err(CliError::usage(message).hint(ANOTHER_ID))
+    }
+
     async fn hand_over(
         &self,
         world: &World,
@@ -315,6 +342,12 @@ impl<'a> Desk<'a> {
                 let what = format!("there is no repository `{}`", directory.display());
                 CliError::usage(what).because(error)
             })?;
+            let environment = planner::inheritable(world.environment.variables(), &[], &[]);
+            let look = Git::new(&environment, &repository).snapshot(SystemClock.now());
+            look.map_err(|error| {
+                let what = format!("no task can be done in `{}`", repository.display());
+                CliError::usage(what).because(error)
+            })?;
             let local = LocalTask {
                 number: 0,
                 task_id: order.task_id.clone(),
@@ -323,8 +356,10 @@ impl<'a> Desk<'a> {
                 repository,
             };
             let put = local::put(queue, local, &SystemClock).await;
-            let local =
-                put.map_err(|error| CliError::failure("the task is not queued").because(error))?;
+            let local = put.map_err(|error| match error {
+                PutError::Known(_) => CliError::usage(error.to_string()).hint(ANOTHER_ID),
+                error => CliError::failure("the task is not queued").because(error),
+            })?;
             task.state = DelegatedState::Created;
             task.message = format!(
                 "queued as local task {}; `agent-runner dispatch --source local --once` does it",
