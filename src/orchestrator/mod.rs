@@ -6,6 +6,7 @@
 //! no concrete agent and no notifier.
 
 mod aftermath;
+mod apart;
 mod begun;
 mod filling;
 mod listener;
@@ -21,8 +22,8 @@ use chrono::{DateTime, Utc};
 
 use crate::admission::{self, Admission, Refusal};
 use crate::checks::{self, Ended};
-use crate::git::{Git, GitError, Homecoming, LEAST_PATIENCE, Snapshot};
-use crate::isolation::{self, Ending, Room};
+use crate::git::{Git, GitError, LEAST_PATIENCE, Snapshot};
+use crate::isolation;
 use crate::model::change::RepositoryChange;
 use crate::model::clock::Clock;
 use crate::model::event::AgentEvent;
@@ -48,6 +49,7 @@ use crate::store::layout::Layout;
 use crate::store::recorder::RunFolder;
 
 use crate::orchestrator::aftermath::{Aftermath, Looking};
+use crate::orchestrator::apart::tell_apart;
 use crate::orchestrator::begun::Begun;
 pub(crate) use crate::orchestrator::begun::tell_by_outbox;
 use crate::orchestrator::filling::describe_start;
@@ -349,97 +351,6 @@ fn sweep(run: &RunPath, end: &mut ProcessEnd) {
     end.unkillable.dedup();
 }
 
-/// The story of a run in a work tree of its own. The repository is held only at its end.
-async fn tell_apart(plan: &RunPlan, services: &mut Services<'_>, begun: &mut Begun) -> Story {
-    let environment = planner::inheritable(&plan.inherited, &[], &[]);
-    let git = Git::new(&environment, &plan.repository);
-    let make = {
-        let (git, layout) = (git.clone(), services.layout.clone());
-        let run = begun.folder.run().clone();
-        let base = plan.base.clone();
-        let is_checked = !plan.task.verify.is_empty();
-        move |budget: &Budget| {
-            Room::make(
-                &git.within(budget),
-                &layout,
-                &run,
-                base.as_deref(),
-                is_checked,
-            )
-        }
-    };
-    let (room, signal) = budget::within(isolation::MAKING, services.shutdown, make).await;
-    let room = match room {
-        Ok(room) => room,
-        Err(_) if let Some(signal) = signal => {
-            let meanwhile = "while it made a work tree";
-            return refused(Refusal::stopped(signal, meanwhile));
-        }
-        Err(reason) => return not_started(plan, reason),
-    };
-    begun.record.branch = Some(room.home().to_owned());
-    let mut story = match signal {
-        None => tell_or_refuse(&room.plan(plan), services, begun).await,
-        Some(signal) => refused(Refusal::stopped(signal, "while it made a work tree")),
-    };
-    if story.verdict.outcome.is_good() {
-        bring_home(plan, services, begun, &room, &mut story).await;
-    }
-    if story.change.is_err() {
-        // Tidying up would wait for what looking has waited for.
-        story.notes.push(room.left());
-        return story;
-    }
-    let was_started = begun.record.was_started();
-    let aftermath = story.aftermath.clone();
-    let put_away = move |budget: &Budget| {
-        let guarded = aftermath.map(|aftermath| aftermath.git(budget));
-        let git = guarded.unwrap_or_else(|| Ok(git.within(budget)));
-        room.put_away(git, was_started)
-    };
-    let (left, _) = budget::within(isolation::ENDING, services.shutdown, put_away).await;
-    story.notes.extend(left);
-    story
-}
-
-/// Brings the commits of a good run to the branch where it began; where that fails, the run is
-/// judged again without them.
-async fn bring_home(
-    plan: &RunPlan,
-    services: &mut Services<'_>,
-    begun: &Begun,
-    room: &Room,
-    story: &mut Story,
-) {
-    if !matches!(&story.change, Ok(Some(change)) if !change.commits.is_empty()) {
-        return;
-    }
-    let mut patient = plan.clone();
-    patient.task.overlap = Overlap::Wait;
-    let came = match occupancy::hold(&patient, services.shutdown).await {
-        Hold::Refused(verdict) => {
-            if let Outcome::Interrupted { signal } = verdict.outcome {
-                story.end.stopped = Some(StopReason::Shutdown(signal));
-            }
-            Err(verdict.error.unwrap_or_default())
-        }
-        Hold::Ours(_lock) => come_home(plan, services, begun, room, story).await,
-    };
-    let Err(why) = came else {
-        return story.judge(plan);
-    };
-    let (home, branch) = (room.home(), room.branch());
-    if let Ok(Some(change)) = &mut story.change {
-        isolation::strand(change, branch);
-    }
-    story.judge(plan);
-    let fact = format!("the run's commits are on `{branch}` and not on `{home}`: {why}");
-    if let Some(error) = &mut story.verdict.error {
-        *error = format!("{error}; {fact}");
-    }
-    story.note(EvidenceSource::Git, fact);
-}
-
 /// Lets whoever asked for the run refuse what it left, when all else is good.
 async fn hear_objection(plan: &RunPlan, services: &mut Services<'_>, story: &mut Story) {
     let did_its_work = matches!(story.verdict.outcome, Outcome::Success | Outcome::NoChange);
@@ -457,65 +368,6 @@ async fn hear_objection(plan: &RunPlan, services: &mut Services<'_>, story: &mut
             story.judge(plan);
         }
     }
-}
-
-/// How often commits are checked on a branch that keeps moving.
-const TRIES: usize = 3;
-
-/// Brings the commits home while the repository is held; what has to be rebased passes the task's
-/// checks once more before. The error says why they are not there.
-async fn come_home(
-    plan: &RunPlan,
-    services: &mut Services<'_>,
-    begun: &Begun,
-    room: &Room,
-    story: &mut Story,
-) -> Result<(), String> {
-    let mut room = room.clone();
-    for _ in 0..TRIES {
-        let (Some(aftermath), Ok(Some(change))) = (story.aftermath.clone(), story.change.clone())
-        else {
-            break;
-        };
-        let come = {
-            let (room, aftermath) = (room.clone(), Arc::clone(&aftermath));
-            move |budget: &Budget| aftermath.bring_home(&room, &change, budget)
-        };
-        let (ending, signal) = budget::within(isolation::ENDING, services.shutdown, come).await;
-        story.end.stopped = story.end.stopped.or(signal.map(StopReason::Shutdown));
-        let Ending { homecoming, change } = ending.map_err(|error| planner::chain(&error))?;
-        if let Some(change) = change {
-            story.change = Ok(Some(change));
-        }
-        let (onto, is_home) = match homecoming {
-            Homecoming::Nothing | Homecoming::Home { onto: None } => return Ok(()),
-            Homecoming::Left { why } => return Err(why),
-            Homecoming::Home { onto: Some(onto) } => (onto, true),
-            Homecoming::Rebased { onto } => (onto, false),
-        };
-        let short = verdict::short(&onto);
-        story.note(
-            EvidenceSource::Git,
-            format!("the run's commits were rebased onto {short}"),
-        );
-        if is_home {
-            return Ok(());
-        }
-        let (folder, redactor) = (&begun.folder, &begun.redactor);
-        let there = room.plan(plan);
-        story.checks = carry_out_checks(&there, folder, services, redactor, &mut story.end).await;
-        sweep(folder.run(), &mut story.end);
-        let seen = std::mem::replace(&mut story.change, Ok(None));
-        let there = Some(onto.clone());
-        story.change = look_again(&aftermath, there, seen, services, &mut story.end).await;
-        if story.checks.iter().any(|check| check.failure.is_some()) {
-            return Err(format!(
-                "the task's checks fail on them as rebased onto {short}"
-            ));
-        }
-        room = room.moved_to(&onto);
-    }
-    Err(format!("`{}` kept moving", room.home()))
 }
 
 /// The longest look at the repository before the run: `git status` of a work tree with a million
