@@ -71,7 +71,13 @@ impl Room {
             .create_work_trees()
             .map_err(|error| planner::chain(&error))?;
         make().map_err(|error: GitError| {
-            let cause = planner::chain(&error);
+            let in_the_way = git.commit_of("refs/heads/agent-runner");
+            let cause = match in_the_way {
+                Ok(Some(_)) => {
+                    "rename the branch `agent-runner`: no other may be below it".to_owned()
+                }
+                Ok(None) | Err(_) => planner::chain(&error),
+            };
             format!("no work tree can be made for the run: {cause}")
         })
     }

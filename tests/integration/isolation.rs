@@ -213,6 +213,18 @@ fn what_fails_the_checks_after_it_was_rebased_stays_on_a_named_branch() {
 }
 
 #[test]
+fn a_branch_in_the_way_of_those_of_runs_is_named() {
+    let env = env("true");
+    env.git(&["branch", "agent-runner"]);
+    assert_eq!(env.run("fake", "work").code, Some(1));
+    let error = env.record("work", "fake")["error"].to_string();
+    assert!(
+        error.contains("rename the branch `agent-runner`"),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_merge_that_a_rebase_would_drop_stays_on_a_named_branch() {
     let merge = "home=$(git branch --show-current)
         git switch -qc side; echo one > one; git add one; git commit -qm one
