@@ -1,8 +1,9 @@
 //! Which run comes next in one call: the next agent of a list, or the same once more.
 //!
-//! A list goes on when a run is limited or cannot start, or meets a cap at its start; agents that are known not to start are
-//! passed over. A failure of the network or the provider is tried again after a pause, as often as
-//! the task says and within its time limit. Every attempt is a run with a record of its own.
+//! A list goes on when a run is limited or cannot start, or meets a cap at its start; agents that are
+//! known not to start are passed over. A failure of the network or the provider is tried again after
+//! a pause, as often as the task says and within its time limit. Every attempt is a run with a record
+//! of its own.
 
 use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};

@@ -115,7 +115,7 @@ impl Room {
         let may_come = May {
             // What was fetched was not looked at for its paths.
             fetched: paths.is_empty(),
-            unchecked: !self.is_checked,
+            rebased: !self.is_checked,
         };
         let tree = self.tree.with(git);
         let homecoming = tree.bring_home(&self.home, mark, identity, change, may_come)?;

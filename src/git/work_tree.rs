@@ -55,8 +55,8 @@ pub enum Homecoming {
 pub struct May {
     /// Commits that the run fetched.
     pub fetched: bool,
-    /// Commits that were rebased; else they are to be checked first.
-    pub unchecked: bool,
+    /// Commits that were rebased, without another look at what they have become.
+    pub rebased: bool,
 }
 
 /// A run's work tree and its branch.
@@ -357,7 +357,7 @@ impl WorkTree {
                 if let Err(why) = self.rebase(&since, &target, &action, identity)? {
                     return left(format!("on `{}` as it is now {why}", home.branch));
                 }
-                if !may.unchecked {
+                if !may.rebased {
                     return Ok(Homecoming::Rebased { onto: target });
                 }
                 since.clone_from(&target);

@@ -246,35 +246,27 @@ fn a_merge_that_a_rebase_would_drop_stays_on_a_named_branch() {
 
 #[test]
 fn a_check_that_moves_the_branch_changes_the_verdict() {
+    let script = "echo a > a.txt; git add .; git commit -qm agent; echo done";
     for isolation in ["none", "worktree"] {
-        for (check, outcome, subjects) in [
-            ("git reset -q --hard HEAD~1", "commit_missing", "first"),
-            (
-                "git commit -q --amend -m reworded",
-                "commit_missing",
-                "reworded\nfirst",
-            ),
-            ("rm -rf .git", "git_error", ""),
+        for check in [
+            "git reset -q --hard HEAD~1",
+            "git commit -q --amend -m reworded",
+            "rm -rf .git",
         ] {
             let keys = format!(
                 "requires_commit = true\nisolation = \"{isolation}\"\nverify = [\"{check}\"]"
             );
             let env = TestEnv::new()
-                .script(
-                    "fake",
-                    "text",
-                    "echo a > a.txt; git add .; git commit -qm agent; echo done",
-                )
+                .script("fake", "text", script)
                 .task("work", &keys);
             let done = env.run("fake", "work");
             let record = env.record("work", "fake");
             let facts = evidence(&record);
             assert_eq!(done.code, Some(1), "{isolation} {check}: {facts}");
+            let outcome = &record["outcome"];
+            assert_eq!(outcome, "commit_missing", "{isolation} {check}: {facts}");
             if isolation == "worktree" {
                 assert_eq!(env.git(&["log", "--format=%s", "main"]), "first");
-            } else if !subjects.is_empty() {
-                assert_eq!(env.git(&["log", "--format=%s", "main"]), subjects);
-                assert_eq!(record["outcome"], outcome, "{check}: {facts}");
             }
         }
     }
@@ -331,7 +323,66 @@ fn work_at_which_git_was_told_not_to_look_stays_in_its_tree() {
 fn directories_that_may_not_be_written_go_with_their_work_tree() {
     let env = env("echo ignored > .gitignore; git add .; git commit -qm agent
          mkdir -p ignored/inner; echo x > ignored/inner/file; chmod 555 ignored/inner ignored");
-    assert_eq!(env.run("fake", "work").code, Some(0));
+    let done = env.agent_runner_of_nobody(&["run", "--agent", "fake", "--task", "work"]);
+    let facts = evidence(&env.record("work", "fake"));
+    assert_eq!(done.code, Some(0), "{facts}");
+    assert_eq!(work_trees(&env), Vec::<PathBuf>::new(), "{facts}");
+}
+
+/// A repository of somebody else's with one commit more, for a run to fetch.
+fn upstream(env: &TestEnv) -> String {
+    let upstream = env.root().join("upstream").display().to_string();
+    env.git(&["clone", "-q", ".", &upstream]);
+    env.git(&[
+        "-C",
+        &upstream,
+        "commit",
+        "-q",
+        "--allow-empty",
+        "-m",
+        "theirs",
+    ]);
+    upstream
+}
+
+#[test]
+fn what_a_run_fetched_comes_home_with_its_commits_unless_paths_are_named() {
+    for (keys, fetched_come) in [("", true), ("paths = [\"agent.txt\"]", false)] {
+        let script = "git pull -q --ff-only \"$UPSTREAM\" main
+             echo agent > agent.txt; git add agent.txt; git commit -qm agent";
+        let env = isolated(script, keys);
+        let upstream = upstream(&env);
+        let env = env.config(&format!("[agents.fake.env]\nUPSTREAM = \"{upstream}\""));
+        let done = env.run("fake", "work");
+        let facts = evidence(&env.record("work", "fake"));
+        let code = i32::from(!fetched_come);
+        assert_eq!(done.code, Some(code), "{facts}");
+        let subjects = env.git(&["log", "--format=%s", "main"]);
+        let expected = if fetched_come {
+            "agent\ntheirs\nfirst"
+        } else {
+            "first"
+        };
+        assert_eq!(subjects, expected, "{facts}");
+    }
+}
+
+#[test]
+fn what_the_branch_has_meanwhile_may_be_merged_into_an_isolated_run() {
+    let env = waiting(
+        "touch $OUT/begun; while [ ! -e $OUT/go ]; do sleep 0.05; done
+        git merge -q main; echo agent > agent.txt; git add agent.txt; git commit -qm agent",
+    );
+    let (code, record) = meanwhile(&env, || {
+        fs::write(env.repository().join("person.txt"), "p\n").unwrap();
+        env.git(&["add", "person.txt"]);
+        env.git(&["commit", "-qm", "person"]);
+    });
+    assert_eq!(code, Some(0), "{}", evidence(&record));
+    assert_eq!(
+        env.git(&["log", "--format=%s", "main"]),
+        "agent\nperson\nfirst"
+    );
     is_tidy(&env);
 }
 

@@ -148,6 +148,24 @@ impl TestEnv {
         Done::from(self.command(arguments).output().unwrap())
     }
 
+    /// Runs the program as a user who is stopped by permissions, to whom everything here belongs from
+    /// then on.
+    #[track_caller]
+    pub fn agent_runner_of_nobody(&self, arguments: &[&str]) -> Done {
+        if !rustix::process::geteuid().is_root() {
+            return self.agent_runner(arguments);
+        }
+        let binary = self.root().join("agent-runner");
+        fs::copy(env!("CARGO_BIN_EXE_agent-runner"), &binary).unwrap();
+        let mut chown = Command::new("chown");
+        let given = chown.args(["-R", "65534:65534"]).arg(self.root()).status();
+        assert!(given.unwrap().success());
+        let mut command = Command::new("setpriv");
+        self.settle(&mut command);
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+        Done::from(command.arg(binary).args(arguments).output().unwrap())
+    }
+
     /// Runs an agent on a task.
     #[track_caller]
     pub fn run(&self, agent: &str, task: &str) -> Done {
