@@ -1,5 +1,6 @@
 //! The stand-in's bare repositories, and git's own HTTP backend for them.
 
+use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -89,6 +90,17 @@ pub fn commit(bare: &Path, branch: &str, file: &str, content: &str, message: &st
 pub fn commit_of(bare: &Path, branch: &str) -> Option<String> {
     let reference = format!("refs/heads/{branch}^{{commit}}");
     run(bare, &["rev-parse", "--verify", "--quiet", &reference])
+}
+
+/// The commit of each branch, by one process however many there are.
+pub fn branches(bare: &Path) -> HashMap<String, String> {
+    let format = "--format=%(refname:lstrip=2) %(objectname)";
+    let lines = run(bare, &["for-each-ref", format, "refs/heads"]).expect("git for-each-ref");
+    let pair = |line: &str| {
+        line.split_once(' ')
+            .map(|(name, sha)| (name.to_owned(), sha.to_owned()))
+    };
+    lines.lines().filter_map(pair).collect()
 }
 
 /// The object's name and the bytes of a file on a branch.

@@ -351,14 +351,23 @@ impl State {
                 Some((issue.number, pull.head.clone(), pull.head_sha.clone()))
             })
             .collect();
+        if open.is_empty() {
+            return;
+        }
+        let branches = git::branches(&bare);
         for (number, head, known) in open {
-            match git::commit_of(&bare, &head) {
-                Some(sha) if sha == known => {}
+            match branches.get(&head) {
+                Some(sha) if *sha == known => {}
                 Some(sha) => {
                     let now = self.now();
                     let issue = self.repositories[index].issue(number).expect("listed");
                     issue.updated_at = now;
-                    issue.pull.as_mut().expect("listed").head_sha = sha;
+                    issue
+                        .pull
+                        .as_mut()
+                        .expect("listed")
+                        .head_sha
+                        .clone_from(sha);
                 }
                 None => self.set_open(index, number, false, &owner),
             }
