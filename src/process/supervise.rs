@@ -40,6 +40,9 @@ const PIPE_BYTES: usize = 1024 * 1024;
 /// How often it is looked what belongs to the tree, where orphans are not adopted.
 const SEE_INTERVAL: Duration = Duration::from_secs(2);
 
+/// When what only the start needed is given back, as the process may go on for hours.
+const SETTLED_AFTER: Duration = Duration::from_secs(1);
+
 /// How much of standard error is kept for the case that bubblewrap fails.
 const COMPLAINT_BYTES: usize = 500;
 
@@ -281,6 +284,8 @@ impl Tree<'_> {
         let mut elapsed = Duration::ZERO;
         let mut gave_up = false;
         let mut next_look = tokio::time::Instant::now() + SEE_INTERVAL;
+        let mut settling = pin!(tokio::time::sleep(SETTLED_AFTER));
+        let mut is_settled = false;
         let mut buffer = vec![0; READ_BYTES];
         loop {
             if matches!(phase, Phase::Running) && watchdog.is_exceeded(self.working()) {
@@ -332,6 +337,10 @@ impl Tree<'_> {
                     happening = self.hear(Stream::Stderr, number, &buffer);
                 }
                 () = &mut feeding, if !fed => fed = true,
+                () = &mut settling, if !is_settled => {
+                    system::give_back_code();
+                    is_settled = true;
+                }
                 number = shutdown.next() => happening = Happening::Shutdown(number),
                 () = held_stop.requested(), if matches!(phase, Phase::Running) => {
                     self.pause(held_stop);

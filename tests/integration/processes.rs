@@ -148,12 +148,31 @@ fn the_agent_inherits_no_ignored_signal_and_no_descriptor() {
     assert_eq!(transcript, "4\nSigIgn:\t0000000000000000\n");
 }
 
-/// The peak of a process's resident memory so far; 0 when it is gone. See proc(5), `VmHWM`.
-fn resident_kib(pid: u32) -> u64 {
+/// A process's resident memory now (`VmRSS:`) or at its peak (`VmHWM:`), see proc(5); 0 when it is
+/// gone.
+fn memory_kib(pid: u32, kind: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(kind));
     line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok())
         .unwrap_or(0)
+}
+
+#[test]
+#[cfg_attr(
+    any(not(target_os = "linux"), agent_runner_portable),
+    ignore = "needs Linux"
+)]
+fn a_run_that_waits_gives_back_the_memory_that_only_its_start_needed() {
+    let script = "touch begun; while [ ! -e go ]; do sleep 0.1; done; echo done";
+    let env = env("60s", script);
+    let mut runner = env.spawn(&["run", "--agent", "fake", "--task", "work"]);
+    let begun = env.repository().join("begun");
+    assert!(eventually(Duration::from_secs(10), || begun.exists()));
+    let pid = runner.id();
+    let is_given = || memory_kib(pid, "VmRSS:") < memory_kib(pid, "VmHWM:") * 2 / 3;
+    assert!(eventually(Duration::from_secs(20), is_given));
+    fs::write(env.repository().join("go"), "").unwrap();
+    assert_eq!(runner.wait().unwrap().code(), Some(0));
 }
 
 /// A run that prints this many bytes and `the end`: small in memory and on disk.
@@ -167,7 +186,7 @@ fn flood(producer: &str, bytes: u64) {
     let mut runner = env.spawn(&["run", "--agent", "fake", "--task", "work"]);
     let mut peak = 0;
     let status = loop {
-        peak = peak.max(resident_kib(runner.id()));
+        peak = peak.max(memory_kib(runner.id(), "VmHWM:"));
         match runner.try_wait().unwrap() {
             Some(status) => break status,
             None => std::thread::sleep(Duration::from_millis(5)),

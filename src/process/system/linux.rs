@@ -1,5 +1,6 @@
 //! Linux: pidfds, the child subreaper, control groups, a signal at the death of the parent.
 
+use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt as _;
@@ -43,6 +44,32 @@ pub(in crate::process) fn enlarge_pipe(pipe: &OwnedFd, bytes: usize) {
     if let Err(error) = fcntl_setpipe_size(pipe, bytes) {
         tracing::debug!(%error, "pipe not enlarged");
     }
+}
+
+/// Gives back the memory of this program's code, most of which only the start needs. What is called
+/// again comes back from the page cache.
+pub(in crate::process) fn give_back_code() {
+    let here = give_back_code as *const () as usize;
+    let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    let Some((begin, end)) = maps.lines().find_map(|line| code_around(here, line)) else {
+        return;
+    };
+    // SAFETY: a private mapping of the program's file that nothing has written to, so that its pages
+    // hold the same when they are read again.
+    if unsafe { libc::madvise(begin as *mut _, end - begin, libc::MADV_DONTNEED) } != 0 {
+        tracing::debug!(error = %io::Error::last_os_error(), "the code's memory is kept");
+    }
+}
+
+/// The beginning and the end of a mapping, by its line in `/proc/self/maps` (see proc(5)), where
+/// `address` lies in it and it is code of a file that nobody may write to.
+fn code_around(address: usize, line: &str) -> Option<(usize, usize)> {
+    let mut words = line.split_ascii_whitespace();
+    let (begin, end) = words.next()?.split_once('-')?;
+    let begin = usize::from_str_radix(begin, 16).ok()?;
+    let end = usize::from_str_radix(end, 16).ok()?;
+    let is_code = words.next()? == "r-xp" && words.nth(2)? != "0";
+    (is_code && (begin..end).contains(&address)).then_some((begin, end))
 }
 
 /// Spawns a command as the leader of a session of its own.

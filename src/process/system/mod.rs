@@ -5,7 +5,7 @@
 //! file on Linux: `RUSTFLAGS="--cfg agent_runner_portable"`.
 #![expect(
     unsafe_code,
-    reason = "fork and exec, wait4, signal masks and a descriptor's registration have no safe form"
+    reason = "fork and exec, wait4, signal masks, advice on memory and a descriptor's registration have no safe form"
 )]
 
 #[cfg_attr(
@@ -29,8 +29,8 @@ use crate::model::process_end::ProcessExit;
 
 use platform::StopRequests;
 pub(super) use platform::{
-    ExitWatch, IS_LINUX, LOOK_INTERVAL, ProcessHandle, adopt_orphans, enlarge_pipe, spawn_follower,
-    spawn_leader,
+    ExitWatch, IS_LINUX, LOOK_INTERVAL, ProcessHandle, adopt_orphans, enlarge_pipe, give_back_code,
+    spawn_follower, spawn_leader,
 };
 
 /// The signals that ask the first process of a namespace for something.

@@ -38,6 +38,9 @@ pub(in crate::process) fn adopt_orphans() -> io::Result<()> {
 /// The system gives a pipe the room that it wants to.
 pub(in crate::process) fn enlarge_pipe(_pipe: &OwnedFd, _bytes: usize) {}
 
+/// The system takes the memory of code when it needs it.
+pub(in crate::process) fn give_back_code() {}
+
 /// Spawns a command as the leader of a session of its own.
 ///
 /// The new process has default signal dispositions and inherits no descriptor but 0, 1 and 2. It
