@@ -59,6 +59,8 @@ pub(super) fn for_own_commands(
         ("GIT_PAGER", "cat"),
         // Looking at a repository must not write in it.
         ("GIT_OPTIONAL_LOCKS", "0"),
+        // A commit is what it is, whatever an agent put in its place.
+        ("GIT_NO_REPLACE_OBJECTS", "1"),
     ];
     environment.extend(fixed.map(|(name, value)| (name.into(), value.into())));
     environment.extend(appended_settings(

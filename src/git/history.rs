@@ -116,6 +116,8 @@ impl Git {
             "--no-renames",
             "--no-ext-diff",
             "--no-textconv",
+            // `.gitmodules` may say otherwise.
+            "--ignore-submodules=none",
         ];
         parse_numbers(&self.read_with_input(&arguments, &lines(ids))?)
     }

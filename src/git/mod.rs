@@ -99,6 +99,14 @@ pub enum GitError {
         /// The command that git names as the remedy.
         remedy: Option<String>,
     },
+    /// git prints paths line by line, and one has a line feed.
+    #[error(
+        "the path of the repository {path:?}, or of its git directory, has a line feed; rename it"
+    )]
+    LineFeed {
+        /// The directory.
+        path: PathBuf,
+    },
     /// git could not be run.
     #[error("cannot run `git {command}`")]
     Run {
@@ -163,6 +171,7 @@ impl GitError {
             | Self::NoDirectory { .. }
             | Self::NotARepository { .. }
             | Self::NoWorkTree { .. }
+            | Self::LineFeed { .. }
             | Self::Run { .. }
             | Self::Refused { .. }
             | Self::Output { .. }
@@ -212,8 +221,8 @@ impl Git {
         }
     }
 
-    /// Leaves changes below `directory` out of every [`Snapshot`]: the runner's own logs may lie
-    /// in the work tree.
+    /// Leaves what is untracked below `directory` out of every [`Snapshot`]: the runner's own logs
+    /// may lie in the work tree.
     #[must_use]
     pub fn ignoring(mut self, directory: &Path) -> Self {
         self.ignored = Some(

@@ -92,9 +92,16 @@ impl Entry {
         })
     }
 
-    /// Whether the entry tells that commits came from a remote repository.
+    /// Whether the entry tells that commits came from a remote repository: as its branch, or
+    /// straight to a local one, of which `git fetch` notes what it did.
     pub(super) fn is_fetch(&self) -> bool {
-        self.log == Log::Remote && !self.is_push
+        match &self.log {
+            Log::Remote => !self.is_push,
+            Log::Branch(_) => (self.text.as_deref()).is_some_and(|text| {
+                ["storing head", "fast-forward", "forced-update"].contains(&text)
+            }),
+            Log::Head => false,
+        }
     }
 }
 

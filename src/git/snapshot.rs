@@ -130,26 +130,27 @@ pub(super) const STATUS: [&str; 7] = [
     "--no-ahead-behind",
 ];
 
+const PLACE: [&str; 5] = [
+    "rev-parse",
+    "--path-format=absolute",
+    "--show-toplevel",
+    "--git-dir",
+    "--git-common-dir",
+];
+
 impl Git {
     /// Looks at the repository, for a later comparison. `start` is the present time; what was
     /// committed before it is not new.
     ///
     /// Runs three git commands side by side and writes nothing.
     pub fn snapshot(&self, start: DateTime<Utc>) -> Result<Snapshot, GitError> {
-        let find = [
-            "rev-parse",
-            "--path-format=absolute",
-            "--show-toplevel",
-            "--git-dir",
-            "--git-common-dir",
-        ];
         let began = Instant::now();
         let status = self.start(&STATUS, &[])?;
-        let place = self.start(&find, &[])?;
+        let place = self.start(&PLACE, &[])?;
         let configured = self.start(&CONFIGURED, &[])?;
 
         let status = self.output(&STATUS, status)?;
-        let place = parse_place(&self.output(&find, place)?)?;
+        let place = self.parse_place(&self.output(&PLACE, place)?)?;
         // Status 1: nothing is configured.
         let configured = self.finish(&CONFIGURED, configured)?.stdout;
         Ok(Snapshot {
@@ -161,6 +162,11 @@ impl Git {
             took: began.elapsed(),
             place,
         })
+    }
+
+    /// Where the parts of the repository lie.
+    pub(super) fn place(&self) -> Result<Place, GitError> {
+        self.parse_place(&self.read(&PLACE)?)
     }
 
     /// The identity for a commit of the runner's own.
@@ -199,7 +205,7 @@ impl Git {
                 .nth(fields)
                 .ok_or_else(|| output_error("status"))?;
             let path = Path::new(OsStr::from_bytes(path));
-            if !self.ignores(place, path) {
+            if line[0] != b'?' || !self.ignores(place, path) {
                 let change = Change {
                     line: line.to_owned(),
                     file: stamp(&place.top_level.join(path)),
@@ -208,6 +214,23 @@ impl Git {
             }
         }
         Ok(status)
+    }
+
+    fn parse_place(&self, output: &[u8]) -> Result<Place, GitError> {
+        let lines = output.strip_suffix(b"\n").unwrap_or(output);
+        let paths: Vec<PathBuf> = lines
+            .split(|byte| *byte == b'\n')
+            .map(|path| PathBuf::from(OsStr::from_bytes(path)))
+            .collect();
+        let [top_level, directory, common_directory] =
+            paths.try_into().map_err(|_paths| GitError::LineFeed {
+                path: self.repository.clone(),
+            })?;
+        Ok(Place {
+            top_level,
+            directory,
+            common_directory,
+        })
     }
 
     fn ignores(&self, place: &Place, path: &Path) -> bool {
@@ -227,18 +250,6 @@ impl Status {
             self.branch = (branch != "(detached)").then(|| branch.to_owned());
         }
     }
-}
-
-fn parse_place(output: &[u8]) -> Result<Place, GitError> {
-    let mut paths = output
-        .split(|byte| *byte == b'\n')
-        .map(|path| PathBuf::from(OsStr::from_bytes(path)));
-    let mut next = || paths.next().ok_or_else(|| output_error("rev-parse"));
-    Ok(Place {
-        top_level: next()?,
-        directory: next()?,
-        common_directory: next()?,
-    })
 }
 
 fn output_error(command: &str) -> GitError {

@@ -74,8 +74,8 @@ const TRIES: usize = 3;
 impl Git {
     /// Finds the branch and the commit from which an isolated run may begin.
     pub fn home(&self) -> Result<Home, GitError> {
-        let place = self.read_line(&["rev-parse", "--show-toplevel", "--show-prefix"])?;
-        let (top_level, below) = place.split_once('\n').unwrap_or((&place, ""));
+        let place = self.place()?;
+        let below = self.read_line(&["rev-parse", "--show-prefix"])?;
         let refused = |reason: &str| GitError::Refused {
             command: "worktree add".to_owned(),
             reason: format!("{reason}; isolation needs a branch to bring the commits to"),
@@ -86,7 +86,7 @@ impl Git {
             commit: self
                 .commit_of("HEAD")?
                 .ok_or_else(|| refused("the repository has no commit yet"))?,
-            top_level: top_level.into(),
+            top_level: place.top_level,
             below: below.into(),
         })
     }

@@ -390,6 +390,45 @@ fn commits_pulled_from_an_address_are_foreign() {
 }
 
 #[test]
+fn commits_fetched_into_a_local_branch_are_foreign_whatever_was_noted_aside() {
+    for target in ["main:tmp", "+main:there"] {
+        let scene = with_remote();
+        scene.person(&["branch", "there", "HEAD~1"]);
+        let before = scene.snapshot();
+        scene.agent(&[
+            "fetch",
+            "-q",
+            "--no-write-fetch-head",
+            "../colleague",
+            target,
+        ]);
+        scene.agent(&["merge", "-q", target.split_once(':').unwrap().1]);
+        assert_eq!(
+            scene.told(&before),
+            [format!("{FETCHED}: colleague c.txt +1/-0")]
+        );
+    }
+}
+
+#[test]
+fn an_own_commit_whose_message_reads_as_a_fetch_brings_nothing_fetched() {
+    let scene = with_remote();
+    let before = scene.snapshot();
+    scene.agent_commits("a.txt");
+    for message in ["storing head", "fast-forward"] {
+        scene.agent(&["commit", "-q", "--allow-empty", "-m", message]);
+    }
+    assert_eq!(
+        scene.told(&before),
+        [
+            "own: agent a.txt +1/-0",
+            "own: storing head +0/-0",
+            "own: fast-forward +0/-0"
+        ]
+    );
+}
+
+#[test]
 fn a_merge_of_pulled_commits_is_own_and_changes_nothing_itself() {
     let scene = with_remote();
     let before = scene.snapshot();
@@ -841,4 +880,40 @@ fn settings_of_the_user_do_not_change_what_is_read() {
     scene.agent(&["add", "."]);
     scene.agent(&["commit", "-qm", "Übung"]);
     assert_eq!(scene.told(&before), ["own: Übung +1/-0"]);
+}
+
+#[test]
+fn a_replaced_object_hides_nothing_of_a_commit() {
+    let scene = Scene::new();
+    scene.write("work/f", "f\n");
+    scene.person(&["checkout", "-qb", "side"]);
+    scene.person_before(&["add", "f"]);
+    scene.person_before(&["commit", "-qm", "harmless"]);
+    scene.person(&["checkout", "-q", "main"]);
+    let before = scene.snapshot();
+    scene.agent_commits("g");
+    scene.agent(&["replace", "HEAD", "side"]);
+    let paths = ["f".to_owned()];
+    let change = scene.git().compare(&before, MARK, &paths).unwrap();
+    assert_eq!(told(&change), ["own: agent g +1/-0"]);
+    assert_eq!(change.commits[0].outside_paths, ["g"]);
+}
+
+#[test]
+fn a_submodule_that_gitmodules_says_to_ignore_is_counted_and_held_to_the_paths() {
+    let scene = Scene::new();
+    scene.person_in("", &["clone", "-q", "work", "library"]);
+    scene.person(&["submodule", "-q", "add", "../library", "library"]);
+    let ignore = ["config", "-f", ".gitmodules", "submodule.library.ignore"];
+    scene.person(&[&ignore[..], &["all"]].concat());
+    scene.person(&["add", ".gitmodules"]);
+    scene.person(&["commit", "-qm", "with submodule"]);
+    let before = scene.snapshot();
+    scene.agent_in("work/library", &["checkout", "-q", "HEAD~1"]);
+    scene.agent(&["add", "-f", "library"]);
+    scene.agent(&["commit", "-qm", "bump"]);
+    let paths = ["old.txt".to_owned()];
+    let change = scene.git().compare(&before, MARK, &paths).unwrap();
+    assert_eq!(told(&change), ["own: bump +1/-1"]);
+    assert_eq!(change.commits[0].outside_paths, ["library"]);
 }

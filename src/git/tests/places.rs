@@ -169,6 +169,18 @@ fn what_is_no_repository_is_said() {
 }
 
 #[test]
+fn a_path_with_a_line_feed_is_refused_and_not_misread() {
+    let scene = Scene::empty();
+    scene.person_in("", &["init", "-q", "a\nb"]);
+    scene.person_in("a\nb", &["commit", "-q", "--allow-empty", "-m", "base"]);
+    let git = Git::new(&scene.environment, &scene.path("a\nb"));
+    for error in [refusal(&git), git.home().unwrap_err()] {
+        assert!(matches!(error, GitError::LineFeed { .. }));
+        assert!(!error.to_string().contains('\n'), "{error}");
+    }
+}
+
+#[test]
 fn a_missing_git_is_said() {
     let mut scene = Scene::new();
     scene

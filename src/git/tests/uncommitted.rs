@@ -96,6 +96,19 @@ fn an_ignored_directory_is_not_looked_at() {
 }
 
 #[test]
+fn a_tracked_file_below_an_ignored_directory_is_looked_at() {
+    let scene = Scene::new();
+    scene.write("work/logs/a.txt", "person\n");
+    scene.person(&["add", "."]);
+    scene.person(&["commit", "-qm", "logs"]);
+    let git = scene.git().ignoring(&scene.path("work/logs"));
+    let before = git.snapshot(start()).unwrap();
+    scene.write("work/logs/a.txt", "agent\n");
+    let change = git.compare(&before, MARK, &[]).unwrap();
+    assert_eq!(change.left_uncommitted, ["logs/a.txt"]);
+}
+
+#[test]
 fn an_operation_left_half_done_is_named() {
     let scene = Scene::new();
     let before = scene.snapshot();
