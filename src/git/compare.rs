@@ -310,7 +310,7 @@ fn candidates<'a>(entries: &'a [Entry], run: Run<'_>) -> Vec<&'a str> {
 }
 
 /// What git fetched last, whenever that was: it is asked only about commits that are new.
-fn fetch_heads(directory: &Path) -> Vec<String> {
+pub(super) fn fetch_heads(directory: &Path) -> Vec<String> {
     // Each line begins with an object name. Without the file nothing was fetched.
     let bytes = files::read(&directory.join("FETCH_HEAD")).unwrap_or_default();
     String::from_utf8_lossy(&bytes)

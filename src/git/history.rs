@@ -9,6 +9,8 @@ use crate::git::{Git, GitError};
 pub(super) struct Facts {
     pub id: String,
     pub parents: Vec<String>,
+    /// What all its files are.
+    pub tree: String,
     /// When it was committed, in seconds since 1970.
     pub committed: i64,
     pub author: String,
@@ -17,6 +19,15 @@ pub(super) struct Facts {
     pub authored: String,
     /// The first line of its message, as [`cut_line`] gives it.
     pub first_line: String,
+}
+
+impl Facts {
+    /// Whether two commits are the same work, as before and after a rebase.
+    pub(super) fn is_same_work(&self, other: &Self) -> bool {
+        self.first_line == other.first_line
+            && self.email == other.email
+            && self.authored == other.authored
+    }
 }
 
 /// What one commit changes.
@@ -58,7 +69,7 @@ pub(super) fn cut_line(line: &str) -> String {
     words
 }
 
-const FORMAT: &str = "--format=tformat:%H%n%P%n%ct%n%an%n%ae%n%aI%n%B";
+const FORMAT: &str = "--format=tformat:%H%n%P%n%T%n%ct%n%an%n%ae%n%aI%n%B";
 
 impl Git {
     /// The commit that a revision names; `None` where there is none.
@@ -79,6 +90,20 @@ impl Git {
         arguments.extend(revisions);
         arguments.push("--");
         self.facts(&arguments, &[])
+    }
+
+    /// The same, of `revisions` that no ref has. Asked where the repository lies, and not in a linked
+    /// work tree.
+    pub(super) fn walk_unkept(
+        &self,
+        revisions: &[&str],
+        limit: usize,
+    ) -> Result<Vec<Facts>, GitError> {
+        let limit = format!("--max-count={limit}");
+        let mut arguments = vec!["log", "--topo-order", "--reverse", &limit];
+        arguments.extend(LOG_OPTIONS);
+        arguments.extend(["--stdin", "--not", "--single-worktree", "--all"]);
+        self.facts(&arguments, &lines(revisions))
     }
 
     /// These very commits, in this order; those that do not exist are passed over.
@@ -172,7 +197,7 @@ fn parse_facts(output: &[u8]) -> Result<Vec<Facts>, GitError> {
 }
 
 fn parse_record(record: &str) -> Option<Facts> {
-    let mut fields = record.splitn(7, '\n');
+    let mut fields = record.splitn(8, '\n');
     Some(Facts {
         id: fields.next()?.to_owned(),
         parents: fields
@@ -180,6 +205,7 @@ fn parse_record(record: &str) -> Option<Facts> {
             .split_whitespace()
             .map(str::to_owned)
             .collect(),
+        tree: fields.next()?.to_owned(),
         committed: fields.next()?.parse().ok()?,
         author: fields.next()?.to_owned(),
         email: fields.next()?.to_owned(),

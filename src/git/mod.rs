@@ -23,6 +23,7 @@ mod reflog;
 mod remote;
 mod snapshot;
 mod standing;
+mod strays;
 #[cfg(test)]
 mod tests;
 mod tree;

@@ -174,10 +174,6 @@ impl<'a> Case<'a> {
 /// `commit --amend`, or it is the same work on other parents, as after a rebase.
 pub(super) fn replaced<'a>(commit: &Facts, gone: &'a [Facts]) -> Option<&'a Facts> {
     gone.iter().find(|old| {
-        old.id != commit.id
-            && (old.parents == commit.parents
-                || (old.first_line == commit.first_line
-                    && old.email == commit.email
-                    && old.authored == commit.authored))
+        old.id != commit.id && (old.parents == commit.parents || old.is_same_work(commit))
     })
 }

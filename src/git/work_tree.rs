@@ -10,6 +10,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::git::snapshot::in_progress;
+use crate::git::strays::Strays;
 use crate::git::{Git, GitError, Identity, files, reason, reflog, remove_workspace};
 use crate::model::change::{RepositoryChange, Standing};
 use crate::model::text;
@@ -63,9 +64,9 @@ pub struct May {
 #[derive(Clone, Debug)]
 pub struct WorkTree {
     /// git in the work tree.
-    git: Git,
+    pub(super) git: Git,
     path: PathBuf,
-    branch: String,
+    pub(super) branch: String,
 }
 
 /// How often the branch may move under our hands before its commits are left where they are.
@@ -438,8 +439,8 @@ impl WorkTree {
     }
 
     /// Removes the work tree, and the branch where nothing is lost with it; keeps what was not
-    /// committed, and commits that `home` does not have. Ignored files go. Tells where the commits
-    /// are and what stays.
+    /// committed, and commits that `home` does not have, on branches of their own where no branch
+    /// has them. Ignored files go. Tells where the commits are and what stays.
     ///
     /// `began` is the commit where the run began; `None` where its agent was never started.
     pub fn put_away(
@@ -448,15 +449,22 @@ impl WorkTree {
         began: Option<&str>,
     ) -> Result<Vec<String>, GitError> {
         let gone = gone(&self.path);
+        let mut facts = Vec::new();
         if self.path.is_dir() {
-            if began.is_some()
-                && let Some(why) = self.worth_keeping()?
-            {
-                return Ok(vec![format!(
-                    "{why} in `{}`, on branch `{}`",
-                    self.path.display(),
-                    self.branch
-                )]);
+            if let Some(began) = began {
+                let stays = |why: String| {
+                    let (path, branch) = (self.path.display(), &self.branch);
+                    Ok(vec![format!("{why} in `{path}`, on branch `{branch}`")])
+                };
+                if let Some(why) = self.worth_keeping()? {
+                    return stays(why);
+                }
+                match self.keep_strays(began)? {
+                    Strays::Kept(told) => facts.extend(told),
+                    Strays::TooMany(many) => {
+                        return stays(format!("{many} lines of commits on no branch stay"));
+                    }
+                }
             }
             // From here on it is to be removed, whatever happens to this process.
             #[expect(
@@ -467,14 +475,13 @@ impl WorkTree {
         }
         let Some(common) = common_directory(&gone) else {
             remove(&gone)?;
-            return Ok(Vec::new());
+            return Ok(facts);
         };
         let outside = self.git.at(&common);
         let turn = outside.turn()?;
         let path = self.path.to_string_lossy();
         // Twice, for one that a killed `git worktree add` has left locked.
         let removed = outside.attempt(&["worktree", "remove", "--force", "--force", &path])?;
-        let mut facts = Vec::new();
         if let Err(why) = removed {
             tracing::warn!(why, "git does not forget the work tree");
         }

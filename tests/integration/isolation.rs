@@ -60,6 +60,12 @@ fn is_tidy(env: &TestEnv) {
 /// The branch that a run left.
 #[track_caller]
 fn left_branch(env: &TestEnv) -> String {
+    left_branch_like(env, "")
+}
+
+/// The branch with this end to its name, among those that a run left.
+#[track_caller]
+fn left_branch_like(env: &TestEnv, end: &str) -> String {
     let branch = env.git(&[
         "branch",
         "--list",
@@ -68,7 +74,7 @@ fn left_branch(env: &TestEnv) -> String {
     ]);
     let record = env.record("work", "fake");
     let run = record["run_id"].as_str().unwrap();
-    assert_eq!(branch, format!("agent-runner/work/fake/{run}"));
+    assert_eq!(branch, format!("agent-runner/work/fake/{run}{end}"));
     branch
 }
 
@@ -566,6 +572,66 @@ fn a_failed_isolated_run_leaves_its_commits_on_its_branch_and_its_uncommitted_wo
     let nothing = env("exit 3");
     assert_eq!(nothing.run("fake", "work").code, Some(1));
     is_tidy(&nothing);
+}
+
+#[test]
+fn commits_that_an_isolated_run_left_on_no_branch_are_kept_on_a_named_one() {
+    let aside = "b=$(git branch --show-current); git checkout -q --detach
+        echo v > v; git add v; git commit -qm valuable; git checkout -q $b";
+    let own = "echo own > own; git add own; git commit -qm own";
+    let own_ref = format!("{aside}; git update-ref refs/worktree/x $(git rev-parse HEAD@{{1}})");
+    let hidden = "git reflog expire --expire=now --all";
+    for (script, code) in [
+        (format!("{aside}; exit 1"), 1),
+        (format!("{aside}; {own}"), 0),
+        (format!("{own_ref}; {hidden}; {own}"), 0),
+        (
+            format!(
+                "{own}; echo v > v; git add v; git commit -qm valuable; git reset -q --hard HEAD~1"
+            ),
+            0,
+        ),
+    ] {
+        let env = env(&script);
+        let done = env.run("fake", "work");
+        let facts = evidence(&env.record("work", "fake"));
+        assert_eq!(done.code, Some(code), "{script}: {facts}");
+        env.git(&["reflog", "expire", "--expire=now", "--all"]);
+        env.git(&["gc", "-q", "--prune=now"]);
+        assert!(
+            facts.contains("`valuable`, which no branch had"),
+            "{script}: {facts}"
+        );
+        let branch = left_branch_like(&env, "-aside");
+        assert_eq!(env.git(&["log", "-1", "--format=%s", &branch]), "valuable");
+        assert!(
+            facts.contains(&format!("is on branch `{branch}` now")),
+            "{facts}"
+        );
+        assert_eq!(work_trees(&env), Vec::<PathBuf>::new());
+    }
+}
+
+#[test]
+fn commits_in_whose_place_an_isolated_run_put_others_leave_nothing() {
+    let commit = |name: &str| format!("echo {name} > {name}; git add .; git commit -qm {name}");
+    let (a, b) = (commit("a"), commit("b"));
+    for script in [
+        format!(
+            "{a}; echo more >> a; git commit -qa --amend -m better; git commit -q --amend -m best"
+        ),
+        format!("{a}; {b}; git reset -q --soft HEAD~2; git commit -qm both"),
+        format!(
+            "{a}; {b}; echo more >> a; git commit -qa --fixup HEAD~1
+            GIT_SEQUENCE_EDITOR=true git rebase -q -i --autosquash HEAD~3"
+        ),
+    ] {
+        let env = env(&script);
+        let done = env.run("fake", "work");
+        let facts = evidence(&env.record("work", "fake"));
+        assert_eq!(done.code, Some(0), "{script}: {facts}");
+        is_tidy(&env);
+    }
 }
 
 #[test]
