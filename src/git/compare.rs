@@ -10,10 +10,11 @@ use crate::git::files;
 use crate::git::history::{Facts, Numbers};
 use crate::git::programs::CONFIGURED;
 use crate::git::reflog::{Entry, Log, Run};
+use crate::git::refs::Left;
 use crate::git::snapshot::{STATUS, Snapshot, Status};
 use crate::git::standing::{Case, replaced};
 use crate::git::{Git, GitError};
-use crate::model::change::{Attribution, Commit, MAX_LISTED_PATHS, RepositoryChange, Standing};
+use crate::model::change::{Attribution, Commit, RepositoryChange, Standing};
 use crate::model::verdict::short;
 
 /// The most commits that are looked at on one branch; a pull may bring any number.
@@ -92,7 +93,7 @@ impl Git {
         let Appeared {
             commits: appeared,
             attribution,
-            lost,
+            mut lost,
         } = self.appeared(before, &after, &entries, run, walked)?;
 
         let uncounted: Vec<&str> = appeared
@@ -101,6 +102,7 @@ impl Git {
             .filter(|id| !numbers.contains_key(*id))
             .collect();
         numbers.extend(self.numbers(&uncounted)?);
+        let facts: Vec<Facts> = appeared.iter().map(|(facts, _)| facts.clone()).collect();
         let commits: Vec<Commit> = appeared
             .into_iter()
             .map(|(facts, standing)| {
@@ -108,8 +110,18 @@ impl Git {
                 describe(facts, numbers, standing, &allowed)
             })
             .collect();
+        let refs = self.refs(&before.place)?;
+        let left = Left {
+            after: &after,
+            appeared: &facts,
+            commits: &commits,
+        };
+        lost.extend(self.lost_of_refs(before, &refs, &entries, run, &left)?);
+        let uncommitted = self.uncommitted(before, &after, &refs, &commits)?;
         Ok(RepositoryChange {
-            left_uncommitted: left_uncommitted(&before.status, &after, &commits),
+            left_uncommitted: uncommitted.left,
+            discarded: uncommitted.discarded,
+            stashed: uncommitted.stashed,
             head_before: before.status.head.clone(),
             head_after: after.head,
             branch_before: before.status.branch.clone(),
@@ -393,28 +405,4 @@ fn is_allowed(path: &str, allowed: &[Pattern]) -> bool {
         || allowed
             .iter()
             .any(|pattern| pattern.matches_with(path, options))
-}
-
-/// Paths whose uncommitted state is another one now, but for those that were committed.
-fn left_uncommitted(before: &Status, after: &Status, commits: &[Commit]) -> Vec<String> {
-    let committed: HashSet<&str> = commits
-        .iter()
-        .flat_map(|commit| &commit.files)
-        .map(String::as_str)
-        .collect();
-    let changed = after
-        .changes
-        .iter()
-        .filter(|(path, change)| before.changes.get(*path) != Some(change))
-        .map(|(path, _)| path.to_string_lossy().into_owned());
-    let vanished = before
-        .changes
-        .keys()
-        .filter(|path| !after.changes.contains_key(*path))
-        .map(|path| path.to_string_lossy().into_owned())
-        .filter(|path| !committed.contains(path.as_str()));
-    let mut paths: Vec<String> = changed.chain(vanished).collect();
-    paths.sort_unstable();
-    paths.truncate(MAX_LISTED_PATHS);
-    paths
 }

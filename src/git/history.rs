@@ -92,17 +92,18 @@ impl Git {
         self.facts(&arguments, &[])
     }
 
-    /// The same, of `revisions` that no ref has. Asked where the repository lies, and not in a linked
-    /// work tree.
+    /// The same, of `revisions` without what `refs` have.
     pub(super) fn walk_unkept(
         &self,
         revisions: &[&str],
+        refs: &[&str],
         limit: usize,
     ) -> Result<Vec<Facts>, GitError> {
         let limit = format!("--max-count={limit}");
         let mut arguments = vec!["log", "--topo-order", "--reverse", &limit];
         arguments.extend(LOG_OPTIONS);
-        arguments.extend(["--stdin", "--not", "--single-worktree", "--all"]);
+        arguments.extend(["--stdin", "--not"]);
+        arguments.extend(refs);
         self.facts(&arguments, &lines(revisions))
     }
 

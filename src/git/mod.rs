@@ -20,6 +20,7 @@ mod programs;
 mod publish;
 mod quarantine;
 mod reflog;
+mod refs;
 mod remote;
 mod snapshot;
 mod standing;
@@ -27,6 +28,7 @@ mod strays;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod uncommitted;
 mod work_tree;
 mod workspace;
 
@@ -130,8 +132,8 @@ pub enum GitError {
         /// The command's name.
         command: String,
     },
-    /// A reflog could not be read.
-    #[error("cannot read the reflog `{}`", path.display())]
+    /// A ref or its log could not be read.
+    #[error("cannot read the ref or reflog `{}`", path.display())]
     Reflog {
         /// The file.
         path: PathBuf,

@@ -207,7 +207,7 @@ fn log_files(place: &Place) -> Result<Vec<(PathBuf, Log)>, GitError> {
     Ok(files)
 }
 
-fn list_files(directory: &Path) -> Result<Vec<PathBuf>, GitError> {
+pub(super) fn list_files(directory: &Path) -> Result<Vec<PathBuf>, GitError> {
     let mut files = Vec::new();
     for path in list(directory)? {
         match fs::symlink_metadata(&path) {
@@ -229,7 +229,7 @@ fn list(directory: &Path) -> Result<Vec<PathBuf>, GitError> {
 }
 
 /// What is not there says nothing; what is there and cannot be read is an error.
-fn absent<T: Default>(path: &Path, error: io::Error) -> Result<T, GitError> {
+pub(super) fn absent<T: Default>(path: &Path, error: io::Error) -> Result<T, GitError> {
     if error.kind() == io::ErrorKind::NotFound {
         return Ok(T::default());
     }
@@ -258,8 +258,13 @@ fn read_log(path: &Path, log: &Log, run: Run<'_>) -> Result<Vec<Entry>, GitError
 fn parse_line(log: &Log, line: &str) -> Option<Entry> {
     let line = line.strip_suffix('\n')?;
     let (head, message) = line.split_once('\t').unwrap_or((line, ""));
-    let (old, rest) = head.split_once(' ')?;
-    let (new, rest) = rest.split_once(' ')?;
-    let time = rest.rsplit(' ').nth(1)?.parse().ok()?;
+    let (old, new) = split_line(head)?;
+    let time = head.rsplit(' ').nth(1)?.parse().ok()?;
     Some(Entry::new(log.clone(), old, new, time, message))
+}
+
+/// The old and the new object name of a line.
+pub(super) fn split_line(line: &str) -> Option<(&str, &str)> {
+    let mut words = line.splitn(3, ' ');
+    Some((words.next()?, words.next()?))
 }

@@ -12,6 +12,7 @@ use chrono::{DateTime, Utc};
 
 use crate::git::environment::Identity;
 use crate::git::programs::{CONFIGURED, Programs, setting};
+use crate::git::refs::Refs;
 use crate::git::{Git, GitError};
 
 /// The least time for looking at a repository again.
@@ -22,6 +23,7 @@ pub const LEAST_PATIENCE: Duration = Duration::from_secs(10);
 pub struct Snapshot {
     pub(super) place: Place,
     pub(super) status: Status,
+    pub(super) refs: Refs,
     /// When it was taken, in seconds since 1970.
     pub(super) start: i64,
     name: Option<String>,
@@ -108,12 +110,24 @@ pub(super) struct Status {
 pub(super) struct Change {
     /// git's line about it: status letters, modes, object names.
     line: Vec<u8>,
-    file: Option<FileStamp>,
+    pub file: Option<FileStamp>,
+}
+
+impl Change {
+    /// Whether it is a merge's conflict that is not resolved.
+    pub(super) fn is_conflict(&self) -> bool {
+        self.line.starts_with(b"u ")
+    }
+
+    /// Whether it is but another commit of a submodule: `1 .M SC..`.
+    pub(super) fn is_submodules_commit(&self) -> bool {
+        self.line.get(5..9) == Some(b"SC..")
+    }
 }
 
 /// A file's time of change, size and inode; a file that was written has another one.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-struct FileStamp {
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(super) struct FileStamp {
     seconds: i64,
     nanoseconds: i64,
     size: u64,
@@ -149,12 +163,22 @@ impl Git {
         let place = self.start(&PLACE, &[])?;
         let configured = self.start(&CONFIGURED, &[])?;
 
+        let place = self.output(&PLACE, place);
+        let place = place.and_then(|place| self.parse_place(&place));
+        let refs = match &place {
+            Ok(place) => self.refs(place).unwrap_or_else(|error| {
+                tracing::warn!(%error, "what becomes of other branches is not seen");
+                Refs::default()
+            }),
+            Err(_) => Refs::default(),
+        };
         let status = self.output(&STATUS, status)?;
-        let place = self.parse_place(&self.output(&PLACE, place)?)?;
+        let place = place?;
         // Status 1: nothing is configured.
         let configured = self.finish(&CONFIGURED, configured)?.stdout;
         Ok(Snapshot {
             status: self.parse_status(&place, &status)?,
+            refs,
             start: start.timestamp(),
             name: setting(&configured, "user.name"),
             email: setting(&configured, "user.email"),
@@ -208,7 +232,7 @@ impl Git {
             if line[0] != b'?' || !self.ignores(place, path) {
                 let change = Change {
                     line: line.to_owned(),
-                    file: stamp(&place.top_level.join(path)),
+                    file: FileStamp::of(&place.top_level.join(path)),
                 };
                 status.changes.insert(path.to_owned(), change);
             }
@@ -258,14 +282,17 @@ fn output_error(command: &str) -> GitError {
     }
 }
 
-fn stamp(path: &Path) -> Option<FileStamp> {
-    let metadata = fs::symlink_metadata(path).ok()?;
-    Some(FileStamp {
-        seconds: metadata.mtime(),
-        nanoseconds: metadata.mtime_nsec(),
-        size: metadata.len(),
-        inode: metadata.ino(),
-    })
+impl FileStamp {
+    /// That of a file as it is now; `None` where there is none.
+    pub(super) fn of(path: &Path) -> Option<Self> {
+        let metadata = fs::symlink_metadata(path).ok()?;
+        Some(Self {
+            seconds: metadata.mtime(),
+            nanoseconds: metadata.mtime_nsec(),
+            size: metadata.len(),
+            inode: metadata.ino(),
+        })
+    }
 }
 
 /// The files by which git itself knows what is half-done, see wt-status.c.

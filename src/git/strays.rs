@@ -83,7 +83,7 @@ impl WorkTree {
             .chain(fetched)
             .collect();
         let walk: Vec<&str> = walk.iter().map(String::as_str).collect();
-        let mut strays = outside.walk_unkept(&walk, MAX_WALKED)?;
+        let mut strays = outside.walk_unkept(&walk, &["--single-worktree", "--all"], MAX_WALKED)?;
         if strays.is_empty() {
             return Ok(strays);
         }

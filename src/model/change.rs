@@ -17,8 +17,9 @@ pub struct RepositoryChange {
     pub branch_after: Option<String>,
     /// Commits that appeared during the run, oldest first.
     pub commits: Vec<Commit>,
-    /// Commits that the branch had before the run, that nothing has any more, and that no new commit
-    /// replaces: `1a2b3c4d` and the first line of the message, the newest last.
+    /// Commits that the branch, another one, a tag or the stash had before the run, that nothing has
+    /// any more, and that no new commit replaces: `1a2b3c4d`, the first line of the message and whose
+    /// it was, where it was not the branch's; the newest last.
     pub lost: Vec<String>,
     /// How the run's own commits were told from others.
     pub attribution: Attribution,
@@ -29,6 +30,12 @@ pub struct RepositoryChange {
     /// Paths whose uncommitted state is not what it was before the run; at most
     /// [`MAX_LISTED_PATHS`].
     pub left_uncommitted: Vec<String>,
+    /// Paths whose uncommitted changes from before the run are gone and were not committed; at most
+    /// [`MAX_LISTED_PATHS`].
+    pub discarded: Vec<String>,
+    /// Paths whose uncommitted changes from before the run are in a stash now; at most
+    /// [`MAX_LISTED_PATHS`].
+    pub stashed: Vec<String>,
     /// An operation that was left half-done: `rebase`, `merge`, `cherry-pick`, `revert`, `bisect`.
     pub in_progress: Option<String>,
     /// What an earlier try of the same work committed; `None` when none did.
@@ -82,7 +89,9 @@ impl RepositoryChange {
 
     /// Whether index and work tree are as they were, and no commit of this run exists anywhere.
     pub fn is_untouched(&self) -> bool {
-        self.left_uncommitted.is_empty()
+        [&self.left_uncommitted, &self.discarded, &self.stashed]
+            .into_iter()
+            .all(Vec::is_empty)
             && self.in_progress.is_none()
             && self.branch_before == self.branch_after
             && self

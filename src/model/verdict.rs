@@ -266,6 +266,13 @@ fn policy_finding(change: Option<&RepositoryChange>) -> Option<Finding> {
         };
         return Some(Finding::bad(Outcome::PolicyBlocked, None, lost));
     }
+    if !change.discarded.is_empty() {
+        return Some(Finding::bad(
+            Outcome::PolicyBlocked,
+            None,
+            discarded(change),
+        ));
+    }
     let (commit, path) = change
         .commits
         .iter()
@@ -279,6 +286,11 @@ fn policy_finding(change: Option<&RepositoryChange>) -> Option<Finding> {
             short(&commit.id)
         ),
     ))
+}
+
+fn discarded(change: &RepositoryChange) -> String {
+    let paths = change.discarded.join(", ");
+    format!("uncommitted changes from before the run are gone: {paths}")
 }
 
 /// Whether the commit is there that the task requires.
@@ -526,6 +538,16 @@ impl Case {
             self.note(
                 Git,
                 format!("left uncommitted: {}", change.left_uncommitted.join(", ")),
+            );
+        }
+        if !change.discarded.is_empty() {
+            self.note(Git, discarded(change));
+        }
+        if !change.stashed.is_empty() {
+            let paths = change.stashed.join(", ");
+            self.note(
+                Git,
+                format!("uncommitted changes from before the run are in the stash now: {paths}"),
             );
         }
         if change.dirty_before {

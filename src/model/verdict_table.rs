@@ -174,6 +174,14 @@ fn changes() -> Vec<(&'static str, Change)> {
                 ..Default::default()
             })),
         ),
+        (
+            "own commit, and uncommitted changes are gone",
+            Ok(Some(RepositoryChange {
+                commits: vec![commit(Standing::Own, 3)],
+                discarded: vec!["a.txt".into()],
+                ..Default::default()
+            })),
+        ),
     ]
 }
 

@@ -192,3 +192,47 @@ fn history_that_is_rewritten_kept_elsewhere_or_taken_away_by_others_is_not_lost(
         assert!(!facts.contains("no branch has any more"), "{facts}");
     }
 }
+
+#[test]
+fn work_of_a_person_that_a_run_destroys_is_named_and_is_no_success() {
+    let work = "echo z > z; git add z; git commit -qm work";
+    let lost = "no branch has any more";
+    for (script, told) in [
+        (
+            "git branch -q -D person",
+            [lost, "`theirs` of branch `person`"],
+        ),
+        ("git stash clear", [lost, "of the stash"]),
+        (
+            "git reset -q --hard; git clean -fdq",
+            [
+                "uncommitted changes from before the run are gone",
+                "f, untracked",
+            ],
+        ),
+    ] {
+        let env = TestEnv::new()
+            .script("fake", "text", &format!("{script}; {work}; echo done"))
+            .task("work", "");
+        let write = |name: &str, text: &str| {
+            std::fs::write(env.repository().join(name), text).unwrap();
+        };
+        write("f", "f");
+        env.git(&["add", "f"]);
+        env.git(&["commit", "-qm", "f"]);
+        env.git(&["checkout", "-qb", "person"]);
+        env.git(&["commit", "-q", "--allow-empty", "-m", "theirs"]);
+        env.git(&["checkout", "-q", "main"]);
+        write("f", "put aside");
+        env.git(&["stash", "-q"]);
+        write("f", "edited");
+        write("untracked", "new");
+        let done = env.run("fake", "work");
+        let record = env.record("work", "fake");
+        let facts = evidence(&record);
+        assert_eq!(done.code, Some(1), "{script}: {facts}");
+        assert_eq!(record["outcome"], "policy_blocked", "{script}: {facts}");
+        assert!(told.iter().all(|told| facts.contains(told)), "{facts}");
+        assert!(!facts.contains("left uncommitted"), "{facts}");
+    }
+}

@@ -3,5 +3,6 @@
 mod attribution;
 mod patches;
 mod places;
+mod refs;
 mod support;
 mod uncommitted;

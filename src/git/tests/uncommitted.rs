@@ -46,7 +46,7 @@ fn a_change_to_a_file_that_was_already_dirty_is_seen() {
 }
 
 #[test]
-fn a_dirty_file_that_was_committed_is_no_leftover_and_one_that_was_restored_is() {
+fn a_dirty_file_that_was_committed_is_no_leftover_and_one_that_was_restored_is_gone() {
     let scene = Scene::new();
     scene.write("work/untracked.txt", "person\n");
     scene.write("work/old.txt", "person\n");
@@ -54,19 +54,52 @@ fn a_dirty_file_that_was_committed_is_no_leftover_and_one_that_was_restored_is()
     scene.agent(&["add", "untracked.txt"]);
     scene.agent(&["commit", "-qm", "take it"]);
     scene.agent(&["checkout", "-q", "old.txt"]);
-    assert_eq!(scene.change(&before).left_uncommitted, ["old.txt"]);
+    let change = scene.change(&before);
+    assert_eq!(change.left_uncommitted, [""; 0]);
+    assert_eq!(change.discarded, ["old.txt"]);
+    assert!(!change.is_untouched());
+}
+
+#[test]
+fn a_discarded_change_is_gone_and_a_committed_moved_ignored_or_further_changed_one_is_not() {
+    let files = ["a", "b", "c", "d", "e"].map(|name| format!("work/{name}.txt"));
+    let scene = Scene::new();
+    for file in &files {
+        scene.write(file, "person\n");
+    }
+    scene.write("work/old.txt", "person\n");
+    let before = scene.snapshot();
+    scene.agent(&["add", "a.txt"]);
+    scene.agent(&["commit", "-qm", "taken", "a.txt"]);
+    std::fs::rename(scene.path("work/b.txt"), scene.path("work/moved.txt")).unwrap();
+    std::fs::rename(scene.path("work/c.txt"), scene.path("work/taken.txt")).unwrap();
+    scene.agent(&["add", "taken.txt"]);
+    scene.agent(&["commit", "-qm", "renamed", "taken.txt"]);
+    scene.write("work/.git/info/exclude", "d.txt\n");
+    scene.write("work/old.txt", "agent, too\n");
+    let change = scene.change(&before);
+    assert_eq!(change.discarded, [""; 0]);
+    assert_eq!(change.left_uncommitted, ["moved.txt", "old.txt"]);
+    std::fs::remove_file(scene.path("work/e.txt")).unwrap();
+    scene.agent(&["reset", "-q", "--hard"]);
+    assert_eq!(scene.change(&before).discarded, ["e.txt", "old.txt"]);
 }
 
 #[test]
 fn work_in_the_stash_is_no_commit_and_what_it_took_away_is_told() {
     let scene = Scene::new();
     scene.write("work/old.txt", "person\n");
+    scene.write("work/untracked.txt", "person\n");
     let before = scene.snapshot();
     scene.write("work/new.txt", "agent\n");
     scene.agent(&["stash", "-q", "-u"]);
     let change = scene.change(&before);
-    assert!(change.commits.is_empty());
-    assert_eq!(change.left_uncommitted, ["old.txt"]);
+    assert!(change.commits.is_empty() && !change.is_untouched());
+    assert_eq!(change.stashed, ["old.txt", "untracked.txt"]);
+    assert_eq!(change.discarded, [""; 0]);
+    scene.agent(&["stash", "drop", "-q"]);
+    let discarded = scene.change(&before).discarded;
+    assert_eq!(discarded, ["old.txt", "untracked.txt"]);
 }
 
 #[test]

@@ -1,0 +1,265 @@
+//! The branches, tags and stashes of a repository, and what a run's time took from them.
+//!
+//! Read as files, which costs no process; with refs in the reftable format git is asked.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::Path;
+
+use crate::git::history::Facts;
+use crate::git::reflog::{Entry, Log, Run, absent, list_files, split_line};
+use crate::git::snapshot::{Place, Snapshot, Status};
+use crate::git::standing::replaced;
+use crate::git::{Git, GitError, files};
+use crate::model::change::Commit;
+use crate::model::verdict::short;
+
+/// The most commits that are looked for.
+const MAX_WALKED: usize = 100;
+
+/// Where refs point at one moment.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Refs {
+    /// Local branches and tags by their full names. Of a linked work tree none: others work in the
+    /// repository, too.
+    names: BTreeMap<String, String>,
+    /// All stashes.
+    pub stashes: Vec<String>,
+}
+
+/// What a run left, set against what refs had.
+pub(super) struct Left<'a> {
+    pub after: &'a Status,
+    pub appeared: &'a [Facts],
+    pub commits: &'a [Commit],
+}
+
+impl Git {
+    /// The refs as they are now.
+    pub(super) fn refs(&self, place: &Place) -> Result<Refs, GitError> {
+        let is_linked = place.directory != place.common_directory;
+        if place.has_reftable() {
+            return self.reftable_refs(is_linked);
+        }
+        let common = &place.common_directory;
+        let read = |path: &str| {
+            let path = common.join(path);
+            let bytes = files::read(&path).or_else(|error| absent(&path, error))?;
+            Ok(String::from_utf8_lossy(&bytes).into_owned())
+        };
+        let stashes = read("logs/refs/stash")?;
+        let stashes = stashes.lines().filter_map(split_line);
+        let mut refs = Refs {
+            stashes: stashes.map(|(_, new)| new.to_owned()).collect(),
+            ..Refs::default()
+        };
+        if is_linked {
+            return Ok(refs);
+        }
+        // In git's own order: a ref that is being packed is in one of both.
+        let mut loose = Vec::new();
+        for kind in ["refs/heads", "refs/tags"] {
+            for path in list_files(&common.join(kind))? {
+                let name = path.strip_prefix(common).unwrap_or(&path);
+                let name = name.to_string_lossy().into_owned();
+                let id = read(&name)?;
+                loose.push((name, id.trim().to_owned()));
+            }
+        }
+        refs.add(
+            read("packed-refs")?
+                .lines()
+                .filter_map(|line| line.split_once(' ')),
+        );
+        refs.add(loose.iter().map(|(name, id)| (id.as_str(), name.as_str())));
+        Ok(refs)
+    }
+
+    fn reftable_refs(&self, is_linked: bool) -> Result<Refs, GitError> {
+        let mut refs = Refs::default();
+        let log = ["log", "-g", "--ignore-missing", "--format=%H", "refs/stash"];
+        let stashes = String::from_utf8_lossy(&self.read(&log)?).into_owned();
+        refs.stashes.extend(stashes.lines().map(str::to_owned));
+        if !is_linked {
+            let list = ["for-each-ref", "--format=%(objectname) %(refname)"];
+            let list = [&list[..], &["refs/heads", "refs/tags"]].concat();
+            let names = String::from_utf8_lossy(&self.read(&list)?).into_owned();
+            refs.add(names.lines().filter_map(|line| line.split_once(' ')));
+        }
+        Ok(refs)
+    }
+
+    /// The commits of other branches than the one that was checked out, of tags and of stashes, that
+    /// nothing has any more, as [`RepositoryChange::lost`] tells them. Who took them is not known:
+    /// the log of a branch goes with it.
+    ///
+    /// Runs no command where every ref is as it was.
+    ///
+    /// [`RepositoryChange::lost`]: crate::model::change::RepositoryChange::lost
+    pub(super) fn lost_of_refs(
+        &self,
+        before: &Snapshot,
+        now: &Refs,
+        entries: &[Entry],
+        run: Run<'_>,
+        left: &Left<'_>,
+    ) -> Result<Vec<String>, GitError> {
+        let gone = before.refs.gone(now, before.branch(), entries, run);
+        if gone.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (names, mut lost) = self.peel(&gone)?;
+        let kept = now.stashes.iter().map(|id| format!("^{id}"));
+        let tips: Vec<String> = names.keys().cloned().chain(kept).collect();
+        let tips: Vec<&str> = tips.iter().map(String::as_str).collect();
+        let mut commits = self.walk_unkept(&tips, &["--all"], MAX_WALKED)?;
+        let moved: Vec<&str> = (gone.keys())
+            .filter_map(|name| now.names.get(name.as_str()))
+            .map(String::as_str)
+            .collect();
+        let put_there = if moved.is_empty() || commits.is_empty() {
+            Vec::new()
+        } else {
+            let old = gone.values().map(String::as_str);
+            let range: Vec<&str> = moved.into_iter().chain(["--not"]).chain(old).collect();
+            self.walk(&range, MAX_WALKED)?
+        };
+        let is_replaced = |old: &Facts| {
+            left.appeared.iter().any(|new| new.is_same_work(old))
+                || (put_there.iter()).any(|new| replaced(new, std::slice::from_ref(old)).is_some())
+        };
+        commits.retain(|old| !is_replaced(old));
+        // What was staged and what was untracked is part of a stash.
+        let parts: HashSet<String> = (commits.iter())
+            .filter(|one| names.get(&one.id).is_some_and(|name| name == STASH))
+            .flat_map(|one| one.parents.iter().skip(1).cloned())
+            .collect();
+        for commit in commits.iter().filter(|one| !parts.contains(&one.id)) {
+            let name = names.get(&commit.id).map(String::as_str);
+            if name == Some(STASH) && self.is_brought_back(commit, before, left)? {
+                continue;
+            }
+            let of = name.map_or(String::new(), |name| format!(" of {}", words(name)));
+            let (id, line) = (short(&commit.id), &commit.first_line);
+            lost.push(format!("{id} `{line}`{of}"));
+        }
+        Ok(lost)
+    }
+
+    /// The commits that these names had, with the names; and those that do not exist any more.
+    fn peel(
+        &self,
+        gone: &BTreeMap<String, String>,
+    ) -> Result<(HashMap<String, String>, Vec<String>), GitError> {
+        let peel = ["cat-file", "--batch-check=%(objecttype) %(objectname)"];
+        let ids: Vec<String> = gone.values().map(|id| format!("{id}^{{}}\n")).collect();
+        let peeled = self.read_with_input(&peel, ids.concat().as_bytes())?;
+        let peeled = String::from_utf8_lossy(&peeled).into_owned();
+        let (mut names, mut lost) = (HashMap::new(), Vec::new());
+        for ((name, old), peeled) in gone.iter().zip(peeled.lines()) {
+            let name = name.split('@').next().unwrap_or(name);
+            if peeled.ends_with(" missing") {
+                lost.push(format!("{} of {}", short(old), words(name)));
+            } else if let Some(id) = peeled.strip_prefix("commit ") {
+                names.insert(id.to_owned(), name.to_owned());
+            }
+        }
+        Ok((names, lost))
+    }
+
+    /// Whether all that a stash changes was changed or committed meanwhile.
+    fn is_brought_back(
+        &self,
+        stash: &Facts,
+        before: &Snapshot,
+        left: &Left<'_>,
+    ) -> Result<bool, GitError> {
+        let paths = self.stashed_paths(stash)?;
+        let committed: HashSet<&str> = (left.commits.iter())
+            .flat_map(|commit| commit.files.iter().map(String::as_str))
+            .collect();
+        let (was, is) = (&before.status.changes, &left.after.changes);
+        let is_new = |path: &Path| is.contains_key(path) && is.get(path) != was.get(path);
+        let is_back = |path: &String| committed.contains(path.as_str()) || is_new(Path::new(path));
+        Ok(paths.iter().all(is_back))
+    }
+
+    /// The paths that a stash changes.
+    pub(super) fn stashed_paths(&self, stash: &Facts) -> Result<Vec<String>, GitError> {
+        let mut paths = Vec::new();
+        if let Some(base) = stash.parents.first() {
+            let diff = ["diff-tree", "-r", "-z", "--name-only", "--no-renames"];
+            paths.push(self.read(&[&diff[..], &[base, &stash.id]].concat())?);
+        }
+        if let Some(untracked) = stash.parents.get(2) {
+            paths.push(self.read(&["ls-tree", "-r", "-z", "--name-only", untracked])?);
+        }
+        let paths = String::from_utf8_lossy(&paths.concat()).into_owned();
+        Ok(paths.split_terminator('\0').map(str::to_owned).collect())
+    }
+}
+
+const STASH: &str = "refs/stash";
+const BRANCHES: &str = "refs/heads/";
+const TAGS: &str = "refs/tags/";
+
+impl Refs {
+    /// Takes object names with the names of branches and tags; what else there is is passed over.
+    fn add<'a>(&mut self, refs: impl Iterator<Item = (&'a str, &'a str)>) {
+        for (id, name) in refs {
+            let is_id = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+            if is_id && (name.starts_with(BRANCHES) || name.starts_with(TAGS)) {
+                self.names.insert(name.to_owned(), id.to_owned());
+            }
+        }
+    }
+
+    /// What was there and is not, or not at the same place, by name. Passed over are the branch that
+    /// was checked out, which is looked at for itself; branches of other runs, which the runner
+    /// removes; what a log says that somebody else moved; and tags that moved, which a fetch does.
+    fn gone(
+        &self,
+        now: &Self,
+        checked_out: Option<&str>,
+        entries: &[Entry],
+        run: Run<'_>,
+    ) -> BTreeMap<String, String> {
+        let is_gone = |(name, id): &(&String, &String)| {
+            let new = now.names.get(*name);
+            match name.strip_prefix(BRANCHES) {
+                None => new.is_none(),
+                Some(branch) => {
+                    new != Some(id)
+                        && Some(branch) != checked_out
+                        && !branch.starts_with("agent-runner/")
+                        && !entries.iter().any(|entry| {
+                            // `git branch -f` never carries a mark.
+                            let is_reset = |text: &String| text.starts_with("Reset to ");
+                            entry.log == Log::Branch(branch.to_owned())
+                                && entry.old == **id
+                                && !run.wrote(entry)
+                                && !entry.text.as_ref().is_some_and(is_reset)
+                        })
+                }
+            }
+        };
+        let stashes = self.stashes.iter().filter(|id| !now.stashes.contains(id));
+        let stashes = (0..).zip(stashes);
+        (self.names.iter().filter(is_gone))
+            .map(|(name, id)| (name.clone(), id.clone()))
+            .chain(
+                stashes.map(|(number, id): (usize, _)| (format!("{STASH}@{number}"), id.clone())),
+            )
+            .collect()
+    }
+}
+
+/// A ref as people call it.
+fn words(name: &str) -> String {
+    if let Some(branch) = name.strip_prefix(BRANCHES) {
+        format!("branch `{branch}`")
+    } else if let Some(tag) = name.strip_prefix(TAGS) {
+        format!("tag `{tag}`")
+    } else {
+        "the stash".to_owned()
+    }
+}
