@@ -44,6 +44,8 @@ pub struct Ending {
     pub homecoming: Homecoming,
     /// What the run changed, where its commits are others now.
     pub change: Option<RepositoryChange>,
+    /// How many signatures that cost: the runner has no key.
+    pub signatures: usize,
 }
 
 impl Room {
@@ -119,13 +121,20 @@ impl Room {
         };
         let tree = self.tree.with(git);
         let homecoming = tree.bring_home(&self.home, mark, identity, change, may_come)?;
-        let change = match &homecoming {
-            Homecoming::Home { onto: Some(onto) } | Homecoming::Rebased { onto } => {
-                Some(git.compare(&before.moved_to(onto), mark, paths)?)
-            }
-            Homecoming::Home { onto: None } | Homecoming::Nothing | Homecoming::Left { .. } => None,
+        let mut ending = Ending {
+            homecoming,
+            change: None,
+            signatures: 0,
         };
-        Ok(Ending { homecoming, change })
+        if let Homecoming::Home { onto: Some(onto) } | Homecoming::Rebased { onto } =
+            &ending.homecoming
+        {
+            ending.change = Some(git.compare(&before.moved_to(onto), mark, paths)?);
+            let old = change.commits.iter().filter(|one| one.standing.is_own());
+            let old: Vec<&str> = old.map(|commit| commit.id.as_str()).collect();
+            ending.signatures = git.signed(&old)?;
+        }
+        Ok(ending)
     }
 
     /// The same, had the run begun at another commit.

@@ -148,6 +148,22 @@ impl Git {
         parse_numbers(&self.read_with_input(&arguments, &lines(ids))?)
     }
 
+    /// How many of these commits are signed.
+    pub fn signed(&self, ids: &[&str]) -> Result<usize, GitError> {
+        if ids.is_empty() {
+            return Ok(0);
+        }
+        let list = ["rev-list", "--no-walk", "--header", "--stdin"];
+        let helper = self.start_keeping(Some(MAX_RECORD_BYTES), &list, &lines(ids))?;
+        let output = self.output(&list, helper)?;
+        let output = String::from_utf8_lossy(&output);
+        // Its headers, an empty line, its message.
+        let header = |commit: &str| commit.split("\n\n").next().map(str::to_owned);
+        let headers = output.split('\0').filter_map(header);
+        let is_signed = |header: &String| header.contains("\ngpgsig");
+        Ok(headers.filter(is_signed).count())
+    }
+
     /// A branch that has the commit, for each commit in turn; a local one where there is one.
     pub(super) fn branches_of(&self, ids: &[&str]) -> Result<Vec<Option<String>>, GitError> {
         if ids.is_empty() {

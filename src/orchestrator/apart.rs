@@ -9,6 +9,7 @@ use crate::model::outcome::Outcome;
 use crate::model::process_end::StopReason;
 use crate::model::record::EvidenceSource;
 use crate::model::task::Overlap;
+use crate::model::text;
 use crate::model::verdict;
 use crate::occupancy::{self, Hold};
 use crate::orchestrator::begun::Begun;
@@ -137,7 +138,11 @@ async fn come_home(
         };
         let (ending, signal) = budget::within(isolation::ENDING, services.shutdown, come).await;
         story.end.stopped = story.end.stopped.or(signal.map(StopReason::Shutdown));
-        let Ending { homecoming, change } = ending.map_err(|error| planner::chain(&error))?;
+        let Ending {
+            homecoming,
+            change,
+            signatures,
+        } = ending.map_err(|error| planner::chain(&error))?;
         if let Some(change) = change {
             story.change = Ok(Some(change));
         }
@@ -152,6 +157,11 @@ async fn come_home(
             EvidenceSource::Git,
             format!("the run's commits were rebased onto {short}"),
         );
+        if signatures > 0 {
+            let lost = text::count(signatures, "commit");
+            let fact = format!("{lost} lost the signature by that; the runner signs nothing");
+            story.note(EvidenceSource::Git, fact);
+        }
         if is_home {
             return Ok(());
         }

@@ -1,6 +1,7 @@
 //! Runs in a work tree of their own: their commits come home, and nobody's work is touched.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -572,6 +573,27 @@ fn a_failed_isolated_run_leaves_its_commits_on_its_branch_and_its_uncommitted_wo
     let nothing = env("exit 3");
     assert_eq!(nothing.run("fake", "work").code, Some(1));
     is_tidy(&nothing);
+}
+
+#[test]
+fn a_signature_that_a_rebase_cost_is_told() {
+    for key in ["commit.gpgSign", "agent.none"] {
+        let env = waiting(COMMIT_AND_WAIT);
+        let sign = env.root().join("sign");
+        let script =
+            "#!/bin/sh\ncat >&2\nprintf '\\n[GNUPG:] SIG_CREATED \\n' >&2\necho signature\n";
+        fs::write(&sign, script).unwrap();
+        fs::set_permissions(&sign, fs::Permissions::from_mode(0o755)).unwrap();
+        env.git(&["config", "gpg.program", sign.to_str().unwrap()]);
+        env.git(&["config", key, "true"]);
+        let (code, record) = meanwhile(&env, || {
+            env.git(&["commit", "-q", "--allow-empty", "-m", "person"]);
+        });
+        let facts = evidence(&record);
+        assert_eq!(code, Some(0), "{facts}");
+        let told = facts.contains("1 commit lost the signature by that");
+        assert_eq!(told, key == "commit.gpgSign", "{facts}");
+    }
 }
 
 #[test]

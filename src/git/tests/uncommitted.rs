@@ -61,6 +61,7 @@ fn a_dirty_file_that_was_committed_is_no_leftover_and_one_that_was_restored_is_g
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "what an agent does to files")]
 fn a_discarded_change_is_gone_and_a_committed_moved_ignored_or_further_changed_one_is_not() {
     let files = ["a", "b", "c", "d", "e"].map(|name| format!("work/{name}.txt"));
     let scene = Scene::new();
