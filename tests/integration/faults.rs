@@ -237,6 +237,10 @@ fn more_changed_files_than_a_record_can_name_are_counted() {
     assert_eq!(env.run("fake", "work").code, Some(0));
     let record = env.record("work", "fake");
     assert_eq!(record["files_changed"].as_array().unwrap().len(), 10_000);
+    assert_eq!(record["files_changed_dropped"], 51);
+    let summary = env.run_directory("work", "fake").join("summary.txt");
+    let summary = fs::read_to_string(summary).unwrap();
+    assert!(summary.contains(" files=10051 "), "{summary}");
     let facts = evidence(&record);
     assert!(
         facts.contains("git: 10051 changed files, of which 10000 are listed"),
