@@ -10,7 +10,7 @@ use crate::git::files;
 use crate::git::history::{Facts, Numbers};
 use crate::git::programs::CONFIGURED;
 use crate::git::reflog::{Entry, Log, Run};
-use crate::git::refs::Left;
+use crate::git::refs::{Left, Refs};
 use crate::git::snapshot::{STATUS, Snapshot, Status};
 use crate::git::standing::{Case, replaced};
 use crate::git::{Git, GitError};
@@ -110,7 +110,10 @@ impl Git {
                 describe(facts, numbers, standing, &allowed)
             })
             .collect();
-        let refs = self.refs(&before.place)?;
+        let refs = match &before.refs {
+            Some(_) => self.refs(&before.place)?,
+            None => Refs::default(),
+        };
         let left = Left {
             after: &after,
             appeared: &facts,

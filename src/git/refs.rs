@@ -3,6 +3,7 @@
 //! Read as files, which costs no process; with refs in the reftable format git is asked.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ffi::OsStr;
 use std::path::Path;
 
 use crate::git::history::Facts;
@@ -103,7 +104,10 @@ impl Git {
         run: Run<'_>,
         left: &Left<'_>,
     ) -> Result<Vec<String>, GitError> {
-        let gone = before.refs.gone(now, before.branch(), entries, run);
+        let Some(was) = &before.refs else {
+            return Ok(Vec::new());
+        };
+        let gone = was.gone(now, before.branch(), entries, run);
         if gone.is_empty() {
             return Ok(Vec::new());
         }
@@ -156,7 +160,7 @@ impl Git {
         let peeled = String::from_utf8_lossy(&peeled).into_owned();
         let (mut names, mut lost) = (HashMap::new(), Vec::new());
         for ((name, old), peeled) in gone.iter().zip(peeled.lines()) {
-            let name = name.split('@').next().unwrap_or(name);
+            let name = if name.starts_with(STASH) { STASH } else { name };
             if peeled.ends_with(" missing") {
                 lost.push(format!("{} of {}", short(old), words(name)));
             } else if let Some(id) = peeled.strip_prefix("commit ") {
@@ -207,7 +211,8 @@ impl Refs {
     fn add<'a>(&mut self, refs: impl Iterator<Item = (&'a str, &'a str)>) {
         for (id, name) in refs {
             let is_id = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_hexdigit());
-            if is_id && (name.starts_with(BRANCHES) || name.starts_with(TAGS)) {
+            let is_lock = Path::new(name).extension() == Some(OsStr::new("lock"));
+            if is_id && !is_lock && (name.starts_with(BRANCHES) || name.starts_with(TAGS)) {
                 self.names.insert(name.to_owned(), id.to_owned());
             }
         }

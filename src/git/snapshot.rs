@@ -23,7 +23,8 @@ pub const LEAST_PATIENCE: Duration = Duration::from_secs(10);
 pub struct Snapshot {
     pub(super) place: Place,
     pub(super) status: Status,
-    pub(super) refs: Refs,
+    /// `None` where they could not be read, as when there are too many.
+    pub(super) refs: Option<Refs>,
     /// When it was taken, in seconds since 1970.
     pub(super) start: i64,
     name: Option<String>,
@@ -166,11 +167,10 @@ impl Git {
         let place = self.output(&PLACE, place);
         let place = place.and_then(|place| self.parse_place(&place));
         let refs = match &place {
-            Ok(place) => self.refs(place).unwrap_or_else(|error| {
+            Ok(place) => self.refs(place).map_err(|error| {
                 tracing::warn!(%error, "what becomes of other branches is not seen");
-                Refs::default()
             }),
-            Err(_) => Refs::default(),
+            Err(_) => Err(()),
         };
         let status = self.output(&STATUS, status)?;
         let place = place?;
@@ -178,7 +178,7 @@ impl Git {
         let configured = self.finish(&CONFIGURED, configured)?.stdout;
         Ok(Snapshot {
             status: self.parse_status(&place, &status)?,
-            refs,
+            refs: refs.ok(),
             start: start.timestamp(),
             name: setting(&configured, "user.name"),
             email: setting(&configured, "user.email"),

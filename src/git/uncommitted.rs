@@ -40,7 +40,8 @@ impl Git {
         let mut discarded = before.discarded(after, commits);
         let mut stashed = Vec::new();
         if !discarded.is_empty() {
-            let is_new = |id: &&String| !before.refs.stashes.contains(id);
+            let was = before.refs.as_ref();
+            let is_new = |id: &&String| was.is_none_or(|was| !was.stashes.contains(id));
             let stashes = refs.stashes.iter().rev().filter(is_new).take(MAX_STASHES);
             let stashes: Vec<&str> = stashes.map(String::as_str).collect();
             let mut paths = HashSet::new();

@@ -179,6 +179,11 @@ const RULES: &[Rule] = &[
     ),
     on_words(
         &["policy_blocked"],
+        &["there before the run", "from before the run are gone"],
+        "it threw away what was there before: `git fsck --lost-found` still finds commits and stashes; `isolation` keeps uncommitted work out of reach",
+    ),
+    on_words(
+        &["policy_blocked"],
         &["cap", "per_day", "per day", "a day"],
         "a cap of the day is reached: nothing, or raise it in config.toml",
     ),
