@@ -20,9 +20,11 @@ const MAX_WALKED: usize = 100;
 /// Where refs point at one moment.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Refs {
-    /// Local branches and tags by their full names. Of a linked work tree none: others work in the
-    /// repository, too.
-    names: BTreeMap<String, String>,
+    /// Local branches and tags that have a file of their own, by their full names. Of a linked work
+    /// tree none: others work in the repository, too.
+    loose: BTreeMap<String, String>,
+    /// All others as git lists them, read only where they changed: there may be many.
+    packed: String,
     /// All stashes.
     pub stashes: Vec<String>,
 }
@@ -57,21 +59,15 @@ impl Git {
             return Ok(refs);
         }
         // In git's own order: a ref that is being packed is in one of both.
-        let mut loose = Vec::new();
-        for kind in ["refs/heads", "refs/tags"] {
+        for kind in [BRANCHES, TAGS] {
             for path in list_files(&common.join(kind))? {
                 let name = path.strip_prefix(common).unwrap_or(&path);
                 let name = name.to_string_lossy().into_owned();
                 let id = read(&name)?;
-                loose.push((name, id.trim().to_owned()));
+                refs.loose.insert(name, id.trim().to_owned());
             }
         }
-        refs.add(
-            read("packed-refs")?
-                .lines()
-                .filter_map(|line| line.split_once(' ')),
-        );
-        refs.add(loose.iter().map(|(name, id)| (id.as_str(), name.as_str())));
+        refs.packed = read("packed-refs")?;
         Ok(refs)
     }
 
@@ -82,9 +78,8 @@ impl Git {
         refs.stashes.extend(stashes.lines().map(str::to_owned));
         if !is_linked {
             let list = ["for-each-ref", "--format=%(objectname) %(refname)"];
-            let list = [&list[..], &["refs/heads", "refs/tags"]].concat();
-            let names = String::from_utf8_lossy(&self.read(&list)?).into_owned();
-            refs.add(names.lines().filter_map(|line| line.split_once(' ')));
+            let list = self.read(&[&list[..], &[BRANCHES, TAGS]].concat())?;
+            refs.packed = String::from_utf8_lossy(&list).into_owned();
         }
         Ok(refs)
     }
@@ -116,14 +111,11 @@ impl Git {
         let tips: Vec<String> = names.keys().cloned().chain(kept).collect();
         let tips: Vec<&str> = tips.iter().map(String::as_str).collect();
         let mut commits = self.walk_unkept(&tips, &["--all"], MAX_WALKED)?;
-        let moved: Vec<&str> = (gone.keys())
-            .filter_map(|name| now.names.get(name.as_str()))
-            .map(String::as_str)
-            .collect();
+        let moved: Vec<&str> = gone.values().filter_map(|one| one.new.as_deref()).collect();
         let put_there = if moved.is_empty() || commits.is_empty() {
             Vec::new()
         } else {
-            let old = gone.values().map(String::as_str);
+            let old = gone.values().map(|one| one.old.as_str());
             let range: Vec<&str> = moved.into_iter().chain(["--not"]).chain(old).collect();
             self.walk(&range, MAX_WALKED)?
         };
@@ -152,14 +144,16 @@ impl Git {
     /// The commits that these names had, with the names; and those that do not exist any more.
     fn peel(
         &self,
-        gone: &BTreeMap<String, String>,
+        gone: &BTreeMap<String, Gone>,
     ) -> Result<(HashMap<String, String>, Vec<String>), GitError> {
         let peel = ["cat-file", "--batch-check=%(objecttype) %(objectname)"];
-        let ids: Vec<String> = gone.values().map(|id| format!("{id}^{{}}\n")).collect();
+        let ids: Vec<String> = (gone.values())
+            .map(|one| format!("{}^{{}}\n", one.old))
+            .collect();
         let peeled = self.read_with_input(&peel, ids.concat().as_bytes())?;
         let peeled = String::from_utf8_lossy(&peeled).into_owned();
         let (mut names, mut lost) = (HashMap::new(), Vec::new());
-        for ((name, old), peeled) in gone.iter().zip(peeled.lines()) {
+        for ((name, Gone { old, .. }), peeled) in gone.iter().zip(peeled.lines()) {
             let name = if name.starts_with(STASH) { STASH } else { name };
             if peeled.ends_with(" missing") {
                 lost.push(format!("{} of {}", short(old), words(name)));
@@ -206,16 +200,31 @@ const STASH: &str = "refs/stash";
 const BRANCHES: &str = "refs/heads/";
 const TAGS: &str = "refs/tags/";
 
+/// What a ref had, and where it points now, if it is there.
+struct Gone {
+    old: String,
+    new: Option<String>,
+}
+
 impl Refs {
-    /// Takes object names with the names of branches and tags; what else there is is passed over.
-    fn add<'a>(&mut self, refs: impl Iterator<Item = (&'a str, &'a str)>) {
-        for (id, name) in refs {
-            let is_id = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_hexdigit());
-            let is_lock = Path::new(name).extension() == Some(OsStr::new("lock"));
-            if is_id && !is_lock && (name.starts_with(BRANCHES) || name.starts_with(TAGS)) {
-                self.names.insert(name.to_owned(), id.to_owned());
-            }
-        }
+    /// The branches and tags of this choice; what else there is is passed over.
+    fn names(&self, is_wanted: &dyn Fn(&str) -> bool) -> BTreeMap<&str, &str> {
+        let packed = self.packed.lines().filter_map(|line| line.split_once(' '));
+        let loose = self
+            .loose
+            .iter()
+            .map(|(name, id)| (id.as_str(), name.as_str()));
+        let is_ref = |(id, name): &(&str, &str)| {
+            (name.starts_with(BRANCHES) || name.starts_with(TAGS))
+                && Path::new(name).extension() != Some(OsStr::new("lock"))
+                && !id.is_empty()
+                && id.bytes().all(|byte| byte.is_ascii_hexdigit())
+        };
+        (packed.chain(loose))
+            .filter(|(_, name)| is_wanted(name))
+            .filter(is_ref)
+            .map(|(id, name)| (name, id))
+            .collect()
     }
 
     /// What was there and is not, or not at the same place, by name. Passed over are the branch that
@@ -227,34 +236,38 @@ impl Refs {
         checked_out: Option<&str>,
         entries: &[Entry],
         run: Run<'_>,
-    ) -> BTreeMap<String, String> {
-        let is_gone = |(name, id): &(&String, &String)| {
-            let new = now.names.get(*name);
-            match name.strip_prefix(BRANCHES) {
-                None => new.is_none(),
-                Some(branch) => {
-                    new != Some(id)
-                        && Some(branch) != checked_out
-                        && !branch.starts_with("agent-runner/")
-                        && !entries.iter().any(|entry| {
-                            // `git branch -f` never carries a mark.
-                            let is_reset = |text: &String| text.starts_with("Reset to ");
-                            entry.log == Log::Branch(branch.to_owned())
-                                && entry.old == **id
-                                && !run.wrote(entry)
-                                && !entry.text.as_ref().is_some_and(is_reset)
-                        })
-                }
-            }
+    ) -> BTreeMap<String, Gone> {
+        let is_packed_anew = self.packed != now.packed;
+        let may_differ = |name: &str| is_packed_anew || self.loose.get(name) != now.loose.get(name);
+        let is = now.names(&may_differ);
+        let is_gone = |(name, old): &(&str, &str)| {
+            let new = is.get(name);
+            let Some(branch) = name.strip_prefix(BRANCHES) else {
+                return new.is_none();
+            };
+            let others_moved = |entry: &Entry| {
+                // `git branch -f` never carries a mark.
+                let is_reset = |text: &String| text.starts_with("Reset to ");
+                entry.log == Log::Branch(branch.to_owned())
+                    && entry.old == *old
+                    && !run.wrote(entry)
+                    && !entry.text.as_ref().is_some_and(is_reset)
+            };
+            new != Some(old)
+                && Some(branch) != checked_out
+                && !branch.starts_with("agent-runner/")
+                && !entries.iter().any(others_moved)
         };
+        let names = self.names(&may_differ).into_iter().filter(is_gone);
+        let names = names.map(|(name, old)| (name.to_owned(), old, is.get(name).copied()));
         let stashes = self.stashes.iter().filter(|id| !now.stashes.contains(id));
-        let stashes = (0..).zip(stashes);
-        (self.names.iter().filter(is_gone))
-            .map(|(name, id)| (name.clone(), id.clone()))
-            .chain(
-                stashes.map(|(number, id): (usize, _)| (format!("{STASH}@{number}"), id.clone())),
-            )
-            .collect()
+        let stashes = (stashes.enumerate())
+            .map(|(number, old)| (format!("{STASH}@{number}"), old.as_str(), None));
+        let gone = |(name, old, new): (String, &str, Option<&str>)| {
+            let (old, new) = (old.to_owned(), new.map(str::to_owned));
+            (name, Gone { old, new })
+        };
+        names.chain(stashes).map(gone).collect()
     }
 }
 
