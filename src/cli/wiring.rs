@@ -39,6 +39,7 @@ use crate::recovery;
 use crate::store::capped_log::LogCaps;
 use crate::store::layout::Layout;
 use crate::store::reader::{self, Run};
+use crate::store::recovery::odd_marks;
 
 /// What every command starts from.
 #[derive(Debug)]
@@ -397,17 +398,20 @@ pub(crate) fn recover(
     layout: &Layout,
     announce: Option<&Announce<'_>>,
 ) -> Result<(), CliError> {
-    let recovered = recovery::recover(
-        world.environment.variables(),
-        layout,
-        announce,
-        &SystemClock,
-    )
-    .map_err(|error| CliError::failure("runs that crashed cannot be ended").because(error))?;
+    let failed = |error| CliError::failure("runs that crashed cannot be ended").because(error);
+    let inherited = world.environment.variables();
+    let recovered = recovery::recover(inherited, layout, announce, &SystemClock).map_err(failed)?;
     for record in recovered {
         world.ui.talk(&format!(
             "warning: {} crashed: its runner died",
             record.path()
+        ));
+    }
+    for odd in odd_marks(layout).map_err(failed)? {
+        world.ui.talk(&format!(
+            "warning: `{}` is no file, so no mark of a run that has begun: it is passed over; \
+             remove it",
+            odd.display()
         ));
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::fs::{self, DirEntry};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -133,7 +133,9 @@ fn runs(world: &World, settings: &Settings, layout: &Layout) -> Runs {
             }),
         ),
     };
-    let running = fs::read_dir(layout.running()).map_or(0, Iterator::count);
+    let is_file = |entry: &DirEntry| entry.file_type().is_ok_and(|kind| kind.is_file());
+    let running =
+        fs::read_dir(layout.running()).map_or(0, |marks| marks.flatten().filter(is_file).count());
     Runs {
         root: layout.root().to_owned(),
         ground,
