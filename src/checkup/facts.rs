@@ -132,6 +132,12 @@ pub struct Runs {
     pub root: PathBuf,
     /// What it stands on.
     pub ground: Result<Ground, String>,
+    /// What lies in it and is none of ours.
+    pub foreign: Vec<PathBuf>,
+    /// A file in it that git tracks.
+    pub tracked: Option<PathBuf>,
+    /// Directories of the runner in it that git does not ignore.
+    pub unignored: Vec<String>,
     /// Runs that were found crashed just now and are ended.
     pub crashed: Vec<String>,
     /// Runs that are working now.

@@ -12,12 +12,11 @@ use crate::agents::configured::{ConfiguredAgent, OutputFormat, PromptDelivery};
 use crate::agents::{self, AgentInterface};
 use crate::cli::actions;
 use crate::cli::error::CliError;
+use crate::cli::log_root;
 use crate::cli::ui::Ui;
 use crate::config::env::Environment;
-use crate::config::origin::Sourced;
 use crate::config::settings::{
-    AgentSettings, GithubCredentials, NtfyCredentials, PromptChannel, RunnerSettings, Settings,
-    TaskSettings,
+    AgentSettings, GithubCredentials, NtfyCredentials, PromptChannel, Settings, TaskSettings,
 };
 use crate::config::{self, Overrides};
 use crate::deliver::{self, Delivered};
@@ -120,28 +119,9 @@ impl World {
         };
         let settings = config::load(&self.environment, &self.current_directory, &overrides)
             .map_err(|error| CliError::usage("the configuration is wrong").because(error))?;
-        refuse_repository(&settings.runner)?;
+        log_root::refuse_repository(&settings.runner)?;
         Ok(settings)
     }
-}
-
-/// Refuses a log root that is the top of a repository: its `.gitignore`, which leaves out all that
-/// lies beside it, would hide the repository's own files.
-fn refuse_repository(runner: &RunnerSettings) -> Result<(), CliError> {
-    let Sourced { value, origin } = &runner.log_root;
-    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    if real(value) != real(&runner.repo_root.value) && !value.join(".git").exists() {
-        return Ok(());
-    }
-    let message = format!(
-        "the log root `{}` ({origin}) is a repository",
-        value.display()
-    );
-    let place = value.join("logs");
-    Err(CliError::usage(message).hint(format!(
-        "name a directory of its own, such as {}: git is told to ignore everything in it",
-        place.display()
-    )))
 }
 
 /// The machine's clock.
