@@ -64,6 +64,8 @@ pub struct Configuration {
 pub struct Agent {
     /// Its name.
     pub name: String,
+    /// The key of its table that names its program.
+    pub binary_key: &'static str,
     /// Its program; `Ok(None)` for a part of the runner itself.
     pub program: Result<Option<PathBuf>, String>,
     /// Why the interpreter of its program is not found, when it needs one.

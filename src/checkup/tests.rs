@@ -78,6 +78,7 @@ fn well() -> Facts {
 fn codex() -> Agent {
     Agent {
         name: "codex".to_owned(),
+        binary_key: "binary",
         program: Ok(Some(PathBuf::from("/usr/bin/codex"))),
         no_interpreter: None,
         version: Some("0.169.0".to_owned()),

@@ -159,10 +159,20 @@ pub(crate) fn refuse_missing_repository(settings: &Settings) -> Result<(), CliEr
     ))
 }
 
+/// The queue of this log root alone, where none is configured.
+fn own_queue(layout: &Layout) -> PathBuf {
+    layout.state().join("queue.sqlite")
+}
+
+/// Whether this log root has had a queue of its own.
+pub(crate) fn has_own_queue(layout: &Layout) -> bool {
+    own_queue(layout).is_file()
+}
+
 /// Where claims are kept.
 pub(crate) fn queue_url(settings: &Settings, layout: &Layout) -> Result<QueueUrl, CliError> {
     match &settings.queue.url {
-        None => Ok(QueueUrl::sqlite(layout.state().join("queue.sqlite"))),
+        None => Ok(QueueUrl::sqlite(own_queue(layout))),
         Some(url) => url.value.expose().parse().map_err(|error| {
             CliError::usage(format!("the queue's address ({}) is wrong", url.origin)).because(error)
         }),
@@ -251,6 +261,7 @@ pub(crate) fn plan(
         agent: agent.name.clone(),
         backend: backend(agent)?,
         binary: binary(agent)?,
+        binary_key: binary_key(agent),
         model: agent.model.as_ref().map(|model| model.value.clone()),
         effort: agent.effort.as_ref().map(|effort| effort.value.clone()),
         arguments: agent.arguments.value.clone(),
@@ -285,6 +296,14 @@ pub(crate) fn plan(
         earlier: None,
         notes: Vec::new(),
     })
+}
+
+/// The key of an agent's table that names its program.
+pub(crate) fn binary_key(agent: &AgentSettings) -> &'static str {
+    match agent.command {
+        Some(_) => "command",
+        None => "binary",
+    }
 }
 
 /// The secrets that the settings name.
