@@ -123,12 +123,25 @@ fn the_end_of_a_limit_is_read_from_the_words_of_the_failure() {
             r#"{{"type":"result","subtype":"success","is_error":true,"api_error_status":429,"result":"{text}"}}"#
         )
     };
+    let old_claude = |text: &str| claude(text).replace(r#","api_error_status":429"#, "");
     let codex = |text: &str| format!(r#"{{"type":"turn.failed","error":{{"message":"{text}"}}}}"#);
     for (agent, line, resets) in [
         (
             "claude",
             claude("You've hit your session limit · resets 2:51am (UTC)"),
             clock("2:51am (UTC)"),
+        ),
+        (
+            "claude",
+            old_claude("Claude AI usage limit reached|1762952400"),
+            at("2025-11-12T13:00:00Z"),
+        ),
+        (
+            "claude",
+            old_claude(
+                "Claude usage limit reached. Your limit will reset at 3pm (America/Bogota).",
+            ),
+            clock("3pm (America/Bogota)"),
         ),
         (
             "claude",

@@ -257,7 +257,7 @@ impl Translator {
         let failure = self.failure.as_deref().unwrap_or_default();
         match (failure, number_at(result, "/api_error_status")) {
             ("rate_limit" | "billing_error", _) => ErrorClass::RateLimit,
-            _ if begins("You've hit your ") => ErrorClass::RateLimit,
+            _ if begins("You've hit your ") || old_limit(words).is_some() => ErrorClass::RateLimit,
             ("authentication_failed", _) => ErrorClass::Auth,
             ("model_not_found", _) => ErrorClass::ModelNotFound,
             (_, None) if begins("Unable to connect") => ErrorClass::Network,
@@ -371,7 +371,20 @@ fn tokens(usage: &Value, names: [&str; 4]) -> Usage {
 }
 
 /// `… resets 2:51am (UTC)`, `… You will regain access on 2026-12-01 at 00:00 UTC.`
+/// What follows the words with which versions before 2 tell a limit.
+fn old_limit(message: &str) -> Option<&str> {
+    let rest = message.strip_prefix("Claude AI usage limit reached");
+    rest.or_else(|| message.strip_prefix("Claude usage limit reached"))
+}
+
 fn resets(message: &str) -> Option<ResetHint> {
+    if let Some(rest) = old_limit(message) {
+        if let Some(seconds) = rest.strip_prefix('|') {
+            return DateTime::from_timestamp(seconds.trim().parse().ok()?, 0).map(ResetHint::At);
+        }
+        let (_, time) = rest.split_once("will reset at ")?;
+        return reset::parse_wall_clock(time.trim_end_matches('.'));
+    }
     if let Some((_, time)) = message.rsplit_once("resets ") {
         return reset::parse_wall_clock(time);
     }

@@ -271,7 +271,8 @@ pub(crate) struct TaskTable {
     pub(crate) prompt_text: Setting<String>,
     /// A run must leave a commit of its own. Default: `true`.
     pub(crate) requires_commit: Setting<bool>,
-    /// A run that changes nothing at all is good, too. Default: `false`.
+    /// A run that changes nothing at all is good, too, if the agent's output says that it completed:
+    /// `output = "text"` cannot. Default: `false`.
     pub(crate) allow_no_change: Setting<bool>,
     /// Finished runs are told by notification. Default: `true`.
     pub(crate) notify: Setting<bool>,
@@ -311,7 +312,8 @@ pub(crate) struct TaskTable {
     pub(crate) isolation: Setting<Isolation>,
     /// How its processes are held together. Default: `runner.containment`.
     pub(crate) containment: Setting<Containing>,
-    /// The least inserted and deleted lines for a commit to count. Default: `1`.
+    /// The least inserted and deleted lines for a commit to count; a binary file does, and with `1`
+    /// every change of a file. Default: `1`.
     pub(crate) min_changes: Setting<NonZeroU64>,
     /// Globs of the paths, relative to the repository, that a commit may touch. Default: all.
     pub(crate) paths: Setting<Vec<Glob>>,

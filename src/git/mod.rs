@@ -384,21 +384,34 @@ fn name_of(arguments: &[&str]) -> String {
 
 /// What git said, as one clause.
 fn reason(captured: &Captured) -> String {
-    let said: Vec<&str> = captured
-        .stderr
-        .lines()
-        .map(|line| {
-            line.trim_start_matches("fatal: ")
-                .trim_start_matches("error: ")
-        })
-        .filter(|line| !line.trim().is_empty())
-        .collect();
-    if said.is_empty() {
-        match captured.code {
-            Some(code) => format!("exit status {code}"),
-            None => "ended by a signal".to_owned(),
-        }
-    } else {
-        text::first_line(&said.join("; "), 500)
+    let clause = clause(&captured.stderr);
+    match captured.code {
+        _ if !clause.is_empty() => text::first_line(&clause, 500),
+        Some(code) => format!("exit status {code}"),
+        None => "ended by a signal".to_owned(),
     }
+}
+
+/// Lines of git as one: what it lists, in lines that begin with a tab, goes on the line before.
+fn clause(said: &str) -> String {
+    let mut clause = String::new();
+    let mut is_listing = false;
+    for line in said.lines() {
+        let is_item = line.starts_with('\t');
+        let line = line.trim();
+        let line = line.strip_prefix("fatal: ").unwrap_or(line);
+        let line = line.strip_prefix("error: ").unwrap_or(line);
+        if line.is_empty() || line == "Aborting" {
+            continue;
+        }
+        clause += match (is_item, is_listing) {
+            _ if clause.is_empty() => "",
+            (true, false) => " ",
+            (true, true) => ", ",
+            (false, _) => "; ",
+        };
+        clause += line;
+        is_listing = is_item;
+    }
+    clause
 }

@@ -38,6 +38,8 @@ pub struct Record {
     pub commits: Vec<CommitRecord>,
     /// Paths that those commits touch.
     pub files_changed: Vec<String>,
+    /// How many more they touch.
+    pub files_changed_dropped: usize,
     /// Lines that they add.
     pub insertions: u64,
     /// Lines that they remove.
@@ -133,6 +135,7 @@ impl Record {
             last_message: None,
             commits: Vec::new(),
             files_changed: Vec::new(),
+            files_changed_dropped: 0,
             insertions: 0,
             deletions: 0,
             debug_prompt: None,
@@ -196,6 +199,19 @@ impl Record {
     /// its prompt, and the start did not fail.
     pub fn was_started(&self) -> bool {
         self.prompt_sha256.is_some() && self.outcome != Outcome::StartFailed
+    }
+
+    /// How many paths its commits touch.
+    pub fn files_number(&self) -> usize {
+        self.files_changed.len() + self.files_changed_dropped
+    }
+
+    /// Whether it tells what the run changed: of one whose runner died, or whose repository could not
+    /// be read afterwards, nobody knows.
+    pub fn knows_changes(&self) -> bool {
+        let is_unseen =
+            self.was_started() && self.head_before.is_some() && self.dirty_after.is_none();
+        self.outcome != Outcome::Crashed && !is_unseen
     }
 
     /// The failure in the words of the original records: `usage_limit`, `timeout`,

@@ -18,8 +18,8 @@ pub struct Tallied {
     pub usd: Option<f64>,
     /// Whether its agent was started: one that was not cost nothing.
     pub was_started: bool,
-    /// Its commits that count.
-    pub commits: usize,
+    /// Its commits that count; `None` is unknown.
+    pub commits: Option<usize>,
     /// Lines added and removed.
     pub lines: (u64, u64),
 }
@@ -47,8 +47,10 @@ pub struct Tally {
     pub usd_unknown: usize,
     /// Runs whose agent was started.
     pub started: usize,
-    /// Commits that count.
+    /// Known commits that count.
     pub commits: usize,
+    /// Runs whose commits are unknown.
+    pub commits_unknown: usize,
     /// Lines that they add.
     pub insertions: u64,
     /// Lines that they remove.
@@ -70,7 +72,7 @@ impl Tally {
             Outcome::Skipped => self.skipped += 1,
             bad => *self.reasons.entry(bad.as_str()).or_default() += 1,
         }
-        self.commits += run.commits;
+        self.commits += run.commits.unwrap_or(0);
         self.insertions += run.lines.0;
         self.deletions += run.lines.1;
         if !run.was_started || run.outcome == Outcome::Skipped {
@@ -78,6 +80,7 @@ impl Tally {
         }
         self.started += 1;
         self.durations.extend(run.elapsed);
+        self.commits_unknown += usize::from(run.commits.is_none());
         match run.tokens {
             Some(tokens) => self.tokens = self.tokens.saturating_add(tokens),
             None => self.tokens_unknown += 1,
@@ -115,7 +118,7 @@ mod tests {
             tokens: None,
             usd: None,
             was_started: true,
-            commits: 0,
+            commits: Some(0),
             lines: (0, 0),
         }
     }

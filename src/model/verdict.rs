@@ -310,7 +310,11 @@ fn commit_finding(report: &AgentReport, change: Seen<'_>, policy: Policy) -> Opt
     if policy.allow_no_change && nothing_to_do && change.is_untouched() {
         return Some(Finding::good(Outcome::NoChange));
     }
-    missing(missing_commit_reason(change))
+    let mut reason = missing_commit_reason(change);
+    if policy.allow_no_change && change.is_untouched() {
+        reason += ", which is allowed only to an agent whose output says that it completed, with no tool denied";
+    }
+    missing(reason)
 }
 
 fn unreadable(reason: &str) -> String {
@@ -366,7 +370,10 @@ fn missing_commit_reason(change: &RepositoryChange) -> String {
 pub fn counts(commit: &Commit, policy: Policy) -> bool {
     commit.standing == Standing::Own
         && commit.outside_paths.is_empty()
-        && (commit.binary || commit.insertions + commit.deletions >= policy.min_changes)
+        && (commit.binary
+            || commit.insertions + commit.deletions >= policy.min_changes
+            // An empty file, or another mode.
+            || policy.min_changes <= 1 && !commit.files.is_empty())
 }
 
 /// A commit's name as people read it.

@@ -101,9 +101,10 @@ pub fn digest(id: &str, events: &[Event<'_>]) -> Message {
         format!("{number} waited and are told in one."),
         String::new(),
     ];
-    lines.extend(listed(groups, ""));
+    let of = groups.len();
+    lines.extend(listed(groups, of, ""));
     lines.extend([String::new(), "The newest:".to_owned()]);
-    lines.extend(listed(newest, ""));
+    lines.extend(listed(newest, events.len(), ""));
     let last = format!("\ndigest: {id}");
     let body = lines.join("\n") + "\n";
     let failed = match failures {
@@ -183,15 +184,23 @@ fn good_lines(record: &Record) -> Vec<String> {
             text::first_line(id, 8)
         )
     });
-    lines.extend(listed(commits, "(no commits)"));
+    let knows = record.knows_changes();
+    let none = |none| if knows { none } else { "(not known)" };
+    lines.extend(listed(commits, record.commits.len(), none("(no commits)")));
     let files = record
         .files_changed
         .iter()
         .map(|file| text::first_line(file, 200));
     lines.extend([
         String::new(),
-        format!("files: {}", listed(files, "(no files)").join(", ")),
-        format!("loc: +{}/-{}", record.insertions, record.deletions),
+        format!(
+            "files: {}",
+            listed(files, record.files_number(), none("(no files)")).join(", ")
+        ),
+        format!(
+            "loc: {}",
+            or_unknown(knows.then(|| format!("+{}/-{}", record.insertions, record.deletions)))
+        ),
         String::new(),
         "last_message:".to_owned(),
         record
@@ -255,8 +264,8 @@ fn bad_lines(record: &Record, directory: &Path) -> Vec<String> {
 }
 
 /// The first items of a list, and how many more there are.
-fn listed(items: impl ExactSizeIterator<Item = String>, none: &str) -> Vec<String> {
-    let more = items.len().saturating_sub(MAX_LISTED);
+fn listed(items: impl Iterator<Item = String>, of: usize, none: &str) -> Vec<String> {
+    let more = of.saturating_sub(MAX_LISTED);
     let mut listed: Vec<String> = items.take(MAX_LISTED).collect();
     if listed.is_empty() {
         listed.push(none.to_owned());

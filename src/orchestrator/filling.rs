@@ -114,9 +114,10 @@ pub(super) fn close(record: &mut Record, plan: &RunPlan, story: &Story, now: Dat
 pub(super) fn close_repository(record: &mut Record, change: &RepositoryChange, plan: &RunPlan) {
     record.head_after.clone_from(&change.head_after);
     record.dirty_after = Some(change.dirty_after);
+    let policy = plan.policy();
     let counted: Vec<&Commit> = change
         .own_commits()
-        .filter(|commit| verdict::counts(commit, plan.policy()))
+        .filter(|commit| !policy.requires_commit || verdict::counts(commit, policy))
         .collect();
     record.commits = (counted.iter().take(MAX_LISTED))
         .map(|commit| commit_record(commit))
@@ -138,6 +139,7 @@ pub(super) fn close_repository(record: &mut Record, change: &RepositoryChange, p
                 .push(Evidence::new(EvidenceSource::Git, fact));
         }
     }
+    record.files_changed_dropped = files.len().saturating_sub(MAX_LISTED);
     files.truncate(MAX_LISTED);
     record.files_changed = files;
     record.insertions = counted.iter().map(|commit| commit.insertions).sum();

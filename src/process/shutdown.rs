@@ -23,6 +23,9 @@ impl Shutdown {
     /// # Errors
     /// When the signals cannot be taken; must be called within a runtime.
     pub fn listen() -> io::Result<Self> {
+        // What makes a file larger than allowed (`ulimit -f`) fails by that, as on a full disk, instead
+        // of ending the runner.
+        drop(signal(SignalKind::from_raw(libc::SIGXFSZ))?);
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,

@@ -338,7 +338,7 @@ impl Tree<'_> {
                 }
                 () = &mut feeding, if !fed => fed = true,
                 () = &mut settling, if !is_settled => {
-                    system::give_back_code();
+                    system::give_back_files();
                     is_settled = true;
                 }
                 number = shutdown.next() => happening = Happening::Shutdown(number),

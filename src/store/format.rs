@@ -78,6 +78,7 @@ fn value(record: &Record) -> Value {
         ("evidence", record.evidence.iter().map(evidence).collect()),
         ("exit_code", json!(record.exit_code)),
         ("files_changed", json!(record.files_changed)),
+        ("files_changed_dropped", json!(record.files_changed_dropped)),
         ("head_after", json!(record.head_after)),
         ("head_before", json!(record.head_before)),
         ("host", json!(record.host)),
@@ -148,6 +149,7 @@ pub fn read(bytes: &[u8], run: &RunPath) -> Result<Record, serde_json::Error> {
         })
     });
     record.files_changed = fields.take("files_changed").unwrap_or_default();
+    record.files_changed_dropped = fields.take("files_changed_dropped").unwrap_or_default();
     record.insertions = fields.take("insertions").unwrap_or(0);
     record.deletions = fields.take("deletions").unwrap_or(0);
     record.debug_prompt = fields.take("debug_prompt");

@@ -54,8 +54,8 @@ pub struct Entry {
     pub tokens: Option<u64>,
     /// US dollars.
     pub cost_usd: Option<f64>,
-    /// Its own commits that count.
-    pub commits: usize,
+    /// Its own commits that count; `None` is unknown.
+    pub commits: Option<usize>,
     /// Lines that they add.
     pub insertions: u64,
     /// Lines that they remove.
@@ -91,7 +91,7 @@ impl Entry {
             elapsed: record.elapsed,
             tokens: record.tokens(),
             cost_usd: record.cost_usd,
-            commits: record.commits.len(),
+            commits: record.knows_changes().then_some(record.commits.len()),
             insertions: record.insertions,
             deletions: record.deletions,
             previous_run: record.previous_run.clone(),
@@ -170,7 +170,7 @@ const MAX_THREADS: usize = 4;
 type Stamp = (u64, i64, i64, i64);
 
 /// The form of the lines. Another one is not read.
-const HEADER: &str = "{\"agent_runner_index\":1}";
+const HEADER: &str = "{\"agent_runner_index\":2}";
 
 /// A longer file of lines is not read: it is none of ours.
 const MAX_BYTES: u64 = 1 << 30;
@@ -323,7 +323,7 @@ struct Line {
     took: Option<u64>,
     tokens: Option<u64>,
     usd: Option<f64>,
-    commits: usize,
+    commits: Option<usize>,
     plus: u64,
     minus: u64,
     previous: Option<String>,

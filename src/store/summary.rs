@@ -16,16 +16,16 @@ const MAX_TEXT_BYTES: usize = 2000;
 /// last_message: I moved the tests.
 /// ```
 pub fn summary(record: &Record) -> String {
+    let if_known = |told: String| or_unknown(record.knows_changes().then_some(told));
     let mut first = format!(
-        "{} [{}/{}] elapsed={} tokens={} files={} loc=+{}/-{}",
+        "{} [{}/{}] elapsed={} tokens={} files={} loc={}",
         start(record),
         record.agent,
         record.task,
         or_unknown(record.elapsed.map(duration::elapsed)),
         or_unknown(record.tokens().map(|tokens| tokens.to_string())),
-        record.files_changed.len(),
-        record.insertions,
-        record.deletions,
+        if_known(record.files_number().to_string()),
+        if_known(format!("+{}/-{}", record.insertions, record.deletions)),
     );
     if record.outcome != Outcome::Success {
         first = format!("{first} outcome={}", record.outcome);

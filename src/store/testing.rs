@@ -75,6 +75,7 @@ pub(crate) fn full_record() -> Record {
             date: "2026-02-19T20:46:00+00:00".to_owned(),
         }],
         files_changed: vec!["tests/a.rs".to_owned(), "tests/b.rs".to_owned()],
+        files_changed_dropped: 0,
         insertions: 36,
         deletions: 2,
         debug_prompt: Some("ping".to_owned()),

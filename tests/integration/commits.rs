@@ -7,9 +7,15 @@ use crate::support::{TestEnv, evidence, filters};
 /// Runs a script as an agent that must commit; gives outcome, number of counted commits and what
 /// git's evidence says.
 fn verdict(keys: &str, script: &str) -> String {
+    let is_said = keys.contains("requires_commit");
+    let required = if is_said {
+        ""
+    } else {
+        "requires_commit = true"
+    };
     let env = TestEnv::new()
         .script("fake", "text", &format!("{script}\necho done"))
-        .task("work", &format!("requires_commit = true\n{keys}"));
+        .task("work", &format!("{required}\n{keys}"));
     let done = env.run("fake", "work");
     let record = env.record("work", "fake");
     let facts = evidence(&record);
@@ -77,6 +83,21 @@ fn commits_of_others_empty_amended_elsewhere_and_uncommitted_work_are_told_apart
             "echo x > a; git add a; git commit -qm small".to_owned(),
         ),
         (
+            "another mode",
+            "",
+            "chmod +x README.md; git commit -qam mode".to_owned(),
+        ),
+        (
+            "an empty file, of which lines are asked",
+            "min_changes = 5",
+            "touch a; git add a; git commit -qm touched".to_owned(),
+        ),
+        (
+            "too small, where none is required",
+            "requires_commit = false\nmin_changes = 5",
+            "echo x > a; git add a; git commit -qm small".to_owned(),
+        ),
+        (
             "outside the paths",
             "paths = [\"docs/**\"]",
             "echo x > a; git add a; git commit -qm out".to_owned(),
@@ -123,6 +144,16 @@ fn no_change_is_good_only_where_the_task_allows_it_and_nothing_was_left() {
         (Some(1), "commit_missing".into())
     );
     assert_eq!(run("", "true"), (Some(1), "commit_missing".into()));
+    // What prints plain text cannot say that there was nothing to do.
+    let env = TestEnv::new()
+        .script("fake", "text", "echo done")
+        .task("work", "requires_commit = true\nallow_no_change = true");
+    assert_eq!(env.run("fake", "work").code, Some(1));
+    let error = env.record("work", "fake")["error"].to_string();
+    assert!(
+        error.contains("allowed only to an agent whose output says"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -255,6 +255,24 @@ fn a_record_that_cannot_be_written_is_told_as_crashed_and_never_as_a_success() {
 }
 
 #[test]
+fn a_file_that_may_grow_no_further_is_told_and_does_not_end_the_runner() {
+    let env = TestEnv::new()
+        .script("fake", "text", "yes word | head -c 5000000; echo; echo end")
+        .task("work", "");
+    let mut shell = Command::new("sh");
+    env.settle(&mut shell);
+    let run = env!("CARGO_BIN_EXE_agent-runner");
+    let line = format!("ulimit -f 2048; exec {run} run --agent fake --task work");
+    let output = shell.args(["-c", &line]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let facts = evidence(&env.record("work", "fake"));
+    assert!(
+        facts.contains("the logs are not complete: File too large"),
+        "{facts}"
+    );
+}
+
+#[test]
 fn more_changed_files_than_a_record_can_name_are_counted() {
     let script = "mkdir many; cd many; seq 1 10050 | xargs touch; seq 1 10050 > list; \
                   cd ..; git add many; git commit -qm many; echo done";
@@ -264,6 +282,10 @@ fn more_changed_files_than_a_record_can_name_are_counted() {
     assert_eq!(env.run("fake", "work").code, Some(0));
     let record = env.record("work", "fake");
     assert_eq!(record["files_changed"].as_array().unwrap().len(), 10_000);
+    assert_eq!(record["files_changed_dropped"], 51);
+    let summary = env.run_directory("work", "fake").join("summary.txt");
+    let summary = fs::read_to_string(summary).unwrap();
+    assert!(summary.contains(" files=10051 "), "{summary}");
     let facts = evidence(&record);
     assert!(
         facts.contains("git: 10051 changed files, of which 10000 are listed"),

@@ -455,7 +455,11 @@ fn uncommitted_work_in_the_way_stays_as_it_is_and_the_commits_stay_on_a_named_br
         assert_eq!(env.git(&["log", "--format=%s", "main"]), "first");
         let branch = left_branch(&env);
         assert_eq!(env.git(&["log", "--format=%s", &branch]), "agent\nfirst");
-        assert_eq!(env.record("work", "fake")["outcome"], "commit_missing");
+        let record = env.record("work", "fake");
+        assert_eq!(record["outcome"], "commit_missing");
+        let error = record["error"].as_str().unwrap();
+        let named = format!("would be overwritten by merge: {file}; Please ");
+        assert!(error.contains(&named), "{error}");
     }
 }
 

@@ -24,7 +24,7 @@ fn with_logs(files: &[(&str, &str)]) -> TestEnv {
 }
 
 fn doctor(env: &TestEnv) -> String {
-    env.agent_runner(&["doctor"]).stdout.replace("\n", " ")
+    env.agent_runner(&["doctor"]).stdout.replace('\n', " ")
 }
 
 fn run(env: &TestEnv) -> Done {

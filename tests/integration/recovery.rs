@@ -48,11 +48,13 @@ fn the_next_command_records_a_killed_run_as_crashed_and_kills_what_it_left() {
         evidence(&record)
     );
     let summary = env.run_directory("work", "fake").join("summary.txt");
+    let summary = fs::read_to_string(summary).unwrap();
     assert!(
-        fs::read_to_string(summary)
-            .unwrap()
-            .contains("outcome=crashed")
+        summary.contains(" files=n/a loc=n/a outcome=crashed"),
+        "{summary}"
     );
+    let csv = env.agent_runner(&["stats", "--csv"]).stdout;
+    assert!(csv.ends_with(",,1,0,0\n"), "{csv}");
     let again = env.agent_runner(&["heartbeat"]);
     assert_eq!((again.code, again.stderr.as_str()), (Some(0), ""), "once");
 }

@@ -187,7 +187,7 @@ fn row(entry: &Entry, is_narrow: bool) -> [String; 8] {
         entry.outcome.to_string(),
         entry.elapsed.map(duration::words).unwrap_or_default(),
         (entry.tokens).map_or_else(String::new, |tokens| tokens.to_string()),
-        entry.commits.to_string(),
+        (entry.commits).map_or_else(String::new, |commits| commits.to_string()),
         entry.what().to_owned(),
     ]
 }

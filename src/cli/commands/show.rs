@@ -136,7 +136,7 @@ fn commits(page: &mut Page, record: &Record) {
         return;
     }
     let changed = format!("+{}/-{}", record.insertions, record.deletions);
-    let files = text::count(record.files_changed.len(), "file");
+    let files = text::count(record.files_number(), "file");
     page.line(&format!("\ncommits ({files}, {changed})"));
     for commit in &record.commits {
         let subject = text::first_line(&commit.subject, 100);
@@ -145,7 +145,7 @@ fn commits(page: &mut Page, record: &Record) {
     for file in record.files_changed.iter().take(MAX_FILES) {
         page.line(&format!("    {}", text::sanitize(file)));
     }
-    let more = record.files_changed.len().saturating_sub(MAX_FILES);
+    let more = record.files_number().saturating_sub(MAX_FILES);
     if more > 0 {
         page.line(&format!("    and {more} more"));
     }

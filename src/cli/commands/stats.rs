@@ -123,7 +123,8 @@ fn value(key: &str, tally: &Tally) -> Value {
         "tokens_unknown_runs": tally.tokens_unknown,
         "cost_usd": known(tally.usd_unknown, json!(tally.usd)),
         "cost_unknown_runs": tally.usd_unknown,
-        "commits": tally.commits,
+        "commits": known(tally.commits_unknown, json!(tally.commits)),
+        "commits_unknown_runs": tally.commits_unknown,
         "insertions": tally.insertions,
         "deletions": tally.deletions,
     })
@@ -131,7 +132,7 @@ fn value(key: &str, tally: &Tally) -> Value {
 
 /// The same numbers as lines of fields; what is unknown is an empty field.
 fn csv(by: StatsBy, groups: &BTreeMap<String, Tally>) -> String {
-    const FIELDS: [&str; 14] = [
+    const FIELDS: [&str; 15] = [
         "runs",
         "running",
         "skipped",
@@ -144,6 +145,7 @@ fn csv(by: StatsBy, groups: &BTreeMap<String, Tally>) -> String {
         "cost_usd",
         "cost_unknown_runs",
         "commits",
+        "commits_unknown_runs",
         "insertions",
         "deletions",
     ];
@@ -222,9 +224,13 @@ fn row(key: &str, tally: &Tally, bar: &str) -> [String; 10] {
             tally.usd_unknown,
             tally.started,
         ),
-        format!(
-            "{} +{}/-{}",
-            tally.commits, tally.insertions, tally.deletions
+        with_unknown(
+            format!(
+                "{} +{}/-{}",
+                tally.commits, tally.insertions, tally.deletions
+            ),
+            tally.commits_unknown,
+            tally.started,
         ),
         reasons.join(", "),
     ]

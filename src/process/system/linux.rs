@@ -46,30 +46,39 @@ pub(in crate::process) fn enlarge_pipe(pipe: &OwnedFd, bytes: usize) {
     }
 }
 
-/// Gives back the memory of this program's code, most of which only the start needs. What is called
-/// again comes back from the page cache.
-pub(in crate::process) fn give_back_code() {
-    let here = give_back_code as *const () as usize;
-    let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
-    let Some((begin, end)) = maps.lines().find_map(|line| code_around(here, line)) else {
-        return;
-    };
-    // SAFETY: a private mapping of the program's file that nothing has written to, so that its pages
-    // hold the same when they are read again.
-    if unsafe { libc::madvise(begin as *mut _, end - begin, libc::MADV_DONTNEED) } != 0 {
-        tracing::debug!(error = %io::Error::last_os_error(), "the code's memory is kept");
+/// Gives back the memory of files that are mapped and unchanged: the program's code and constants,
+/// most of which only the start needs. What is used again comes back from the page cache.
+pub(in crate::process) fn give_back_files() {
+    let mappings = fs::read_to_string("/proc/self/smaps").unwrap_or_default();
+    for (begin, end) in unchanged_files(&mappings) {
+        // SAFETY: nobody may write to it, and nobody has, as a debugger would: its pages hold the same
+        // when they are read again.
+        if unsafe { libc::madvise(begin as *mut _, end - begin, libc::MADV_DONTNEED) } != 0 {
+            let error = io::Error::last_os_error();
+            tracing::debug!(%error, "the memory of a file is kept");
+        }
     }
 }
 
-/// The beginning and the end of a mapping, by its line in `/proc/self/maps` (see proc(5)), where
-/// `address` lies in it and it is code of a file that nobody may write to.
-fn code_around(address: usize, line: &str) -> Option<(usize, usize)> {
-    let mut words = line.split_ascii_whitespace();
-    let (begin, end) = words.next()?.split_once('-')?;
-    let begin = usize::from_str_radix(begin, 16).ok()?;
-    let end = usize::from_str_radix(end, 16).ok()?;
-    let is_code = words.next()? == "r-xp" && words.nth(2)? != "0";
-    (is_code && (begin..end).contains(&address)).then_some((begin, end))
+/// Where files are mapped so that nobody may write to them, and nobody has; `mappings` as in
+/// `/proc/self/smaps`, see proc(5).
+fn unchanged_files(mappings: &str) -> impl Iterator<Item = (usize, usize)> {
+    let mut mapping = None;
+    mappings.lines().filter_map(move |line| {
+        let (key, rest) = line.split_once(' ')?;
+        if !key.ends_with(':') {
+            mapping = None;
+            let mut words = rest.split_ascii_whitespace();
+            let is_read = words.next()?.starts_with("r-");
+            let is_file = words.nth(2)? != "0";
+            let (begin, end) = key.split_once('-')?;
+            let number = |text| usize::from_str_radix(text, 16).ok();
+            mapping = number(begin)
+                .zip(number(end))
+                .filter(|_| is_read && is_file);
+        }
+        mapping.filter(|_| key == "Anonymous:" && rest.trim() == "0 kB")
+    })
 }
 
 /// Spawns a command as the leader of a session of its own.
@@ -286,5 +295,30 @@ impl StopRequests {
             Ok(mut ready) => ready.clear_ready(),
             Err(error) => tracing::debug!(%error, "the runtime ends"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unchanged_files;
+
+    #[test]
+    fn only_files_that_are_mapped_and_unchanged_are_given_back() {
+        let mapping = |place: &str, access: &str, inode: u32, own: u32| {
+            format!(
+                "{place} {access} 00000000 fe:00 {inode}  /usr/bin/it\nRss: 64 kB\nAnonymous: {own} kB\n\
+                 VmFlags: rd mr\n"
+            )
+        };
+        let mappings = [
+            mapping("1000-2000", "r--p", 7, 0),
+            mapping("2000-4000", "r-xp", 7, 0),
+            mapping("4000-5000", "r--p", 7, 4),
+            mapping("5000-6000", "rw-p", 7, 0),
+            mapping("6000-7000", "r-xp", 0, 0),
+        ]
+        .concat();
+        let found: Vec<_> = unchanged_files(&mappings).collect();
+        assert_eq!(found, [(0x1000, 0x2000), (0x2000, 0x4000)]);
     }
 }

@@ -29,8 +29,8 @@ use crate::model::process_end::ProcessExit;
 
 use platform::StopRequests;
 pub(super) use platform::{
-    ExitWatch, IS_LINUX, LOOK_INTERVAL, ProcessHandle, adopt_orphans, enlarge_pipe, give_back_code,
-    spawn_follower, spawn_leader,
+    ExitWatch, IS_LINUX, LOOK_INTERVAL, ProcessHandle, adopt_orphans, enlarge_pipe,
+    give_back_files, spawn_follower, spawn_leader,
 };
 
 /// The signals that ask the first process of a namespace for something.

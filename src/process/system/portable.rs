@@ -38,8 +38,8 @@ pub(in crate::process) fn adopt_orphans() -> io::Result<()> {
 /// The system gives a pipe the room that it wants to.
 pub(in crate::process) fn enlarge_pipe(_pipe: &OwnedFd, _bytes: usize) {}
 
-/// The system takes the memory of code when it needs it.
-pub(in crate::process) fn give_back_code() {}
+/// The system takes the memory of mapped files when it needs it.
+pub(in crate::process) fn give_back_files() {}
 
 /// Spawns a command as the leader of a session of its own.
 ///
