@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::model::ids::{AgentName, RunId, RunPath, TaskName};
 use crate::store::StoreError;
 use crate::store::layout::Layout;
-use crate::store::private::list;
+use crate::store::private::{is_empty, list};
 use crate::store::reader::is_run_for_certain;
 
 /// Names what lies in the log root and is none of ours, sorted: paths from there. A directory in
@@ -64,7 +64,7 @@ fn of_agent(
         };
         if name.starts_with("agent.log") || kind.is_dir() && is_run_for_certain(layout, &run) {
             is_ours = true;
-        } else {
+        } else if !is_empty(layout.run(&run).path()) {
             found.push([task.as_str(), agent.as_str(), &name].iter().collect());
         }
     }
@@ -87,7 +87,7 @@ mod tests {
         run.finish(&begun(run.run())).unwrap();
         plant(&layout.heartbeat_log(), b"");
         plant(&layout.root().join("cron.log.1"), b"");
-        std::fs::create_dir_all(layout.root().join("empty/agent")).unwrap();
+        std::fs::create_dir_all(layout.root().join("empty/agent/20260101_000000")).unwrap();
         assert!(foreign(&layout).unwrap().is_empty());
         for file in [
             "app.log",

@@ -5,8 +5,8 @@
 //! be read is a crashed run that says so.
 //!
 //! Others may keep files in the log root, so a name is no proof. A run is a directory with the name
-//! that this program gives and a trace of a runner: a record, a `runner.log` or a mark. Directories
-//! of the programs before may have other names; those hold a record.
+//! that this program gives and a trace of a runner: a record, a `runner.log`, a mark, or nothing at
+//! all. Directories of the programs before may have other names; those hold a record.
 
 use std::cmp::Reverse;
 use std::fs::{self, TryLockError};
@@ -27,7 +27,7 @@ use crate::model::text;
 use crate::store::StoreError;
 use crate::store::format;
 use crate::store::layout::{Layout, RunDirectory};
-use crate::store::private::{is_directory, list, open_read, read};
+use crate::store::private::{is_directory, is_empty, list, open_read, read};
 
 /// A run as it was found.
 #[derive(Clone, Debug, PartialEq)]
@@ -167,7 +167,8 @@ fn is_run(layout: &Layout, path: &RunPath) -> bool {
         }
 }
 
-/// Whether a runner left something in, or of, a directory with the name of a run.
+/// Whether a runner left something in, or of, a directory with the name of a run; or died before it
+/// did, so that nobody left anything there.
 pub(crate) fn has_trace(layout: &Layout, path: &RunPath) -> bool {
     let directory = layout.run(path);
     [
@@ -177,6 +178,7 @@ pub(crate) fn has_trace(layout: &Layout, path: &RunPath) -> bool {
     ]
     .iter()
     .any(|trace| fs::symlink_metadata(trace).is_ok())
+        || is_empty(directory.path())
 }
 
 /// Whether a run lies there beyond doubt: as [`is_run`], but what is to be its record must be one.
@@ -716,6 +718,9 @@ mod tests {
         let (_root, layout) = log_root();
         let crashed = run_path("a/x/20260101_000000");
         plant(&layout.run(&crashed).runner_log(), b"");
+        // Its runner died before it left anything.
+        let bare = run_path("a/x/20260102_000000");
+        fs::create_dir(layout.run(&bare).path()).unwrap();
         let foreign = [
             "reports/2024/q1/r.pdf",
             "backup/db/20240301_020000/dump.sql",
@@ -725,10 +730,11 @@ mod tests {
         for file in foreign {
             plant(&layout.root().join(file), b"{}");
         }
-        assert_eq!(found(&layout, &Filter::default()), ["a/x/20260101_000000"]);
+        let runs = ["a/x/20260102_000000", "a/x/20260101_000000"];
+        assert_eq!(found(&layout, &Filter::default()), runs);
         let entries = index::entries(&layout, &Filter::default(), &|_, _| ()).unwrap();
-        assert_eq!(entries.len(), 1);
-        assert_eq!(entries[0].outcome, Outcome::Crashed);
+        let outcomes: Vec<_> = entries.iter().map(|entry| entry.outcome).collect();
+        assert_eq!(outcomes, [Outcome::Crashed; 2]);
         for file in foreign {
             let (run, _) = file.rsplit_once('/').unwrap();
             let directory = layout.root().join(run);
