@@ -44,6 +44,8 @@ pub struct RunPlan {
     pub backend: Arc<dyn AgentInterface>,
     /// Its program: a path, or a name to be found in `PATH`.
     pub binary: PathBuf,
+    /// The key of the agent's table that names it: `binary`, or `command` for one of the user's own.
+    pub binary_key: &'static str,
     /// The model to name.
     pub model: Option<String>,
     /// How much the model should think.
@@ -193,7 +195,8 @@ pub fn prepare(plan: &RunPlan, place: Place<'_>) -> Result<Prepared, String> {
     let prompt = prompt_text(plan, place)?;
     let program = plan.find_program().map_err(|error| {
         let variable = plan.agent.as_str().to_ascii_uppercase().replace('-', "_");
-        format!("{error}; AGENT_RUNNER_{variable}_BIN or `binary` in config.toml can name it")
+        let key = plan.binary_key;
+        format!("{error}; AGENT_RUNNER_{variable}_BIN or `{key}` in config.toml can name it")
     })?;
     let request = AgentRequest {
         program: &program,

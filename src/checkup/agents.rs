@@ -20,7 +20,7 @@ pub(super) fn agents(facts: &Facts, report: &mut Report) {
             Err(why) if !agent.wanted_by.is_empty() => {
                 let by = agent.wanted_by.join(", ");
                 let what = format!("{why}, and it is started by {by}");
-                report.error(SECTION, &agent.name, what, remedy_for_missing(&agent.name));
+                report.error(SECTION, &agent.name, what, remedy_for_missing(agent));
             }
             Err(_) => missing.push(agent.name.as_str()),
         }
@@ -54,11 +54,15 @@ pub(super) fn agents(facts: &Facts, report: &mut Report) {
     }
 }
 
-fn remedy_for_missing(agent: &str) -> String {
-    let variable = agent.to_ascii_uppercase().replace('-', "_");
+fn remedy_for_missing(
+    Agent {
+        name, binary_key, ..
+    }: &Agent,
+) -> String {
+    let variable = name.to_ascii_uppercase().replace('-', "_");
     format!(
         "install it, or name it: AGENT_RUNNER_{variable}_BIN, AGENT_RUNNER_PATH_PREFIX, \
-         or `binary` in [agents.{agent}]"
+         or `{binary_key}` in [agents.{name}]"
     )
 }
 

@@ -64,6 +64,8 @@ pub struct Configuration {
 pub struct Agent {
     /// Its name.
     pub name: String,
+    /// The key of its table that names its program.
+    pub binary_key: &'static str,
     /// Its program; `Ok(None)` for a part of the runner itself.
     pub program: Result<Option<PathBuf>, String>,
     /// Why the interpreter of its program is not found, when it needs one.
@@ -132,6 +134,12 @@ pub struct Runs {
     pub root: PathBuf,
     /// What it stands on.
     pub ground: Result<Ground, String>,
+    /// What lies in it and is none of ours.
+    pub foreign: Vec<PathBuf>,
+    /// A file in it that git tracks.
+    pub tracked: Option<PathBuf>,
+    /// Directories of the runner in it that git does not ignore.
+    pub unignored: Vec<String>,
     /// Runs that were found crashed just now and are ended.
     pub crashed: Vec<String>,
     /// Runs that are working now.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::checkup::facts::{Facts, RepositoryState};
+use crate::checkup::facts::{Facts, RepositoryState, Runs};
 use crate::checkup::{Report, Section};
 use crate::git::LEAST_VERSION;
 use crate::model::{duration, text};
@@ -147,6 +147,7 @@ pub(super) fn runs(facts: &Facts, report: &mut Report) {
         Ok(ground) => ground_of(ground, &root, report),
         Err(why) => report.error(SECTION, "log root", format!("{root}: {why}"), ANOTHER_ROOT),
     }
+    guests(runs, report);
     for run in &runs.crashed {
         let fix = format!("agent-runner show {run}");
         report.warning(SECTION, "crashed", format!("the runner of {run} died"), fix);
@@ -185,6 +186,36 @@ pub(super) fn runs(facts: &Facts, report: &mut Report) {
                 report.error(SECTION, "containment", why, fix);
             }
         }
+    }
+}
+
+/// What else lies in the log root, and whether git leaves it alone.
+fn guests(runs: &Runs, report: &mut Report) {
+    const SECTION: Section = Section::Runs;
+    let own = "give records a directory of their own: AGENT_RUNNER_LOG_ROOT or `log_root`";
+    if let Some(first) = runs.foreign.first() {
+        let others = match runs.foreign.len() - 1 {
+            0 => "is".to_owned(),
+            others => format!("and {} are", text::count(others, "other")),
+        };
+        let what = format!(
+            "`{}` {others} none of agent-runner's; it lists and removes nothing of that",
+            first.display()
+        );
+        report.warning(SECTION, "log root", what, own);
+    }
+    if let Some(file) = &runs.tracked {
+        let what = format!(
+            "git tracks `{}` in it; what agents change or add there is not seen",
+            file.display()
+        );
+        report.warning(SECTION, "log root", what, own);
+    }
+    if let Some(first) = runs.unignored.first() {
+        let what = format!("git does not ignore `{first}` in it: agents could commit records");
+        let fix = "let the .gitignore in it hold the line `*`; else the next run writes \
+                   .git/info/exclude";
+        report.warning(SECTION, "log root", what, fix);
     }
 }
 

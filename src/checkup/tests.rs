@@ -47,6 +47,9 @@ fn well() -> Facts {
         runs: Runs {
             root: PathBuf::from("/srv/logs"),
             ground: Ok(ground()),
+            foreign: Vec::new(),
+            tracked: None,
+            unignored: Vec::new(),
             crashed: Vec::new(),
             running: 1,
         },
@@ -75,6 +78,7 @@ fn well() -> Facts {
 fn codex() -> Agent {
     Agent {
         name: "codex".to_owned(),
+        binary_key: "binary",
         program: Ok(Some(PathBuf::from("/usr/bin/codex"))),
         no_interpreter: None,
         version: Some("0.169.0".to_owned()),
@@ -263,6 +267,15 @@ fn every_fault_is_found_once_with_its_level_and_a_remedy() {
             ground_of(f).unlockable = Some("could be locked twice".to_owned());
         }),
         (Error, "NFS", |f| ground_of(f).network = Some("NFS")),
+        (Warning, "`a` and 1 other are none of agent-runner's", |f| {
+            f.runs.foreign = vec!["a".into(), "b/c".into()];
+        }),
+        (Warning, "git tracks `notes.md`", |f| {
+            f.runs.tracked = Some("notes.md".into());
+        }),
+        (Warning, "does not ignore `.state`", |f| {
+            f.runs.unignored = vec![".state".to_owned()];
+        }),
         (Warning, "other users", |f| {
             ground_of(f).open_to_others = true;
         }),

@@ -19,6 +19,7 @@ mod complete;
 pub mod error;
 mod happenings;
 mod help;
+mod log_root;
 mod logging;
 mod metrics;
 mod service;

@@ -12,12 +12,11 @@ use crate::agents::configured::{ConfiguredAgent, OutputFormat, PromptDelivery};
 use crate::agents::{self, AgentInterface};
 use crate::cli::actions;
 use crate::cli::error::CliError;
+use crate::cli::log_root;
 use crate::cli::ui::Ui;
 use crate::config::env::Environment;
-use crate::config::origin::Sourced;
 use crate::config::settings::{
-    AgentSettings, GithubCredentials, NtfyCredentials, PromptChannel, RunnerSettings, Settings,
-    TaskSettings,
+    AgentSettings, GithubCredentials, NtfyCredentials, PromptChannel, Settings, TaskSettings,
 };
 use crate::config::{self, Overrides};
 use crate::deliver::{self, Delivered};
@@ -39,6 +38,7 @@ use crate::recovery;
 use crate::store::capped_log::LogCaps;
 use crate::store::layout::Layout;
 use crate::store::reader::{self, Run};
+use crate::store::recovery::odd_marks;
 
 /// What every command starts from.
 #[derive(Debug)]
@@ -119,28 +119,9 @@ impl World {
         };
         let settings = config::load(&self.environment, &self.current_directory, &overrides)
             .map_err(|error| CliError::usage("the configuration is wrong").because(error))?;
-        refuse_repository(&settings.runner)?;
+        log_root::refuse_repository(&settings.runner)?;
         Ok(settings)
     }
-}
-
-/// Refuses a log root that is the top of a repository: its `.gitignore`, which leaves out all that
-/// lies beside it, would hide the repository's own files.
-fn refuse_repository(runner: &RunnerSettings) -> Result<(), CliError> {
-    let Sourced { value, origin } = &runner.log_root;
-    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    if real(value) != real(&runner.repo_root.value) && !value.join(".git").exists() {
-        return Ok(());
-    }
-    let message = format!(
-        "the log root `{}` ({origin}) is a repository",
-        value.display()
-    );
-    let place = value.join("logs");
-    Err(CliError::usage(message).hint(format!(
-        "name a directory of its own, such as {}: git is told to ignore everything in it",
-        place.display()
-    )))
 }
 
 /// The machine's clock.
@@ -178,10 +159,20 @@ pub(crate) fn refuse_missing_repository(settings: &Settings) -> Result<(), CliEr
     ))
 }
 
+/// The queue of this log root alone, where none is configured.
+fn own_queue(layout: &Layout) -> PathBuf {
+    layout.state().join("queue.sqlite")
+}
+
+/// Whether this log root has had a queue of its own.
+pub(crate) fn has_own_queue(layout: &Layout) -> bool {
+    own_queue(layout).is_file()
+}
+
 /// Where claims are kept.
 pub(crate) fn queue_url(settings: &Settings, layout: &Layout) -> Result<QueueUrl, CliError> {
     match &settings.queue.url {
-        None => Ok(QueueUrl::sqlite(layout.state().join("queue.sqlite"))),
+        None => Ok(QueueUrl::sqlite(own_queue(layout))),
         Some(url) => url.value.expose().parse().map_err(|error| {
             CliError::usage(format!("the queue's address ({}) is wrong", url.origin)).because(error)
         }),
@@ -270,6 +261,7 @@ pub(crate) fn plan(
         agent: agent.name.clone(),
         backend: backend(agent)?,
         binary: binary(agent)?,
+        binary_key: binary_key(agent),
         model: agent.model.as_ref().map(|model| model.value.clone()),
         effort: agent.effort.as_ref().map(|effort| effort.value.clone()),
         arguments: agent.arguments.value.clone(),
@@ -304,6 +296,14 @@ pub(crate) fn plan(
         earlier: None,
         notes: Vec::new(),
     })
+}
+
+/// The key of an agent's table that names its program.
+pub(crate) fn binary_key(agent: &AgentSettings) -> &'static str {
+    match agent.command {
+        Some(_) => "command",
+        None => "binary",
+    }
 }
 
 /// The secrets that the settings name.
@@ -397,17 +397,20 @@ pub(crate) fn recover(
     layout: &Layout,
     announce: Option<&Announce<'_>>,
 ) -> Result<(), CliError> {
-    let recovered = recovery::recover(
-        world.environment.variables(),
-        layout,
-        announce,
-        &SystemClock,
-    )
-    .map_err(|error| CliError::failure("runs that crashed cannot be ended").because(error))?;
+    let failed = |error| CliError::failure("runs that crashed cannot be ended").because(error);
+    let inherited = world.environment.variables();
+    let recovered = recovery::recover(inherited, layout, announce, &SystemClock).map_err(failed)?;
     for record in recovered {
         world.ui.talk(&format!(
             "warning: {} crashed: its runner died",
             record.path()
+        ));
+    }
+    for odd in odd_marks(layout).map_err(failed)? {
+        world.ui.talk(&format!(
+            "warning: `{}` is no file, so no mark of a run that has begun: it is passed over; \
+             remove it",
+            odd.display()
         ));
     }
     Ok(())

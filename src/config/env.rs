@@ -129,7 +129,10 @@ impl Environment {
             if names.any(|known| known == name) {
                 return None;
             }
-            let nearest = text::nearest(&name, known.iter().map(String::as_str));
+            // What all of them begin with makes none near.
+            let (own, owns) = (&name[PREFIX.len()..], known.iter());
+            let owns = owns.filter_map(|known| known.strip_prefix(PREFIX));
+            let nearest = text::nearest(own, owns).map(|near| format!("{PREFIX}{near}"));
             let meant = nearest.map_or("docs/config.md lists them".to_owned(), |nearest| {
                 format!("did you mean `{nearest}`?")
             });

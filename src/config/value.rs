@@ -607,7 +607,8 @@ checked_text! {
 checked_text! {
     /// An ntfy server.
     Server, "a URL such as `https://ntfy.sh`", |text| {
-        let refused = |reason: &str| Err(format!("`{text}` is no URL{reason}: write `https://HOST`"));
+        let shown = text::without_secrets(text);
+        let refused = |reason: &str| Err(format!("`{shown}` is no URL{reason}: write `https://HOST`"));
         // By the parser that publishing uses: what it does not take never arrives.
         match reqwest012::Url::parse(text) {
             Ok(url) if !matches!(url.scheme(), "http" | "https") => refused(""),

@@ -13,6 +13,7 @@ mod environment;
 mod files;
 mod health;
 mod history;
+mod ignores;
 mod mirror;
 mod patches;
 mod plumbing;
@@ -154,6 +155,14 @@ pub enum GitError {
         /// The repository's own directory.
         path: PathBuf,
     },
+    /// What git is to ignore could not be written down.
+    #[error("cannot write `{}`", path.display())]
+    Exclude {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// A file of our own for git could not be made or removed.
     #[error("cannot make or remove a directory of our own")]
     Scratch(#[source] io::Error),
@@ -181,6 +190,7 @@ impl GitError {
             | Self::Reflog { .. }
             | Self::Pattern { .. }
             | Self::Busy { .. }
+            | Self::Exclude { .. }
             | Self::Scratch(_) => None,
         }
     }

@@ -414,6 +414,20 @@ impl GitHub {
         }
     }
 
+    /// Deletes a comment. One that is not there is as it should be.
+    pub async fn delete_comment(
+        &self,
+        repository: &RepositoryName,
+        comment: u64,
+    ) -> Result<(), GitHubError> {
+        let path = ["issues", "comments", &comment.to_string()];
+        let attempt = format!("delete comment {comment} in `{repository}`");
+        match self.delete(attempt, repository, &path).await {
+            Err(error) if error.is_not_found() => Ok(()),
+            end => end,
+        }
+    }
+
     /// Deletes a branch. One that is not there is as it should be.
     pub async fn delete_branch(
         &self,

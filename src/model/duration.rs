@@ -63,7 +63,10 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
         "GiB" => Some(1 << 30),
         _ => None,
     };
-    let number = digits.parse::<u64>().ok().filter(|number| *number > 0);
+    let number = digits.parse::<u64>().ok();
+    if number == Some(0) && unit.is_some() {
+        return Err(format!("`{text}` is too little: at least 1 byte is needed"));
+    }
     number
         .zip(unit)
         .and_then(|(number, unit)| number.checked_mul(unit))
@@ -91,6 +94,13 @@ pub fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_size_of_nothing_is_told_to_be_too_little() {
+        for text in ["0", "0 GiB"] {
+            assert!(parse_size(text).unwrap_err().contains("at least 1 byte"));
+        }
+    }
 
     #[test]
     fn durations_are_read_in_the_three_documented_forms() {

@@ -128,8 +128,11 @@ impl RunId {
     pub fn started(&self) -> Option<DateTime<Utc>> {
         let stamp = self.0.get(..15)?;
         let rest = self.0.get(15..)?;
-        if !rest.is_empty() && !rest.starts_with('_') {
-            return None;
+        if !rest.is_empty() {
+            let attempt = rest.strip_prefix('_')?;
+            if attempt.is_empty() || !attempt.bytes().all(|byte| byte.is_ascii_digit()) {
+                return None;
+            }
         }
         NaiveDateTime::parse_from_str(stamp, RUN_ID_FORMAT)
             .ok()
@@ -219,7 +222,14 @@ mod tests {
         assert_eq!(RunId::new(start, 1).as_str(), "20260219_204003");
         assert_eq!(RunId::new(start, 12).as_str(), "20260219_204003_12");
         assert_eq!(RunId::new(start, 12).started(), Some(start));
-        assert_eq!(RunId::from_directory("test").started(), None);
+        for other in [
+            "test",
+            "20260219_204003_",
+            "20260219_204003_old",
+            "20260231_204003",
+        ] {
+            assert_eq!(RunId::from_directory(other).started(), None, "{other}");
+        }
         assert!(RunId::new(start, 10).order() > RunId::new(start, 9).order());
     }
 

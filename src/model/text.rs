@@ -234,6 +234,16 @@ fn ceil_boundary(text: &str, mut at: usize) -> usize {
     at
 }
 
+/// A server's address without what may be secret in it.
+pub fn without_secrets(address: &str) -> String {
+    let address = address.split(['?', '#']).next().unwrap_or_default();
+    match (address.split_once("://"), address.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
+        (None, Some((_, host))) => host.to_owned(),
+        (_, None) => address.to_owned(),
+    }
+}
+
 /// The candidate that most likely was meant; `None` when none is near.
 pub fn nearest<'a>(text: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     candidates
@@ -354,6 +364,18 @@ mod tests {
         }
         assert_eq!(wrap("", 10), [""]);
         assert_eq!(wrap("one two three", 8), ["one two", "three"]);
+    }
+
+    #[test]
+    fn an_address_is_shown_without_a_password_or_a_key() {
+        for (address, shown) in [
+            ("https://ntfy.sh", "https://ntfy.sh"),
+            ("http://user:p@ss@host:80/?auth=x", "http://host:80/"),
+            ("http://user:pass@host#x", "http://host"),
+            ("user:pass@host", "host"),
+        ] {
+            assert_eq!(without_secrets(address), shown);
+        }
     }
 
     #[test]

@@ -117,6 +117,15 @@ fn value(record: &Record) -> Value {
         .collect()
 }
 
+/// Whether a text is a record: of this program or of one before it, which all named their run.
+pub(crate) fn is_record(bytes: &[u8]) -> bool {
+    let fields = serde_json::from_slice::<Map<String, Value>>(bytes);
+    fields.is_ok_and(|fields| {
+        let is_text = |name| fields.get(name).is_some_and(Value::is_string);
+        ["run_id", "agent", "task"].into_iter().all(is_text)
+    })
+}
+
 /// Reads a record. Its identity is that of the place where it lies, whatever it says itself.
 ///
 /// # Errors

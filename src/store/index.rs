@@ -31,7 +31,7 @@ use crate::store::StoreError;
 use crate::store::atomic;
 use crate::store::layout::Layout;
 use crate::store::private::{append, create_directory, is_directory, read};
-use crate::store::reader::{self, Filter, read_record, read_run};
+use crate::store::reader::{self, Filter, has_trace, read_record, read_run};
 
 /// What lists and sums need of a run.
 #[derive(Clone, Debug, PartialEq)]
@@ -135,7 +135,7 @@ pub fn entries(
         let count = &mut || reading(read.fetch_add(1, Ordering::Relaxed) + 1, number);
         let runs = runs.into_iter();
         let found: Vec<_> = runs
-            .map(|(place, path)| (place, shelf.entry(layout, path, count)))
+            .filter_map(|(place, path)| Some((place, shelf.entry(layout, path, count)?)))
             .collect();
         shelf.save(layout, is_whole);
         found
@@ -229,27 +229,36 @@ impl Shelf {
         shelf
     }
 
-    fn entry(&mut self, layout: &Layout, path: RunPath, reading: &mut dyn FnMut()) -> Entry {
+    /// `None` for what is no run.
+    fn entry(
+        &mut self,
+        layout: &Layout,
+        path: RunPath,
+        reading: &mut dyn FnMut(),
+    ) -> Option<Entry> {
         let stamp = self.stamp(&path);
+        if stamp.is_none() && !has_trace(layout, &path) {
+            return None;
+        }
         if let Some(known) = self.known.remove(path.run_id.as_str())
             && Some(known.stamp) == stamp
             && let Some(entry) = known.entry(&path)
         {
             self.used += 1;
-            return entry;
+            return Some(entry);
         }
         reading();
         // Looked at before it is read: what changes in between is read again next time.
         let record = read_record(&layout.run(&path), &path);
         if record.outcome == Outcome::Running {
             let run = read_run(layout, path);
-            return Entry::of(run.path, &run.record);
+            return Some(Entry::of(run.path, &run.record));
         }
         let entry = Entry::of(path, &record);
         if let Some(stamp) = stamp {
             self.fresh.push((stamp, entry.clone()));
         }
-        entry
+        Some(entry)
     }
 
     #[expect(
@@ -440,7 +449,7 @@ mod tests {
             let start = day + chrono::TimeDelta::minutes(i64::try_from(minute).unwrap());
             let (task, agent) = (minute % 3, minute % 5);
             let run = format!("task{task}/agent{agent}/{}", start.format("%Y%m%d_%H%M%S"));
-            fs::create_dir_all(layout.root().join(run)).unwrap();
+            plant(&layout.run(&run_path(&run)).runner_log(), b"");
         }
         let paths = reader::paths(&layout, &Filter::default()).unwrap();
         let found = entries(&layout, &Filter::default(), &|_, _| ()).unwrap();
@@ -469,7 +478,8 @@ mod tests {
         plant_run(&layout, "a/x/20260104_000000", "running");
         assert_eq!(look(&layout).0[0], "a/x/20260104_000000 crashed");
         assert_eq!(look(&layout).1, 1);
-        fs::create_dir_all(layout.root().join("a/x/20260105_000000")).unwrap();
+        let begun = layout.run(&run_path("a/x/20260105_000000"));
+        plant(&begun.runner_log(), b"");
         assert_eq!(look(&layout).0[0], "a/x/20260105_000000 crashed");
         assert_eq!(look(&layout).1, 2);
     }

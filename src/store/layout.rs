@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use crate::model::ids::{AgentName, RunPath, TaskName};
 use crate::store::StoreError;
-use crate::store::private::{create_directory, overwrite};
+use crate::store::private::{self, create_directory, overwrite};
+
+const IGNORE_ALL: &str = "*\n";
 
 /// The log root and the names in it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -28,12 +30,23 @@ impl Layout {
             .mode(0o700)
             .create(&self.root)
             .map_err(|source| StoreError::new("create directory", &self.root, source))?;
-        let gitignore = self.root.join(".gitignore");
+        let gitignore = self.gitignore();
         match gitignore.symlink_metadata() {
             Ok(file) if file.len() > 0 => Ok(()),
             // An empty one is of a runner that died before it wrote.
-            Ok(_) | Err(_) => overwrite(&gitignore, "*\n"),
+            Ok(_) | Err(_) => overwrite(&gitignore, IGNORE_ALL),
         }
+    }
+
+    /// Whether the log root carries the `.gitignore` that [`Layout::create`] writes; one of
+    /// somebody else stays as it is.
+    pub fn ignores_itself(&self) -> bool {
+        private::read(&self.gitignore(), 16).is_ok_and(|text| text == IGNORE_ALL.as_bytes())
+    }
+
+    /// The `.gitignore` of the log root.
+    pub fn gitignore(&self) -> PathBuf {
+        self.root.join(".gitignore")
     }
 
     /// The log root.

@@ -6,7 +6,8 @@
 //! keeps notifications until somebody has them and [`digest`] tells many in one, [`parked`] and
 //! [`probed`] know of agents, [`elsewhere`] of what other machines used up, [`delegated`] of tasks
 //! that others do. [`retention`] removes what is
-//! old, and [`ground`] tells whether a log root can bear all that. Not for deciding anything: an
+//! old, [`foreign`] names what is none of ours, and [`ground`] tells whether a log root can bear all
+//! that. Not for deciding anything: an
 //! outcome comes from `model::verdict`.
 
 use std::io;
@@ -22,6 +23,7 @@ pub mod digest;
 pub mod elsewhere;
 pub mod event_log;
 pub mod events;
+pub mod foreign;
 pub mod format;
 pub mod ground;
 pub mod index;

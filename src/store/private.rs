@@ -26,6 +26,11 @@ pub(crate) fn is_directory(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir())
 }
 
+/// Whether a directory lies there with nothing in it.
+pub(crate) fn is_empty(path: &Path) -> bool {
+    is_directory(path) && fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
+}
+
 /// Makes the names in a directory survive a loss of power.
 pub(crate) fn sync_directory(path: &Path) -> Result<(), StoreError> {
     File::open(path)

@@ -1,14 +1,16 @@
 //! Finding runs and reading their records, newest first. Writes nothing.
 //!
 //! Names come first, records only when asked for: 50 of 10,000 runs cost 50 reads, and one more for
-//! each that began in the same second as another. What does not
-//! look like a run is passed over, links are not followed, and a record that cannot be read is a
-//! crashed run that says so.
+//! each that began in the same second as another. Links are not followed, and a record that cannot
+//! be read is a crashed run that says so.
+//!
+//! Others may keep files in the log root, so a name is no proof. A run is a directory with the name
+//! that this program gives and a trace of a runner: a record, a `runner.log`, a mark, or nothing at
+//! all. Directories of the programs before may have other names; those hold a record.
 
 use std::cmp::Reverse;
 use std::fs::{self, TryLockError};
 use std::io;
-use std::iter;
 use std::os::unix::fs::FileExt as _;
 use std::path::{self, Path, PathBuf};
 use std::time::Duration;
@@ -25,7 +27,7 @@ use crate::model::text;
 use crate::store::StoreError;
 use crate::store::format;
 use crate::store::layout::{Layout, RunDirectory};
-use crate::store::private::{is_directory, list, open_read, read};
+use crate::store::private::{is_directory, is_empty, list, open_read, read};
 
 /// A run as it was found.
 #[derive(Clone, Debug, PartialEq)]
@@ -102,7 +104,7 @@ const MAX_RECORD_BYTES: u64 = 64 << 20;
 pub fn runs<'a>(
     layout: &'a Layout,
     filter: &Filter,
-) -> Result<impl ExactSizeIterator<Item = Run> + use<'a>, StoreError> {
+) -> Result<impl Iterator<Item = Run> + use<'a>, StoreError> {
     Ok(paths(layout, filter)?.map(|path| read_run(layout, path)))
 }
 
@@ -117,7 +119,7 @@ pub fn find(layout: &Layout, text: &str) -> Result<Run, FindError> {
         return runs(layout, &filter)?.next().ok_or_else(missing);
     }
     if let Ok(path) = text.parse::<RunPath>()
-        && is_directory(layout.run(&path).path())
+        && is_run(layout, &path)
     {
         return Ok(read_run(layout, path));
     }
@@ -125,7 +127,7 @@ pub fn find(layout: &Layout, text: &str) -> Result<Run, FindError> {
         return Ok(read_run(&layout, path));
     }
     let mut candidates = listed(layout, &Filter::default())?;
-    candidates.retain(|path| path.run_id.as_str() == text);
+    candidates.retain(|path| path.run_id.as_str() == text && has_trace(layout, path));
     if candidates.len() > 1 {
         return Err(FindError::Ambiguous {
             text: text.to_owned(),
@@ -152,6 +154,45 @@ pub fn read_run(layout: &Layout, path: RunPath) -> Run {
         directory,
         record,
     }
+}
+
+/// Whether a run lies there, and nothing of somebody else.
+fn is_run(layout: &Layout, path: &RunPath) -> bool {
+    let directory = layout.run(path);
+    is_directory(directory.path())
+        && if path.run_id.started().is_some() {
+            has_trace(layout, path)
+        } else {
+            has_record(&directory)
+        }
+}
+
+/// Whether a runner left something in, or of, a directory with the name of a run; or died before it
+/// did, so that nobody left anything there.
+pub(crate) fn has_trace(layout: &Layout, path: &RunPath) -> bool {
+    let directory = layout.run(path);
+    [
+        directory.metadata(),
+        directory.runner_log(),
+        directory.mark(),
+    ]
+    .iter()
+    .any(|trace| fs::symlink_metadata(trace).is_ok())
+        || is_empty(directory.path())
+}
+
+/// Whether a run lies there beyond doubt: as [`is_run`], but what is to be its record must be one.
+pub(crate) fn is_run_for_certain(layout: &Layout, path: &RunPath) -> bool {
+    let directory = layout.run(path);
+    let is_file = |path: PathBuf| fs::symlink_metadata(path).is_ok_and(|file| file.is_file());
+    let is_named = path.run_id.started().is_some();
+    is_directory(directory.path())
+        && (is_named && (is_file(directory.runner_log()) || is_file(directory.mark()))
+            || has_record(&directory))
+}
+
+fn has_record(directory: &RunDirectory) -> bool {
+    read_metadata(&directory.metadata()).is_ok_and(|bytes| format::is_record(&bytes))
 }
 
 /// Reads a run's record as it is on disk. A run that is just being created has none and runs.
@@ -298,7 +339,9 @@ fn is_lock_free(directory: &RunDirectory) -> bool {
         },
         Err(error) => error.kind() == io::ErrorKind::NotFound,
     };
-    is_free(directory.runner_log()) && is_free(directory.mark())
+    // What is no file is no mark of a runner.
+    let is_odd = fs::symlink_metadata(directory.mark()).is_ok_and(|mark| !mark.is_file());
+    is_free(directory.runner_log()) && (is_odd || is_free(directory.mark()))
 }
 
 /// `latest` or `latest:task/agent`.
@@ -319,41 +362,19 @@ fn split_directory(directory: &Path) -> Option<(Layout, RunPath)> {
     let directory = path::absolute(directory).ok()?;
     let root = directory.ancestors().nth(3)?;
     let path = directory.strip_prefix(root).ok()?.to_str()?.parse().ok()?;
-    is_directory(&directory).then(|| (Layout::new(root), path))
+    let layout = Layout::new(root);
+    is_run(&layout, &path).then_some((layout, path))
 }
 
-/// The directories of all runs.
-pub(crate) fn run_directories(layout: &Layout) -> Result<Vec<path::PathBuf>, StoreError> {
-    let runs = listed(layout, &Filter::default())?;
-    let directory = |run: &RunPath| layout.run(run).path().to_owned();
-    Ok(runs.iter().map(directory).collect())
-}
-
-/// The directories of agents below those of tasks, then those of tasks.
-pub(crate) fn upper_directories(layout: &Layout) -> Result<Vec<path::PathBuf>, StoreError> {
-    let (mut agents, mut tasks) = (Vec::new(), Vec::new());
-    for task in subdirectories(layout.root())?
-        .iter()
-        .filter_map(|name| name.parse().ok())
-    {
-        let found = subdirectories(&layout.task(&task))?;
-        let names = found.iter().filter_map(|name| name.parse().ok());
-        agents.extend(names.map(|agent: AgentName| layout.agent(&task, &agent)));
-        tasks.push(layout.task(&task));
-    }
-    agents.append(&mut tasks);
-    Ok(agents)
-}
-
-/// Names the runs that are wanted, newest first. Of those that began in one second the records are
-/// read for the order, when the iterator comes to them.
+/// Names the runs that are wanted, newest first. Whether a runner left a trace is looked at when the
+/// iterator comes to them, and of those that began in one second the records are read for the order.
 ///
 /// # Errors
 /// When a directory cannot be listed.
 pub fn paths<'a>(
     layout: &'a Layout,
     filter: &Filter,
-) -> Result<impl ExactSizeIterator<Item = RunPath> + use<'a>, StoreError> {
+) -> Result<impl Iterator<Item = RunPath> + use<'a>, StoreError> {
     Ok(Newest {
         layout,
         left: listed(layout, filter)?.into_iter(),
@@ -375,31 +396,25 @@ impl Iterator for Newest<'_> {
         if let Some(path) = self.tied.next() {
             return Some(path);
         }
-        let first = self.left.next()?;
+        let layout = self.layout;
+        let first = self.left.find(|path| has_trace(layout, path))?;
         let second = first.run_id.started();
         let is_tied = |other: &&RunPath| second.is_some() && other.run_id.started() == second;
         let ties = self.left.as_slice().iter().take_while(is_tied).count();
         if ties == 0 {
             return Some(first);
         }
-        let mut tied: Vec<_> = iter::once(first)
-            .chain(self.left.by_ref().take(ties))
-            .collect();
+        let mut tied: Vec<_> = self.left.by_ref().take(ties).collect();
+        tied.retain(|path| has_trace(layout, path));
+        tied.insert(0, first);
         tied.sort_by_cached_key(|path| {
-            let record = read_record(&self.layout.run(path), path);
+            let record = read_record(&layout.run(path), path);
             Reverse(order(&path.run_id, record.start_time, record.outcome))
         });
         self.tied = tied.into_iter();
         self.tied.next()
     }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = self.left.len() + self.tied.len();
-        (left, Some(left))
-    }
 }
-
-impl ExactSizeIterator for Newest<'_> {}
 
 /// What orders runs, the older first: the second that the name tells, the start that the record
 /// tells, the number. A run that has no record yet has only just begun.
@@ -414,7 +429,8 @@ pub(crate) fn order(
     (second, is_new, start, run_id.order().1)
 }
 
-/// Names the runs that are wanted, newest first, those of one second in any order, and reads none.
+/// Names the runs that are wanted, newest first, those of one second in any order; of those whose
+/// name tells a start nothing is looked at, so [`has_trace`] is still to be asked.
 pub(crate) fn listed(layout: &Layout, filter: &Filter) -> Result<Vec<RunPath>, StoreError> {
     let mut found = Vec::new();
     for task in subdirectories(layout.root())?
@@ -434,11 +450,15 @@ pub(crate) fn listed(layout: &Layout, filter: &Filter) -> Result<Vec<RunPath>, S
                 if !filter.takes(&run_id) {
                     continue;
                 }
-                found.push(RunPath {
+                let is_named = run_id.started().is_some();
+                let path = RunPath {
                     task: task.clone(),
                     agent: agent.clone(),
                     run_id,
-                });
+                };
+                if is_named || has_record(&layout.run(&path)) {
+                    found.push(path);
+                }
             }
         }
     }
@@ -480,6 +500,12 @@ mod tests {
         );
     }
 
+    /// Plants a record of the programs before in a directory of another name.
+    fn plant_original(layout: &Layout, run: &str) {
+        let text = r#"{"run_id":"1","agent":"x","task":"a","exit_code":0}"#;
+        plant(&layout.run(&run_path(run)).metadata(), text.as_bytes());
+    }
+
     fn found(layout: &Layout, filter: &Filter) -> Vec<String> {
         let runs = runs(layout, filter).unwrap();
         runs.map(|run| run.path.to_string()).collect()
@@ -510,10 +536,10 @@ mod tests {
             "b/x/20260103_000000_2",
             "b/y/20260103_000000_10",
             "a/y/20260102_000000",
-            "a/x/test",
         ] {
             plant_run(&layout, run);
         }
+        plant_original(&layout, "a/x/test");
         let all = [
             "b/y/20260103_000000_10",
             "b/x/20260103_000000_2",
@@ -554,7 +580,7 @@ mod tests {
         let (task, agent) = ("b".parse().unwrap(), "x".parse().unwrap());
         // Not yet so far as to have a record.
         let _new = RunFolder::create(&layout, &task, &agent, at).unwrap();
-        plant_run(&layout, "a/x/test");
+        plant_original(&layout, "a/x/test");
         let expected = [
             "b/x/20260101_000000",
             "c/z/20260101_000000",
@@ -573,9 +599,6 @@ mod tests {
         let entries = index::entries(&layout, &Filter::default(), &|_, _| ()).unwrap();
         let entries = entries.iter().map(|entry| entry.path.to_string());
         assert_eq!(entries.collect::<Vec<_>>(), expected);
-        let mut newest = runs(&layout, &Filter::default()).unwrap();
-        newest.next();
-        assert_eq!(newest.len(), 7);
     }
 
     #[test]
@@ -691,11 +714,43 @@ mod tests {
     }
 
     #[test]
+    fn what_others_keep_in_the_log_root_is_no_run() {
+        let (_root, layout) = log_root();
+        let crashed = run_path("a/x/20260101_000000");
+        plant(&layout.run(&crashed).runner_log(), b"");
+        // Its runner died before it left anything.
+        let bare = run_path("a/x/20260102_000000");
+        fs::create_dir(layout.run(&bare).path()).unwrap();
+        let foreign = [
+            "reports/2024/q1/r.pdf",
+            "backup/db/20240301_020000/dump.sql",
+            "backup/db/20240301_020000_old/runner.log",
+            "ci/cache/abc/metadata.json",
+        ];
+        for file in foreign {
+            plant(&layout.root().join(file), b"{}");
+        }
+        let runs = ["a/x/20260102_000000", "a/x/20260101_000000"];
+        assert_eq!(found(&layout, &Filter::default()), runs);
+        let entries = index::entries(&layout, &Filter::default(), &|_, _| ()).unwrap();
+        let outcomes: Vec<_> = entries.iter().map(|entry| entry.outcome).collect();
+        assert_eq!(outcomes, [Outcome::Crashed; 2]);
+        for file in foreign {
+            let (run, _) = file.rsplit_once('/').unwrap();
+            let directory = layout.root().join(run);
+            for text in [run, directory.to_str().unwrap()] {
+                assert!(find(&layout, text).is_err(), "{text}");
+            }
+        }
+        assert!(find(&layout, "20240301_020000").is_err());
+    }
+
+    #[test]
     fn a_record_that_cannot_be_read_is_a_crashed_run_that_says_so() {
         let (_root, layout) = log_root();
         let run = run_path("a/x/20260101_000000");
         let directory = layout.run(&run);
-        fs::create_dir_all(directory.path()).unwrap();
+        plant(&directory.runner_log(), b"");
         let fact = || {
             let record = read_run(&layout, run.clone()).record;
             assert_eq!(record.outcome, Outcome::Crashed);
@@ -723,12 +778,13 @@ mod tests {
             plant_run(&layout, &format!("a/x/202601{day:02}_000000"));
         }
         let mut newest = runs(&layout, &Filter::default()).unwrap();
-        assert_eq!(newest.len(), 28);
         let first = newest.next().unwrap();
         // The others are gone before anybody looks at them.
         for day in 1..=27 {
             let run = run_path(&format!("a/x/202601{day:02}_000000"));
-            fs::remove_file(layout.run(&run).metadata()).unwrap();
+            let directory = layout.run(&run);
+            plant(&directory.runner_log(), b"");
+            fs::remove_file(directory.metadata()).unwrap();
         }
         assert_eq!(first.record.outcome, Outcome::Success);
         assert_eq!(newest.next().unwrap().record.outcome, Outcome::Crashed);

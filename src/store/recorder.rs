@@ -81,7 +81,7 @@ impl RunFolder {
             };
             match create_new_directory(directory.path()) {
                 Ok(()) => break (run, mark),
-                // Empty directories are cleaned away.
+                // Somebody cleaned the empty directories away.
                 Err(error) if error.kind() == io::ErrorKind::NotFound && !again => {
                     mark.remove()?;
                     again = true;

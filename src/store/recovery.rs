@@ -3,6 +3,8 @@
 //! Every run that has begun has a mark, so looking costs nothing when there is none. What is done
 //! about such a run (its processes, its notification) is decided elsewhere.
 
+use std::path::PathBuf;
+
 use crate::model::ids::RunPath;
 use crate::model::outcome::Outcome;
 use crate::model::record::{NotificationState, Record};
@@ -21,11 +23,22 @@ pub struct Abandoned {
     pub record: Record,
 }
 
+/// What lies among the marks and is no file, so no runner put it there; it is never opened.
+pub fn odd_marks(layout: &Layout) -> Result<Vec<PathBuf>, StoreError> {
+    let marks = list(&layout.running())?.into_iter();
+    let odd = marks.filter(|(_, kind)| !kind.is_file());
+    Ok(odd.map(|(name, _)| layout.running().join(name)).collect())
+}
+
 /// Finds the runs whose runner died. Marks of runs that did end are removed.
 pub fn abandoned(layout: &Layout) -> Result<Vec<Abandoned>, StoreError> {
     let mut found = Vec::new();
-    for (mark, _kind) in list(&layout.running())? {
+    for (mark, kind) in list(&layout.running())? {
+        if !kind.is_file() {
+            continue;
+        }
         let run = mark.replace('.', "/").parse::<RunPath>().ok();
+        let run = run.filter(|run| run.run_id.started().is_some());
         let Some(mark) = Mark::hold(layout.running().join(mark))? else {
             continue;
         };
@@ -126,6 +139,26 @@ mod tests {
         drop(held);
         abandoned(&layout).unwrap();
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn what_is_no_file_is_no_mark_and_is_never_opened() {
+        use rustix::fs::{CWD, Mode, mkfifoat};
+        let (_root, layout) = log_root();
+        drop(folder(&layout));
+        let odd = ["a.x.20260101_000000", "a.x.20260102_000000"];
+        let odd = odd.map(|name| layout.running().join(name));
+        std::fs::create_dir(&odd[0]).unwrap();
+        mkfifoat(CWD, &odd[1], Mode::RUSR).unwrap();
+        for day in 1..=2 {
+            let run = format!("a/x/2026010{day}_000000").parse().unwrap();
+            plant(&layout.run(&run).runner_log(), b"");
+            assert_eq!(read_run(&layout, run).record.outcome, Outcome::Crashed);
+        }
+        assert_eq!(abandoned(&layout).unwrap().len(), 1);
+        let mut found = odd_marks(&layout).unwrap();
+        found.sort();
+        assert_eq!(found, odd);
     }
 
     #[test]

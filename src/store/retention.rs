@@ -1,6 +1,7 @@
 //! Removing runs and what crashes left, so that a log root does not grow for ever.
 //!
-//! Which runs may go is decided by [`model::retention`](crate::model::retention). A run goes by a
+//! Which runs may go is decided by [`model::retention`](crate::model::retention), and nothing goes
+//! that is not a run for certain: others may keep files in the log root. A run goes by a
 //! rename into `.state/trash`, so it is there whole or not at all; what a killed removal left in the
 //! trash, the next one clears. The run's lock is held meanwhile: nobody is writing in it.
 
@@ -20,7 +21,7 @@ use crate::store::atomic;
 use crate::store::layout::{Layout, mark_name};
 use crate::store::outbox::Outbox;
 use crate::store::private::{is_directory, list, remove};
-use crate::store::reader::{self, Filter, Run, read_record};
+use crate::store::reader::{self, Filter, Run, is_run_for_certain, read_record};
 use crate::store::recorder::RunFolder;
 
 /// What was removed.
@@ -42,6 +43,7 @@ pub fn survey(layout: &Layout, now: DateTime<Utc>) -> Result<Vec<Kept>, StoreErr
         .collect();
     let marks: BTreeSet<String> = list(&layout.running())?
         .into_iter()
+        .filter(|(_, kind)| kind.is_file())
         .map(|(name, _)| name)
         .collect();
     let work_trees = work_trees(layout)?;
@@ -50,7 +52,9 @@ pub fn survey(layout: &Layout, now: DateTime<Utc>) -> Result<Vec<Kept>, StoreErr
         let name = mark_name(&run.path);
         let work_tree = work_trees.get(&name);
         Kept {
-            began: run.path.run_id.started().unwrap_or_else(|| modified(path)),
+            began: (run.path.run_id.started())
+                .or(run.record.start_time)
+                .unwrap_or_else(|| modified(path)),
             bytes: size(path) + work_tree.map_or(0, |path| size(path)),
             is_active: marks.contains(&name) || is_being_made(&run, now),
             has_work_tree: work_tree.is_some(),
@@ -62,6 +66,7 @@ pub fn survey(layout: &Layout, now: DateTime<Utc>) -> Result<Vec<Kept>, StoreErr
         }
     };
     Ok(reader::runs(layout, &Filter::default())?
+        .filter(|run| is_run_for_certain(layout, &run.path))
         .map(kept)
         .collect())
 }
@@ -114,8 +119,10 @@ pub fn remove_run(
     } else {
         None
     };
-    let is_marked = directory.mark().exists();
-    if is_marked || read_record(&directory, run).outcome == Outcome::Running || !first() {
+    let is_marked = directory.mark().is_file();
+    let is_ours = is_run_for_certain(layout, run);
+    if !is_ours || is_marked || read_record(&directory, run).outcome == Outcome::Running || !first()
+    {
         return Ok(false);
     }
     let trash = layout.trash();
@@ -129,7 +136,7 @@ pub fn remove_run(
 }
 
 /// What crashes leave: the trash of a killed removal, temporary files that never got their name,
-/// directories in which nothing lies, and refused notifications older than `refused_before`.
+/// and refused notifications older than `refused_before`.
 /// `dry_run` only counts them.
 pub fn remove_leftovers(
     layout: &Layout,
@@ -151,16 +158,10 @@ pub fn remove_leftovers(
         let refused = children(&layout.refused())?;
         leftovers.extend(refused.into_iter().filter(|path| modified(path) < before));
     }
-    for directory in [layout.refused()]
-        .into_iter()
-        .chain(reader::run_directories(layout)?)
-    {
-        leftovers.extend(temporary_files(&directory, now)?);
-    }
-    for directory in reader::upper_directories(layout)? {
-        let is_old = now - modified(&directory) > LEFTOVER_AFTER;
-        if is_old && fs::read_dir(&directory).is_ok_and(|mut entries| entries.next().is_none()) {
-            leftovers.push(directory);
+    leftovers.extend(temporary_files(&layout.refused(), now)?);
+    for run in reader::listed(layout, &Filter::default())? {
+        if is_run_for_certain(layout, &run) {
+            leftovers.extend(temporary_files(layout.run(&run).path(), now)?);
         }
     }
     let mut removed = Removed::default();

@@ -205,26 +205,90 @@ fn what_crashes_left_is_removed_once_it_is_old() {
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         fs::write(file, "{").unwrap();
     }
-    let empty = env.logs().join("gone/fake");
-    fs::create_dir_all(&empty).unwrap();
-    for file in stale.iter().chain([&empty, &env.logs().join("gone")]) {
+    for file in &stale {
         touch(file, "2020-01-01");
     }
     let trash = state.join("trash/work.fake.20190101_000000");
     fs::create_dir_all(trash.join("private")).unwrap();
     let said = clean(&env, &[]);
     assert!(
-        said.stdout.contains("removed 5 leftovers, "),
+        said.stdout.contains("removed 4 leftovers, "),
         "{}",
         said.stdout
     );
     assert!(stale.iter().all(|file| !file.exists()));
     assert!(young.exists() && run.is_dir());
-    assert!(!trash.exists() && !empty.exists());
-    // The task's directory has lost its agent's just now.
-    touch(&env.logs().join("gone"), "2020-01-01");
-    assert_eq!(clean(&env, &[]).stderr.lines().count(), 1);
-    assert!(!env.logs().join("gone").exists());
+    assert!(!trash.exists());
+}
+
+#[test]
+fn what_is_not_for_certain_a_run_is_never_removed() {
+    let env = TestEnv::new();
+    let run = old(&env, "20200101_000000");
+    let foreign = [
+        "reports/2024/q1/r.pdf",
+        "backup/db/20200101_020000/dump.sql",
+        "backup/db/20200102_020000/metadata.json",
+        "backup/db/20200102_020000/.tmpAbc123",
+        "ci/cache/abc/metadata.json",
+    ];
+    for file in foreign {
+        let file = env.logs().join(file);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, "{}").unwrap();
+        touch(&file, "2020-01-01");
+        touch(file.parent().unwrap(), "2020-01-01");
+    }
+    let empty = env.logs().join("spool/in");
+    fs::create_dir_all(&empty).unwrap();
+    touch(&empty, "2020-01-01");
+    let done = env.agent_runner(&["stats", "--json"]);
+    let stats: Value = serde_json::from_str(&done.stdout).unwrap();
+    // One of the foreign ones looks like a run with a broken record.
+    assert_eq!(stats["total"]["runs"], 2);
+    let limits = ["--older-than", "0s", "--max-size", "1"];
+    let said = clean(&env, &limits).stdout;
+    assert!(
+        said.starts_with("removed 1 run, ") && said.lines().count() == 1,
+        "{said}"
+    );
+    assert!(!run.exists() && empty.is_dir());
+    for file in foreign {
+        assert!(env.logs().join(file).is_file(), "{file}");
+    }
+}
+
+#[test]
+fn what_is_no_mark_stops_no_command_and_is_named() {
+    let env = TestEnv::new()
+        .script("fake", "text", "echo hello")
+        .task("work", "");
+    let marks = env.logs().join(".state/running");
+    fs::create_dir_all(marks.join("work.fake.20200101_000000")).unwrap();
+    let pipe = marks.join("work.fake.20200102_000000");
+    assert!(
+        Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .unwrap()
+            .success()
+    );
+    old(&env, "20200102_000000");
+    assert_eq!(env.run("fake", "work").code, Some(0));
+    for command in [
+        &["heartbeat"][..],
+        &["triage"],
+        &["clean", "--older-than", "1d"],
+    ] {
+        let done = env.agent_runner(command);
+        assert_eq!(done.code, Some(0), "{command:?}: {}", done.stderr);
+        assert!(
+            done.stderr.contains("is no file, so no mark"),
+            "{}",
+            done.stderr
+        );
+    }
+    assert_eq!(env.run_directories("work", "fake").len(), 1);
 }
 
 #[test]

@@ -114,19 +114,46 @@ fn a_misspelt_variable_is_warned_of_with_the_one_that_was_meant() {
         .variable("AGENT_RUNNER_CLOUDE_BIN", "x")
         .variable("AGENT_RUNNER_FAKE_BIN", "/bin/sh")
         .variable("AGENT_RUNNER_RUN_ID", "x")
+        .variable("AGENT_RUNNER_FOO", "x")
         .variable("AGENT_RUNNER_EMPTY", "");
     let done = env.agent_runner(&["tasks"]);
     assert_eq!(done.code, Some(0));
     let lines: Vec<&str> = done.stderr.lines().collect();
-    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert_eq!(lines.len(), 3, "{lines:?}");
     assert!(
         lines[0].contains("did you mean `AGENT_RUNNER_CLAUDE_BIN`?"),
         "{lines:?}"
     );
+    // What all have in common makes none near.
     assert!(
-        lines[1].contains("did you mean `AGENT_RUNNER_NTFY_TOPIC`?"),
+        lines[1].contains("`AGENT_RUNNER_FOO`") && lines[1].contains("docs/config.md lists them"),
         "{lines:?}"
     );
+    assert!(
+        lines[2].contains("did you mean `AGENT_RUNNER_NTFY_TOPIC`?"),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn an_empty_notification_is_refused_and_no_password_is_printed() {
+    let server = "http://user:canary@127.0.0.1:1/?auth=canary";
+    let env = working().config(&format!("[ntfy]\nserver = \"{server}\"\ntopic = \"t\""));
+    let done = env.agent_runner(&["notify", "--title", "", "--body", " "]);
+    assert_eq!(done.code, Some(2), "{}", done.stderr);
+    assert!(done.stderr.contains("needs a title or a body"));
+    let done = env.agent_runner(&["notify", "--title", "", "--body", "x"]);
+    assert_eq!(done.code, Some(1), "{}", done.stderr);
+    assert!(
+        done.stderr.contains("not published to http://127.0.0.1:1/"),
+        "{}",
+        done.stderr
+    );
+    assert!(!done.stderr.contains("canary"), "{}", done.stderr);
+    let bad = working().config("[ntfy]\nserver = \"http://user:canary@127.0.0.1:99999\"");
+    let done = bad.agent_runner(&["tasks"]);
+    assert_eq!(done.code, Some(2));
+    assert!(!done.stderr.contains("canary"), "{}", done.stderr);
 }
 
 #[test]

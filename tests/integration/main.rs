@@ -30,6 +30,7 @@ mod hostile;
 mod hostile_git;
 mod isolation;
 mod layers;
+mod log_root;
 mod looking;
 mod misbehaviour;
 mod operations;

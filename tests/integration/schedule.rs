@@ -43,6 +43,21 @@ const FOREIGN: &str =
     "# mine\nMAILTO=me\n\n5 4 * * *\techo '100\\%'  \n# END agent-runner /elsewhere";
 
 #[test]
+fn a_crontab_that_is_not_utf8_is_told_with_its_line_and_left_as_it_is() {
+    let env = place();
+    let text = b"# mine\n5 4 * * * echo caf\xe9\n";
+    fs::write(tab(&env), text).unwrap();
+    for verb in ["install", "check", "remove"] {
+        let done = env.agent_runner(&["schedule", verb]);
+        assert_eq!(done.code, Some(1), "{verb}: {}", done.stderr);
+        for words in ["line 2 holds bytes that are not UTF-8", "crontab -e"] {
+            assert!(done.stderr.contains(words), "{verb}: {}", done.stderr);
+        }
+        assert_eq!(fs::read(tab(&env)).unwrap(), text);
+    }
+}
+
+#[test]
 fn the_schedule_is_installed_renewed_and_removed_and_all_else_in_the_crontab_stays() {
     let env = place().script("fake", "text", "echo hello").task(
         "work",

@@ -7,6 +7,7 @@ use crate::config::Overrides;
 use crate::model::clock::Clock as _;
 use crate::model::message::{Message, Priority};
 use crate::model::outcome::EXIT_SUCCESS;
+use crate::model::text;
 use crate::notify::Notifier as _;
 
 /// Publishes a message; exits 1 when the server did not take it.
@@ -16,6 +17,12 @@ pub(crate) fn notify(world: &World, arguments: &NotifyArguments) -> Result<u8, C
         CliError::usage("no ntfy topic is configured")
             .hint("set AGENT_RUNNER_NTFY_TOPIC, or `topic` in the table [ntfy] of config.toml")
     })?;
+    let is_blank =
+        |given: &Option<String>| given.as_ref().is_some_and(|given| given.trim().is_empty());
+    if is_blank(&arguments.title) && is_blank(&arguments.body) {
+        return Err(CliError::usage("a notification needs a title or a body")
+            .hint("leave out --title and --body for a test notification"));
+    }
     let now = SystemClock.now().to_rfc3339();
     let message = Message {
         title: arguments
@@ -29,7 +36,7 @@ pub(crate) fn notify(world: &World, arguments: &NotifyArguments) -> Result<u8, C
         priority: priority(arguments.priority),
         tags: arguments.tags.clone(),
     };
-    let server = &settings.ntfy.server.value;
+    let server = text::without_secrets(&settings.ntfy.server.value);
     wiring::block_on(notifier.publish(&message))?
         .map_err(|error| CliError::failure(format!("not published to {server}")).because(error))?;
     world.ui.talk(&format!("published to {server}"));

@@ -13,6 +13,7 @@ use crate::attempts::{self, Attempt, Attempts};
 use crate::cli::actions::{Annotation, NeutralLines, StepSummary};
 use crate::cli::args::{DebugPrompt, OverlapPolicy, RunArguments};
 use crate::cli::error::CliError;
+use crate::cli::log_root;
 use crate::cli::logging;
 use crate::cli::metrics;
 use crate::cli::sharing::Sharing;
@@ -182,6 +183,9 @@ pub(super) fn carry_out(
 ) -> Result<Record, CliError> {
     wiring::refuse_missing_repository(settings)?;
     let layout = wiring::layout(settings);
+    if let Some(plan) = plans.first() {
+        log_root::prepare(world, settings, &layout, &plan.task.name)?;
+    }
     let not_recorded = |error| {
         CliError::failure("the run cannot be recorded")
             .because(error)

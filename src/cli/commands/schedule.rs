@@ -611,9 +611,14 @@ pub(super) fn heeds_zones(world: &World) -> bool {
 fn installed(world: &World) -> Result<Option<String>, CliError> {
     let told = crontab_program(world, &["-l"], b"")?;
     match told.code {
-        Some(0) => String::from_utf8(told.stdout)
-            .map(Some)
-            .map_err(|error| CliError::failure("the crontab is not UTF-8").because(error)),
+        Some(0) => String::from_utf8(told.stdout).map(Some).map_err(|error| {
+            let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+            let line = good.split(|byte| *byte == b'\n').count();
+            CliError::failure(format!(
+                "the crontab cannot be read: line {line} holds bytes that are not UTF-8"
+            ))
+            .hint("write that line anew with `crontab -e`; nothing was changed")
+        }),
         _ if told.stderr.contains("no crontab") => Ok(None),
         _ => Err(CliError::failure("the crontab cannot be read").because(told.stderr)),
     }

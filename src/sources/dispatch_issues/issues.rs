@@ -205,7 +205,7 @@ impl Issues {
         Ok(login)
     }
 
-    /// Our own comment of a kind, if it is there.
+    /// Our own comment of a kind, the first, if it is there.
     async fn find_comment(
         &self,
         number: u64,
@@ -242,10 +242,28 @@ impl Issues {
             Some(_) => {}
             None => {
                 let created = self.github.create_comment(repository, number, body);
-                created.await.map_err(|error| trouble(&error))?;
+                let created = created.await.map_err(|error| trouble(&error))?;
+                // Every machine may tell that it begins.
+                if kind != Kind::Started {
+                    self.leave_the_first((number, key), kind, created.id).await;
+                }
             }
         }
         Ok(())
+    }
+
+    /// Takes our comment back if another machine, which has the same name, wrote its own before it:
+    /// neither could see the other's when it looked.
+    async fn leave_the_first(&self, (number, key): (u64, &WorkKey), kind: Kind, created: u64) {
+        let Ok(Some(first)) = self.find_comment(number, key, kind).await else {
+            return;
+        };
+        if first.id < created {
+            let repository = &self.settings.repository;
+            if let Err(error) = self.github.delete_comment(repository, created).await {
+                tracing::warn!("{}", reason(&error));
+            }
+        }
     }
 
     async fn label(&self, number: u64, label: &str) -> Result<(), SourceError> {

@@ -2,6 +2,7 @@
 //! request, and none is forgotten.
 
 use std::process::{Child, Stdio};
+use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -193,6 +194,34 @@ fn machines_that_share_nothing_but_github_publish_each_issue_once() {
     });
     let lost = outcomes.filter(|outcome| outcome == "lost_lease").count();
     assert!(lost > 0, "none of them has lost anything");
+}
+
+#[test]
+fn of_two_machines_that_tell_the_same_at_once_the_later_takes_its_comment_back() {
+    let place = Place::new();
+    let issue = open_issues(&place, 1)[0];
+    let meeting = Arc::new(Barrier::new(2));
+    let meet = {
+        let meeting = Arc::clone(&meeting);
+        Hook::new(move || {
+            meeting.wait();
+            meeting.wait();
+        })
+    };
+    // The first tells that the work begins.
+    let telling = Fault::on("POST", "/repos/*/*/issues/*/comments").nth(2);
+    place.host.fault(telling.before(Action::Call(meet)));
+    let worker = place.env.spawn(&["dispatch", "--once"]);
+    meeting.wait();
+    let theirs = place.comments(issue, "🤖").remove(0);
+    let theirs = theirs.replace("agent-runner started", "agent-runner completed");
+    let theirs = theirs.replacen('🤖', "✅", 1);
+    (place.host).comment(DISPATCH, issue, "runner-bot", &theirs);
+    meeting.wait();
+    let output = worker.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert_eq!(place.comments(issue, "✅"), [theirs]);
 }
 
 #[test]

@@ -28,7 +28,7 @@ use crate::model::repository::RepositoryName;
 use crate::model::text;
 use crate::planner::{self, chain};
 use crate::process::identity;
-use crate::queue::{Queue, QueueError, State as WorkState};
+use crate::queue::{Queue, QueueError, State as WorkState, Work};
 use crate::sources::delegation::Delegation;
 use crate::sources::local::{self, LocalTask, PutError};
 use crate::store::delegated;
@@ -253,6 +253,8 @@ struct Desk<'a> {
     layout: &'a Layout,
     github: Option<GitHub>,
     queue: Option<Queue>,
+    /// The queue from which workers on this machine, or who share it, take issues.
+    of_issues: Option<Queue>,
 }
 
 impl<'a> Desk<'a> {
@@ -267,11 +269,18 @@ impl<'a> Desk<'a> {
             layout,
             github: None,
             queue: None,
+            of_issues: None,
         };
         match provider {
             Provider::GithubIssueDispatch | Provider::Copilot => {
                 let credentials = dispatch::credentials(settings)?;
                 desk.github = Some(dispatch::github(settings, layout, credentials)?);
+                let is_there = settings.queue.url.is_some() || wiring::has_own_queue(layout);
+                if provider == Provider::GithubIssueDispatch && is_there {
+                    // GitHub alone tells how a task ends; the queue only knows more meanwhile.
+                    let url = wiring::queue_url(settings, layout)?;
+                    desk.of_issues = Queue::open(&url).await.ok();
+                }
             }
             Provider::Local => {
                 layout
@@ -440,7 +449,19 @@ impl<'a> Desk<'a> {
             looked.map_err(|error| Unheard {
                 is_passing: error.is_transient(),
                 error: issues::failure("GitHub cannot be asked", &error),
-            })
+            })?;
+            if let Some(queue) = &self.of_issues
+                && let Some((repository, number)) = &task.issue
+                && !task.state.is_final()
+                && let Ok(works) = queue.list().await
+            {
+                let origin = format!("{repository}#{number}");
+                let ours = |work: &Work| work.origin.eq_ignore_ascii_case(&origin);
+                if let Some(work) = works.into_iter().find(ours) {
+                    note_standing(task, &work);
+                }
+            }
+            Ok(())
         } else {
             play_on(task);
             Ok(())
@@ -459,12 +480,13 @@ async fn look_locally(queue: &Queue, task: &mut Delegated) -> Result<(), QueueEr
         "the queue does not know the task any more".clone_into(&mut task.message);
         return Ok(());
     };
-    task.state = match work.state {
-        WorkState::Waiting => DelegatedState::Created,
-        WorkState::Claimed | WorkState::Retrying => DelegatedState::Running,
+    note_standing(task, &work);
+    let end = match work.state {
+        WorkState::Waiting | WorkState::Claimed | WorkState::Retrying => return Ok(()),
         WorkState::Done => DelegatedState::Completed,
         WorkState::Rested | WorkState::Cancelled => DelegatedState::Failed,
     };
+    task.state = end;
     if let Some(reason) = work.reason {
         task.message = reason;
     }
@@ -474,6 +496,28 @@ async fn look_locally(queue: &Queue, task: &mut Delegated) -> Result<(), QueueEr
         task.result = Some(branch);
     }
     Ok(())
+}
+
+/// What the queue knows of a task that has not ended: whether somebody works on it.
+fn note_standing(task: &mut Delegated, work: &Work) {
+    task.state = match work.state {
+        WorkState::Waiting => DelegatedState::Created,
+        WorkState::Claimed if work.is_lapsed => {
+            "its worker is gone; the next one takes it".clone_into(&mut task.message);
+            DelegatedState::Created
+        }
+        WorkState::Claimed => {
+            "a worker has it".clone_into(&mut task.message);
+            DelegatedState::Running
+        }
+        WorkState::Retrying => {
+            let due = work.not_before.map(utc).unwrap_or_default();
+            let before = work.reason.as_deref().unwrap_or("the last attempt failed");
+            task.message = format!("it is tried again from {due} on ({before})");
+            DelegatedState::Created
+        }
+        WorkState::Done | WorkState::Rested | WorkState::Cancelled => return,
+    };
 }
 
 /// The next step of a task that nobody does, as the original plays it.
@@ -520,5 +564,57 @@ fn tell(layout: &Layout, task: &Delegated, limit: Duration) {
     let entry = Entry::of_message(message, SystemClock.now());
     if let Err(error) = Outbox::new(layout).put(&entry) {
         tracing::error!("nobody is told: {}", chain(&error));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_runs_only_while_a_worker_has_it() {
+        let now: DateTime<Utc> = "2026-02-19T20:40:03Z".parse().unwrap();
+        let look = |state, is_lapsed| {
+            let work = Work {
+                key: WorkKey::new("local", &["1"]),
+                origin: "local#1".to_owned(),
+                group_repository: String::new(),
+                group_author: String::new(),
+                created: now,
+                payload: None,
+                state,
+                fence: 1,
+                attempts: 1,
+                holder: None,
+                lease_until: None,
+                is_lapsed,
+                not_before: Some(now),
+                reason: Some("the agent is parked".to_owned()),
+                revision: None,
+                notes: None,
+                offered_at: now,
+                changed_at: now,
+            };
+            let mut task = Delegated {
+                task_id: "t".to_owned(),
+                provider: Provider::Local,
+                title: String::new(),
+                created_at: now,
+                state: DelegatedState::Running,
+                message: "handed over".to_owned(),
+                issue: None,
+                target: None,
+                directory: None,
+                result: None,
+            };
+            note_standing(&mut task, &work);
+            format!("{}: {}", task.state.as_str(), task.message)
+        };
+        let tried =
+            "created: it is tried again from 2026-02-19 20:40:03 UTC on (the agent is parked)";
+        assert_eq!(look(WorkState::Waiting, false), "created: handed over");
+        assert_eq!(look(WorkState::Claimed, false), "running: a worker has it");
+        assert!(look(WorkState::Claimed, true).starts_with("created: its worker is gone"));
+        assert_eq!(look(WorkState::Retrying, false), tried);
     }
 }

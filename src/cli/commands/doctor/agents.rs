@@ -83,6 +83,7 @@ fn look(
         .find(|(name, _)| is_built_in && *name == settings.interface);
     let agent = Agent {
         name: settings.name.to_string(),
+        binary_key: wiring::binary_key(settings),
         no_interpreter,
         version,
         tested: tested.map(|(_, version)| *version),

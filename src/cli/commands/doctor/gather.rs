@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::fs::{self, DirEntry};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,6 +17,7 @@ use crate::checkup::facts::{
 use crate::cli::args::DoctorArguments;
 use crate::cli::commands::{schedule, timers};
 use crate::cli::error::CliError;
+use crate::cli::log_root::{self, Ignorance};
 use crate::cli::wiring::{self, SystemClock, World};
 use crate::config::Overrides;
 use crate::config::settings::Settings;
@@ -33,6 +34,7 @@ use crate::process::shutdown::Shutdown;
 use crate::process::trial;
 use crate::recovery;
 use crate::schedule::crontab::{CRON_PATH, Job};
+use crate::store::foreign::foreign;
 use crate::store::ground;
 use crate::store::layout::Layout;
 use crate::store::outbox::{EXPIRES_AFTER, Outbox};
@@ -133,10 +135,24 @@ fn runs(world: &World, settings: &Settings, layout: &Layout) -> Runs {
             }),
         ),
     };
-    let running = fs::read_dir(layout.running()).map_or(0, Iterator::count);
+    let is_file = |entry: &DirEntry| entry.file_type().is_ok_and(|kind| kind.is_file());
+    let running =
+        fs::read_dir(layout.running()).map_or(0, |marks| marks.flatten().filter(is_file).count());
+    // Before the first run there is nothing to ask git about; git's faults are told elsewhere.
+    let ignorance = if layout.gitignore().is_file() {
+        let tasks = settings.tasks.values().map(|task| &task.task.name);
+        let tasks: Vec<_> = tasks.filter(|task| layout.task(task).is_dir()).collect();
+        log_root::ignorance(world, settings, layout, &tasks).unwrap_or_default()
+    } else {
+        Ignorance::default()
+    };
     Runs {
         root: layout.root().to_owned(),
         ground,
+        // A log root that cannot be listed is told by its ground.
+        foreign: foreign(layout).unwrap_or_default(),
+        tracked: ignorance.tracked,
+        unignored: ignorance.unignored,
         crashed,
         running,
     }

@@ -49,7 +49,7 @@ pub(super) async fn ask(settings: &Settings, publishes: bool) -> Heard {
 
 async fn ask_ntfy(settings: &Settings, publishes: bool) -> (Notifications, Option<i64>) {
     let mut told = Notifications {
-        server: without_secrets(&settings.ntfy.server.value),
+        server: text::without_secrets(&settings.ntfy.server.value),
         ..Notifications::default()
     };
     let Some(ntfy) = wiring::notifier(settings) else {
@@ -81,15 +81,6 @@ async fn ask_ntfy(settings: &Settings, publishes: bool) -> (Notifications, Optio
         told.published = Some(published.map_err(|error| chain(&error)));
     }
     (told, skew)
-}
-
-/// A server's address without what may be secret in it.
-fn without_secrets(address: &str) -> String {
-    let address = address.split(['?', '#']).next().unwrap_or_default();
-    match (address.split_once("://"), address.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
-        _ => address.to_owned(),
-    }
 }
 
 async fn ask_queue(settings: &Settings) -> Option<Result<(), String>> {
