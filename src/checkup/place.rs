@@ -206,7 +206,7 @@ fn guests(runs: &Runs, report: &mut Report) {
     }
     if let Some(file) = &runs.tracked {
         let what = format!(
-            "git tracks `{}` in it; what agents change or add there is not seen",
+            "git tracks `{}` in it; what agents add there is not seen",
             file.display()
         );
         report.warning(SECTION, "log root", what, own);

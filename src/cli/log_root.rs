@@ -104,7 +104,7 @@ pub(super) fn prepare(
     let root = layout.root().display();
     if let Some(file) = &found.tracked {
         world.ui.talk(&format!(
-            "warning: git tracks `{}` in the log root `{root}`: what a run changes or adds there is not \
+            "warning: git tracks `{}` in the log root `{root}`: what a run adds there is not \
              seen; {ELSEWHERE}",
             file.display()
         ));
