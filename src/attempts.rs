@@ -141,23 +141,27 @@ impl<'a> Attempts<'a> {
 
     /// Keeps what a try committed before it failed: the next may find its work done.
     fn remember(&mut self, last: &Record) {
+        if !last.was_started() {
+            return;
+        }
+        let earlier = self.earlier.get_or_insert_default();
         if last.commits.is_empty() {
             return;
         }
-        let mut earlier = self.earlier.take().unwrap_or_default();
         earlier.run = last.path();
         let commits = last.commits.iter().map(|commit| commit.commit.clone());
         earlier.commits.extend(commits);
         earlier.head.clone_from(&last.head_after);
-        self.earlier = Some(earlier);
     }
 
     fn tell_earlier(&self, plan: &mut RunPlan) {
         let Some(mut earlier) = self.earlier.clone() else {
             return;
         };
-        let fact = earlier.to_string();
-        plan.notes.push(Evidence::new(EvidenceSource::Git, fact));
+        if !earlier.commits.is_empty() {
+            let fact = earlier.to_string();
+            plan.notes.push(Evidence::new(EvidenceSource::Git, fact));
+        }
         if !plan.task.paths.is_empty() {
             // The record does not say whether there are others that the paths do not allow.
             earlier.head = None;

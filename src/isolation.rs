@@ -3,7 +3,8 @@
 //! The repository is held by nobody while the agent works. At the end the commits of a good run are
 //! brought to the branch where it began, by fast-forward or rebase, one run at a time. What cannot
 //! be brought there stays on the run's branch, commits that no branch has come to one, what was not
-//! committed stays in its work tree, and all are told; everything else is removed. Blocks: to be called where waiting is allowed.
+//! committed stays in its work tree, and all are told; everything else is removed. Blocks: to be
+//! called where waiting is allowed.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

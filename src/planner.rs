@@ -87,7 +87,7 @@ pub struct RunPlan {
     pub base: Option<String>,
     /// The run that this one repeats or continues.
     pub previous_run: Option<String>,
-    /// What earlier tries of the same work committed.
+    /// What earlier tries of the same work left.
     pub earlier: Option<Earlier>,
     /// What happened before this run was chosen, for its record.
     pub notes: Vec<Evidence>,

@@ -38,16 +38,17 @@ pub struct RepositoryChange {
     pub stashed: Vec<String>,
     /// An operation that was left half-done: `rebase`, `merge`, `cherry-pick`, `revert`, `bisect`.
     pub in_progress: Option<String>,
-    /// What an earlier try of the same work committed; `None` when none did.
+    /// What an earlier try of the same work left; `None` when there was none.
     pub earlier: Option<Earlier>,
 }
 
-/// The commits that an earlier try of the same work left, which failed after them.
+/// What an earlier try of the same work left, which failed after that. What it did not commit is there
+/// uncommitted, and may go.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Earlier {
-    /// The run that made the last of them, as `task/agent/run_id`.
+    /// The run that made the last of its commits, as `task/agent/run_id`.
     pub run: String,
-    /// Their object names, oldest first.
+    /// Their object names, oldest first; there may be none.
     pub commits: Vec<String>,
     /// Where they left the branch; `None` where they must not stand for a later try's.
     pub head: Option<String>,

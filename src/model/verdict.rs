@@ -266,7 +266,8 @@ fn policy_finding(change: Option<&RepositoryChange>) -> Option<Finding> {
         };
         return Some(Finding::bad(Outcome::PolicyBlocked, None, lost));
     }
-    if !change.discarded.is_empty() {
+    // Of a later try it may be what the earlier one left.
+    if !change.discarded.is_empty() && change.earlier.is_none() {
         return Some(Finding::bad(
             Outcome::PolicyBlocked,
             None,
@@ -367,6 +368,7 @@ fn missing_commit_reason(change: &RepositoryChange) -> String {
         ));
     }
     let earlier = change.earlier.as_ref();
+    let earlier = earlier.filter(|earlier| !earlier.commits.is_empty());
     let earlier = earlier.map_or(String::new(), |earlier| format!("; {earlier}"));
     if seen.is_empty() {
         format!("the task requires a commit, and the run left no change at all{earlier}")

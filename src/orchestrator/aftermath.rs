@@ -16,7 +16,7 @@ pub(super) struct Aftermath {
     pub(super) patches: Vec<String>,
     pub(super) subject: String,
     pub(super) identity: Identity,
-    /// What earlier tries of the same work committed.
+    /// What earlier tries of the same work left.
     pub(super) earlier: Option<Earlier>,
 }
 

@@ -98,6 +98,19 @@ fn what_a_try_committed_before_it_failed_counts_for_the_next() {
 }
 
 #[test]
+fn what_a_try_left_uncommitted_may_be_thrown_away_by_the_next() {
+    let again = "git clean -fdq; echo done > a; git add a; git commit -qm again";
+    let env = first_fails_after("touch half-done", again, "");
+    assert_eq!(env.run("fake", "work").code, Some(0));
+    let records = env.records("work", "fake");
+    let facts = evidence(&records[1]);
+    assert!(
+        facts.contains("uncommitted changes from before the run are gone: half-done"),
+        "{facts}"
+    );
+}
+
+#[test]
 fn tries_are_counted_and_the_last_failure_is_the_result() {
     let three = env(9, "retry_pause = \"0s\"", "");
     assert_eq!(three.run("fake", "work").code, Some(1));

@@ -87,7 +87,8 @@ fn meaning(outcome: Outcome) -> &'static str {
         Outcome::CommitMissing => "the task requires a commit, and none of the run's own counts",
         Outcome::VerifyFailed => "the work was done, and a check of the task failed on it",
         Outcome::PolicyBlocked => {
-            "a rule of the task or the configuration forbids the work, or its start, or it threw away what was there before"
+            "a rule of the task or the configuration forbids the work or its start, or the run threw \
+             away what was there before"
         }
         Outcome::RateLimited => "a rate limit or a usage limit ended it, or kept it from starting",
         Outcome::Timeout => "it reached its time limit",
