@@ -122,11 +122,14 @@ fn drop_replaced(
         let graph: Graph = strays.iter().map(|old| (old.id.as_str(), old)).collect();
         let mut replaced = HashSet::new();
         for old in strays.iter() {
+            let is_rewritten = if old.parents == new.parents {
+                moves.contains(&(&old.id, &new.id))
+            } else {
+                old.is_same_work(&new)
+            };
             if old.tree == new.tree && holds_new_content {
                 replaced.extend(reach(&graph, &old.id));
-            } else if old.is_same_work(&new)
-                || (old.parents == new.parents && moves.contains(&(&old.id, &new.id)))
-            {
+            } else if is_rewritten {
                 replaced.insert(&old.id);
             }
         }

@@ -7,7 +7,9 @@ use std::time::Duration;
 use insta::{assert_snapshot, with_settings};
 use serde_json::Value;
 
-use crate::support::{Done, TestEnv, eventually, evidence, filters, processes_with, unique_sleep};
+use crate::support::{
+    Done, TestEnv, eventually, evidence, filters, make_pipe, processes_with, unique_sleep,
+};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -99,13 +101,7 @@ fn a_run_that_still_looks_at_its_repository_is_cancelled() {
         if waits_for.exists() {
             fs::remove_file(&waits_for).unwrap();
         }
-        assert!(
-            Command::new("mkfifo")
-                .arg(&waits_for)
-                .status()
-                .unwrap()
-                .success()
-        );
+        make_pipe(&waits_for);
         let run = [
             "run",
             "--agent",

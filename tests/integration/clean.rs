@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::support::{Done, TestEnv};
+use crate::support::{Done, TestEnv, make_pipe};
 
 const LIMITS: [&str; 2] = ["--older-than", "1d"];
 
@@ -266,13 +266,7 @@ fn what_is_no_mark_stops_no_command_and_is_named() {
     let marks = env.logs().join(".state/running");
     fs::create_dir_all(marks.join("work.fake.20200101_000000")).unwrap();
     let pipe = marks.join("work.fake.20200102_000000");
-    assert!(
-        Command::new("mkfifo")
-            .arg(&pipe)
-            .status()
-            .unwrap()
-            .success()
-    );
+    make_pipe(&pipe);
     old(&env, "20200102_000000");
     assert_eq!(env.run("fake", "work").code, Some(0));
     for command in [

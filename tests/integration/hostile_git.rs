@@ -13,6 +13,7 @@ use agent_runner::model::dispatch::WorkKey;
 use tempfile::TempDir;
 
 use crate::support::git_http::{GitServer, git, person};
+use crate::support::make_pipe;
 
 const TOKEN: &str = "a-token-of-some-length";
 
@@ -350,7 +351,7 @@ fn a_repository_that_leads_elsewhere_or_holds_up_a_reader_is_not_taken() {
         }),
         ("is no file", |work, _| {
             let pipe = work.join(".git/refs/heads/pipe");
-            assert!(Command::new("mkfifo").arg(pipe).status().unwrap().success());
+            make_pipe(&pipe);
         }),
         ("`.git/packed-refs` is no file", |work, _| {
             symlink("/dev/zero", work.join(".git/packed-refs")).unwrap();
@@ -387,13 +388,7 @@ fn a_pipe_or_a_giant_in_the_place_of_a_configuration_is_never_read() {
         if file == "info/attributes" {
             symlink("/dev/zero", &path).unwrap();
         } else {
-            assert!(
-                Command::new("mkfifo")
-                    .arg(&path)
-                    .status()
-                    .unwrap()
-                    .success()
-            );
+            make_pipe(&path);
         }
     }
     trap.take(&trap.work()).unwrap();

@@ -611,6 +611,14 @@ fn commits_that_an_isolated_run_left_on_no_branch_are_kept_on_a_named_one() {
         (format!("{aside}; exit 1"), 1),
         (format!("{aside}; {own}"), 0),
         (format!("{own_ref}; {hidden}; {own}"), 0),
+        // Of the same second and with the same words, and yet another one.
+        (
+            format!(
+                "export GIT_AUTHOR_DATE='2026-01-01 00:00:00 +0000'; {aside}; {}",
+                own.replace("-qm own", "-qm valuable")
+            ),
+            0,
+        ),
         (
             format!(
                 "{own}; echo v > v; git add v; git commit -qm valuable; git reset -q --hard HEAD~1"

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::finds_nothing;
 use crate::dispatch::place::{Place, adds, body};
 use crate::real::components;
-use crate::support::{TestEnv, eventually};
+use crate::support::{TestEnv, eventually, make_pipe};
 
 /// Prometheus's own checker must find nothing.
 #[track_caller]
@@ -86,13 +86,7 @@ fn a_file_of_metrics_that_cannot_be_written_changes_no_run() {
     );
     // What is no file, a device for one, is not replaced by one.
     let pipe = env.root().join("pipe");
-    assert!(
-        Command::new("mkfifo")
-            .arg(&pipe)
-            .status()
-            .unwrap()
-            .success()
-    );
+    make_pipe(&pipe);
     let env = env.variable("AGENT_RUNNER_METRICS_FILE", pipe.to_str().unwrap());
     let done = env.run("good", "work");
     assert_eq!(done.code, Some(0));

@@ -330,6 +330,12 @@ pub fn filters() -> Vec<(&'static str, &'static str)> {
     ]
 }
 
+/// Makes a named pipe, at which whoever opens it waits.
+pub fn make_pipe(path: &Path) {
+    let made = Command::new("mkfifo").arg(path).status();
+    assert!(made.unwrap().success());
+}
+
 /// Waits until something is so, at most `limit`; tells whether it came to be.
 #[must_use = "assert what was waited for"]
 pub fn eventually(limit: Duration, mut is_so: impl FnMut() -> bool) -> bool {
