@@ -73,7 +73,9 @@ fn main() {
         }
     }
     if wanted("redaction") {
-        redaction(places[places.len() - 1]);
+        for place in &places {
+            redaction(place);
+        }
     }
     if wanted("runs") {
         runs(&disk);
@@ -323,7 +325,8 @@ fn redaction(base: &Path) {
     const REPETITIONS: usize = 5;
     heading(&format!(
         "the search for secrets beside all else of the same capture of 1 GB (reading the pipe, writing \
-         two logs, understanding it): {REPETITIONS} repetitions (goal: under 10 % more)"
+         two logs, understanding it), in {}: {REPETITIONS} repetitions (goal: under 10 % more)",
+        base.display()
     ));
     let directory = tempfile::tempdir_in(base).unwrap();
     let secrets = (0..10).map(|number| format!("vpEv8Qm2xLr0Zt6Yb{number}N4w"));

@@ -16,6 +16,7 @@ mod history;
 mod ignores;
 mod mirror;
 mod patches;
+mod place;
 mod plumbing;
 mod programs;
 mod publish;

@@ -8,12 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::git::{Git, GitError, Snapshot};
 use crate::process::command::RunningHelper;
 
-/// Reads the identity and the programs of a configuration.
+/// Reads of a configuration the identity, the programs and where the work tree lies.
 pub(super) const CONFIGURED: [&str; 4] = [
     "config",
     "-z",
     "--get-regexp",
-    r"^(user\.(name|email)|filter\..*|merge\..*\.driver)$",
+    r"^(user\.(name|email)|core\.worktree|filter\..*|merge\..*\.driver)$",
 ];
 
 /// Settings that name programs, by their keys.
@@ -22,7 +22,8 @@ pub(super) struct Programs(BTreeMap<String, String>);
 
 impl Programs {
     pub(super) fn parse(output: &[u8]) -> Self {
-        let programs = entries(output).filter(|(key, _)| !key.starts_with("user."));
+        let is_program = |key: &str| key.starts_with("filter.") || key.starts_with("merge.");
+        let programs = entries(output).filter(|(key, _)| is_program(key));
         Self(programs.collect())
     }
 

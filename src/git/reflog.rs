@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 
 use crate::git::files;
 use crate::git::history::{Facts, cut_line};
-use crate::git::snapshot::Place;
+use crate::git::place::Place;
 use crate::git::{Git, GitError};
 
 const ACTION_PREFIX: &str = "agent-runner/";

@@ -7,8 +7,9 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use crate::git::history::Facts;
+use crate::git::place::Place;
 use crate::git::reflog::{Entry, Log, Run, absent, list_files, split_line};
-use crate::git::snapshot::{Place, Snapshot, Status};
+use crate::git::snapshot::{Snapshot, Status};
 use crate::git::standing::replaced;
 use crate::git::{Git, GitError, files};
 use crate::model::change::Commit;

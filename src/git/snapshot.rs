@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 
 use crate::git::environment::Identity;
+use crate::git::place::Place;
 use crate::git::programs::{CONFIGURED, Programs, setting};
 use crate::git::refs::Refs;
 use crate::git::{Git, GitError};
@@ -78,24 +79,6 @@ impl Snapshot {
     }
 }
 
-/// Where the parts of a repository lie.
-#[derive(Clone, Debug)]
-pub(super) struct Place {
-    /// The root of the work tree, without symbolic links.
-    pub top_level: PathBuf,
-    /// What belongs to this work tree: HEAD, the index, a merge in progress.
-    pub directory: PathBuf,
-    /// What all work trees share: branches, objects.
-    pub common_directory: PathBuf,
-}
-
-impl Place {
-    /// Whether refs and their logs are in a format that only git can read.
-    pub(super) fn has_reftable(&self) -> bool {
-        self.common_directory.join("reftable").is_dir()
-    }
-}
-
 /// HEAD, and all that is not committed.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Status {
@@ -145,27 +128,22 @@ pub(super) const STATUS: [&str; 7] = [
     "--no-ahead-behind",
 ];
 
-const PLACE: [&str; 5] = [
-    "rev-parse",
-    "--path-format=absolute",
-    "--show-toplevel",
-    "--git-dir",
-    "--git-common-dir",
-];
-
 impl Git {
     /// Looks at the repository, for a later comparison. `start` is the present time; what was
     /// committed before it is not new.
     ///
-    /// Runs three git commands side by side and writes nothing.
+    /// Runs two git commands side by side, in an unusual place one more, and writes nothing.
     pub fn snapshot(&self, start: DateTime<Utc>) -> Result<Snapshot, GitError> {
         let began = Instant::now();
         let status = self.start(&STATUS, &[])?;
-        let place = self.start(&PLACE, &[])?;
+        // Status 1: nothing is configured.
         let configured = self.start(&CONFIGURED, &[])?;
-
-        let place = self.output(&PLACE, place);
-        let place = place.and_then(|place| self.parse_place(&place));
+        let configured = self.finish(&CONFIGURED, configured)?.stdout;
+        let usual = setting(&configured, "core.worktree").is_none();
+        let place = match Place::usual(&self.repository).filter(|_| usual) {
+            Some(place) => Ok(place),
+            None => self.place(),
+        };
         let refs = match &place {
             Ok(place) => self.refs(place).map_err(|error| {
                 tracing::warn!(%error, "what becomes of other branches is not seen");
@@ -174,8 +152,6 @@ impl Git {
         };
         let status = self.output(&STATUS, status)?;
         let place = place?;
-        // Status 1: nothing is configured.
-        let configured = self.finish(&CONFIGURED, configured)?.stdout;
         Ok(Snapshot {
             status: self.parse_status(&place, &status)?,
             refs: refs.ok(),
@@ -186,11 +162,6 @@ impl Git {
             took: began.elapsed(),
             place,
         })
-    }
-
-    /// Where the parts of the repository lie.
-    pub(super) fn place(&self) -> Result<Place, GitError> {
-        self.parse_place(&self.read(&PLACE)?)
     }
 
     /// The identity for a commit of the runner's own.
@@ -238,23 +209,6 @@ impl Git {
             }
         }
         Ok(status)
-    }
-
-    fn parse_place(&self, output: &[u8]) -> Result<Place, GitError> {
-        let lines = output.strip_suffix(b"\n").unwrap_or(output);
-        let paths: Vec<PathBuf> = lines
-            .split(|byte| *byte == b'\n')
-            .map(|path| PathBuf::from(OsStr::from_bytes(path)))
-            .collect();
-        let [top_level, directory, common_directory] =
-            paths.try_into().map_err(|_paths| GitError::LineFeed {
-                path: self.repository.clone(),
-            })?;
-        Ok(Place {
-            top_level,
-            directory,
-            common_directory,
-        })
     }
 
     fn ignores(&self, place: &Place, path: &Path) -> bool {

@@ -1,9 +1,10 @@
 //! Repositories of every kind, environments of every kind.
 
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{chown, symlink};
 
 use chrono::DateTime;
 
+use crate::git::place::Place;
 use crate::git::tests::support::{MARK, Scene, identity, start, told};
 use crate::git::{Git, GitError, Identity};
 
@@ -236,4 +237,53 @@ fn a_new_repository_is_on_main_with_its_files_committed() {
         scene.person(&["log", "--format=%an %s", "--name-only"]),
         "Demo begin\n\na.txt"
     );
+}
+
+/// What is taken for usual is what git says of it, and everything else is git's to say.
+#[test]
+fn a_usual_repository_is_found_where_git_finds_it() {
+    let scene = Scene::new();
+    let of = |path: &str| {
+        let path = scene.path(path);
+        let git = Git::new(&scene.environment, &path);
+        (Place::usual(&path), git.place().ok())
+    };
+    scene.write("work/deep/down/file", "x");
+    symlink(scene.path("work/deep"), scene.path("link")).unwrap();
+    for usual in ["work", "work/deep/down", "link/down"] {
+        let (found, told) = of(usual);
+        assert_eq!(found, told, "{usual}");
+        assert!(found.is_some(), "{usual}");
+    }
+    scene.person(&["checkout", "-q", "--detach"]);
+    assert!(of("work").0.is_some());
+
+    scene.person(&["worktree", "add", "-q", "../linked", "-b", "linked"]);
+    scene.person(&["worktree", "add", "-q", "below", "-b", "below"]);
+    scene.person(&["init", "-q", "--separate-git-dir=../apart", "../torn"]);
+    scene.person(&["init", "-q", "inner"]);
+    scene.write("work/inner/.git/HEAD", "");
+    for unusual in [
+        "linked",
+        "work/below",
+        "torn",
+        "work/inner",
+        "home",
+        "nowhere",
+    ] {
+        let (found, told) = of(unusual);
+        assert_eq!(found, None, "{unusual} {told:?}");
+    }
+    assert_eq!(of("work/inner").1, of("work").1);
+}
+
+#[test]
+fn a_work_tree_that_the_configuration_names_is_heeded() {
+    let scene = Scene::new();
+    scene.write("elsewhere/file", "other\n");
+    scene.person(&["config", "core.worktree", "../../elsewhere"]);
+    let git = Git::new(&scene.environment, &scene.path("work"));
+    let before = git.snapshot(start()).unwrap();
+    assert_eq!(before.place.top_level, scene.path("elsewhere"));
+    assert!(before.is_dirty());
 }
