@@ -18,8 +18,10 @@ pub(super) struct Secrets {
 /// The places in each table: few enough for a processor's nearest cache.
 const TABLE: usize = 1 << 15;
 
-/// With more there would be more to find in each needle.
-const MAX_STRIDE: usize = 32;
+/// The strides are powers of two. The least is for secrets of [`crate::redact::MIN_SECRET_BYTES`]; with
+/// a longer one than the most there would be more to find in each needle.
+const LEAST_STRIDE: usize = 4;
+const MOST_STRIDE: usize = 32;
 
 /// How many looks are taken at once: one is mostly in vain, and so are several.
 const LOOKS: usize = 4;
@@ -30,7 +32,11 @@ impl Secrets {
         let shortest = lengths().min().unwrap_or(0);
         let mut secrets = Self {
             needles: automaton(needles),
-            stride: shortest.saturating_sub(3).clamp(1, MAX_STRIDE),
+            stride: 1
+                << shortest
+                    .saturating_sub(3)
+                    .clamp(LEAST_STRIDE, MOST_STRIDE)
+                    .ilog2(),
             longest: lengths().max().unwrap_or(0),
             seen: [(); 2].map(|()| vec![false; TABLE].try_into().expect("of this length")),
         };
@@ -58,20 +64,34 @@ impl Secrets {
     /// The leftmost needle, the longest of those that begin there. Takes a time that is linear in the
     /// text, whatever that holds: a part that is searched whole is passed for at least its half.
     pub(super) fn find(&self, bytes: &[u8]) -> Option<Found> {
+        // Where the compiler knows the stride, looks are not each checked against the text's end.
+        match self.stride {
+            32 => self.find_by::<32>(bytes),
+            16 => self.find_by::<16>(bytes),
+            8 => self.find_by::<8>(bytes),
+            _ => self.find_by::<LEAST_STRIDE>(bytes),
+        }
+    }
+
+    fn find_by<const STRIDE: usize>(&self, bytes: &[u8]) -> Option<Found> {
         let mut at = 0;
         while at + 4 <= bytes.len() {
-            let last = at + (LOOKS - 1) * self.stride;
-            let sees = |any, look| any | self.may_have(bytes, at + look * self.stride, 0);
-            if last + 4 <= bytes.len() && !(0..LOOKS).fold(false, sees) {
-                at = last + self.stride;
-                continue;
+            let sees = |group: &[u8], look: usize| self.may_have(group, look * STRIDE, 0);
+            let groups = bytes[at..].chunks_exact(LOOKS * STRIDE);
+            let passed = groups.take_while(|group| {
+                // All are taken: which of them sees something cannot be foretold.
+                !(0..LOOKS).fold(false, |any, look| any | sees(group, look))
+            });
+            at += passed.count() * LOOKS * STRIDE;
+            if at + 4 > bytes.len() {
+                break;
             }
             if !(self.may_have(bytes, at, 0) && self.may_have(bytes, at, 1)) {
-                at += self.stride;
+                at += STRIDE;
                 continue;
             }
             // What begins earlier was seen by the look before.
-            let from = at.saturating_sub(self.stride - 1);
+            let from = at.saturating_sub(STRIDE - 1);
             let to = bytes.len().min(at + 2 * self.longest);
             // A needle that begins before here lies in the part as a whole.
             let end = if to == bytes.len() {
@@ -85,7 +105,7 @@ impl Secrets {
                 let shape = None;
                 return Some(Found { start, end, shape }.moved(from));
             }
-            at = end + self.stride - 1;
+            at = end + STRIDE - 1;
         }
         None
     }

@@ -129,6 +129,20 @@ proptest! {
     }
 }
 
+/// Looks are taken the farther apart the longer the secrets are, and several at once.
+#[test]
+fn a_secret_of_any_length_is_found_at_every_place() {
+    for length in (MIN_SECRET_BYTES..24).chain([34, 35, 36, 60, 200]) {
+        let secret: String = ('a'..='z').cycle().take(length).collect();
+        let redactor = Redactor::new([secret.as_str()]);
+        for before in 0..300 {
+            let [before, after] = [before, 300 - before].map(|dots| ".".repeat(dots));
+            let clean = redactor.text(&format!("{before}{secret}{after}"));
+            assert_eq!(clean, format!("{before}{MASK}{after}"), "{length}");
+        }
+    }
+}
+
 #[test]
 fn a_secret_over_the_seam_of_two_large_pieces_is_masked_at_every_split() {
     let redactor = redactor();
