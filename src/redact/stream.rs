@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::cmp::Reverse;
 
-use crate::redact::shapes::{MAX_TOKEN_BYTES, token, token_end};
+use crate::redact::shapes::{MAX_ESCAPE_BYTES, MAX_TOKEN_BYTES, token, token_end};
 use crate::redact::{Found, MASK, Redactor};
 
 /// One stream on its way through a redactor.
@@ -11,8 +11,8 @@ use crate::redact::{Found, MASK, Redactor};
 pub struct Masked {
     /// Bytes that could be the beginning of a secret.
     pub(super) held: Vec<u8>,
-    /// The byte before them.
-    before: Option<u8>,
+    /// The bytes before them, as many as tell whether a token can begin.
+    before: Vec<u8>,
     /// A token that is longer than is held back: its further characters are dropped.
     in_token: bool,
 }
@@ -21,14 +21,15 @@ impl Masked {
     /// Takes the next bytes and gives those that can be let go, in two pieces: what was held back,
     /// and what follows. Where nothing is masked, the second is not copied.
     pub fn push<'a>(&mut self, redactor: &Redactor, bytes: &'a [u8]) -> [Cow<'a, [u8]>; 2] {
-        let before = self.held.last().copied().or(self.before);
+        let before = [&self.before, &self.held].map(Vec::as_slice);
         if !self.in_token
             && let Next::LetGo(to) = Search::new(redactor, bytes, 0, before, false).next(0)
             && let Some(first) = self.settle(redactor, bytes)
         {
             let (clean, held) = bytes.split_at(to);
             self.held = held.to_vec();
-            self.before = clean.last().or(first.last()).copied().or(self.before);
+            self.remember(&first);
+            self.remember(clean);
             return [Cow::Owned(first), Cow::Borrowed(clean)];
         }
         let mut buffer = std::mem::take(&mut self.held);
@@ -45,7 +46,7 @@ impl Masked {
         if !self.held.is_empty() {
             let decisive = bytes.get(..redactor.longest.saturating_sub(1))?;
             let seam = [&self.held, decisive].concat();
-            let found = Search::new(redactor, &seam, 0, None, true).needle(0);
+            let found = Search::new(redactor, &seam, 0, [&[]; 2], true).needle(0);
             if found.is_some_and(|found| found.start < self.held.len()) {
                 return None;
             }
@@ -76,9 +77,10 @@ impl Masked {
                 return done;
             }
             self.in_token = false;
-            self.before = Some(b'x');
+            self.before = b"x".to_vec();
         }
-        let mut search = Search::new(redactor, buffer, done, self.before, is_last);
+        let before = self.before.clone();
+        let mut search = Search::new(redactor, buffer, done, [&before, &[]], is_last);
         loop {
             match search.next(done) {
                 Next::Mask {
@@ -88,7 +90,7 @@ impl Masked {
                 } => {
                     self.let_go(buffer, done, start, clean);
                     clean.extend_from_slice(MASK.as_bytes());
-                    self.before = Some(b']');
+                    self.before = b"]".to_vec();
                     self.in_token = goes_on;
                     done = end;
                 }
@@ -99,8 +101,16 @@ impl Masked {
 
     fn let_go(&mut self, buffer: &[u8], from: usize, to: usize, clean: &mut Vec<u8>) -> usize {
         clean.extend_from_slice(&buffer[from..to]);
-        self.before = buffer[from..to].last().copied().or(self.before);
+        self.remember(&buffer[from..to]);
         to
+    }
+
+    /// Notes what was let go.
+    fn remember(&mut self, bytes: &[u8]) {
+        let last = &bytes[bytes.len().saturating_sub(MAX_ESCAPE_BYTES)..];
+        let excess = (self.before.len() + last.len()).saturating_sub(MAX_ESCAPE_BYTES);
+        self.before.drain(..excess);
+        self.before.extend_from_slice(last);
     }
 }
 
@@ -108,8 +118,8 @@ impl Masked {
 struct Search<'a> {
     redactor: &'a Redactor,
     buffer: &'a [u8],
-    /// The byte before the buffer.
-    before: Option<u8>,
+    /// What lies before the buffer, in two pieces.
+    before: [&'a [u8]; 2],
     /// Nothing follows the buffer.
     is_last: bool,
     /// From here on a needle could begin whose end is not there yet.
@@ -136,7 +146,7 @@ impl<'a> Search<'a> {
         redactor: &'a Redactor,
         buffer: &'a [u8],
         from: usize,
-        before: Option<u8>,
+        before: [&'a [u8]; 2],
         is_last: bool,
     ) -> Self {
         let open = if is_last {
@@ -181,8 +191,9 @@ impl<'a> Search<'a> {
                     goes_on,
                 };
             };
-            let before = start.checked_sub(1).map(|at| self.buffer[at]);
-            let token = token(shape, self.buffer, end, before.or(self.before));
+            let [first, second] = self.before;
+            let near = &self.buffer[start.saturating_sub(MAX_ESCAPE_BYTES)..start];
+            let token = token(shape, self.buffer, end, &[first, second, near].concat());
             let goes_on = token.end == length && !self.is_last;
             if goes_on && token.is_possible && length - start < MAX_TOKEN_BYTES {
                 return Next::LetGo(start);

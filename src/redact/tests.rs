@@ -168,6 +168,45 @@ fn a_secret_over_the_seam_of_two_large_pieces_is_masked_at_every_split() {
     assert!(matches!(rest, Cow::Borrowed(_)) && rest.len() == 299);
 }
 
+/// Most CLIs print JSON, where a line feed before a token is `\n`.
+#[test]
+fn a_token_behind_an_escape_is_masked_at_every_split() {
+    let redactor = redactor();
+    for token in [
+        format!("ghp_{}", "aB3".repeat(12)),
+        format!("sk-ant-api03-{}", "Zz9_".repeat(20)),
+    ] {
+        for escape in [
+            r"\n",
+            r"\t",
+            r"\u003e",
+            r"\x3d",
+            "%3D",
+            "\x1b[32m",
+            r"\u001b[38;2;255;255;255m",
+            r"\033[0m",
+        ] {
+            let text = format!("{{\"text\":\"word{escape}{token}\"}}");
+            for at in 0..=text.len() {
+                let clean = in_pieces(&text, &[at]);
+                assert_eq!(
+                    clean,
+                    format!("{{\"text\":\"word{escape}{MASK}\"}}"),
+                    "{at}"
+                );
+            }
+            assert!(in_pieces(&text, &Vec::from_iter(1..text.len())).contains(MASK));
+        }
+        // Not an escape, but a word that goes on.
+        for word in ["n", "003e", "[m", r"\a", "3D"] {
+            assert!(
+                !redactor.finds(format!("word{word}{token}").as_bytes()),
+                "{word}"
+            );
+        }
+    }
+}
+
 #[test]
 fn ordinary_words_stay() {
     let text = "task-list, risk-averse disk-encryption-configuration-of-the-year, sk-short, \
