@@ -306,8 +306,14 @@ pub(crate) fn binary_key(agent: &AgentSettings) -> &'static str {
     }
 }
 
+/// All that no log may show: what the settings name, and what is secret in the environment.
+pub(crate) fn secrets(world: &World, settings: &Settings) -> Vec<String> {
+    let inherited = inherited(&world.environment, settings);
+    planner::secrets(&inherited, &BTreeMap::new(), own_secrets(settings))
+}
+
 /// The secrets that the settings name.
-pub(crate) fn own_secrets(settings: &Settings) -> impl Iterator<Item = String> {
+fn own_secrets(settings: &Settings) -> impl Iterator<Item = String> {
     let ntfy = settings
         .ntfy
         .credentials
@@ -324,13 +330,37 @@ pub(crate) fn own_secrets(settings: &Settings) -> impl Iterator<Item = String> {
         GithubCredentials::App { .. } => None,
     });
     let queue = settings.queue.url.iter();
-    let queue = queue.map(|url| url.value.expose().to_owned());
+    let queue = queue.flat_map(|url| secrets_of(url.value.expose()));
     let pings = settings
         .tasks
         .values()
         .filter_map(|task| task.ping_url.as_ref());
-    let pings = pings.map(|url| url.expose().to_owned());
-    ntfy.chain(github).chain(queue).chain(pings)
+    let pings = pings.flat_map(|url| {
+        // The last part of the path is what the service knows the task by; a plain word is no secret.
+        let last = url.expose().trim_end_matches('/').rsplit('/').next();
+        let is_secret = |part: &&str| part.len() >= 16 && part.bytes().any(|b| b.is_ascii_digit());
+        let last = last.filter(is_secret).map(str::to_owned);
+        secrets_of(url.expose()).into_iter().chain(last)
+    });
+    let server = settings.ntfy.server.value.as_str();
+    let server = Some(server).filter(|server| server.contains('@'));
+    let server = server.into_iter().flat_map(secrets_of);
+    ntfy.chain(github).chain(queue).chain(pings).chain(server)
+}
+
+/// An address that holds a secret, and by themselves the user and the password in it.
+fn secrets_of(address: &str) -> Vec<String> {
+    let mut secrets = vec![address.to_owned()];
+    let place = address.split_once("://").map_or(address, |(_, rest)| rest);
+    let place = place.split(['/', '?', '#']).next().unwrap_or(place);
+    if let Some((user, _)) = place.rsplit_once('@') {
+        let password = user.split_once(':').map_or(user, |(_, password)| password);
+        for part in [user, password] {
+            let plain = percent_encoding::percent_decode_str(part).decode_utf8_lossy();
+            secrets.extend([part.to_owned(), plain.into_owned()]);
+        }
+    }
+    secrets
 }
 
 /// The program of an agent; the runner itself for an agent that is part of it.
@@ -466,6 +496,18 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
+
+    #[test]
+    fn the_user_and_the_password_of_an_address_are_secrets_by_themselves() {
+        let address = "postgres://u:a%2Fb@host:5432/name";
+        assert_eq!(
+            secrets_of(address),
+            [address, "u:a%2Fb", "u:a/b", "a%2Fb", "a/b"]
+        );
+        for plain in ["https://ping.example/word@x"] {
+            assert_eq!(secrets_of(plain), [plain]);
+        }
+    }
 
     #[test]
     fn what_hangs_in_the_background_holds_up_no_command() {

@@ -16,6 +16,7 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use crate::model::message::{Message, Priority};
+use crate::model::text;
 use crate::notify::{Notifier, NotifyError, Publishing};
 use crate::tls;
 
@@ -65,6 +66,9 @@ pub struct Reached {
 
 /// An account has sixty tokens at most, and what it subscribed to. Any other answer is shorter.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
+
+/// The longest of a server's reasons that is told.
+const MAX_REASON_CHARS: usize = 200;
 
 /// When a token ends, as the account says of which it is.
 fn end_of(token: &str, account: &[u8]) -> Option<DateTime<Utc>> {
@@ -125,15 +129,23 @@ impl Ntfy {
             .header("content-type", "application/json")
             .body(payload);
         let answer = request.send().await.map_err(error_of)?;
-        let answer = answer.error_for_status().map_err(error_of)?;
         let status = answer.status();
-        let told: Value = serde_json::from_slice(&body(answer).await?).unwrap_or_default();
-        // Whatever else answers with a success, a login page for one, has published nothing.
-        if told["event"] == "message" && told["id"].is_string() {
-            Ok(())
-        } else {
-            Err(not_ntfy(status))
+        let told = body(answer).await;
+        if status.is_client_error() || status.is_server_error() {
+            return Err(failed(status, &told.unwrap_or_default()));
         }
+        let told: Value = serde_json::from_slice(&told?).unwrap_or_default();
+        // Whatever else answers with a success, a login page for one, has published nothing.
+        if told["event"] != "message" || !told["id"].is_string() {
+            return Err(not_ntfy(status));
+        }
+        // An address with a path names a topic of its own, which has our JSON as its text now.
+        if told["topic"] != self.topic {
+            let why = "it published to another topic: `server` must end with the host, and `topic` \
+                       name the topic";
+            return Err(NotifyError::Refused(why.into()));
+        }
+        Ok(())
     }
 
     /// Asks the server whether it is well, and whether it knows the credentials; publishes nothing.
@@ -243,6 +255,25 @@ async fn body(mut answer: Response) -> Result<Vec<u8>, NotifyError> {
         body.extend(piece);
     }
     Ok(body)
+}
+
+/// What an answer means that is no success, with ntfy's own reason.
+fn failed(status: StatusCode, body: &[u8]) -> NotifyError {
+    let told: Value = serde_json::from_slice(body).unwrap_or_default();
+    let reason = told["error"].as_str().map_or(String::new(), |reason| {
+        format!(", {}", text::first_line(reason, MAX_REASON_CHARS))
+    });
+    let remedy = match status {
+        StatusCode::UNAUTHORIZED => ": check the token, or user and password",
+        StatusCode::FORBIDDEN => ": whoever publishes must be allowed to write to the topic",
+        _ => "",
+    };
+    let why = format!("it answers {status}{reason}{remedy}");
+    if is_refusal(status) {
+        NotifyError::Refused(why.into())
+    } else {
+        NotifyError::Transient(why.into())
+    }
 }
 
 fn not_ntfy(status: StatusCode) -> NotifyError {
@@ -356,18 +387,37 @@ mod tests {
     fn a_notification_is_posted_as_utf_8_json_with_its_token() {
         let server = serve(&[OK]);
         let token = Credentials::Token("tk_secret".to_owned());
-        let ntfy = Ntfy::new(&server.url, "nightly", Some(token));
+        let ntfy = Ntfy::new(&server.url, "t", Some(token));
         publish(&ntfy).unwrap();
         let request = &server.requests.join().unwrap()[0];
         let (head, body) = request.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("POST / HTTP/1.1\r\n"), "{head}");
         assert!(head.contains("authorization: Bearer tk_secret"), "{head}");
         let body: serde_json::Value = serde_json::from_str(body).unwrap();
-        assert_eq!(body["topic"], "nightly");
+        assert_eq!(body["topic"], "t");
         assert_eq!(body["title"], "[nightly] claude — FAILED");
         assert_eq!(body["message"], "line\n✓");
         assert_eq!(body["priority"], 4);
         assert_eq!(body["tags"], serde_json::json!(["x"]));
+    }
+
+    #[test]
+    fn what_came_to_another_topic_is_not_delivered_and_the_servers_reason_is_told() {
+        const ANSWERS: &[&str] = &[
+            OK,
+            "403 Forbidden\r\nconnection: close\r\n\r\n{\"code\":40301,\"error\":\"forbidden\\u001b[2J\"}",
+        ];
+        let server = serve(ANSWERS);
+        let told = |topic| {
+            let error = publish(&Ntfy::new(&server.url, topic, None)).unwrap_err();
+            assert!(!error.is_transient());
+            chain(&error)
+        };
+        assert!(told("mine").contains("it published to another topic"));
+        let refused = told("t");
+        let expected = "it answers 403 Forbidden, forbidden: whoever publishes must be allowed";
+        assert!(refused.contains(expected), "{refused:?}");
+        server.requests.join().unwrap();
     }
 
     #[test]

@@ -123,7 +123,7 @@ pub(super) fn begin(
     layout
         .create_state(&layout.runner_logs())
         .map_err(|error| CliError::failure("work cannot be recorded").because(error))?;
-    let secrets = secrets(world, settings);
+    let secrets = wiring::secrets(world, settings);
     let redactor = Arc::new(Redactor::new(secrets.iter().map(String::as_str)));
     logging::begin_talking(&layout.runner_logs(), talk(world, &redactor)?);
     Ok(redactor)
@@ -522,13 +522,6 @@ fn plans(world: &World, settings: &Settings) -> Result<Vec<RunPlan>, CliError> {
     let agents = run::candidates(settings, &settings.dispatch.agent.value)?;
     let plan = |agent: &AgentSettings| wiring::plan(world, settings, agent, task);
     agents.into_iter().map(plan).collect()
-}
-
-/// All that no log may show.
-fn secrets(world: &World, settings: &Settings) -> Vec<String> {
-    let inherited = wiring::inherited(&world.environment, settings);
-    let none = std::collections::BTreeMap::new();
-    planner::secrets(&inherited, &none, wiring::own_secrets(settings))
 }
 
 fn talk(world: &World, redactor: &Arc<Redactor>) -> Result<Talk, CliError> {

@@ -9,6 +9,8 @@ use crate::model::message::{Message, Priority};
 use crate::model::outcome::EXIT_SUCCESS;
 use crate::model::text;
 use crate::notify::Notifier as _;
+use crate::notify::wording::MAX_BODY_BYTES;
+use crate::redact::Redactor;
 
 /// Publishes a message; exits 1 when the server did not take it.
 pub(crate) fn notify(world: &World, arguments: &NotifyArguments) -> Result<u8, CliError> {
@@ -24,15 +26,13 @@ pub(crate) fn notify(world: &World, arguments: &NotifyArguments) -> Result<u8, C
             .hint("leave out --title and --body for a test notification"));
     }
     let now = SystemClock.now().to_rfc3339();
+    let secrets = wiring::secrets(world, &settings);
+    let redactor = Redactor::new(secrets.iter().map(String::as_str));
+    let given = |given: &Option<String>| given.as_ref().map(|given| redactor.text(given));
+    let body = given(&arguments.body).unwrap_or_else(|| format!("notify-test at {now}"));
     let message = Message {
-        title: arguments
-            .title
-            .clone()
-            .unwrap_or_else(|| "[notify-test]".to_owned()),
-        body: arguments
-            .body
-            .clone()
-            .unwrap_or_else(|| format!("notify-test at {now}")),
+        title: given(&arguments.title).unwrap_or_else(|| "[notify-test]".to_owned()),
+        body: text::cut_middle(&body, MAX_BODY_BYTES),
         priority: priority(arguments.priority),
         tags: arguments.tags.clone(),
     };

@@ -89,9 +89,11 @@ fn take(mut stream: &TcpStream) -> io::Result<String> {
     reader.read_exact(&mut body)?;
     let body: Value = serde_json::from_slice(&body)?;
     let title = body["title"].as_str().unwrap_or_default().to_owned();
-    let answer = r#"{"id":"hwQ2YpKdmg","time":1635528741,"event":"message","topic":"runs"}"#;
+    let topic = &body["topic"];
+    let answer =
+        format!(r#"{{"id":"hwQ2YpKdmg","time":1635528741,"event":"message","topic":{topic}}}"#);
     let length = answer.len();
     let head = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
-    drop(stream.write_all((head + answer).as_bytes()));
+    drop(stream.write_all((head + &answer).as_bytes()));
     Ok(title)
 }
