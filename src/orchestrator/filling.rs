@@ -48,9 +48,12 @@ pub(super) fn mask(record: &mut Record, redactor: &Redactor) {
         .evidence
         .iter_mut()
         .map(|evidence| &mut evidence.fact);
-    let subjects = record.commits.iter_mut().map(|commit| &mut commit.subject);
+    let commits = record.commits.iter_mut();
+    let commits = commits.flat_map(|commit| [&mut commit.subject, &mut commit.author]);
     for text in facts
-        .chain(subjects)
+        .chain(commits)
+        .chain(&mut record.files_changed)
+        .chain(&mut record.branch)
         .chain(&mut record.error)
         .chain(&mut record.last_message)
     {
