@@ -121,7 +121,9 @@ pub fn load(source: &PromptSource, directory: &Path) -> Result<String, PromptErr
     }
     let path = directory.join(name);
     match read(&path) {
-        Err(PromptError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+        Err(PromptError::Read { source, .. })
+            if source.kind() == io::ErrorKind::NotFound && !path.is_symlink() =>
+        {
             let missing = || PromptError::Missing {
                 name: name.clone(),
                 directory: directory.to_owned(),
@@ -276,6 +278,16 @@ mod tests {
         let prompt = "\u{feff}claude\r\n/srv/{{ task }}{ {{ }} {main} \
             ${{ github.token }} {{ a-b }} {{ 1 }} {{.X}} {{\n agent }} {{ agent";
         assert_eq!(render(template, &RUN).unwrap(), prompt);
+    }
+
+    #[test]
+    fn a_prompt_that_is_a_link_to_nowhere_is_told_and_not_replaced_by_the_built_in_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let source = PromptSource::File("debug_hello_world.md".to_owned());
+        load(&source, directory.path()).expect("the built-in one");
+        let link = directory.path().join("debug_hello_world.md");
+        std::os::unix::fs::symlink("gone", link).unwrap();
+        assert!(load(&source, directory.path()).is_err());
     }
 
     #[test]

@@ -9,12 +9,12 @@ use crate::agents::{AgentExit, TranscriptParser};
 use crate::model::event::AgentEvent;
 use crate::model::process_end::{ProcessEnd, Stream};
 use crate::model::record::{Evidence, EvidenceSource};
-use crate::model::report::AgentReport;
+use crate::model::report::{AgentError, AgentReport, ErrorClass};
 use crate::orchestrator::Spectator;
 use crate::planner::RunPlan;
 use crate::process::supervise::{Act, Observer};
 use crate::process::watchdog::Activity;
-use crate::redact::{Masked, Redactor};
+use crate::redact::{MASK, Masked, Redactor};
 use crate::store::StoreError;
 use crate::store::capped_log::{CappedLog, LogCaps, LogEnd};
 use crate::store::event_log::EventLog;
@@ -112,10 +112,17 @@ impl<'a> Listener<'a> {
             let rest = self.masked[masked].finish(self.redactor);
             self.take(stream, &rest, end.elapsed);
         }
-        let report = self.parser.finish(&AgentExit {
+        let mut report = self.parser.finish(&AgentExit {
             code: end.exit_code(),
             result_file,
         });
+        let holds_mask = |patch: &String| patch.contains(MASK);
+        if self.masked[0].has_masked() && report.patches.iter().any(holds_mask) {
+            report.patches.clear();
+            let message = "the answer's diffs hold a secret, which was masked in them, so they are not applied";
+            let error = AgentError::new(ErrorClass::Unknown, message);
+            report.error.get_or_insert(error);
+        }
         let LogEnd {
             dropped_bytes,
             error,

@@ -15,9 +15,15 @@ pub struct Masked {
     before: Vec<u8>,
     /// A token that is longer than is held back: its further characters are dropped.
     in_token: bool,
+    has_masked: bool,
 }
 
 impl Masked {
+    /// Whether anything was masked.
+    pub fn has_masked(&self) -> bool {
+        self.has_masked
+    }
+
     /// Takes the next bytes and gives those that can be let go, in two pieces: what was held back,
     /// and what follows. Where nothing is masked, the second is not copied.
     pub fn push<'a>(&mut self, redactor: &Redactor, bytes: &'a [u8]) -> [Cow<'a, [u8]>; 2] {
@@ -90,6 +96,7 @@ impl Masked {
                 } => {
                     self.let_go(buffer, done, start, clean);
                     clean.extend_from_slice(MASK.as_bytes());
+                    self.has_masked = true;
                     self.before = b"]".to_vec();
                     self.in_token = goes_on;
                     done = end;

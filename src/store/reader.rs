@@ -138,6 +138,17 @@ pub fn find(layout: &Layout, text: &str) -> Result<Run, FindError> {
     Ok(read_run(layout, path))
 }
 
+/// The newest run that goes on of those that `latest` or `latest:task/agent` means.
+pub fn find_going(layout: &Layout, text: &str) -> Result<Option<Run>, FindError> {
+    let Some(filter) = latest_filter(text) else {
+        return Ok(None);
+    };
+    let is_marked = |path: &RunPath| layout.run(path).mark().exists();
+    let mut marked = paths(layout, &filter)?.filter(is_marked);
+    let read = |path| Some(read_run(layout, path)).filter(|run| !run.record.outcome.is_final());
+    Ok(marked.find_map(read))
+}
+
 /// Reads one run. There is always something to tell of a directory.
 pub fn read_run(layout: &Layout, path: RunPath) -> Run {
     let directory = layout.run(&path);

@@ -60,6 +60,20 @@ fn a_cancelled_run_ends_in_order_and_cancel_waits_for_its_record() {
 }
 
 #[test]
+fn the_run_that_goes_on_is_cancelled_and_not_a_later_one_that_was_skipped() {
+    let env = sleeper("30s", "sleep 60");
+    let mut runner = running(&env);
+    let skipped = env.agent_runner(&["run", "--agent", "fake", "--task", "work"]);
+    assert_eq!(skipped.code, Some(0), "{}", skipped.stderr);
+    for (name, told) in [("latest:work/fake", "has"), ("latest", "has ended already")] {
+        let done = env.agent_runner(&["cancel", name]);
+        assert_eq!(done.code, Some(0), "{}", done.stderr);
+        assert!(done.stderr.contains(told), "{}", done.stderr);
+    }
+    assert_eq!(runner.wait().unwrap().code(), Some(143));
+}
+
+#[test]
 fn cancelling_once_more_kills_at_once() {
     let env = sleeper("10m", "trap '' TERM; while :; do sleep 0.1; done");
     let mut runner = running(&env);

@@ -27,7 +27,12 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub(crate) fn cancel(world: &World, arguments: &RecordArguments) -> Result<u8, CliError> {
     let settings = world.settings(Overrides::default())?;
     let layout = wiring::layout(&settings);
-    let mut run = wiring::find_run(&layout, &arguments.reference.run)?;
+    let name = &arguments.reference.run;
+    // A start that was skipped meanwhile is not what is meant.
+    let mut run = match reader::find_going(&layout, name) {
+        Ok(Some(run)) => run,
+        Ok(None) | Err(_) => wiring::find_run(&layout, name)?,
+    };
     // It may have been named by its directory in another log root.
     let root = run.directory.path().ancestors().nth(3);
     let layout = root.map_or(layout, Layout::new);

@@ -124,6 +124,23 @@ fn a_diff_that_does_not_apply_is_an_error_and_changes_nothing() {
 }
 
 #[test]
+fn a_diff_with_a_masked_secret_is_not_applied() {
+    let good = ANSWER.replace("Good morning.", "literally [redacted]");
+    let (_env, done, record) = chat(&good, STATISTICS, 0);
+    assert_eq!(done.code, Some(0), "{record:#}");
+    let (env, done, record) = chat(
+        &ANSWER.replace("Good morning.", "key = AKIAIOSFODNN7EXAMPLE"),
+        STATISTICS,
+        0,
+    );
+    assert_eq!(done.code, Some(1), "{record:#}");
+    assert_eq!(record["outcome"], "agent_error");
+    let error = record["error"].as_str().unwrap();
+    assert!(error.contains("hold a secret"), "{error}");
+    assert_eq!(env.git(&["rev-list", "--count", "HEAD"]), "1");
+}
+
+#[test]
 fn an_answer_without_a_diff_is_no_work() {
     let (_env, done, record) = chat("I would change the README.\n", STATISTICS, 0);
     assert_eq!(done.code, Some(1));
