@@ -142,6 +142,25 @@ impl Environment {
         })
     }
 
+    /// The variables that set something for runs here, each with the key of the configuration file
+    /// that does so everywhere.
+    pub(crate) fn settings_of_runs<'a>(
+        &self,
+        agents: impl Iterator<Item = &'a AgentName>,
+    ) -> impl Iterator<Item = (String, String)> {
+        let is_of_runs = |known: &&Variable| {
+            let sections = ["dispatch.", "github.", "runner.path_prefix"];
+            !sections
+                .iter()
+                .any(|section| known.key.starts_with(section))
+        };
+        let general = VARIABLES.iter().filter(is_of_runs);
+        let general = general.map(|known| (known.name.to_owned(), known.key.to_owned()));
+        let programs = agents.map(|name| (binary_variable(name), format!("agents.{name}.binary")));
+        let is_set = |(name, _): &(String, String)| self.get(name).is_some();
+        general.chain(programs).filter(is_set)
+    }
+
     pub(crate) fn path(&self, name: &str) -> Option<PathBuf> {
         self.get(name).map(PathBuf::from)
     }

@@ -58,6 +58,32 @@ fn a_crontab_that_is_not_utf8_is_told_with_its_line_and_left_as_it_is() {
 }
 
 #[test]
+fn what_is_set_in_the_shell_alone_is_told_when_the_schedule_is_written() {
+    let env = place()
+        .task("work", "schedule = \"0 1 * * *\"\nagents = [\"claude\"]")
+        .variable("AGENT_RUNNER_NTFY_TOKEN", "tk_of-the-shell")
+        .variable("AGENT_RUNNER_CLAUDE_BIN", "/opt/claude");
+    let units = env.root().join("units").display().to_string();
+    for arguments in [
+        &["schedule", "print"][..],
+        &["schedule", "install", "--dry-run"],
+        &["schedule", "systemd", &units],
+    ] {
+        let done = env.agent_runner(arguments);
+        assert_eq!(done.code, Some(0), "{}", done.stderr);
+        for (name, key) in [
+            ("AGENT_RUNNER_NTFY_TOKEN", "`ntfy.token`"),
+            ("AGENT_RUNNER_CLAUDE_BIN", "`agents.claude.binary`"),
+        ] {
+            let mut lines = done.stderr.lines();
+            let told = lines.any(|line| line.contains(name) && line.contains(key));
+            assert!(told, "{}", done.stderr);
+        }
+        assert!(!(done.stdout + &done.stderr).contains("tk_of"));
+    }
+}
+
+#[test]
 fn the_schedule_is_installed_renewed_and_removed_and_all_else_in_the_crontab_stays() {
     let env = place().script("fake", "text", "echo hello").task(
         "work",

@@ -51,6 +51,7 @@ pub(crate) fn schedule(world: &World, arguments: &ScheduleArguments) -> Result<u
             };
             world.ui.data(&plan.block().text(&plan.lines(&entries)?));
             plan.say_when_empty(&entries);
+            plan.warn_of_variables();
             Ok(EXIT_SUCCESS)
         }
         ScheduleAction::Check { json } => plan.check(*json),
@@ -58,11 +59,15 @@ pub(crate) fn schedule(world: &World, arguments: &ScheduleArguments) -> Result<u
             let entries = settings.scheduled();
             plan.refuse_zones(&entries)?;
             plan.say_when_empty(&entries);
+            plan.warn_of_variables();
             let lines = plan.lines(&entries)?;
             plan.change(*dry_run, |block, crontab| block.put(crontab, &lines))
         }
         ScheduleAction::Remove { dry_run } => plan.change(*dry_run, Block::remove),
-        ScheduleAction::Systemd { directory } => plan.systemd(directory.as_deref()),
+        ScheduleAction::Systemd { directory } => {
+            plan.warn_of_variables();
+            plan.systemd(directory.as_deref())
+        }
     }
 }
 
@@ -104,6 +109,18 @@ impl Plan<'_> {
             self.world.ui.talk(
                 "no task has a `schedule`: see docs/config.md, and `schedule print --all` for suggested times",
             );
+        }
+    }
+
+    /// What is set in this shell alone is not there when cron or systemd starts a run, so that its
+    /// notification would go nowhere. It may be secret, and is not written into their files.
+    fn warn_of_variables(&self) {
+        let agents = self.settings.agents.keys();
+        for (name, key) in self.world.environment.settings_of_runs(agents) {
+            self.world.ui.talk(&format!(
+                "warning: {name} is set in this shell, and what is started by schedule does not have \
+                 it: set `{key}` in config.toml"
+            ));
         }
     }
 
