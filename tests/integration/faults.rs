@@ -71,6 +71,10 @@ fn a_configuration_that_is_no_regular_file_is_refused_and_never_waited_for() {
             "larger than 1 MiB",
         ),
         (
+            "printf '[runner]\\n# \\351t\\351\\n' > config.toml",
+            "line 2 holds bytes that are not UTF-8",
+        ),
+        (
             "mkfifo fifo; export AGENT_RUNNER_CONFIG=fifo",
             "no regular file",
         ),
