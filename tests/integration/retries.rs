@@ -168,6 +168,33 @@ fn a_request_to_stop_ends_the_pause_at_once() {
 }
 
 #[test]
+fn cancel_ends_a_run_that_waits_to_be_tried_again() {
+    let env = env(9, "retry_pause = \"1m\"", "");
+    let mut child = env.spawn(&["run", "--agent", "fake", "--task", "work"]);
+    let has_ended = || {
+        let task_log = env.logs().join("work/task.log");
+        std::fs::read_to_string(task_log).is_ok_and(|log| log.contains("agent_error"))
+    };
+    assert!(eventually(Duration::from_secs(10), has_ended));
+    let done = env.agent_runner(&["cancel"]);
+    assert_eq!(done.code, Some(0));
+    let told = done
+        .stderr
+        .contains("has ended, agent_error, and is not tried again");
+    assert!(told, "{}", done.stderr);
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    let records = env.records("work", "fake");
+    assert_eq!(records.len(), 2);
+    assert_eq!(records[1]["outcome"], "interrupted");
+    let after = env.agent_runner(&["cancel"]);
+    assert!(
+        after.stderr.contains("has ended already"),
+        "{}",
+        after.stderr
+    );
+}
+
+#[test]
 fn a_list_does_not_leave_an_agent_for_a_failure_that_passes() {
     let env = env(1, "retry_pause = \"0s\"", "").script("other", "text", "echo hello");
     assert_eq!(env.run("fake,other", "work").code, Some(0));

@@ -54,9 +54,13 @@ pub(crate) fn cancel(world: &World, arguments: &RecordArguments) -> Result<u8, C
         ));
         run = wiring::block_on(wait(&layout, &run, grace + ENDING))??;
     } else {
-        world
-            .ui
-            .talk(&format!("{path} has ended already: {}", run.record.outcome));
+        let outcome = run.record.outcome;
+        // Whoever still holds the log of a run that has ended waits to try once more.
+        let what = match stop(&run) {
+            Ok(()) => format!("{path} has ended, {outcome}, and is not tried again"),
+            Err(_) => format!("{path} has ended already: {outcome}"),
+        };
+        world.ui.talk(&what);
     }
     if arguments.json {
         world.ui.data(&super::show::json(&run.record));

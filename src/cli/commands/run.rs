@@ -233,6 +233,7 @@ pub(super) fn carry_out(
                 None => attempts::pause(pause, &mut shutdown).await.or(refusal),
                 interrupted => interrupted,
             };
+            log.follow(None);
             let mut spectator = Watcher::new(&world.ui, &plan, follow);
             let mut services = Services {
                 clock: &SystemClock,
@@ -264,7 +265,6 @@ pub(super) fn carry_out(
                 Some(refusal) => orchestrator::refuse(&plan, refusal, &services),
             };
             spectator.clear();
-            log.follow(None);
             let record = record.map_err(not_recorded)?;
             tokio::select! {
                 () = exchange() => {}
@@ -274,8 +274,10 @@ pub(super) fn carry_out(
                 // That another run was in the way does not undo what came before it.
                 break;
             }
+            // Its log stays held while it waits to be tried again: so `cancel` knows who waits.
             last = Some(record);
         }
+        log.follow(None);
         let record = last.ok_or_else(|| CliError::usage("no agent was named"))?;
         let delivery = wiring::deliver(&world.ui, &layout, notifier.as_ref());
         tokio::select! {
