@@ -5,7 +5,7 @@
 //! last file that is replaced. So a record that says `running` with both locks free is a run whose
 //! runner died. One lock alone proves nothing: whoever tidies logs away makes it look free.
 
-use std::fs::{File, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
@@ -151,6 +151,10 @@ impl RunFolder {
         mark: Option<Mark>,
     ) -> Result<Option<Self>, StoreError> {
         let path = layout.run(run).runner_log();
+        if fs::symlink_metadata(&path).is_ok_and(|log| !log.is_file()) {
+            // The agent put it there.
+            remove_tree(&path)?;
+        }
         let runner_log = open_append(&path)?;
         match runner_log.try_lock() {
             Ok(()) => {
@@ -238,8 +242,9 @@ impl RunFolder {
     /// Makes room for the end of the run: frees the space that was kept for it, and creates the
     /// directory anew where the agent removed it. Tells whether it had to.
     pub fn make_room(&self) -> Result<bool, StoreError> {
-        remove(&self.directory().reserve())?;
         let directory = self.directory();
+        // The agent may have put a directory there.
+        remove_tree(&directory.reserve())?;
         if is_directory(directory.metadata().as_path()) {
             // The agent put it there; nothing but a directory is not replaced by the record.
             remove_tree(&directory.metadata())?;
@@ -266,7 +271,7 @@ impl RunFolder {
         let text = summary::summary(record);
         let block = summary::block(record, &text);
         let RunPath { task, agent, .. } = &self.run;
-        remove(&self.directory().reserve())?;
+        self.make_room()?;
         let summary = overwrite(&self.directory().summary(), &text);
         self.write_record(record)?;
         let rest = [
@@ -387,7 +392,6 @@ pub fn beat(layout: &Layout, now: DateTime<Utc>) -> Result<(), StoreError> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::os::unix::fs::{PermissionsExt, symlink};
     use std::path::Path;
 
@@ -517,6 +521,18 @@ mod tests {
         fs::create_dir(layout.task_log(&run.task)).unwrap();
         folder.finish(&full_record()).unwrap();
         assert_eq!(read_run(&layout, run).record, full_record());
+    }
+
+    #[test]
+    fn a_directory_in_the_place_of_the_kept_space_costs_no_record() {
+        let (_root, layout) = log_root();
+        let folder = folder(&layout);
+        folder.begin(&begun(folder.run())).unwrap();
+        let reserve = folder.directory().reserve();
+        fs::remove_file(&reserve).unwrap();
+        fs::create_dir_all(reserve.join("within")).unwrap();
+        assert!(!folder.make_room().unwrap());
+        folder.finish(&full_record()).unwrap();
     }
 
     #[test]
