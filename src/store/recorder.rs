@@ -26,8 +26,8 @@ use crate::store::event_log::EventLog;
 use crate::store::format;
 use crate::store::layout::{Layout, RunDirectory};
 use crate::store::private::{
-    append, create_directory, create_file, create_new_directory, is_directory, open_append,
-    open_read, overwrite, remove, sync_directory,
+    self, append, create_directory, create_file, create_new_directory, is_directory, lock,
+    open_append, open_read, overwrite, remove, sync_directory, try_lock,
 };
 use crate::store::reader::read_metadata;
 use crate::store::retention::remove_tree;
@@ -105,9 +105,7 @@ impl RunFolder {
         let path = layout.run(run).runner_log();
         let runner_log = create_file(&path)?;
         // Somebody who looks may hold the shared lock for a moment, so this one waits.
-        runner_log
-            .lock()
-            .map_err(|source| StoreError::new("lock", &path, source))?;
+        lock(&runner_log).map_err(|source| StoreError::new("lock", &path, source))?;
         let folder = Self {
             layout: layout.clone(),
             run: run.clone(),
@@ -322,7 +320,7 @@ impl Mark {
                 }
                 Err(error) => return Err(error),
             };
-            let is_there = held.lock().and_then(|()| held.metadata());
+            let is_there = lock(&held).and_then(|()| held.metadata());
             let is_there = is_there.map_err(|source| StoreError::new("lock", &path, source))?;
             // Whoever looked between the two lines above saw no directory and removed it.
             if is_there.nlink() > 0 {
@@ -350,13 +348,18 @@ impl Mark {
     }
 }
 
-/// Waits for one's turn to begin a run, which lasts until the file is dropped. Nobody needs a turn;
-/// it is for those who must not begin at once.
+/// One's turn to begin a run, which lasts until the file is dropped; an error that [`is_taken`] while
+/// it is somebody else's. Nobody needs a turn; it is for those who must not begin at once.
 pub fn turn(layout: &Layout) -> Result<File, StoreError> {
     let running = layout.running();
     layout.create_state(&running)?;
-    let turn = File::open(&running).and_then(|file| file.lock().map(|()| file));
+    let turn = File::open(&running).and_then(|file| try_lock(&file).map(|()| file));
     turn.map_err(|source| StoreError::new("lock", &running, source))
+}
+
+/// Whether what was to be locked is somebody else's.
+pub fn is_taken(error: &StoreError) -> bool {
+    private::is_taken(&error.source)
 }
 
 /// Writes into a final record what became of its notification; everything else stays as it is.
