@@ -65,7 +65,7 @@ impl Refusal {
             EvidenceSource::Runner,
             Some(occasion),
         );
-        let met = format!("{} met the limit", parking.run);
+        let met = format!("{} met the limit", text::first_line(&parking.run, 200));
         let met = Evidence::new(EvidenceSource::Runner, met);
         refusal.verdict.evidence.push(met);
         refusal.verdict.error_class = Some(ErrorClass::RateLimit);

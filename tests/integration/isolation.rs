@@ -901,7 +901,7 @@ fn logs_in_the_repository_submodules_hooks_and_sparse_trees_do_not_disturb_an_is
 #[test]
 fn bringing_commits_home_starts_no_clean_up_of_the_repository() {
     let env = env(
-        "git config gc.auto 0; for each in {1..1000}; do echo $each > $each; done
+        "git config gc.auto 0; for each in $(seq 1000); do echo $each > $each; done
         git add .; git commit -qm agent; git config gc.auto 1",
     );
     // One in the background would be hard to catch.
