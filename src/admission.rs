@@ -6,10 +6,13 @@
 //! more than all of this. What other machines know is brought here by [`crate::sharing`].
 
 use std::fs::File;
+use std::time::Duration;
 
 use chrono::{DateTime, Local, Utc};
+use tokio::time::{Instant, sleep};
 
 use crate::model::caps::{Caps, Reached, Spent};
+use crate::model::clock::Clock;
 use crate::model::outcome::Outcome;
 use crate::model::parking::Parking;
 use crate::model::record::{Evidence, EvidenceSource, Record};
@@ -18,12 +21,13 @@ use crate::model::reset::{ResetHint, day_began};
 use crate::model::text;
 use crate::model::verdict::Verdict;
 use crate::planner::{self, RunPlan};
+use crate::process::shutdown::Shutdown;
 use crate::store::StoreError;
 use crate::store::elsewhere;
 use crate::store::layout::Layout;
 use crate::store::parked;
 use crate::store::reader::{self, Filter};
-use crate::store::recorder;
+use crate::store::recorder::{self, is_taken};
 
 /// Why a run is not started.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,7 +65,7 @@ impl Refusal {
             EvidenceSource::Runner,
             Some(occasion),
         );
-        let met = format!("{} met the limit", parking.run);
+        let met = format!("{} met the limit", text::first_line(&parking.run, 200));
         let met = Evidence::new(EvidenceSource::Runner, met);
         refusal.verdict.evidence.push(met);
         refusal.verdict.error_class = Some(ErrorClass::RateLimit);
@@ -253,15 +257,37 @@ pub enum Admission {
 
 /// Lets a run in, or refuses it; many processes may ask at once.
 ///
-/// Waits for others only with caps, and only as long as they count and begin their record.
-pub fn admit(plan: &RunPlan, layout: &Layout, now: DateTime<Utc>) -> Result<Admission, StoreError> {
+/// Waits for others only with caps, and only as long as they count and begin their record; at most
+/// for the task's time limit.
+pub async fn admit(
+    plan: &RunPlan,
+    layout: &Layout,
+    clock: &dyn Clock,
+    shutdown: &mut Shutdown,
+) -> Result<Admission, StoreError> {
     let capped = !plan.caps.is_empty() || !plan.task.caps.is_empty();
-    let turn = capped.then(|| recorder::turn(layout)).transpose()?;
-    Ok(match refusal(plan, layout, now)? {
+    let began = Instant::now();
+    let turn = loop {
+        match capped.then(|| recorder::turn(layout)).transpose() {
+            Err(error) if is_taken(&error) && began.elapsed() < plan.limits.timeout => {}
+            turn => break turn?,
+        }
+        tokio::select! {
+            signal = shutdown.next() => {
+                let meanwhile = "while another run was about to begin";
+                return Ok(Admission::Refused(Refusal::stopped(signal, meanwhile)));
+            }
+            () = sleep(PAUSE) => {}
+        }
+    };
+    Ok(match refusal(plan, layout, clock.now())? {
         Some(refusal) => Admission::Refused(refusal),
         None => Admission::Granted(turn),
     })
 }
+
+/// How often a run looks whether it is its turn.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Parks the agent of a run that met a limit, and says so in its record.
 pub fn park(plan: &RunPlan, layout: &Layout, record: &mut Record, now: DateTime<Utc>) {

@@ -43,7 +43,7 @@ const MOST_SINGLE: usize = 20;
 /// Takes about `limit` at most. Stops trying at the first failure that may pass; what cannot be
 /// delivered and is too old expires. A notification
 /// whose run has no final record yet is left: the two might not agree. While another process
-/// delivers, nothing is done.
+/// delivers, nothing is done. A record that cannot be written is an error once all is done.
 pub async fn deliver(
     layout: &Layout,
     notifier: &dyn Notifier,
@@ -69,6 +69,7 @@ pub async fn deliver(
         clock,
         delivery,
         told: Delivered::default(),
+        unnoted: None,
     };
     let mut ready = courier.ready()?;
     if let Some(digest) = courier.delivery.digest() {
@@ -78,7 +79,7 @@ pub async fn deliver(
         ready = courier.together(digest, ready).await?;
     }
     courier.one_by_one(ready).await?;
-    Ok(courier.told)
+    courier.unnoted.map_or(Ok(courier.told), Err)
 }
 
 /// One delivery under way.
@@ -89,6 +90,8 @@ struct Courier<'a> {
     clock: &'a dyn Clock,
     delivery: Delivery<'a>,
     told: Delivered,
+    /// Why a record could not be given what became of its notification.
+    unnoted: Option<StoreError>,
 }
 
 impl Courier<'_> {
@@ -221,7 +224,7 @@ impl Courier<'_> {
                 attempts: waiting.entry.attempts + digest.attempts,
                 delivered_at: digest.delivered_at,
             };
-            note(self.layout, waiting, &notification)?;
+            self.note(waiting, &notification);
             self.delivery.done(waiting)?;
             self.told.delivered += 1;
         }
@@ -246,7 +249,7 @@ impl Courier<'_> {
             attempts: waiting.entry.attempts,
             delivered_at: (state == NotificationState::Delivered).then(|| self.clock.now()),
         };
-        let noted = note(self.layout, waiting, &notification);
+        self.note(waiting, &notification);
         match state {
             NotificationState::Delivered => {
                 self.told.delivered += 1;
@@ -265,7 +268,17 @@ impl Courier<'_> {
                 self.delivery.keep(waiting)?;
             }
         }
-        noted
+        Ok(())
+    }
+
+    /// Notes in the run's record what became of its notification. In vain, the others still get
+    /// through.
+    fn note(&mut self, waiting: &Waiting, notification: &NotificationRecord) {
+        if let Some(run) = &waiting.entry.run
+            && let Err(error) = update_notification(self.layout, run, notification)
+        {
+            self.unnoted.get_or_insert(error);
+        }
     }
 }
 
@@ -288,18 +301,6 @@ fn is_delivered(told: &NotificationRecord, waiting: &Waiting) -> bool {
     let by_itself_or_digest = |id: &str| id == waiting.entry.id() || is_digest(id);
     told.state == NotificationState::Delivered
         && told.id.as_deref().is_some_and(by_itself_or_digest)
-}
-
-/// Notes in the run's record what became of its notification.
-fn note(
-    layout: &Layout,
-    waiting: &Waiting,
-    notification: &NotificationRecord,
-) -> Result<(), StoreError> {
-    match &waiting.entry.run {
-        Some(run) => update_notification(layout, run, notification),
-        None => Ok(()),
-    }
 }
 
 #[cfg(test)]
@@ -418,13 +419,16 @@ mod tests {
         }
 
         fn deliver(&self) -> Delivered {
+            self.try_deliver().unwrap()
+        }
+
+        fn try_deliver(&self) -> Result<Delivered, StoreError> {
             let limit = self.limit.get();
             tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
                 .unwrap()
                 .block_on(deliver(&self.layout, &self.server, limit, &self.clock))
-                .unwrap()
         }
 
         fn notification(&self, run: &RunPath) -> NotificationRecord {
@@ -646,6 +650,23 @@ mod tests {
         stage.check((3, 0, 0, 0), &["new"]);
         assert!(!is_digest(&stage.notification(&new).id.unwrap()));
         assert_told_by(&stage, &runs, &begun.id);
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_read_holds_up_no_notification() {
+        let stage = Stage::new(&[]);
+        for (number, published) in [(MOST_SINGLE + 2, 1), (3, 4)] {
+            let runs = finish_many(&stage, number);
+            let torn = stage.layout.run(&runs[1]).metadata();
+            std::fs::write(torn, "garbage").unwrap();
+            let error = stage.try_deliver().unwrap_err();
+            assert!(error.to_string().contains("metadata.json"), "{error}");
+            assert_eq!(stage.server.titles.borrow().len(), published);
+            assert!(Outbox::new(&stage.layout).pending().unwrap().is_empty());
+            assert_eq!(digest(&stage), None);
+            let last = stage.notification(runs.last().unwrap());
+            assert_eq!(last.state, NotificationState::Delivered);
+        }
     }
 
     #[test]

@@ -18,7 +18,8 @@ use crate::store::StoreError;
 use crate::store::layout::Layout;
 use crate::store::recovery::{Abandoned, abandoned};
 
-/// Recovers every run whose runner died; gives their final records.
+/// Recovers every run whose runner died; gives their final records, and why one cannot be ended:
+/// its mark stays, and it is tried again the next time.
 ///
 /// `inherited` is the environment that the runner itself was given.
 pub fn recover(
@@ -26,17 +27,18 @@ pub fn recover(
     layout: &Layout,
     announce: Option<&Announce<'_>>,
     clock: &dyn Clock,
-) -> Result<Vec<Record>, StoreError> {
-    let mut recovered = Vec::new();
-    for Abandoned { folder, mut record } in abandoned(layout)? {
+) -> Result<Vec<Result<Record, StoreError>>, StoreError> {
+    let end = |Abandoned { folder, mut record }| {
         kill_survivors(folder.run(), &mut record);
         isolation::recover(inherited, layout, folder.run(), &mut record);
         orchestrator::tell_by_outbox(&mut record, announce, layout, folder.run(), clock.now())?;
         tracing::info!(run = %folder.run(), "a run whose runner died is recorded as crashed");
         folder.finish(&record)?;
-        recovered.push(record);
-    }
-    Ok(recovered)
+        Ok(record)
+    };
+    Ok(abandoned(layout)?
+        .map(|found| found.and_then(end))
+        .collect())
 }
 
 /// Kills what is in the run's control group or carries its mark. After a reboot there is nothing to look for, and numbers of
@@ -61,5 +63,61 @@ fn kill_survivors(run: &RunPath, record: &mut Record) {
     }
     if !sweep.unkillable.is_empty() {
         note(format!("could not be killed: {:?}", sweep.unkillable));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use chrono::{DateTime, Utc};
+
+    use super::*;
+    use crate::model::message::{Message, Priority};
+    use crate::model::record::NotificationState;
+    use crate::store::recorder::RunFolder;
+
+    #[derive(Debug)]
+    struct Noon;
+
+    impl Clock for Noon {
+        fn now(&self) -> DateTime<Utc> {
+            "2026-02-19T12:00:00Z".parse().unwrap()
+        }
+    }
+
+    #[test]
+    fn one_run_that_cannot_be_ended_keeps_no_other_from_it_and_is_tried_again() {
+        let root = tempfile::tempdir().unwrap();
+        let layout = Layout::new(root.path().join("logs"));
+        let (task, agent) = ("nightly".parse().unwrap(), "claude".parse().unwrap());
+        for _ in 0..3 {
+            let folder = RunFolder::create(&layout, &task, &agent, Noon.now()).unwrap();
+            let mut record = Record::begun(&task, &agent, folder.run().run_id.clone(), Noon.now());
+            record.notification.state = NotificationState::Pending;
+            folder.begin(&record).unwrap();
+        }
+        // Its notification cannot be put there.
+        let stone = "00000000000000000001-nightly.claude.20260219_120000_2.crashed.json";
+        let stone = layout.outbox().join(stone);
+        fs::create_dir_all(&stone).unwrap();
+        let announce = |record: &Record| {
+            Some(Message {
+                title: record.path(),
+                body: String::new(),
+                priority: Priority::Default,
+                tags: Vec::new(),
+            })
+        };
+        let inherited = BTreeMap::new();
+        let ended = || {
+            let ended = recover(&inherited, &layout, Some(&announce), &Noon).unwrap();
+            let (ended, failed): (Vec<_>, Vec<_>) = ended.into_iter().partition(Result::is_ok);
+            (ended.len(), failed.len())
+        };
+        assert_eq!(ended(), (2, 1));
+        assert_eq!(ended(), (0, 1));
+        fs::remove_dir(stone).unwrap();
+        assert_eq!(ended(), (1, 0));
     }
 }

@@ -430,11 +430,14 @@ pub(crate) fn recover(
     let failed = |error| CliError::failure("runs that crashed cannot be ended").because(error);
     let inherited = world.environment.variables();
     let recovered = recovery::recover(inherited, layout, announce, &SystemClock).map_err(failed)?;
-    for record in recovered {
-        world.ui.talk(&format!(
-            "warning: {} crashed: its runner died",
-            record.path()
-        ));
+    for ended in recovered {
+        world.ui.talk(&match ended {
+            Ok(record) => format!("warning: {} crashed: its runner died", record.path()),
+            Err(error) => format!(
+                "warning: a run that crashed cannot be ended: {}",
+                chain(&error)
+            ),
+        });
     }
     for odd in odd_marks(layout).map_err(failed)? {
         world.ui.talk(&format!(

@@ -70,6 +70,9 @@ pub(super) fn for_own_commands(
             ("core.fsmonitor", "false"),
             ("core.hooksPath", "/dev/null"),
             ("core.logAllRefUpdates", "true"),
+            // A clean-up in the background would outlive the run.
+            ("gc.auto", "0"),
+            ("maintenance.auto", "false"),
         ],
     ));
     environment

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::git::{Git, GitError};
+use crate::git::{Git, GitError, files};
 
 /// Where the parts of a repository lie, without symbolic links.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -38,7 +38,7 @@ impl Place {
         let directory = top_level.join(".git");
         let has = |name| directory.join(name).exists();
         let is_usual = directory.symlink_metadata().ok()?.is_dir()
-            && is_head(&fs::read(directory.join("HEAD")).ok()?)
+            && is_head(&files::read(&directory.join("HEAD")).ok()?)
             && has("objects")
             && has("refs")
             && !has("commondir")

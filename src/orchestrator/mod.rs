@@ -225,7 +225,8 @@ async fn tell(
         Err(reason) => return Ok(not_started(plan, reason)),
     };
     let before = before.ok().flatten();
-    let turn = match admission::admit(plan, services.layout, services.clock.now())? {
+    let (layout, clock) = (services.layout, services.clock);
+    let turn = match admission::admit(plan, layout, clock, services.shutdown).await? {
         Admission::Granted(turn) => turn,
         Admission::Refused(refusal) => return Ok(refused(refusal)),
     };

@@ -108,6 +108,12 @@ struct Helpers {
     are_over: bool,
 }
 
+impl Helpers {
+    fn forget(&mut self, group: Option<Pid>) {
+        self.groups.retain(|known| Some(*known) != group);
+    }
+}
+
 static HELPERS: Mutex<Helpers> = Mutex::new(Helpers {
     groups: Vec::new(),
     are_over: false,
@@ -141,6 +147,8 @@ pub struct RunningHelper {
     budget: Option<Budget>,
     record_bytes: Option<usize>,
     child: Child,
+    /// Its process group, as long as it is among [`HELPERS`].
+    group: Option<Pid>,
     input: Vec<u8>,
 }
 
@@ -154,9 +162,8 @@ pub fn start(command: &HelperCommand<'_>) -> Result<RunningHelper, HelperError> 
     } else {
         spawn(command)
     };
-    if let Ok(child) = &spawned {
-        helpers.groups.push(Pid::from_child(child));
-    }
+    let group = spawned.as_ref().ok().map(Pid::from_child);
+    helpers.groups.extend(group);
     drop(helpers);
     match spawned {
         Ok(child) => Ok(RunningHelper {
@@ -165,6 +172,7 @@ pub fn start(command: &HelperCommand<'_>) -> Result<RunningHelper, HelperError> 
             budget: command.budget.cloned(),
             record_bytes: command.record_bytes,
             child,
+            group,
             input: command.stdin.to_owned(),
         }),
         Err(source) => Err(HelperError::NotStarted { program, source }),
@@ -226,15 +234,14 @@ impl RunningHelper {
                 return self.reap().map(drop);
             }
             if deadline <= Instant::now() {
-                helpers().groups.retain(|known| *known != process);
+                helpers().forget(self.group.take());
                 return Err(io::ErrorKind::TimedOut.into());
             }
         }
     }
 
     fn reap(&mut self) -> io::Result<ExitStatus> {
-        let group = Pid::from_child(&self.child);
-        helpers().groups.retain(|known| *known != group);
+        helpers().forget(self.group.take());
         self.child.wait()
     }
 
@@ -290,9 +297,16 @@ impl Drop for RunningHelper {
     /// Nobody waits for it any more.
     fn drop(&mut self) {
         // Of one that was waited for, the number may be another's now.
-        if let Ok(None) = self.child.try_wait()
-            && let Err(error) = self.kill()
-        {
+        if self.group.is_none() {
+            return;
+        }
+        // One that has ended is reaped here, and nobody may signal its number from then on.
+        let mut helpers = helpers();
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            return helpers.forget(self.group.take());
+        }
+        drop(helpers);
+        if let Err(error) = self.kill() {
             tracing::debug!(%error, "helper not killed");
         }
     }
@@ -521,6 +535,29 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    #[test]
+    fn a_helper_that_nobody_waited_for_is_not_signalled_once_it_has_ended() {
+        let helper = start(&HelperCommand {
+            program: OsStr::new("true"),
+            arguments: &[],
+            directory: Path::new("/"),
+            environment: &[("PATH".into(), "/usr/bin:/bin".into())],
+            stdin: b"",
+            limit: LIMIT,
+            budget: None,
+            record_bytes: None,
+        });
+        let helper = helper.unwrap();
+        let group = Pid::from_child(&helper.child);
+        let is_known = || helpers().groups.contains(&group);
+        assert!(is_known());
+        while !crate::process::system::has_ended(group) {
+            std::thread::yield_now();
+        }
+        drop(helper);
+        assert!(!is_known());
     }
 
     #[test]

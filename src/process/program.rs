@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
@@ -76,8 +77,7 @@ fn check(file: &Path) -> Result<(), ProgramError> {
 /// `#!/usr/bin/env node`. `None` for what is no script.
 pub fn interpreter(program: &Path) -> Option<PathBuf> {
     let mut head = Vec::new();
-    let file = fs::File::open(program).ok()?;
-    file.take(256).read_to_end(&mut head).ok()?;
+    open(program)?.take(256).read_to_end(&mut head).ok()?;
     let line = head
         .strip_prefix(b"#!")?
         .split(|byte| *byte == b'\n')
@@ -98,10 +98,43 @@ pub fn interpreter(program: &Path) -> Option<PathBuf> {
 pub fn packaged_version(program: &Path) -> Option<String> {
     let real = fs::canonicalize(program).ok()?;
     let manifest = real.ancestors().skip(1).take(6).find_map(|directory| {
-        let manifest = directory.join("package.json");
-        let small = fs::metadata(&manifest).is_ok_and(|metadata| metadata.len() < 1024 * 1024);
-        small.then(|| fs::read_to_string(manifest).ok()).flatten()
+        let mut text = String::new();
+        let file = open(&directory.join("package.json"))?;
+        file.take(MAX_MANIFEST_BYTES)
+            .read_to_string(&mut text)
+            .ok()?;
+        Some(text)
     })?;
     let manifest: serde_json::Value = serde_json::from_str(&manifest).ok()?;
     Some(manifest.get("version")?.as_str()?.to_owned())
+}
+
+/// What is cut off here is no manifest any more.
+const MAX_MANIFEST_BYTES: u64 = 1024 * 1024;
+
+/// Opens a regular file; a pipe is never waited for.
+fn open(path: &Path) -> Option<fs::File> {
+    let mut options = fs::OpenOptions::new();
+    let options = options.read(true).custom_flags(libc::O_NONBLOCK);
+    let file = options.open(path).ok()?;
+    file.metadata().ok()?.is_file().then_some(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pipe_above_an_agents_program_is_not_waited_for() {
+        use rustix::fs::{CWD, Mode, mkfifoat};
+        let root = tempfile::tempdir().unwrap();
+        let inner = root.path().join("bin");
+        fs::create_dir(&inner).unwrap();
+        mkfifoat(CWD, inner.join("package.json"), Mode::RUSR).unwrap();
+        fs::write(root.path().join("package.json"), r#"{"version":"1.2"}"#).unwrap();
+        let program = inner.join("agent");
+        fs::write(&program, "#!/bin/sh\n").unwrap();
+        assert_eq!(packaged_version(&program).as_deref(), Some("1.2"));
+        assert_eq!(interpreter(&inner.join("package.json")), None);
+    }
 }

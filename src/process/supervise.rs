@@ -135,7 +135,14 @@ pub async fn supervise(
     };
     let started = Instant::now();
     let Some(leader) = identity::stat(spawned.pid) else {
-        return ProcessEnd::not_started("the process vanished at its start");
+        // Descriptors have run out, and so may those for a look at what to kill.
+        if let Err(error) = kill_process_group(spawned.pid, Signal::KILL) {
+            tracing::debug!(%error, "group not signalled");
+        }
+        cage.kill_rest(None, process.marker, &[]);
+        containment::reap_orphans(None);
+        cage.remove();
+        return ProcessEnd::not_started("the process could not be looked at");
     };
     observer.acted(Act::Started(number(leader.pid)), started.elapsed());
     let mut tree = Tree {

@@ -9,7 +9,8 @@
 //! ```
 
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -181,8 +182,14 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
     file.persist(path).map(drop).map_err(|error| error.error)
 }
 
+const MAX_STATUS_BYTES: u64 = 1024 * 1024;
+
 fn read_status(task: &LocalTask) -> Option<Value> {
-    serde_json::from_slice(&fs::read(task.status_file()).ok()?).ok()
+    // An agent may have put a pipe there, or a giant.
+    let mut options = fs::OpenOptions::new();
+    let options = options.read(true).custom_flags(libc::O_NONBLOCK);
+    let file = options.open(task.status_file()).ok()?;
+    serde_json::from_reader(file.take(MAX_STATUS_BYTES)).ok()
 }
 
 fn later(error: &QueueError) -> SourceError {

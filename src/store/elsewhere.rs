@@ -11,7 +11,7 @@ use crate::model::caps::Spent;
 use crate::store::StoreError;
 use crate::store::atomic;
 use crate::store::layout::Layout;
-use crate::store::private::{open_update, read};
+use crate::store::private::{lock, open_update, read};
 
 /// A larger file is none of ours.
 const MAX_BYTES: u64 = 1 << 20;
@@ -61,7 +61,7 @@ pub fn place(layout: &Layout) -> Result<String, StoreError> {
     let mut file = open_update(&path)?;
     let mut name = String::new();
     let read = |name: &mut String| {
-        file.lock()?;
+        lock(&file)?;
         (&file).take(MAX_BYTES).read_to_string(name)
     };
     read(&mut name).map_err(failed)?;

@@ -16,7 +16,7 @@ use crate::model::parking::Parking;
 use crate::store::StoreError;
 use crate::store::atomic;
 use crate::store::layout::Layout;
-use crate::store::private::{open_update, read, remove};
+use crate::store::private::{lock, open_update, read, remove};
 
 /// The parking of an agent, whether it still holds or not.
 ///
@@ -44,7 +44,7 @@ pub fn park(layout: &Layout, agent: &AgentName, parking: Parking) -> Result<Park
     let directory = layout.parked();
     layout.create_state(&directory)?;
     let _lock = File::open(&directory)
-        .and_then(|directory| directory.lock().map(|()| directory))
+        .and_then(|directory| lock(&directory).map(|()| directory))
         .map_err(|source| StoreError::new("lock", &directory, source))?;
     let parking = match parked(layout, agent) {
         Some(before) if before.holds(parking.since) => before.extended_by(parking),
@@ -92,7 +92,7 @@ pub fn tell_once(
     let mut file = open_update(&path)?;
     let mut last = String::new();
     let read = |last: &mut String| {
-        file.lock()?;
+        lock(&file)?;
         (&file).take(MAX_BYTES).read_to_string(last)
     };
     read(&mut last).map_err(failed)?;
@@ -167,6 +167,16 @@ mod tests {
             unpark(&layout, &agent()).unwrap();
             assert_eq!(parked(&layout, &agent()), None);
         }
+    }
+
+    #[test]
+    fn a_pipe_in_the_place_of_what_was_told_is_not_waited_for() {
+        use rustix::fs::{CWD, Mode, mkfifoat};
+        let (_root, layout) = log_root();
+        std::fs::create_dir_all(layout.told()).unwrap();
+        mkfifoat(CWD, layout.told().join("subject"), Mode::RUSR | Mode::WUSR).unwrap();
+        let error = first_told(&layout, "subject", "now").unwrap_err();
+        assert_eq!(error.to_string().split('`').next(), Some("cannot open "));
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! Files for their owner alone, and never through a link that somebody else put there.
 
-use std::fs::{self, DirBuilder, File, FileType, OpenOptions};
+use std::fs::{self, DirBuilder, File, FileType, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::store::StoreError;
 
@@ -57,15 +59,44 @@ pub(crate) fn open_append(path: &Path) -> Result<File, StoreError> {
 
 /// Opens a file for reading and writing and creates it where there is none.
 pub(crate) fn open_update(path: &Path) -> Result<File, StoreError> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW)
-        .open(path)
-        .map_err(|source| StoreError::new("open", path, source))
+    let mut options = OpenOptions::new();
+    let options = options.read(true).write(true).create(true).truncate(false);
+    open_regular(options, path).map_err(|source| StoreError::new("open", path, source))
+}
+
+/// The longest time for what others do under a lock.
+const LOCK_LIMIT: Duration = Duration::from_secs(10);
+
+/// Takes the lock of a file or a directory that others hold for a moment; one that somebody does
+/// not give back is an error.
+pub(crate) fn lock(file: &File) -> io::Result<()> {
+    let began = Instant::now();
+    loop {
+        match try_lock(file) {
+            Err(error) if is_taken(&error) && began.elapsed() < LOCK_LIMIT => {
+                thread::sleep(LOCK_PAUSE);
+            }
+            result => return result,
+        }
+    }
+}
+
+/// How often it is looked whether a lock is free.
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
+
+/// Takes a lock that is free.
+pub(crate) fn try_lock(file: &File) -> io::Result<()> {
+    file.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => {
+            io::Error::new(io::ErrorKind::WouldBlock, "somebody else holds it")
+        }
+        TryLockError::Error(error) => error,
+    })
+}
+
+/// Whether it is somebody else who has the lock.
+pub(crate) fn is_taken(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock
 }
 
 /// Writes a text file, over one that exists. Costs no sync: it may be torn by a crash.

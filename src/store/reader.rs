@@ -350,9 +350,10 @@ fn is_lock_free(directory: &RunDirectory) -> bool {
         },
         Err(error) => error.kind() == io::ErrorKind::NotFound,
     };
-    // What is no file is no mark of a runner.
-    let is_odd = fs::symlink_metadata(directory.mark()).is_ok_and(|mark| !mark.is_file());
-    is_free(directory.runner_log()) && (is_odd || is_free(directory.mark()))
+    // What is no file is no runner's.
+    let is_odd = |path: &Path| fs::symlink_metadata(path).is_ok_and(|found| !found.is_file());
+    let mut held = [directory.runner_log(), directory.mark()].into_iter();
+    held.all(|path| is_odd(&path) || is_free(path))
 }
 
 /// `latest` or `latest:task/agent`.

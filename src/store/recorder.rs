@@ -5,7 +5,7 @@
 //! last file that is replaced. So a record that says `running` with both locks free is a run whose
 //! runner died. One lock alone proves nothing: whoever tidies logs away makes it look free.
 
-use std::fs::{File, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
@@ -26,8 +26,8 @@ use crate::store::event_log::EventLog;
 use crate::store::format;
 use crate::store::layout::{Layout, RunDirectory};
 use crate::store::private::{
-    append, create_directory, create_file, create_new_directory, is_directory, open_append,
-    open_read, overwrite, remove, sync_directory,
+    self, append, create_directory, create_file, create_new_directory, is_directory, lock,
+    open_append, open_read, overwrite, remove, sync_directory, try_lock,
 };
 use crate::store::reader::read_metadata;
 use crate::store::retention::remove_tree;
@@ -105,9 +105,7 @@ impl RunFolder {
         let path = layout.run(run).runner_log();
         let runner_log = create_file(&path)?;
         // Somebody who looks may hold the shared lock for a moment, so this one waits.
-        runner_log
-            .lock()
-            .map_err(|source| StoreError::new("lock", &path, source))?;
+        lock(&runner_log).map_err(|source| StoreError::new("lock", &path, source))?;
         let folder = Self {
             layout: layout.clone(),
             run: run.clone(),
@@ -151,6 +149,10 @@ impl RunFolder {
         mark: Option<Mark>,
     ) -> Result<Option<Self>, StoreError> {
         let path = layout.run(run).runner_log();
+        if fs::symlink_metadata(&path).is_ok_and(|log| !log.is_file()) {
+            // The agent put it there.
+            remove_tree(&path)?;
+        }
         let runner_log = open_append(&path)?;
         match runner_log.try_lock() {
             Ok(()) => {
@@ -238,8 +240,9 @@ impl RunFolder {
     /// Makes room for the end of the run: frees the space that was kept for it, and creates the
     /// directory anew where the agent removed it. Tells whether it had to.
     pub fn make_room(&self) -> Result<bool, StoreError> {
-        remove(&self.directory().reserve())?;
         let directory = self.directory();
+        // The agent may have put a directory there.
+        remove_tree(&directory.reserve())?;
         if is_directory(directory.metadata().as_path()) {
             // The agent put it there; nothing but a directory is not replaced by the record.
             remove_tree(&directory.metadata())?;
@@ -266,7 +269,7 @@ impl RunFolder {
         let text = summary::summary(record);
         let block = summary::block(record, &text);
         let RunPath { task, agent, .. } = &self.run;
-        remove(&self.directory().reserve())?;
+        self.make_room()?;
         let summary = overwrite(&self.directory().summary(), &text);
         self.write_record(record)?;
         let rest = [
@@ -317,7 +320,7 @@ impl Mark {
                 }
                 Err(error) => return Err(error),
             };
-            let is_there = held.lock().and_then(|()| held.metadata());
+            let is_there = lock(&held).and_then(|()| held.metadata());
             let is_there = is_there.map_err(|source| StoreError::new("lock", &path, source))?;
             // Whoever looked between the two lines above saw no directory and removed it.
             if is_there.nlink() > 0 {
@@ -345,13 +348,18 @@ impl Mark {
     }
 }
 
-/// Waits for one's turn to begin a run, which lasts until the file is dropped. Nobody needs a turn;
-/// it is for those who must not begin at once.
+/// One's turn to begin a run, which lasts until the file is dropped; an error that [`is_taken`] while
+/// it is somebody else's. Nobody needs a turn; it is for those who must not begin at once.
 pub fn turn(layout: &Layout) -> Result<File, StoreError> {
     let running = layout.running();
     layout.create_state(&running)?;
-    let turn = File::open(&running).and_then(|file| file.lock().map(|()| file));
+    let turn = File::open(&running).and_then(|file| try_lock(&file).map(|()| file));
     turn.map_err(|source| StoreError::new("lock", &running, source))
+}
+
+/// Whether what was to be locked is somebody else's.
+pub fn is_taken(error: &StoreError) -> bool {
+    private::is_taken(&error.source)
 }
 
 /// Writes into a final record what became of its notification; everything else stays as it is.
@@ -387,7 +395,6 @@ pub fn beat(layout: &Layout, now: DateTime<Utc>) -> Result<(), StoreError> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::os::unix::fs::{PermissionsExt, symlink};
     use std::path::Path;
 
@@ -517,6 +524,18 @@ mod tests {
         fs::create_dir(layout.task_log(&run.task)).unwrap();
         folder.finish(&full_record()).unwrap();
         assert_eq!(read_run(&layout, run).record, full_record());
+    }
+
+    #[test]
+    fn a_directory_in_the_place_of_the_kept_space_costs_no_record() {
+        let (_root, layout) = log_root();
+        let folder = folder(&layout);
+        folder.begin(&begun(folder.run())).unwrap();
+        let reserve = folder.directory().reserve();
+        fs::remove_file(&reserve).unwrap();
+        fs::create_dir_all(reserve.join("within")).unwrap();
+        assert!(!folder.make_room().unwrap());
+        folder.finish(&full_record()).unwrap();
     }
 
     #[test]

@@ -30,42 +30,43 @@ pub fn odd_marks(layout: &Layout) -> Result<Vec<PathBuf>, StoreError> {
     Ok(odd.map(|(name, _)| layout.running().join(name)).collect())
 }
 
-/// Finds the runs whose runner died. Marks of runs that did end are removed.
-pub fn abandoned(layout: &Layout) -> Result<Vec<Abandoned>, StoreError> {
-    let mut found = Vec::new();
-    for (mark, kind) in list(&layout.running())? {
-        if !kind.is_file() {
-            continue;
-        }
-        let run = mark.replace('.', "/").parse::<RunPath>().ok();
-        let run = run.filter(|run| run.run_id.started().is_some());
-        let Some(mark) = Mark::hold(layout.running().join(mark))? else {
-            continue;
-        };
-        let Some(run) = run.filter(|run| is_directory(layout.run(run).path())) else {
-            // None of ours, or its run has been cleaned away or never had a directory.
-            mark.remove()?;
-            continue;
-        };
-        if let Some(folder) = RunFolder::take_over(layout, &run, Some(mark))? {
-            if let Err(error) = folder.tidy() {
-                tracing::warn!(cause = %error.source, "{error}");
-            }
-            let directory = folder.directory();
-            let mut record = read_record(&directory, &run);
-            if !directory.metadata().exists() {
-                // It died before it could say whether it is to be told, so it is.
-                record.notification.state = NotificationState::Pending;
-            }
-            if record.outcome == Outcome::Running {
-                let record = crashed(record, &directory);
-                found.push(Abandoned { folder, record });
-            } else {
-                folder.forget()?;
-            }
-        }
+/// Finds the runs whose runner died, one after the other, so that no more than one is held at a
+/// time: there may be more of them than files may be open. Marks of runs that did end are removed.
+pub fn abandoned(
+    layout: &Layout,
+) -> Result<impl Iterator<Item = Result<Abandoned, StoreError>>, StoreError> {
+    let marks = list(&layout.running())?.into_iter();
+    let marks = marks.filter(|(_, kind)| kind.is_file());
+    Ok(marks.filter_map(|(mark, _)| look_after(layout, &mark).transpose()))
+}
+
+fn look_after(layout: &Layout, mark: &str) -> Result<Option<Abandoned>, StoreError> {
+    let run = mark.replace('.', "/").parse::<RunPath>().ok();
+    let run = run.filter(|run| run.run_id.started().is_some());
+    let Some(mark) = Mark::hold(layout.running().join(mark))? else {
+        return Ok(None);
+    };
+    let Some(run) = run.filter(|run| is_directory(layout.run(run).path())) else {
+        // None of ours, or its run has been cleaned away or never had a directory.
+        return mark.remove().map(|()| None);
+    };
+    let Some(folder) = RunFolder::take_over(layout, &run, Some(mark))? else {
+        return Ok(None);
+    };
+    if let Err(error) = folder.tidy() {
+        tracing::warn!(cause = %error.source, "{error}");
     }
-    Ok(found)
+    let directory = folder.directory();
+    let mut record = read_record(&directory, &run);
+    if !directory.metadata().exists() {
+        // It died before it could say whether it is to be told, so it is.
+        record.notification.state = NotificationState::Pending;
+    }
+    if record.outcome != Outcome::Running {
+        return folder.forget().map(|()| None);
+    }
+    let record = crashed(record, &directory);
+    Ok(Some(Abandoned { folder, record }))
 }
 
 #[cfg(test)]
@@ -74,24 +75,28 @@ mod tests {
     use crate::store::reader::read_run;
     use crate::store::testing::{begun, folder, full_record, log_root, plant};
 
+    fn all(layout: &Layout) -> Vec<Abandoned> {
+        abandoned(layout).unwrap().map(Result::unwrap).collect()
+    }
+
     #[test]
     fn a_run_without_its_runner_is_found_once_and_can_be_finished() {
         let (_root, layout) = log_root();
-        assert!(abandoned(&layout).unwrap().is_empty());
+        assert!(all(&layout).is_empty());
         let (alive, dead) = (folder(&layout), folder(&layout));
         let run = dead.run().clone();
         alive.begin(&begun(alive.run())).unwrap();
         dead.begin(&begun(dead.run())).unwrap();
         drop(dead);
-        let mut found = abandoned(&layout).unwrap();
+        let mut found = all(&layout);
         assert_eq!(found.len(), 1);
-        assert!(abandoned(&layout).unwrap().is_empty(), "it is held");
+        assert!(all(&layout).is_empty(), "it is held");
         let Abandoned { folder, record } = found.remove(0);
         assert_eq!(folder.run(), &run);
         assert_eq!(record.outcome, Outcome::Crashed);
         folder.finish(&record).unwrap();
         assert_eq!(read_run(&layout, run).record.outcome, Outcome::Crashed);
-        assert!(abandoned(&layout).unwrap().is_empty());
+        assert!(all(&layout).is_empty());
     }
 
     #[test]
@@ -103,20 +108,20 @@ mod tests {
         let outcome = || read_run(&layout, run.clone()).record.outcome;
         std::fs::remove_file(&log).unwrap();
         assert_eq!(outcome(), Outcome::Running);
-        assert!(abandoned(&layout).unwrap().is_empty());
+        assert!(all(&layout).is_empty());
         plant(&log, b"another one");
         assert_eq!(outcome(), Outcome::Running);
-        assert!(abandoned(&layout).unwrap().is_empty());
+        assert!(all(&layout).is_empty());
         drop(alive);
         assert_eq!(outcome(), Outcome::Crashed);
-        assert_eq!(abandoned(&layout).unwrap().len(), 1);
+        assert_eq!(all(&layout).len(), 1);
     }
 
     #[test]
     fn a_runner_that_died_before_its_first_record_is_found_too() {
         let (_root, layout) = log_root();
         drop(folder(&layout));
-        let Abandoned { folder, record } = abandoned(&layout).unwrap().remove(0);
+        let Abandoned { folder, record } = all(&layout).remove(0);
         let run = folder.run().clone();
         folder.finish(&record).unwrap();
         let record = read_run(&layout, run).record;
@@ -132,12 +137,12 @@ mod tests {
         plant(&path, b"");
         let held = Mark::hold(path.clone()).unwrap().unwrap();
         assert!(Mark::hold(path.clone()).unwrap().is_none());
-        let found = abandoned(&layout).unwrap();
+        let found = all(&layout);
         assert_eq!(found.len(), 1, "the other one");
         assert_eq!(found[0].folder.run(), &run);
         assert!(path.exists());
         drop(held);
-        abandoned(&layout).unwrap();
+        all(&layout);
         assert!(!path.exists());
     }
 
@@ -155,10 +160,50 @@ mod tests {
             plant(&layout.run(&run).runner_log(), b"");
             assert_eq!(read_run(&layout, run).record.outcome, Outcome::Crashed);
         }
-        assert_eq!(abandoned(&layout).unwrap().len(), 1);
+        assert_eq!(all(&layout).len(), 1);
         let mut found = odd_marks(&layout).unwrap();
         found.sort();
         assert_eq!(found, odd);
+    }
+
+    #[test]
+    fn directories_that_an_agent_made_of_a_runs_files_hold_up_no_recovery() {
+        let (_root, layout) = log_root();
+        let dead = folder(&layout);
+        let (run, directory) = (dead.run().clone(), dead.directory());
+        dead.begin(&begun(&run)).unwrap();
+        let made = [directory.runner_log(), directory.reserve()];
+        for path in &made {
+            std::fs::remove_file(path).unwrap();
+            std::fs::create_dir(path).unwrap();
+            plant(&path.join("within"), b"");
+        }
+        let outcome = || read_run(&layout, run.clone()).record.outcome;
+        assert_eq!(outcome(), Outcome::Running);
+        drop(dead);
+        assert_eq!(outcome(), Outcome::Crashed);
+        let Abandoned { folder, record } = all(&layout).remove(0);
+        folder.finish(&record).unwrap();
+        assert_eq!(outcome(), Outcome::Crashed);
+        assert!(!directory.mark().exists() && directory.runner_log().is_file());
+    }
+
+    #[test]
+    fn crashed_runs_are_held_one_at_a_time() {
+        let (_root, layout) = log_root();
+        let dead = [folder(&layout), folder(&layout)].map(|folder| folder.directory());
+        let mut found = abandoned(&layout).unwrap();
+        let first = found.next().unwrap().unwrap();
+        let is_held = |mark: PathBuf| Mark::hold(mark).unwrap().is_none();
+        assert_eq!(
+            dead.map(|run| is_held(run.mark()))
+                .iter()
+                .filter(|held| **held)
+                .count(),
+            1
+        );
+        drop(first);
+        assert!(found.next().unwrap().is_ok());
     }
 
     #[test]
@@ -173,7 +218,7 @@ mod tests {
         for mark in ["nightly.claude.20260101_000000", "x", "..."] {
             plant(&layout.running().join(mark), b"");
         }
-        assert!(abandoned(&layout).unwrap().is_empty());
+        assert!(all(&layout).is_empty());
         assert!(list(&layout.running()).unwrap().is_empty());
     }
 }

@@ -295,9 +295,9 @@ fn remarks(facts: &Facts) -> Vec<Remark> {
 fn status(record: &Record, now: DateTime<Utc>) -> Status {
     match record.outcome {
         Outcome::Running => {
-            let late = record
-                .timeout
-                .map_or(LONGEST_RUN, |limit| limit * 2 + SLACK);
+            let late = record.timeout.map_or(LONGEST_RUN, |limit| {
+                limit.saturating_mul(2).saturating_add(SLACK)
+            });
             let is_late = |start: DateTime<Utc>| (now - start).to_std().is_ok_and(|ran| ran > late);
             if record.start_time.is_some_and(is_late) {
                 Status::Overdue

@@ -562,3 +562,11 @@ fn a_missed_start_that_was_made_up_for_is_no_longer_missed() {
             .contains("started late, at 2026-02-19 09:10:03 UTC")
     );
 }
+
+#[test]
+fn a_run_that_names_an_absurd_limit_is_judged_like_any_other() {
+    let running = with(run("06:00", "claude", Outcome::Running), |record| {
+        record.timeout = Some(Duration::MAX);
+    });
+    assert_eq!(super::status(&running, at("12:00")), Status::Running);
+}

@@ -1,5 +1,6 @@
 //! What an agent or a task may use up on a day.
 
+use std::fs::File;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -192,4 +193,29 @@ fn yesterday_does_not_count_and_a_day_is_the_machines() {
     std::fs::rename(&today, today.with_file_name(yesterday.to_string())).unwrap();
     assert_eq!(env.run("fake", "work").code, Some(0));
     assert_eq!(env.run("fake", "work").code, Some(1));
+}
+
+#[test]
+fn a_run_that_waits_for_its_turn_ends_when_it_is_asked_to() {
+    let env = env("max_runs_per_day = 2", "");
+    assert_eq!(env.run("fake", "work").code, Some(0));
+    let turn = File::open(env.logs().join(".state/running")).unwrap();
+    turn.lock().unwrap();
+    let mut runner = env.spawn(&["run", "--agent", "fake", "--task", "work"]);
+    let waits = || env.run_directories("work", "fake").len() == 2;
+    assert!(eventually(Duration::from_secs(20), waits));
+    // Until then it looks at its repository, and may be stopped, too.
+    std::thread::sleep(Duration::from_millis(500));
+    let pid = rustix::process::Pid::from_child(&runner);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let has_ended = || runner.try_wait().unwrap().is_some();
+    let ended = eventually(Duration::from_secs(20), has_ended);
+    drop(turn);
+    runner.wait().unwrap();
+    assert!(ended);
+    assert_eq!(outcomes(&env, "work"), ["success", "interrupted"]);
+    assert_eq!(
+        env.records("work", "fake")[1]["agent_exit_code"],
+        Value::Null
+    );
 }

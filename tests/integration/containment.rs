@@ -428,3 +428,40 @@ fn a_bubblewrap_that_cannot_do_its_work_is_a_failed_start() {
         "{error}"
     );
 }
+
+#[test]
+fn processes_that_a_shell_handed_on_to_the_runner_outlive_the_run() {
+    let (older, own) = (unique_sleep(41), unique_sleep(42));
+    for containment in containments() {
+        let env = TestEnv::new()
+            .script(
+                "fake",
+                "text",
+                &format!("setsid sleep {own} & sleep 2; echo done"),
+            )
+            .task("work", &format!("containment = \"{containment}\""));
+        let program = env!("CARGO_BIN_EXE_agent-runner");
+        // One of them loses its parent, so that the runner adopts it like those of the agent.
+        let script = format!(
+            "sleep {older} & (sleep {older} & sleep 1) & \
+             exec {program} run --agent fake --task work"
+        );
+        let mut shell = Command::new("bash");
+        env.settle(&mut shell);
+        shell.args(["-c", &script]).stdout(Stdio::null());
+        let code = shell.status().unwrap().code();
+        let is_left = |sleep: &str| processes_with(&format!("sleep\0{sleep}"));
+        let (older, own) = (is_left(&older), is_left(&own));
+        for pid in &older {
+            let pid = rustix::process::Pid::from_raw(i32::try_from(*pid).unwrap()).unwrap();
+            rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        }
+        assert_eq!(
+            (code, older.len(), own.len()),
+            (Some(0), 2, 0),
+            "{containment}"
+        );
+        let killed = &env.record("work", "fake")["survivors_killed"];
+        assert_eq!(killed, 1, "{containment}");
+    }
+}

@@ -897,3 +897,16 @@ fn logs_in_the_repository_submodules_hooks_and_sparse_trees_do_not_disturb_an_is
     assert!(done.stdout.contains("core.worktree"), "{}", done.stdout);
     assert_eq!(env.git(&["branch", "--list", "agent-runner/*"]), "");
 }
+
+#[test]
+fn bringing_commits_home_starts_no_clean_up_of_the_repository() {
+    let env = env(
+        "git config gc.auto 0; for each in $(seq 1000); do echo $each > $each; done
+        git add .; git commit -qm agent; git config gc.auto 1",
+    );
+    // One in the background would be hard to catch.
+    env.git(&["config", "gc.autoDetach", "false"]);
+    env.git(&["config", "maintenance.autoDetach", "false"]);
+    assert_eq!(env.run("fake", "work").code, Some(0));
+    assert!(env.git(&["count-objects", "-v"]).contains("packs: 0"));
+}

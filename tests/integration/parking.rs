@@ -294,3 +294,20 @@ fn a_run_that_waited_for_its_repository_is_not_started_when_its_agent_was_parked
     assert_eq!(first.wait().unwrap().code(), Some(10));
     assert_eq!(starts(&env), 1);
 }
+
+#[test]
+fn what_somebody_wrote_into_a_parking_reaches_no_terminal_raw() {
+    let env = env_with(&limited_until(now() + TimeDelta::minutes(125)));
+    assert_eq!(env.run("fake", "work").code, Some(10));
+    let file = env.logs().join(".state/parked/fake.json");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("work/fake/", r"\u001b]0;title\u0007")).unwrap();
+    let shown = env.agent_runner(&["agents"]).stdout;
+    assert!(
+        shown.contains("fake is parked until") && !shown.contains('\u{1b}'),
+        "{shown:?}"
+    );
+    assert_eq!(env.run("fake", "work").code, Some(10));
+    let refused = &env.records("work", "fake")[1];
+    assert!(!evidence(refused).contains('\u{1b}'));
+}

@@ -137,7 +137,8 @@ fn list(world: &World, settings: &Settings, as_json: bool) {
 fn note(agent: &AgentSettings, parking: &Parking, now: DateTime<Utc>) -> String {
     let words = parking.words(now);
     let reason = text::first_line(&parking.reason, 200);
-    format!("\n{} is {words} by {}: {reason}", agent.name, parking.run)
+    let run = text::first_line(&parking.run, 200);
+    format!("\n{} is {words} by {run}: {reason}", agent.name)
 }
 
 fn describe(

@@ -9,7 +9,7 @@
 //!   whole; after the death of the runner by the next command that recovers runs. A process with
 //!   the rights of the runner can leave it on purpose.
 //! - subreaper: every orphan of the run becomes a child of the runner, so that nothing escapes as
-//!   long as the runner lives.
+//!   long as the runner lives. What it had as children before is left alone, with its offspring.
 //!
 //! Elsewhere than on Linux there is a fourth alone, group: the processes are a process group, and
 //! who descends from it is looked up every 2 s. What left the group and lost its parent in between
@@ -20,6 +20,7 @@
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::io;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, waitpid};
@@ -85,12 +86,66 @@ fn cgroup_failure(error: &io::Error) -> String {
     format!("containment `cgroup` cannot be had here: {error}")
 }
 
-/// Makes this process adopt every orphan among its descendants, on Linux.
+/// Makes this process adopt every orphan among its descendants, on Linux. Those that it has when
+/// this is first called are none of a run's and are left alone.
 ///
 /// # Errors
 /// When the kernel refuses, which no Linux since 3.4 does.
 pub fn adopt_orphans() -> io::Result<()> {
+    STRANGERS.get_or_init(|| {
+        // A shell that executes this program hands its children on; mostly there are none.
+        if IS_LINUX && !has_children() {
+            return Vec::new();
+        }
+        let (mut all, _shown) = look("");
+        let found = descendants(&all, vec![getpid()]);
+        all.retain(|process| found.contains(&process.pid));
+        all
+    });
     system::adopt_orphans()
+}
+
+/// Descendants of this process that are older than what it starts.
+static STRANGERS: OnceLock<Vec<ProcessStat>> = OnceLock::new();
+
+fn strangers() -> &'static [ProcessStat] {
+    STRANGERS.get().map_or(&[], Vec::as_slice)
+}
+
+fn is_stranger(process: &ProcessStat) -> bool {
+    strangers()
+        .iter()
+        .any(|stranger| is_same(stranger, process))
+}
+
+fn is_same(one: &ProcessStat, other: &ProcessStat) -> bool {
+    (one.pid, one.start_ticks) == (other.pid, other.start_ticks)
+}
+
+/// All processes, and, elsewhere than on Linux, which of them carry the marker.
+fn look(marker: &str) -> (Vec<ProcessStat>, HashSet<Pid>) {
+    if IS_LINUX {
+        (all_processes(), HashSet::new())
+    } else {
+        ps::all(marker)
+    }
+}
+
+/// Those of `all` that descend from these, strangers and what descends from them left out.
+fn descendants(all: &[ProcessStat], mut ancestors: Vec<Pid>) -> HashSet<Pid> {
+    let mut offspring: HashMap<u32, Vec<Pid>> = HashMap::new();
+    for process in all.iter().filter(|process| !is_stranger(process)) {
+        offspring
+            .entry(process.parent)
+            .or_default()
+            .push(process.pid);
+    }
+    let mut found = HashSet::new();
+    while let Some(parent) = ancestors.pop() {
+        let children = offspring.get(&number(parent)).into_iter().flatten();
+        ancestors.extend(children.filter(|child| found.insert(**child)));
+    }
+    found
 }
 
 /// How often a run is searched for processes that are to be stopped for a while.
@@ -222,7 +277,7 @@ impl Cage {
     }
 }
 
-/// Kills every descendant of this process and what carries the marker: what helpers of a run were
+/// Kills every descendant of this process, but for older ones, and what carries the marker: what helpers of a run were
 /// made to start.
 pub fn kill_started(marker: &str) -> Sweep {
     // Orphans of helpers became children of this process, so without one there is nothing to find.
@@ -263,7 +318,7 @@ pub struct Sweep {
 struct Net<'a> {
     /// Its first process, which is left to its parent.
     leader: Option<&'a ProcessStat>,
-    /// All descendants of this process are.
+    /// All descendants of this process are, but for [`STRANGERS`] and theirs.
     descendants: bool,
     cgroup: Option<&'a Cgroup>,
     /// What carries this marker is; none when it is empty.
@@ -317,7 +372,10 @@ impl Net<'_> {
     fn kill_children(&self, killed: &mut HashSet<Pid>, began: Instant) {
         loop {
             let mut children = children();
-            children.retain(|pid| !self.leads(*pid));
+            children.retain(|pid| {
+                let is_stranger = || stat(*pid).is_some_and(|process| is_stranger(&process));
+                !self.leads(*pid) && (strangers().is_empty() || !is_stranger())
+            });
             if children.is_empty() || began.elapsed() > KILL_LIMIT {
                 return;
             }
@@ -341,33 +399,16 @@ impl Net<'_> {
             "" => String::new(),
             marker => format!("{MARKER_VARIABLE}={marker}"),
         };
-        let (all, shown) = if IS_LINUX {
-            (all_processes(), HashSet::new())
-        } else {
-            ps::all(&marker)
-        };
+        let (all, shown) = look(&marker);
         let own = getpid();
         let mut found = HashSet::new();
         if self.descendants {
-            let mut offspring: HashMap<u32, Vec<Pid>> = HashMap::new();
-            for process in &all {
-                offspring
-                    .entry(process.parent)
-                    .or_default()
-                    .push(process.pid);
-            }
-            let same = all.iter().filter(|process| {
-                let (pid, start) = (process.pid, process.start_ticks);
-                let mut seen = self.seen.iter();
-                seen.any(|seen| (seen.pid, seen.start_ticks) == (pid, start))
-            });
-            let mut queue: Vec<Pid> = same.map(|process| process.pid).collect();
-            found.extend(&queue);
-            queue.push(own);
-            while let Some(parent) = queue.pop() {
-                let children = offspring.get(&number(parent)).into_iter().flatten();
-                queue.extend(children.filter(|child| found.insert(**child)));
-            }
+            let still =
+                (all.iter()).filter(|process| self.seen.iter().any(|seen| is_same(seen, process)));
+            let mut known: Vec<Pid> = still.map(|process| process.pid).collect();
+            found.extend(&known);
+            known.push(own);
+            found.extend(descendants(&all, known));
         }
         found.extend(self.cgroup.map(Cgroup::members).into_iter().flatten());
         let group = self.leader.map(|leader| number(leader.pid));

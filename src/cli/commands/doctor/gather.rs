@@ -116,25 +116,18 @@ fn runs(world: &World, settings: &Settings, layout: &Layout) -> Runs {
     let variables = world.environment.variables();
     let recovered = recovery::recover(variables, layout, announce, &SystemClock);
     let ground = ground::survey(layout.root()).map_err(|error| error.to_string());
-    let (crashed, ground) = match recovered {
-        Ok(records) => (
-            records
-                .iter()
-                .map(crate::model::record::Record::path)
-                .collect(),
-            ground,
-        ),
-        Err(error) => (
-            Vec::new(),
-            ground.and_then(|ground| {
-                // What cannot be written is told in better words.
-                ground
-                    .unwritable
-                    .clone()
-                    .map_or_else(|| Err(chain(&error)), |_| Ok(ground))
-            }),
-        ),
+    let mut crashed = Vec::new();
+    let failed = match recovered {
+        Ok(ended) => (ended.into_iter())
+            .filter_map(|ended| ended.map(|record| crashed.push(record.path())).err())
+            .last(),
+        Err(error) => Some(error),
     };
+    let ground = ground.and_then(|ground| match failed {
+        // What cannot be written is told in better words.
+        Some(error) if ground.unwritable.is_none() => Err(chain(&error)),
+        _ => Ok(ground),
+    });
     let is_file = |entry: &DirEntry| entry.file_type().is_ok_and(|kind| kind.is_file());
     let running =
         fs::read_dir(layout.running()).map_or(0, |marks| marks.flatten().filter(is_file).count());
