@@ -241,6 +241,75 @@ fn a_command_of_claudes_own_is_told_as_no_answer() {
     assert_eq!(report.error.unwrap().message, "it ended without an answer");
 }
 
+/// What each agent prints last in a good run.
+const GOOD_ENDS: [(&str, &[&str]); 6] = [
+    (
+        "claude",
+        &[r#"{"type":"result","subtype":"success","is_error":false,"num_turns":2,"result":"hi"}"#],
+    ),
+    (
+        "codex",
+        &[
+            r#"{"type":"item.completed","item":{"type":"agent_message","text":"hi"}}"#,
+            r#"{"type":"turn.completed","usage":{"input_tokens":1,"output_tokens":2}}"#,
+        ],
+    ),
+    (
+        "gemini",
+        &[r#"{"type":"result","status":"success","stats":{"total_tokens":3,"input_tokens":1}}"#],
+    ),
+    (
+        "opencode",
+        &[
+            r#"{"type":"text","part":{"messageID":"m","text":"hi"}}"#,
+            r#"{"type":"step_finish","part":{"messageID":"m","reason":"stop"}}"#,
+        ],
+    ),
+    ("patch", &[r#"{"type":"completed"}"#]),
+    (
+        "qwen",
+        &[r#"{"type":"result","is_error":false,"num_turns":1,"result":"hi"}"#],
+    ),
+];
+
+#[test]
+fn an_agent_that_says_something_unreadable_after_its_end_has_not_ended_well() {
+    const UNREAD: &str = r#"{"type":"error","message":"#;
+    let exit = AgentExit {
+        code: Some(0),
+        result_file: None,
+    };
+    for (agent, end) in GOOD_ENDS {
+        for (lines, ending) in [
+            (end.to_vec(), Ending::Completed),
+            ([&[UNREAD], end].concat(), Ending::Completed),
+            ([end, &[UNREAD]].concat(), Ending::Missing),
+        ] {
+            let (_, report) = read(agent, &lines, exit);
+            let unread = lines.iter().filter(|line| **line == UNREAD).count();
+            assert_eq!(report.ending, ending, "{agent} {lines:?}");
+            assert_eq!(report.unreadable_events, unread, "{agent} {lines:?}");
+        }
+    }
+}
+
+#[test]
+fn a_failure_whose_words_are_cut_within_a_character_is_heard() {
+    for (agent, line) in [
+        (
+            "codex",
+            r#"{"type":"turn.failed","error":{"message":"x\ud83d"}}"#,
+        ),
+        (
+            "opencode",
+            r#"{"type":"error","error":{"name":"APIError","data":{"message":"x\ud83d"}}}"#,
+        ),
+    ] {
+        let (_, report) = read(agent, &[line], AgentExit::default());
+        assert_eq!(report.error.unwrap().message, "x\u{fffd}", "{agent}");
+    }
+}
+
 #[test]
 fn only_a_prompt_that_begins_with_a_slash_gets_a_line_before_it() {
     let stdin =

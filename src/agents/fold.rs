@@ -1,5 +1,6 @@
 //! Events in, report out: the part of reading that is the same for every agent.
 
+use crate::agents::lines::UNREADABLE;
 use crate::model::event::{AgentEvent, Count, MessagePart};
 use crate::model::report::{AgentReport, Ending, ErrorClass, MAX_MESSAGE_BYTES};
 use crate::model::text;
@@ -78,7 +79,14 @@ impl ReportFold {
                 }
             }
             AgentEvent::Completed => report.ending = Ending::Completed,
-            AgentEvent::Other { .. } => report.unknown_events += 1,
+            AgentEvent::Other { kind } => {
+                report.unknown_events += 1;
+                if kind == UNREADABLE {
+                    report.unreadable_events += 1;
+                    // It may have told a failure.
+                    report.ending = Ending::Missing;
+                }
+            }
             AgentEvent::ToolResult { .. }
             | AgentEvent::Retry { .. }
             | AgentEvent::Progress

@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Deserializer, Value};
 
-use crate::agents::lines::{LineParser, LineTranslator, number_at, text_at, tool_detail};
+use crate::agents::lines::{LineParser, LineTranslator, number_at, repaired, text_at, tool_detail};
 use crate::agents::plain::{PlainText, last_words};
 use crate::agents::{
     AgentExit, AgentInterface, AgentRequest, InvocationError, TranscriptParser, check_size,
@@ -338,6 +338,7 @@ fn json_error(stderr_tail: &str) -> Option<AgentError> {
 /// The last object in a text that is printed over many lines, with what follows it passed over.
 fn last_document(text: &str) -> Option<Value> {
     let begin = text.rfind("{\n  \"")?;
-    let mut values = Deserializer::from_str(&text[begin..]).into_iter();
+    let document = repaired(&text.as_bytes()[begin..]);
+    let mut values = Deserializer::from_slice(&document).into_iter();
     values.next()?.ok()
 }

@@ -5,7 +5,8 @@
 
 use std::fmt;
 
-use serde_json::Value;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 
 use crate::agents::fold::ReportFold;
 use crate::agents::{AgentExit, TranscriptParser};
@@ -113,7 +114,13 @@ impl<T: LineTranslator> TranscriptParser for LineParser<T> {
 
     fn finish(mut self: Box<Self>, exit: &AgentExit<'_>) -> AgentReport {
         let mut events = Vec::new();
-        if let Some(line) = self.stdout.rest() {
+        let is_torn = |line: &[u8]| {
+            T::HAS_EVENTS
+                && events_in(line)
+                    .iter()
+                    .any(|event| event["type"] == UNREADABLE)
+        };
+        if let Some(line) = self.stdout.rest().filter(|line| !is_torn(line)) {
             self.translator.stdout_line(line, &mut events);
         }
         if let Some(line) = self.stderr.rest() {
@@ -129,17 +136,70 @@ impl<T: LineTranslator> TranscriptParser for LineParser<T> {
     }
 }
 
-/// The JSON object in a line; `None` for anything else, a torn line among it. A byte order mark
-/// and a carriage return are passed over.
-pub fn json_object(line: &[u8]) -> Option<Value> {
+/// The kind of the event that stands for a line which begins like an event and cannot be read.
+pub const UNREADABLE: &str = "unreadable line";
+
+/// The events in a line: a JSON object is one, and an array holds several (`--output-format json`).
+/// Text holds none. A byte order mark and a carriage return are passed over.
+pub fn events_in(line: &[u8]) -> Vec<Value> {
     let line = line
         .strip_prefix(b"\xef\xbb\xbf")
         .unwrap_or(line)
         .trim_ascii();
-    if line.first() != Some(&b'{') {
-        return None;
+    let events = match line {
+        [b'{', ..] => parse(line).map(|event| vec![event]),
+        [b'[', b'{', ..] => parse(line),
+        _ => None,
+    };
+    events.unwrap_or_else(|| {
+        let is_event = line.starts_with(b"{\"") || line.starts_with(b"[{\"");
+        Vec::from_iter(is_event.then(|| json!({"type": UNREADABLE})))
+    })
+}
+
+fn parse<T: DeserializeOwned>(json: &[u8]) -> Option<T> {
+    let read = serde_json::from_slice(json);
+    read.or_else(|_| serde_json::from_slice(&repaired(json)))
+        .ok()
+}
+
+/// JSON as this parser takes it: half of a surrogate pair, which JavaScript writes where it cut a
+/// text, and what is no UTF-8 are replaced, and what is nested too deep is `null`.
+pub fn repaired(json: &[u8]) -> Vec<u8> {
+    /// One less than the parser's own limit.
+    const MAX_DEPTH: usize = 126;
+    let json = String::from_utf8_lossy(json);
+    let mut rest = json.as_bytes();
+    let mut clean = Vec::with_capacity(rest.len());
+    let (mut depth, mut in_string) = (0_usize, false);
+    while let [byte, ..] = rest {
+        let (before, mut length) = (depth, 1);
+        let mut replaced: Option<&[u8]> = None;
+        match byte {
+            b'"' => in_string = !in_string,
+            b'\\' if in_string => match [utf16_unit(rest), rest.get(6..).and_then(utf16_unit)] {
+                [Some(0xd800..0xdc00), Some(0xdc00..0xe000)] => length = 12,
+                [Some(0xd800..0xe000), _] => (length, replaced) = (6, Some(&b"\\ufffd"[..])),
+                _ => length = 2.min(rest.len()),
+            },
+            b'{' | b'[' if !in_string => depth += 1,
+            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if before == MAX_DEPTH && depth > before {
+            clean.extend_from_slice(b"null");
+        } else if before.max(depth) <= MAX_DEPTH {
+            clean.extend_from_slice(replaced.unwrap_or(&rest[..length]));
+        }
+        rest = &rest[length..];
     }
-    serde_json::from_slice(line).ok()
+    clean
+}
+
+/// The number in an escape sequence such as `\ud83d`.
+fn utf16_unit(json: &[u8]) -> Option<u16> {
+    let digits = json.strip_prefix(b"\\u")?.get(..4)?;
+    u16::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()
 }
 
 /// The text at a JSON pointer such as `/message/model`.
@@ -338,10 +398,44 @@ mod tests {
     }
 
     #[test]
-    fn only_whole_json_objects_are_taken() {
-        assert!(json_object(b"\xef\xbb\xbf{\"a\":1}\r").is_some());
-        for line in [&b"{\"a\":"[..], b"[1]", b"text {", b"", b"{\"a\":1} x"] {
-            assert!(json_object(line).is_none());
+    fn only_whole_json_is_read_and_text_is_none() {
+        let kinds = |line: &[u8]| -> Vec<String> {
+            let kind = |event: &Value| event["type"].as_str().unwrap_or_default().to_owned();
+            events_in(line).iter().map(kind).collect()
+        };
+        assert_eq!(kinds(b"\xef\xbb\xbf{\"type\":\"a\"}\r"), ["a"]);
+        assert_eq!(kinds(b"[{\"type\":\"a\"},{\"type\":\"b\"}]"), ["a", "b"]);
+        for line in [
+            &b"{\"a\":"[..],
+            b"{\"a\":1} x",
+            b"[{\"a\":1}",
+            b"{\"a\":1e999}",
+        ] {
+            assert_eq!(kinds(line), [UNREADABLE], "{}", line.escape_ascii());
+        }
+        for line in [&b"[1]"[..], b"text {", b"", b"{ a"] {
+            assert!(kinds(line).is_empty(), "{}", line.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn an_event_with_half_a_character_or_deep_nesting_is_read() {
+        for (told, read) in [
+            (r"\ud83d", "\u{fffd}"),
+            (r"a\udc00b", "a\u{fffd}b"),
+            (r"\ud83d\ud83d\ude00", "\u{fffd}\u{1f600}"),
+            (r"\\ud83d\ud83d\", r"\ud83d�"),
+            (r"\ud83d\n\", "�\n"),
+        ] {
+            let escaped = told.strip_suffix('\\').unwrap_or(told);
+            let line = format!(r#"[{{"text":"{escaped}"}}]"#);
+            assert_eq!(events_in(line.as_bytes())[0]["text"], read, "{told}");
+        }
+        assert_eq!(events_in(b"{\"text\":\"\xff\"}")[0]["text"], "\u{fffd}");
+        for depth in [100, 125, 126, 127, 200, 1_000_000] {
+            let (open, close) = ("[".repeat(depth), "]".repeat(depth));
+            let line = format!(r#"{{"deep":{open}"]\"["{close},"after":1}}"#);
+            assert_eq!(events_in(line.as_bytes())[0]["after"], 1, "{depth}");
         }
     }
 }

@@ -472,6 +472,10 @@ impl Case {
             Ending::Untold => self.note(Agent, "its output is plain text and has no closing event"),
             Ending::Missing => self.note(Agent, "its output has no closing event"),
         }
+        if report.unreadable_events > 0 {
+            let number = text::count(report.unreadable_events, "event");
+            self.note(Agent, format!("{number} in its output could not be read"));
+        }
         if let Some(error) = &report.error {
             let message = text::first_line(&error.message, 300);
             self.note(
