@@ -311,6 +311,27 @@ fn a_failure_whose_words_are_cut_within_a_character_is_heard() {
 }
 
 #[test]
+fn the_texts_of_a_report_are_bounded() {
+    let long = "x".repeat(1024 * 1024);
+    let declined = format!(
+        r#"{{"type":"item.completed","item":{{"type":"mcp_tool_call","tool":"{long}","status":"declined"}}}}"#
+    );
+    let session = format!(r#"{{"type":"thread.started","thread_id":"{long}"}}"#);
+    let announced = format!(r#"{{"type":"error","message":"{long}"}}"#);
+    let failed = format!(r#"{{"type":"turn.failed","error":{{"message":"{long}"}}}}"#);
+    let exit = AgentExit {
+        code: Some(1),
+        result_file: None,
+    };
+    for end in [&announced, &failed] {
+        let (_, report) = read("codex", &[&session, &declined, end], exit);
+        assert_eq!(report.session_id.unwrap().chars().count(), 256);
+        assert_eq!(report.permission_denials[0].chars().count(), 256);
+        assert!(report.error.unwrap().message.len() <= 16 * 1024);
+    }
+}
+
+#[test]
 fn only_a_prompt_that_begins_with_a_slash_gets_a_line_before_it() {
     let stdin =
         |prompt| String::from_utf8(invocation("claude", prompt, false).unwrap().stdin).unwrap();

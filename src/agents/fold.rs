@@ -8,6 +8,30 @@ use crate::model::text;
 /// The most refused tools that are named in one report.
 const MAX_DENIALS: usize = 100;
 
+/// The longest name, identifier or version that is kept.
+pub const MAX_NAME_CHARS: usize = 256;
+
+/// The longest message of a failure that is kept.
+const MAX_ERROR_BYTES: usize = 16 * 1024;
+
+/// Cuts the texts of a report to what a record takes: an agent may print megabytes anywhere.
+pub fn bound(report: &mut AgentReport) {
+    let names = [
+        &mut report.session_id,
+        &mut report.model,
+        &mut report.version,
+    ];
+    for name in names.into_iter().flatten() {
+        *name = text::shorten(name, MAX_NAME_CHARS);
+    }
+    if let Some(error) = &mut report.error {
+        error.message = text::cut_middle(&error.message, MAX_ERROR_BYTES);
+    }
+    if let Some(message) = &mut report.final_message {
+        *message = text::cut_middle(message, MAX_MESSAGE_BYTES);
+    }
+}
+
 /// Folds the events of one run into its report.
 #[derive(Debug, Default)]
 pub struct ReportFold {
@@ -43,7 +67,8 @@ impl ReportFold {
             AgentEvent::ToolUse { .. } => report.tool_uses += 1,
             AgentEvent::PermissionDenied { tool } => {
                 if report.permission_denials.len() < MAX_DENIALS {
-                    report.permission_denials.push(tool.clone());
+                    let tool = text::shorten(tool, MAX_NAME_CHARS);
+                    report.permission_denials.push(tool);
                 }
             }
             AgentEvent::Turn => report.turns = Some(report.turns.unwrap_or(0) + 1),

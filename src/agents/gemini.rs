@@ -17,11 +17,11 @@
 //! Known traits: gemini puts the content of `path` in the place of `@path` in a prompt, and has no
 //! argument for an effort, so one that is asked for is not passed on.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Deserializer, Value};
 
-use crate::agents::lines::{LineParser, LineTranslator, number_at, repaired, text_at, tool_detail};
+use crate::agents::lines::{
+    LineParser, LineTranslator, OpenTools, number_at, repaired, text_at, tool_detail,
+};
 use crate::agents::plain::{PlainText, last_words};
 use crate::agents::{
     AgentExit, AgentInterface, AgentRequest, InvocationError, TranscriptParser, check_size,
@@ -108,8 +108,7 @@ struct Translator {
     answering: bool,
     /// The last failure told before the closing event, which may not name it again.
     announced: Option<String>,
-    /// Names of the tools that are being used, by the call's id.
-    open_tools: BTreeMap<String, String>,
+    open_tools: OpenTools,
 }
 
 impl LineTranslator for Translator {
@@ -197,12 +196,12 @@ impl Translator {
             "tool_use" => {
                 let name = at("tool_name").unwrap_or_default().to_owned();
                 self.open_tools
-                    .insert(at("tool_id").unwrap_or_default().to_owned(), name.clone());
+                    .begin(at("tool_id").unwrap_or_default(), &name);
                 let detail = event.get("parameters").and_then(tool_detail);
                 events.push(AgentEvent::ToolUse { name, detail });
             }
             "tool_result" => {
-                let tool = self.open_tools.remove(at("tool_id").unwrap_or_default());
+                let tool = self.open_tools.end(at("tool_id").unwrap_or_default());
                 if text_at(event, "/error/type") == Some("tool_not_registered") {
                     let tool = tool.unwrap_or_default();
                     events.push(AgentEvent::PermissionDenied { tool });

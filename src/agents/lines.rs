@@ -3,12 +3,13 @@
 //! A backend implements [`LineTranslator`]; [`LineParser`] does the splitting, bounds the memory
 //! and folds the events into the report.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::agents::fold::ReportFold;
+use crate::agents::fold::{MAX_NAME_CHARS, ReportFold, bound};
 use crate::agents::{AgentExit, TranscriptParser};
 use crate::model::event::AgentEvent;
 use crate::model::process_end::Stream;
@@ -132,6 +133,7 @@ impl<T: LineTranslator> TranscriptParser for LineParser<T> {
         let mut report = self.fold.finish();
         let tail = String::from_utf8_lossy(&self.stderr_tail);
         self.translator.conclude(exit, &tail, &mut report);
+        bound(&mut report);
         report
     }
 }
@@ -227,6 +229,28 @@ impl SessionId {
                 version: None,
             });
         }
+    }
+}
+
+/// The most tools that are taken to be in use at once.
+const MAX_OPEN_TOOLS: usize = 1000;
+
+/// The names of the tools that are being used, by the call's id, in bounded memory.
+#[derive(Debug, Default)]
+pub struct OpenTools(BTreeMap<String, String>);
+
+impl OpenTools {
+    /// Takes a tool that is used from now on. Where too many are, it is not kept.
+    pub fn begin(&mut self, id: &str, name: &str) {
+        if self.0.len() < MAX_OPEN_TOOLS {
+            let [id, name] = [id, name].map(|text| text::shorten(text, MAX_NAME_CHARS));
+            self.0.insert(id, name);
+        }
+    }
+
+    /// The name of a tool that is done; `None` where its beginning was not seen.
+    pub fn end(&mut self, id: &str) -> Option<String> {
+        self.0.remove(&text::shorten(id, MAX_NAME_CHARS))
     }
 }
 
@@ -395,6 +419,21 @@ mod tests {
         assert_eq!(split(&[&long, &long, b"y\nnext\n"]), ["too long", "next"]);
         let whole: Vec<u8> = [&long[..], &long[..], b"\nnext"].concat();
         assert_eq!(split(&[&whole]), ["too long", "next"]);
+    }
+
+    #[test]
+    fn tools_in_use_are_kept_in_bounded_memory() {
+        let mut tools = OpenTools::default();
+        let id = |number: usize| format!("{number}{}", "x".repeat(2 * MAX_NAME_CHARS));
+        for number in 0..2 * MAX_OPEN_TOOLS {
+            tools.begin(&id(number), &id(number));
+        }
+        let bytes: usize = (tools.0.iter())
+            .map(|(id, name)| id.len() + name.len())
+            .sum();
+        assert!(bytes < MAX_OPEN_TOOLS * 3 * MAX_NAME_CHARS);
+        assert!(tools.end(&id(1)).is_some_and(|name| name.starts_with("1x")));
+        assert_eq!(tools.end(&id(1)), None);
     }
 
     #[test]
