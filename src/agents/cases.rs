@@ -332,6 +332,20 @@ fn the_texts_of_a_report_are_bounded() {
 }
 
 #[test]
+fn a_cost_that_cannot_be_is_not_counted() {
+    for (usd, counted) in [
+        ("0.25", Some(0.25)),
+        ("0", Some(0.0)),
+        ("-1000", None),
+        ("1.7e308", None),
+    ] {
+        let result = format!(r#"{{"type":"result","subtype":"success","total_cost_usd":{usd}}}"#);
+        let (_, report) = read("claude", &[&result, &result], AgentExit::default());
+        assert_eq!(report.cost_usd, counted, "{usd}");
+    }
+}
+
+#[test]
 fn only_a_prompt_that_begins_with_a_slash_gets_a_line_before_it() {
     let stdin =
         |prompt| String::from_utf8(invocation("claude", prompt, false).unwrap().stdin).unwrap();

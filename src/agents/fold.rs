@@ -14,6 +14,9 @@ pub const MAX_NAME_CHARS: usize = 256;
 /// The longest message of a failure that is kept.
 const MAX_ERROR_BYTES: usize = 16 * 1024;
 
+/// The highest cost that is believed.
+const MAX_USD: f64 = 1e6;
+
 /// Cuts the texts of a report to what a record takes: an agent may print megabytes anywhere.
 pub fn bound(report: &mut AgentReport) {
     let names = [
@@ -83,6 +86,7 @@ impl ReportFold {
                 usage,
                 count: Count::Total,
             } => report.usage = *usage,
+            AgentEvent::Cost { usd, .. } if !(0.0..=MAX_USD).contains(usd) => {}
             AgentEvent::Cost {
                 usd,
                 count: Count::More,
