@@ -5,7 +5,10 @@ use std::time::Duration;
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, TimeZone, Utc};
 use chrono_tz::Tz;
 
-/// The furthest reset that is believed: weekly limits and a day of slack.
+/// The furthest reset that can be meant: monthly limits and some slack.
+const FURTHEST_TOLD: TimeDelta = TimeDelta::days(40);
+
+/// The furthest reset that is waited for: weekly limits and a day of slack.
 pub const FURTHEST_RESET: Duration = Duration::from_secs(8 * 24 * 3600);
 
 /// For how long a time without a date is still today's after its minute.
@@ -35,8 +38,8 @@ impl ResetHint {
     /// A time without a date is the end of its minute, of which the limit may take all; one that is
     /// just over is `now`, and not tomorrow's.
     /// A time that the zone's clock skips is taken as the first moment after the gap, one that it
-    /// shows twice as the first that is still to come. `None` when the moment lies more than [`FURTHEST_RESET`] ahead
-    /// and so cannot be meant.
+    /// shows twice as the first that is still to come. A moment more than [`FURTHEST_RESET`] ahead is
+    /// taken as that far ahead; `None` when it lies more than 40 days ahead and so cannot be meant.
     pub fn resolve<Z: TimeZone>(&self, now: DateTime<Utc>, local: &Z) -> Option<DateTime<Utc>> {
         let moment = match self {
             Self::At(moment) => *moment,
@@ -53,7 +56,7 @@ impl ResetHint {
             } => wall(now, local, *date, *time)?,
         };
         let furthest = now.checked_add_signed(TimeDelta::from_std(FURTHEST_RESET).ok()?)?;
-        (moment <= furthest).then_some(moment)
+        (moment <= now.checked_add_signed(FURTHEST_TOLD)?).then(|| moment.min(furthest))
     }
 }
 
@@ -298,11 +301,13 @@ mod tests {
     }
 
     #[test]
-    fn a_date_is_taken_as_told_and_never_more_than_eight_days_ahead() {
+    fn a_date_is_taken_as_told_and_as_eight_days_ahead_when_it_is_further() {
         let now = "2026-02-19T20:00:00Z";
         let text = "Feb 24th, 2026 12:41 PM";
         assert_eq!(resolve(text, now, Tz::UTC).unwrap(), "2026-02-24 12:41");
-        assert_eq!(resolve("Mar 24th, 2026 12:41 PM", now, Tz::UTC), None);
+        let text = "Mar 24th, 2026 12:41 PM";
+        assert_eq!(resolve(text, now, Tz::UTC).unwrap(), "2026-02-27 20:00");
+        assert_eq!(resolve("Apr 24th, 2026 12:41 PM", now, Tz::UTC), None);
     }
 
     #[test]
