@@ -89,6 +89,7 @@ impl<'a> Listener<'a> {
         }
         Activity::Waiting {
             until: moment.map(|moment| (moment - self.start).to_std().unwrap_or_default()),
+            anew: false,
         }
     }
 
@@ -106,7 +107,7 @@ impl<'a> Listener<'a> {
         let mut activity = Activity::Output;
         for event in &events {
             self.event_log.event(time, event);
-            activity = self.hear(event, time);
+            activity = activity.then(self.hear(event, time));
         }
         self.event_log.flush();
         self.spectator.happened(&events, elapsed);
@@ -161,10 +162,7 @@ impl Observer for Listener<'_> {
         let mut activity = Activity::Output;
         let pieces = self.masked[masked].push(self.redactor, bytes);
         for clean in pieces.iter().filter(|clean| !clean.is_empty()) {
-            match self.take(stream, clean, elapsed) {
-                Activity::Output => {}
-                meant => activity = meant,
-            }
+            activity = activity.then(self.take(stream, clean, elapsed));
         }
         activity
     }
