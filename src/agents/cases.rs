@@ -184,6 +184,24 @@ fn the_end_of_a_limit_is_read_from_the_words_of_the_failure() {
 }
 
 #[test]
+fn a_limit_that_claude_got_over_is_not_why_it_failed() {
+    const ANSWER: &str = r#"{"type":"assistant","message":{"id":"m","model":"claude","content":[{"type":"text","text":"hi"}]}}"#;
+    const NO_LOGIN: &str =
+        r#"{"type":"assistant","message":{"model":"<synthetic>"},"error":"authentication_failed"}"#;
+    const UNTOLD: &str = r#"{"type":"result","subtype":"success","is_error":true,"result":"x"}"#;
+    const STATUS_401: &str = r#"{"type":"result","subtype":"success","is_error":true,"api_error_status":401,"result":"x"}"#;
+    for (lines, class) in [
+        (vec![CLAUDE_REJECTED, UNTOLD], ErrorClass::RateLimit),
+        (vec![CLAUDE_REJECTED, ANSWER, UNTOLD], ErrorClass::Unknown),
+        (vec![CLAUDE_REJECTED, STATUS_401], ErrorClass::Auth),
+        (vec![CLAUDE_REJECTED, NO_LOGIN, UNTOLD], ErrorClass::Auth),
+    ] {
+        let (_, report) = read("claude", &lines, AgentExit::default());
+        assert_eq!(report.error.unwrap().class, class, "{lines:?}");
+    }
+}
+
+#[test]
 fn codex_names_its_failure_although_it_dies_before_the_turn_is_closed() {
     let line = r#"{"type":"error","message":"unexpected status 401 Unauthorized: no"}"#;
     let exit = |code| AgentExit {
