@@ -210,11 +210,14 @@ fn agent_finding(end: &ProcessEnd, report: &AgentReport) -> Option<Finding> {
             | ErrorClass::Spawn
             | ErrorClass::Unknown => Outcome::AgentError,
         };
+        let resets = error.resets.as_ref().or(report.limit_resets.as_ref());
         return Some(Finding {
             outcome,
             class: Some(error.class),
             error: Some(error.message.clone()),
-            resets: error.resets.clone().or_else(|| report.limit_resets.clone()),
+            resets: resets
+                .filter(|_| error.class == ErrorClass::RateLimit)
+                .cloned(),
         });
     }
     let gave_up = report.ending == Ending::Missing && matches!(end.exit, ProcessExit::Code(_));
