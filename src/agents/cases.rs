@@ -12,7 +12,7 @@ use crate::model::report::{AgentReport, Ending, ErrorClass};
 use crate::model::reset::ResetHint;
 
 fn read(agent: &str, lines: &[&str], exit: AgentExit<'_>) -> (Vec<AgentEvent>, AgentReport) {
-    let mut parser = find(agent).expect("a built-in agent").parser();
+    let mut parser = find(agent).expect("a built-in agent").parser(&[]);
     let mut events = Vec::new();
     for line in lines {
         parser.feed(Stream::Stdout, line.as_bytes(), &mut events);
@@ -184,6 +184,24 @@ fn the_end_of_a_limit_is_read_from_the_words_of_the_failure() {
 }
 
 #[test]
+fn a_limit_that_claude_got_over_is_not_why_it_failed() {
+    const ANSWER: &str = r#"{"type":"assistant","message":{"id":"m","model":"claude","content":[{"type":"text","text":"hi"}]}}"#;
+    const NO_LOGIN: &str =
+        r#"{"type":"assistant","message":{"model":"<synthetic>"},"error":"authentication_failed"}"#;
+    const UNTOLD: &str = r#"{"type":"result","subtype":"success","is_error":true,"result":"x"}"#;
+    const STATUS_401: &str = r#"{"type":"result","subtype":"success","is_error":true,"api_error_status":401,"result":"x"}"#;
+    for (lines, class) in [
+        (vec![CLAUDE_REJECTED, UNTOLD], ErrorClass::RateLimit),
+        (vec![CLAUDE_REJECTED, ANSWER, UNTOLD], ErrorClass::Unknown),
+        (vec![CLAUDE_REJECTED, STATUS_401], ErrorClass::Auth),
+        (vec![CLAUDE_REJECTED, NO_LOGIN, UNTOLD], ErrorClass::Auth),
+    ] {
+        let (_, report) = read("claude", &lines, AgentExit::default());
+        assert_eq!(report.error.unwrap().class, class, "{lines:?}");
+    }
+}
+
+#[test]
 fn codex_names_its_failure_although_it_dies_before_the_turn_is_closed() {
     let line = r#"{"type":"error","message":"unexpected status 401 Unauthorized: no"}"#;
     let exit = |code| AgentExit {
@@ -239,6 +257,137 @@ fn a_command_of_claudes_own_is_told_as_no_answer() {
     };
     let (_, report) = read("claude", &[result], exit);
     assert_eq!(report.error.unwrap().message, "it ended without an answer");
+}
+
+/// What each agent prints last in a good run.
+const GOOD_ENDS: [(&str, &[&str]); 6] = [
+    (
+        "claude",
+        &[r#"{"type":"result","subtype":"success","is_error":false,"num_turns":2,"result":"hi"}"#],
+    ),
+    (
+        "codex",
+        &[
+            r#"{"type":"item.completed","item":{"type":"agent_message","text":"hi"}}"#,
+            r#"{"type":"turn.completed","usage":{"input_tokens":1,"output_tokens":2}}"#,
+        ],
+    ),
+    (
+        "gemini",
+        &[r#"{"type":"result","status":"success","stats":{"total_tokens":3,"input_tokens":1}}"#],
+    ),
+    (
+        "opencode",
+        &[
+            r#"{"type":"text","part":{"messageID":"m","text":"hi"}}"#,
+            r#"{"type":"step_finish","part":{"messageID":"m","reason":"stop"}}"#,
+        ],
+    ),
+    ("patch", &[r#"{"type":"completed"}"#]),
+    (
+        "qwen",
+        &[r#"{"type":"result","is_error":false,"num_turns":1,"result":"hi"}"#],
+    ),
+];
+
+#[test]
+fn an_agent_that_says_something_unreadable_after_its_end_has_not_ended_well() {
+    const UNREAD: &str = r#"{"type":"error","message":"#;
+    let exit = AgentExit {
+        code: Some(0),
+        result_file: None,
+    };
+    for (agent, end) in GOOD_ENDS {
+        for (lines, ending) in [
+            (end.to_vec(), Ending::Completed),
+            ([&[UNREAD], end].concat(), Ending::Completed),
+            ([end, &[UNREAD]].concat(), Ending::Missing),
+        ] {
+            let (_, report) = read(agent, &lines, exit);
+            let unread = lines.iter().filter(|line| **line == UNREAD).count();
+            assert_eq!(report.ending, ending, "{agent} {lines:?}");
+            assert_eq!(report.unreadable_events, unread, "{agent} {lines:?}");
+        }
+    }
+}
+
+#[test]
+fn text_in_place_of_events_is_success_only_where_text_was_asked_for() {
+    let exit = AgentExit {
+        code: Some(0),
+        result_file: None,
+    };
+    let asked = |arguments: &str| -> Vec<String> {
+        arguments.split_whitespace().map(str::to_owned).collect()
+    };
+    for (agent, arguments, ending) in [
+        ("claude", "", Ending::Missing),
+        ("claude", "--output-format text", Ending::Untold),
+        ("codex", "", Ending::Missing),
+        ("gemini", "--yolo", Ending::Missing),
+        ("gemini", "--output-format=text", Ending::Untold),
+        ("ollama", "", Ending::Missing),
+        ("qwen", "", Ending::Missing),
+        ("qwen", "-o text", Ending::Untold),
+    ] {
+        let mut parser = find(agent).unwrap().parser(&asked(arguments));
+        parser.feed(Stream::Stdout, b"Execution error\n", &mut Vec::new());
+        let report = parser.finish(&exit);
+        assert_eq!(report.ending, ending, "{agent} {arguments}");
+        assert_eq!(report.final_message.as_deref(), Some("Execution error"));
+    }
+}
+
+#[test]
+fn a_failure_whose_words_are_cut_within_a_character_is_heard() {
+    for (agent, line) in [
+        (
+            "codex",
+            r#"{"type":"turn.failed","error":{"message":"x\ud83d"}}"#,
+        ),
+        (
+            "opencode",
+            r#"{"type":"error","error":{"name":"APIError","data":{"message":"x\ud83d"}}}"#,
+        ),
+    ] {
+        let (_, report) = read(agent, &[line], AgentExit::default());
+        assert_eq!(report.error.unwrap().message, "x\u{fffd}", "{agent}");
+    }
+}
+
+#[test]
+fn the_texts_of_a_report_are_bounded() {
+    let long = "x".repeat(1024 * 1024);
+    let declined = format!(
+        r#"{{"type":"item.completed","item":{{"type":"mcp_tool_call","tool":"{long}","status":"declined"}}}}"#
+    );
+    let session = format!(r#"{{"type":"thread.started","thread_id":"{long}"}}"#);
+    let announced = format!(r#"{{"type":"error","message":"{long}"}}"#);
+    let failed = format!(r#"{{"type":"turn.failed","error":{{"message":"{long}"}}}}"#);
+    let exit = AgentExit {
+        code: Some(1),
+        result_file: None,
+    };
+    for end in [&announced, &failed] {
+        let (_, report) = read("codex", &[&session, &declined, end], exit);
+        assert_eq!(report.session_id.unwrap().chars().count(), 256);
+        assert_eq!(report.permission_denials[0].chars().count(), 256);
+        assert!(report.error.unwrap().message.len() <= 16 * 1024);
+    }
+}
+
+#[test]
+fn a_cost_that_cannot_be_is_not_counted() {
+    for (usd, counted) in [
+        ("0.25", Some(0.25)),
+        ("0", Some(0.0)),
+        ("-1000", None),
+        ("1.7e308", None),
+    ] {
+        let result = format!(r#"{{"type":"result","subtype":"success","total_cost_usd":{usd}}}"#);
+        let (_, report) = read("claude", &[&result, &result], AgentExit::default());
+        assert_eq!(report.cost_usd, counted, "{usd}");
+    }
 }
 
 #[test]

@@ -55,8 +55,8 @@ impl AgentInterface for Claude {
         })
     }
 
-    fn parser(&self) -> Box<dyn TranscriptParser> {
-        Box::new(LineParser::new(Translator::default()))
+    fn parser(&self, arguments: &[String]) -> Box<dyn TranscriptParser> {
+        Box::new(LineParser::asked(Translator::default(), arguments))
     }
 }
 
@@ -102,7 +102,7 @@ pub(crate) struct Translator {
     answer: Option<String>,
     /// What kind of failure the last answer is, when claude made it up to tell one.
     failure: Option<String>,
-    /// The end of a usage limit that refuses requests.
+    /// The end of a usage limit that refuses requests, until one is answered.
     rejected: Option<Option<ResetHint>>,
 }
 
@@ -146,6 +146,7 @@ impl Translator {
             return;
         }
         self.failure = None;
+        self.rejected = None;
         // What a subagent says is not said to the person, and its tokens are in the result only.
         let is_own = text_at(event, "/parent_tool_use_id").is_none();
         let answer = text_at(event, "/message/id");
@@ -249,7 +250,6 @@ impl Translator {
             ("error_max_budget_usd", _, _) => return ErrorClass::BudgetLimit,
             (_, "prompt_too_long", _) => return ErrorClass::ContextLimit,
             (_, _, "refusal") => return ErrorClass::Refused,
-            _ if self.rejected.is_some() => return ErrorClass::RateLimit,
             _ => {}
         }
         let words = message.trim_start_matches("API Error: ");
@@ -267,6 +267,7 @@ impl Translator {
             (_, Some(401 | 403)) => ErrorClass::Auth,
             (_, Some(404)) => ErrorClass::ModelNotFound,
             (_, Some(500..)) => ErrorClass::Overloaded,
+            _ if self.rejected.is_some() => ErrorClass::RateLimit,
             _ => ErrorClass::Unknown,
         }
     }

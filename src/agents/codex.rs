@@ -11,11 +11,11 @@
 //! can be told from how its message begins. Codex names neither its model, its version nor a
 //! price, and shows nothing of commands that its sandbox refused.
 
-use std::collections::BTreeSet;
-
 use serde_json::Value;
 
-use crate::agents::lines::{LineParser, LineTranslator, number_at, text_at, tool_detail};
+use crate::agents::lines::{
+    LineParser, LineTranslator, OpenTools, number_at, text_at, tool_detail,
+};
 use crate::agents::plain::{PlainText, last_words};
 use crate::agents::{
     AgentExit, AgentInterface, AgentRequest, InvocationError, TranscriptParser, check_size,
@@ -79,7 +79,7 @@ impl AgentInterface for Codex {
         })
     }
 
-    fn parser(&self) -> Box<dyn TranscriptParser> {
+    fn parser(&self, _arguments: &[String]) -> Box<dyn TranscriptParser> {
         Box::new(LineParser::new(Translator::default()))
     }
 }
@@ -91,8 +91,8 @@ struct Translator {
     closed: bool,
     /// The model said something to the person.
     answered: bool,
-    /// Tools that are being used, by the item's id: some are shown only when they are done.
-    open_tools: BTreeSet<String>,
+    /// Tools that are being used: some are shown only when they are done.
+    open_tools: OpenTools,
     /// The failure that was announced and not yet confirmed.
     announced: Option<String>,
 }
@@ -172,14 +172,14 @@ impl Translator {
         let id = text_at(event, "/item/id").unwrap_or_default();
         let name = text_at(event, "/item/tool").unwrap_or(kind).to_owned();
         let inputs = ["/item/arguments", "/item/changes/0", "/item"];
-        if !self.open_tools.remove(id) {
+        if self.open_tools.end(id).is_none() {
             events.push(AgentEvent::ToolUse {
                 name: name.clone(),
                 detail: inputs.iter().find_map(|at| tool_detail(event.pointer(at)?)),
             });
         }
         if !is_done {
-            self.open_tools.insert(id.to_owned());
+            self.open_tools.begin(id, &name);
             return;
         }
         let status = text_at(event, "/item/status").unwrap_or_default();

@@ -1,11 +1,39 @@
 //! Events in, report out: the part of reading that is the same for every agent.
 
+use crate::agents::lines::UNREADABLE;
 use crate::model::event::{AgentEvent, Count, MessagePart};
 use crate::model::report::{AgentReport, Ending, ErrorClass, MAX_MESSAGE_BYTES};
 use crate::model::text;
 
 /// The most refused tools that are named in one report.
 const MAX_DENIALS: usize = 100;
+
+/// The longest name, identifier or version that is kept.
+pub const MAX_NAME_CHARS: usize = 256;
+
+/// The longest message of a failure that is kept.
+const MAX_ERROR_BYTES: usize = 16 * 1024;
+
+/// The highest cost that is believed.
+const MAX_USD: f64 = 1e6;
+
+/// Cuts the texts of a report to what a record takes: an agent may print megabytes anywhere.
+pub fn bound(report: &mut AgentReport) {
+    let names = [
+        &mut report.session_id,
+        &mut report.model,
+        &mut report.version,
+    ];
+    for name in names.into_iter().flatten() {
+        *name = text::shorten(name, MAX_NAME_CHARS);
+    }
+    if let Some(error) = &mut report.error {
+        error.message = text::cut_middle(&error.message, MAX_ERROR_BYTES);
+    }
+    if let Some(message) = &mut report.final_message {
+        *message = text::cut_middle(message, MAX_MESSAGE_BYTES);
+    }
+}
 
 /// Folds the events of one run into its report.
 #[derive(Debug, Default)]
@@ -42,7 +70,8 @@ impl ReportFold {
             AgentEvent::ToolUse { .. } => report.tool_uses += 1,
             AgentEvent::PermissionDenied { tool } => {
                 if report.permission_denials.len() < MAX_DENIALS {
-                    report.permission_denials.push(tool.clone());
+                    let tool = text::shorten(tool, MAX_NAME_CHARS);
+                    report.permission_denials.push(tool);
                 }
             }
             AgentEvent::Turn => report.turns = Some(report.turns.unwrap_or(0) + 1),
@@ -57,6 +86,7 @@ impl ReportFold {
                 usage,
                 count: Count::Total,
             } => report.usage = *usage,
+            AgentEvent::Cost { usd, .. } if !(0.0..=MAX_USD).contains(usd) => {}
             AgentEvent::Cost {
                 usd,
                 count: Count::More,
@@ -78,7 +108,14 @@ impl ReportFold {
                 }
             }
             AgentEvent::Completed => report.ending = Ending::Completed,
-            AgentEvent::Other { .. } => report.unknown_events += 1,
+            AgentEvent::Other { kind } => {
+                report.unknown_events += 1;
+                if kind == UNREADABLE {
+                    report.unreadable_events += 1;
+                    // It may have told a failure.
+                    report.ending = Ending::Missing;
+                }
+            }
             AgentEvent::ToolResult { .. }
             | AgentEvent::Retry { .. }
             | AgentEvent::Progress

@@ -17,11 +17,11 @@
 //! Known traits: gemini puts the content of `path` in the place of `@path` in a prompt, and has no
 //! argument for an effort, so one that is asked for is not passed on.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Deserializer, Value};
 
-use crate::agents::lines::{LineParser, LineTranslator, number_at, text_at, tool_detail};
+use crate::agents::lines::{
+    LineParser, LineTranslator, OpenTools, number_at, repaired, text_at, tool_detail,
+};
 use crate::agents::plain::{PlainText, last_words};
 use crate::agents::{
     AgentExit, AgentInterface, AgentRequest, InvocationError, TranscriptParser, check_size,
@@ -92,8 +92,8 @@ impl AgentInterface for Gemini {
         })
     }
 
-    fn parser(&self) -> Box<dyn TranscriptParser> {
-        Box::new(LineParser::new(Translator::default()))
+    fn parser(&self, arguments: &[String]) -> Box<dyn TranscriptParser> {
+        Box::new(LineParser::asked(Translator::default(), arguments))
     }
 }
 
@@ -108,8 +108,7 @@ struct Translator {
     answering: bool,
     /// The last failure told before the closing event, which may not name it again.
     announced: Option<String>,
-    /// Names of the tools that are being used, by the call's id.
-    open_tools: BTreeMap<String, String>,
+    open_tools: OpenTools,
 }
 
 impl LineTranslator for Translator {
@@ -197,12 +196,12 @@ impl Translator {
             "tool_use" => {
                 let name = at("tool_name").unwrap_or_default().to_owned();
                 self.open_tools
-                    .insert(at("tool_id").unwrap_or_default().to_owned(), name.clone());
+                    .begin(at("tool_id").unwrap_or_default(), &name);
                 let detail = event.get("parameters").and_then(tool_detail);
                 events.push(AgentEvent::ToolUse { name, detail });
             }
             "tool_result" => {
-                let tool = self.open_tools.remove(at("tool_id").unwrap_or_default());
+                let tool = self.open_tools.end(at("tool_id").unwrap_or_default());
                 if text_at(event, "/error/type") == Some("tool_not_registered") {
                     let tool = tool.unwrap_or_default();
                     events.push(AgentEvent::PermissionDenied { tool });
@@ -338,6 +337,7 @@ fn json_error(stderr_tail: &str) -> Option<AgentError> {
 /// The last object in a text that is printed over many lines, with what follows it passed over.
 fn last_document(text: &str) -> Option<Value> {
     let begin = text.rfind("{\n  \"")?;
-    let mut values = Deserializer::from_str(&text[begin..]).into_iter();
+    let document = repaired(&text.as_bytes()[begin..]);
+    let mut values = Deserializer::from_slice(&document).into_iter();
     values.next()?.ok()
 }

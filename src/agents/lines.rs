@@ -3,15 +3,17 @@
 //! A backend implements [`LineTranslator`]; [`LineParser`] does the splitting, bounds the memory
 //! and folds the events into the report.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
-use serde_json::Value;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 
-use crate::agents::fold::ReportFold;
+use crate::agents::fold::{MAX_NAME_CHARS, ReportFold, bound};
 use crate::agents::{AgentExit, TranscriptParser};
 use crate::model::event::AgentEvent;
 use crate::model::process_end::Stream;
-use crate::model::report::{AgentReport, ErrorClass};
+use crate::model::report::{AgentReport, Ending, ErrorClass};
 use crate::model::reset::{self, ResetHint};
 use crate::model::text;
 
@@ -56,6 +58,8 @@ pub struct LineParser<T> {
     stdout: LineSplitter,
     stderr: LineSplitter,
     stderr_tail: Vec<u8>,
+    /// Text in place of events is an answer.
+    may_be_text: bool,
     translator: T,
     fold: ReportFold,
 }
@@ -67,8 +71,19 @@ impl<T: LineTranslator> LineParser<T> {
             stdout: LineSplitter::new(T::HAS_EVENTS),
             stderr: LineSplitter::new(false),
             stderr_tail: Vec::new(),
+            may_be_text: !T::HAS_EVENTS,
             translator,
             fold: ReportFold::default(),
+        }
+    }
+
+    /// A parser for a CLI that may have been asked for text by its configured arguments, as by
+    /// `--output-format text`.
+    pub fn asked(translator: T, arguments: &[String]) -> Self {
+        let is_text = |argument: &String| argument == "text" || argument.ends_with("=text");
+        Self {
+            may_be_text: arguments.iter().any(is_text),
+            ..Self::new(translator)
         }
     }
 
@@ -113,7 +128,13 @@ impl<T: LineTranslator> TranscriptParser for LineParser<T> {
 
     fn finish(mut self: Box<Self>, exit: &AgentExit<'_>) -> AgentReport {
         let mut events = Vec::new();
-        if let Some(line) = self.stdout.rest() {
+        let is_torn = |line: &[u8]| {
+            T::HAS_EVENTS
+                && events_in(line)
+                    .iter()
+                    .any(|event| event["type"] == UNREADABLE)
+        };
+        if let Some(line) = self.stdout.rest().filter(|line| !is_torn(line)) {
             self.translator.stdout_line(line, &mut events);
         }
         if let Some(line) = self.stderr.rest() {
@@ -125,21 +146,79 @@ impl<T: LineTranslator> TranscriptParser for LineParser<T> {
         let mut report = self.fold.finish();
         let tail = String::from_utf8_lossy(&self.stderr_tail);
         self.translator.conclude(exit, &tail, &mut report);
+        if report.ending == Ending::Untold && !self.may_be_text {
+            // It is shown and proves nothing: `Execution error` may come with exit 0.
+            report.ending = Ending::Missing;
+        }
+        bound(&mut report);
         report
     }
 }
 
-/// The JSON object in a line; `None` for anything else, a torn line among it. A byte order mark
-/// and a carriage return are passed over.
-pub fn json_object(line: &[u8]) -> Option<Value> {
+/// The kind of the event that stands for a line which begins like an event and cannot be read.
+pub const UNREADABLE: &str = "unreadable line";
+
+/// The events in a line: a JSON object is one, and an array holds several (`--output-format json`).
+/// Text holds none. A byte order mark and a carriage return are passed over.
+pub fn events_in(line: &[u8]) -> Vec<Value> {
     let line = line
         .strip_prefix(b"\xef\xbb\xbf")
         .unwrap_or(line)
         .trim_ascii();
-    if line.first() != Some(&b'{') {
-        return None;
+    let events = match line {
+        [b'{', ..] => parse(line).map(|event| vec![event]),
+        [b'[', b'{', ..] => parse(line),
+        _ => None,
+    };
+    events.unwrap_or_else(|| {
+        let is_event = line.starts_with(b"{\"") || line.starts_with(b"[{\"");
+        Vec::from_iter(is_event.then(|| json!({"type": UNREADABLE})))
+    })
+}
+
+fn parse<T: DeserializeOwned>(json: &[u8]) -> Option<T> {
+    let read = serde_json::from_slice(json);
+    read.or_else(|_| serde_json::from_slice(&repaired(json)))
+        .ok()
+}
+
+/// JSON as this parser takes it: half of a surrogate pair, which JavaScript writes where it cut a
+/// text, and what is no UTF-8 are replaced, and what is nested too deep is `null`.
+pub fn repaired(json: &[u8]) -> Vec<u8> {
+    /// One less than the parser's own limit.
+    const MAX_DEPTH: usize = 126;
+    let json = String::from_utf8_lossy(json);
+    let mut rest = json.as_bytes();
+    let mut clean = Vec::with_capacity(rest.len());
+    let (mut depth, mut in_string) = (0_usize, false);
+    while let [byte, ..] = rest {
+        let (before, mut length) = (depth, 1);
+        let mut replaced: Option<&[u8]> = None;
+        match byte {
+            b'"' => in_string = !in_string,
+            b'\\' if in_string => match [utf16_unit(rest), rest.get(6..).and_then(utf16_unit)] {
+                [Some(0xd800..0xdc00), Some(0xdc00..0xe000)] => length = 12,
+                [Some(0xd800..0xe000), _] => (length, replaced) = (6, Some(&b"\\ufffd"[..])),
+                _ => length = 2.min(rest.len()),
+            },
+            b'{' | b'[' if !in_string => depth += 1,
+            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if before == MAX_DEPTH && depth > before {
+            clean.extend_from_slice(b"null");
+        } else if before.max(depth) <= MAX_DEPTH {
+            clean.extend_from_slice(replaced.unwrap_or(&rest[..length]));
+        }
+        rest = &rest[length..];
     }
-    serde_json::from_slice(line).ok()
+    clean
+}
+
+/// The number in an escape sequence such as `\ud83d`.
+fn utf16_unit(json: &[u8]) -> Option<u16> {
+    let digits = json.strip_prefix(b"\\u")?.get(..4)?;
+    u16::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()
 }
 
 /// The text at a JSON pointer such as `/message/model`.
@@ -167,6 +246,28 @@ impl SessionId {
                 version: None,
             });
         }
+    }
+}
+
+/// The most tools that are taken to be in use at once.
+const MAX_OPEN_TOOLS: usize = 1000;
+
+/// The names of the tools that are being used, by the call's id, in bounded memory.
+#[derive(Debug, Default)]
+pub struct OpenTools(BTreeMap<String, String>);
+
+impl OpenTools {
+    /// Takes a tool that is used from now on. Where too many are, it is not kept.
+    pub fn begin(&mut self, id: &str, name: &str) {
+        if self.0.len() < MAX_OPEN_TOOLS {
+            let [id, name] = [id, name].map(|text| text::shorten(text, MAX_NAME_CHARS));
+            self.0.insert(id, name);
+        }
+    }
+
+    /// The name of a tool that is done; `None` where its beginning was not seen.
+    pub fn end(&mut self, id: &str) -> Option<String> {
+        self.0.remove(&text::shorten(id, MAX_NAME_CHARS))
     }
 }
 
@@ -338,10 +439,59 @@ mod tests {
     }
 
     #[test]
-    fn only_whole_json_objects_are_taken() {
-        assert!(json_object(b"\xef\xbb\xbf{\"a\":1}\r").is_some());
-        for line in [&b"{\"a\":"[..], b"[1]", b"text {", b"", b"{\"a\":1} x"] {
-            assert!(json_object(line).is_none());
+    fn tools_in_use_are_kept_in_bounded_memory() {
+        let mut tools = OpenTools::default();
+        let id = |number: usize| format!("{number}{}", "x".repeat(2 * MAX_NAME_CHARS));
+        for number in 0..2 * MAX_OPEN_TOOLS {
+            tools.begin(&id(number), &id(number));
+        }
+        let bytes: usize = (tools.0.iter())
+            .map(|(id, name)| id.len() + name.len())
+            .sum();
+        assert!(bytes < MAX_OPEN_TOOLS * 3 * MAX_NAME_CHARS);
+        assert!(tools.end(&id(1)).is_some_and(|name| name.starts_with("1x")));
+        assert_eq!(tools.end(&id(1)), None);
+    }
+
+    #[test]
+    fn only_whole_json_is_read_and_text_is_none() {
+        let kinds = |line: &[u8]| -> Vec<String> {
+            let kind = |event: &Value| event["type"].as_str().unwrap_or_default().to_owned();
+            events_in(line).iter().map(kind).collect()
+        };
+        assert_eq!(kinds(b"\xef\xbb\xbf{\"type\":\"a\"}\r"), ["a"]);
+        assert_eq!(kinds(b"[{\"type\":\"a\"},{\"type\":\"b\"}]"), ["a", "b"]);
+        for line in [
+            &b"{\"a\":"[..],
+            b"{\"a\":1} x",
+            b"[{\"a\":1}",
+            b"{\"a\":1e999}",
+        ] {
+            assert_eq!(kinds(line), [UNREADABLE], "{}", line.escape_ascii());
+        }
+        for line in [&b"[1]"[..], b"text {", b"", b"{ a"] {
+            assert!(kinds(line).is_empty(), "{}", line.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn an_event_with_half_a_character_or_deep_nesting_is_read() {
+        for (told, read) in [
+            (r"\ud83d", "\u{fffd}"),
+            (r"a\udc00b", "a\u{fffd}b"),
+            (r"\ud83d\ud83d\ude00", "\u{fffd}\u{1f600}"),
+            (r"\\ud83d\ud83d\", r"\ud83d�"),
+            (r"\ud83d\n\", "�\n"),
+        ] {
+            let escaped = told.strip_suffix('\\').unwrap_or(told);
+            let line = format!(r#"[{{"text":"{escaped}"}}]"#);
+            assert_eq!(events_in(line.as_bytes())[0]["text"], read, "{told}");
+        }
+        assert_eq!(events_in(b"{\"text\":\"\xff\"}")[0]["text"], "\u{fffd}");
+        for depth in [100, 125, 126, 127, 200, 1_000_000] {
+            let (open, close) = ("[".repeat(depth), "]".repeat(depth));
+            let line = format!(r#"{{"deep":{open}"]\"["{close},"after":1}}"#);
+            assert_eq!(events_in(line.as_bytes())[0]["after"], 1, "{depth}");
         }
     }
 }

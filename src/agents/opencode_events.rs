@@ -18,7 +18,8 @@ use serde_json::Value;
 
 use crate::agents::AgentExit;
 use crate::agents::lines::{
-    LineTranslator, SessionId, class_of_status, number_at, text_at, told_wait, tool_detail,
+    LineTranslator, SessionId, UNREADABLE, class_of_status, number_at, text_at, told_wait,
+    tool_detail,
 };
 use crate::agents::plain::{PlainText, last_words};
 use crate::model::event::{AgentEvent, Count, MessagePart};
@@ -100,7 +101,12 @@ impl Translator {
             "step_finish" => self.step_finish(event, events),
             "error" => self.error(event.get("error").unwrap_or(&Value::Null), events),
             "reasoning" => events.push(AgentEvent::Progress),
-            other => events.push(AgentEvent::Other { kind: other.into() }),
+            other => {
+                if other == UNREADABLE && matches!(self.step, Step::Stopped { .. }) {
+                    self.step = Step::Open;
+                }
+                events.push(AgentEvent::Other { kind: other.into() });
+            }
         }
     }
 

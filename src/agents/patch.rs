@@ -11,7 +11,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::agents::lines::{LineParser, LineTranslator, json_object, text_at};
+use crate::agents::lines::{LineParser, LineTranslator, events_in, text_at};
 use crate::agents::plain::last_words;
 use crate::agents::{AgentExit, AgentInterface, AgentRequest, InvocationError, TranscriptParser};
 use crate::model::event::{AgentEvent, MessagePart};
@@ -65,7 +65,7 @@ impl AgentInterface for Patch {
         Ok(Invocation::new(request.program, [VERB], request.prompt))
     }
 
-    fn parser(&self) -> Box<dyn TranscriptParser> {
+    fn parser(&self, _arguments: &[String]) -> Box<dyn TranscriptParser> {
         Box::new(LineParser::new(Translator))
     }
 }
@@ -75,21 +75,20 @@ struct Translator;
 
 impl LineTranslator for Translator {
     fn stdout_line(&mut self, line: &[u8], events: &mut Vec<AgentEvent>) {
-        let Some(event) = json_object(line) else {
-            return;
-        };
-        let kind = text_at(&event, "/type").unwrap_or_default().to_owned();
-        events.push(match serde_json::from_value(event) {
-            Ok(Said::Message { text }) => AgentEvent::Message {
-                text,
-                part: MessagePart::Whole,
-            },
-            Ok(Said::Error { message }) => {
-                AgentEvent::Error(AgentError::new(ErrorClass::Unknown, message))
-            }
-            Ok(Said::Completed) => AgentEvent::Completed,
-            Err(_) => AgentEvent::Other { kind },
-        });
+        for event in events_in(line) {
+            let kind = text_at(&event, "/type").unwrap_or_default().to_owned();
+            events.push(match serde_json::from_value(event) {
+                Ok(Said::Message { text }) => AgentEvent::Message {
+                    text,
+                    part: MessagePart::Whole,
+                },
+                Ok(Said::Error { message }) => {
+                    AgentEvent::Error(AgentError::new(ErrorClass::Unknown, message))
+                }
+                Ok(Said::Completed) => AgentEvent::Completed,
+                Err(_) => AgentEvent::Other { kind },
+            });
+        }
     }
 
     fn conclude(&mut self, exit: &AgentExit<'_>, stderr_tail: &str, report: &mut AgentReport) {
@@ -113,7 +112,7 @@ mod tests {
     use crate::model::report::Ending;
 
     fn read(said: &[Said]) -> AgentReport {
-        let mut parser = Patch.parser();
+        let mut parser = Patch.parser(&[]);
         for said in said {
             let line = format!("{}\n", line(said));
             parser.feed(Stream::Stdout, line.as_bytes(), &mut Vec::new());
@@ -137,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_line_of_a_later_version_is_counted_and_passed_over() {
-        let mut parser = Patch.parser();
+        let mut parser = Patch.parser(&[]);
         let lines = b"{\"type\":\"progress\"}\nnoise\n{\"type\":\"completed\"}\n";
         parser.feed(Stream::Stdout, lines, &mut Vec::new());
         let report = parser.finish(&AgentExit::default());

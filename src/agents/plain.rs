@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use serde_json::Value;
 
 use crate::agents::AgentExit;
-use crate::agents::lines::{LineTranslator, json_object};
+use crate::agents::lines::{LineTranslator, events_in};
 use crate::model::event::AgentEvent;
 use crate::model::report::{AgentError, AgentReport, Ending, ErrorClass};
 use crate::model::text;
@@ -62,17 +62,10 @@ impl PlainText {
         self.ended = ended;
     }
 
-    /// The events in a line: a JSON object is one, and an array holds several (`--output-format
-    /// json`). A line without any is kept as text.
+    /// The [`events_in`] a line. One without any is kept as text.
     pub fn take_events(&mut self, line: &[u8]) -> Vec<Value> {
-        let array = line
-            .starts_with(b"[{")
-            .then(|| serde_json::from_slice(line));
-        let events = match array {
-            Some(Ok(events)) => events,
-            Some(Err(_)) | None => Vec::from_iter(json_object(line)),
-        };
-        if events.is_empty() && !line.trim_ascii_start().starts_with(b"{\"") {
+        let events = events_in(line);
+        if events.is_empty() {
             self.take(line);
         } else {
             self.structured = true;

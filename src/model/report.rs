@@ -37,6 +37,8 @@ pub struct AgentReport {
     pub patches: Vec<String>,
     /// Events of a type that this version does not know.
     pub unknown_events: u64,
+    /// Those of them that could not be read at all.
+    pub unreadable_events: usize,
 }
 
 /// The longest final message that is kept; the middle of a longer one is dropped.

@@ -2,11 +2,17 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Days, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, TimeZone, Utc};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, TimeZone, Utc};
 use chrono_tz::Tz;
 
-/// The furthest reset that is believed: weekly limits and a day of slack.
+/// The furthest reset that can be meant: monthly limits and some slack.
+const FURTHEST_TOLD: TimeDelta = TimeDelta::days(40);
+
+/// The furthest reset that is waited for: weekly limits and a day of slack.
 pub const FURTHEST_RESET: Duration = Duration::from_secs(8 * 24 * 3600);
+
+/// For how long a time without a date is still today's after its minute.
+const JUST_OVER: TimeDelta = TimeDelta::minutes(2);
 
 /// The end of a limit as an agent told it, before it is set against a clock.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -29,9 +35,11 @@ pub enum ResetHint {
 impl ResetHint {
     /// The moment it means for somebody who hears it at `now` in the zone `local`.
     ///
+    /// A time without a date is the end of its minute, of which the limit may take all; one that is
+    /// just over is `now`, and not tomorrow's.
     /// A time that the zone's clock skips is taken as the first moment after the gap, one that it
-    /// shows twice as the first that is still to come. `None` when the moment lies more than [`FURTHEST_RESET`] ahead
-    /// and so cannot be meant.
+    /// shows twice as the first that is still to come. A moment more than [`FURTHEST_RESET`] ahead is
+    /// taken as that far ahead; `None` when it lies more than 40 days ahead and so cannot be meant.
     pub fn resolve<Z: TimeZone>(&self, now: DateTime<Utc>, local: &Z) -> Option<DateTime<Utc>> {
         let moment = match self {
             Self::At(moment) => *moment,
@@ -48,7 +56,46 @@ impl ResetHint {
             } => wall(now, local, *date, *time)?,
         };
         let furthest = now.checked_add_signed(TimeDelta::from_std(FURTHEST_RESET).ok()?)?;
-        (moment <= furthest).then_some(moment)
+        (moment <= now.checked_add_signed(FURTHEST_TOLD)?).then(|| moment.min(furthest))
+    }
+}
+
+/// What hints meant when they were told: at the end of a run a time of day may be another day's.
+#[derive(Debug, Default)]
+pub struct ToldResets(Vec<(ResetHint, Option<DateTime<Utc>>)>);
+
+impl ToldResets {
+    /// The most hints that are kept, the newest.
+    const MAX: usize = 100;
+
+    /// Takes a hint that is told at `now`. A time of day that was told before is still the same.
+    pub fn hear<Z: TimeZone>(
+        &mut self,
+        hint: &ResetHint,
+        now: DateTime<Utc>,
+        local: &Z,
+    ) -> Option<DateTime<Utc>> {
+        let moment = match hint {
+            ResetHint::WallClock { .. } => self.meant(hint, now, local),
+            ResetHint::At(_) | ResetHint::After(_) => hint.resolve(now, local),
+        };
+        self.0.retain(|(told, _)| told != hint);
+        self.0.truncate(Self::MAX - 1);
+        self.0.insert(0, (hint.clone(), moment));
+        moment
+    }
+
+    /// The moment that a hint meant when it was last told, or means at `now` if it never was.
+    pub fn meant<Z: TimeZone>(
+        &self,
+        hint: &ResetHint,
+        now: DateTime<Utc>,
+        local: &Z,
+    ) -> Option<DateTime<Utc>> {
+        match self.0.iter().find(|(told, _)| told == hint) {
+            Some((_, moment)) => *moment,
+            None => hint.resolve(now, local),
+        }
     }
 }
 
@@ -62,11 +109,13 @@ fn wall<Z: TimeZone>(
         return moment(zone, date.and_time(time));
     }
     let today = now.with_timezone(zone).date_naive();
-    (0..=1)
-        .filter_map(|days| today.checked_add_days(Days::new(days)))
+    (-1..=1)
+        .filter_map(|days| today.checked_add_signed(TimeDelta::days(days)))
         .filter_map(|day| moments(zone, day.and_time(time)))
         .flatten()
-        .find(|moment| *moment > now)
+        .map(|began| began + TimeDelta::minutes(1))
+        .find(|end| *end + JUST_OVER >= now)
+        .map(|end| end.max(now))
 }
 
 /// When the day of `now` began on the clock of a zone.
@@ -193,33 +242,72 @@ mod tests {
         let now = "2026-02-19T20:00:00Z";
         assert_eq!(
             resolve("2:33 AM", now, Tz::UTC).unwrap(),
-            "2026-02-20 02:33"
+            "2026-02-20 02:34"
         );
         assert_eq!(
             resolve("2:33 AM.", now, berlin).unwrap(),
-            "2026-02-20 01:33"
+            "2026-02-20 01:34"
         );
-        assert_eq!(resolve("9pm", now, berlin), Some("2026-02-20 20:00".into()));
+        assert_eq!(resolve("8pm", now, berlin), Some("2026-02-20 19:01".into()));
         assert_eq!(
             resolve("10pm (Europe/Berlin)", now, Tz::UTC).unwrap(),
-            "2026-02-19 21:00"
+            "2026-02-19 21:01"
         );
         assert_eq!(
             resolve("7pm (UTC)", now, berlin).unwrap(),
-            "2026-02-20 19:00"
+            "2026-02-20 19:01"
         );
         assert_eq!(
             resolve("12:00am (UTC)", now, berlin).unwrap(),
-            "2026-02-20 00:00"
+            "2026-02-20 00:01"
         );
     }
 
     #[test]
-    fn a_date_is_taken_as_told_and_never_more_than_eight_days_ahead() {
+    fn a_time_that_is_just_over_is_not_tomorrows() {
+        for (now, expected) in [
+            ("2026-02-19T23:58:59Z", "2026-02-20 00:00:00"),
+            ("2026-02-19T23:59:40Z", "2026-02-20 00:00:00"),
+            ("2026-02-20T00:01:40Z", "2026-02-20 00:01:40"),
+            ("2026-02-20T00:02:01Z", "2026-02-21 00:00:00"),
+        ] {
+            let hint = parse_wall_clock("11:59 PM").unwrap();
+            let moment = hint.resolve(at(now), &Tz::UTC).unwrap();
+            assert_eq!(moment.format("%F %T").to_string(), expected, "{now}");
+        }
+    }
+
+    #[test]
+    fn a_hint_means_what_it_meant_when_it_was_told() {
+        let (early, late) = (at("2026-02-20T00:40:00Z"), at("2026-02-20T01:40:00Z"));
+        let mut told = ToldResets::default();
+        let clock = parse_wall_clock("12:51 AM").unwrap();
+        let wait = ResetHint::After(Duration::from_secs(60));
+        for now in [early, late] {
+            let clock = told.hear(&clock, now, &Tz::UTC);
+            assert_eq!(clock, Some(at("2026-02-20T00:52:00Z")));
+            let wait = told.hear(&wait, now, &Tz::UTC);
+            assert_eq!(wait, Some(now + TimeDelta::seconds(60)));
+        }
+        let end = at("2026-02-20T03:00:00Z");
+        let moment = at("2026-02-20T00:52:00Z");
+        assert_eq!(told.meant(&clock, end, &Tz::UTC), Some(moment));
+        assert_eq!(
+            told.meant(&wait, end, &Tz::UTC),
+            Some(at("2026-02-20T01:41:00Z"))
+        );
+        let unheard = ResetHint::After(Duration::ZERO);
+        assert_eq!(told.meant(&unheard, end, &Tz::UTC), Some(end));
+    }
+
+    #[test]
+    fn a_date_is_taken_as_told_and_as_eight_days_ahead_when_it_is_further() {
         let now = "2026-02-19T20:00:00Z";
         let text = "Feb 24th, 2026 12:41 PM";
         assert_eq!(resolve(text, now, Tz::UTC).unwrap(), "2026-02-24 12:41");
-        assert_eq!(resolve("Mar 24th, 2026 12:41 PM", now, Tz::UTC), None);
+        let text = "Mar 24th, 2026 12:41 PM";
+        assert_eq!(resolve(text, now, Tz::UTC).unwrap(), "2026-02-27 20:00");
+        assert_eq!(resolve("Apr 24th, 2026 12:41 PM", now, Tz::UTC), None);
     }
 
     #[test]
@@ -228,7 +316,7 @@ mod tests {
         let now = "2027-03-28T00:00:00Z";
         assert_eq!(
             resolve("2:30am", now, chrono_tz::Europe::Berlin).unwrap(),
-            "2027-03-28 01:00"
+            "2027-03-28 01:01"
         );
     }
 
@@ -237,9 +325,9 @@ mod tests {
         // In Berlin 02:30 came at 00:30 UTC and again at 01:30 on 2026-10-25.
         let berlin = chrono_tz::Europe::Berlin;
         for (now, expected) in [
-            ("2026-10-25T00:00:00Z", "2026-10-25 00:30"),
-            ("2026-10-25T01:00:00Z", "2026-10-25 01:30"),
-            ("2026-10-25T02:00:00Z", "2026-10-26 01:30"),
+            ("2026-10-25T00:00:00Z", "2026-10-25 00:31"),
+            ("2026-10-25T01:00:00Z", "2026-10-25 01:31"),
+            ("2026-10-25T02:00:00Z", "2026-10-26 01:31"),
         ] {
             assert_eq!(resolve("2:30am", now, berlin).unwrap(), expected, "{now}");
         }

@@ -26,13 +26,14 @@ pub fn sanitize(text: &str) -> String {
 
 type Chars<'a> = std::iter::Peekable<std::str::Chars<'a>>;
 
-// ECMA-48: CSI ends at a final byte 0x40-0x7e; OSC, DCS, PM, APC and SOS end at BEL or ST.
+// ECMA-48: CSI ends at a final byte 0x40-0x7e; OSC, DCS, PM, APC and SOS end at BEL or ST. What is
+// not ended hides nothing beyond its line.
 fn skip_escape_sequence(rest: &mut Chars<'_>) {
-    match rest.next() {
+    match rest.next_if(|c| *c != '\n') {
         Some('[') => skip_until(rest, |c| ('\u{40}'..='\u{7e}').contains(&c)),
         Some(']' | 'P' | '^' | '_' | 'X') => {
             let mut last = '\0';
-            for c in rest.by_ref() {
+            while let Some(c) = rest.next_if(|c| *c != '\n') {
                 if c == '\u{7}' || c == '\u{9c}' || (last == '\u{1b}' && c == '\\') {
                     return;
                 }
@@ -42,14 +43,14 @@ fn skip_escape_sequence(rest: &mut Chars<'_>) {
         Some(c) if ('\u{20}'..='\u{2f}').contains(&c) => {
             skip_until(rest, |c| ('\u{30}'..='\u{7e}').contains(&c));
         }
-        // A two-character sequence, or the end of the text.
+        // A two-character sequence, or the end of the line.
         Some(_) | None => {}
     }
 }
 
 fn skip_until(rest: &mut Chars<'_>, is_last: impl Fn(char) -> bool) {
-    for c in rest.by_ref() {
-        if is_last(c) || c == '\n' {
+    while let Some(c) = rest.next_if(|c| *c != '\n') {
+        if is_last(c) {
             return;
         }
     }
@@ -301,6 +302,16 @@ mod tests {
         let hostile =
             "a\u{1b}[2J\u{1b}]0;owned\u{7}b\u{1b}]52;c;aGk=\u{1b}\\c\u{9b}31md\u{1b}(Be\r\nf";
         assert_eq!(sanitize(hostile), "abcde\nf");
+        for open in [
+            "\u{1b}[",
+            "\u{9b}",
+            "\u{1b}(",
+            "\u{1b}]0;",
+            "\u{1b}P",
+            "\u{1b}",
+        ] {
+            assert_eq!(sanitize(&format!("a{open}\nb")), "a\nb", "{open:?}");
+        }
         assert_eq!(sanitize("x\u{8}\u{202e}y\rz"), "x\\u{8}\\u{202e}y\\u{d}z");
         assert_eq!(sanitize("tab\tand ünï ✓"), "tab\tand ünï ✓");
     }

@@ -210,11 +210,14 @@ fn agent_finding(end: &ProcessEnd, report: &AgentReport) -> Option<Finding> {
             | ErrorClass::Spawn
             | ErrorClass::Unknown => Outcome::AgentError,
         };
+        let resets = error.resets.as_ref().or(report.limit_resets.as_ref());
         return Some(Finding {
             outcome,
             class: Some(error.class),
             error: Some(error.message.clone()),
-            resets: error.resets.clone().or_else(|| report.limit_resets.clone()),
+            resets: resets
+                .filter(|_| error.class == ErrorClass::RateLimit)
+                .cloned(),
         });
     }
     let gave_up = report.ending == Ending::Missing && matches!(end.exit, ProcessExit::Code(_));
@@ -471,6 +474,10 @@ impl Case {
             Ending::Completed => self.note(Agent, "its output says that it completed"),
             Ending::Untold => self.note(Agent, "its output is plain text and has no closing event"),
             Ending::Missing => self.note(Agent, "its output has no closing event"),
+        }
+        if report.unreadable_events > 0 {
+            let number = text::count(report.unreadable_events, "event");
+            self.note(Agent, format!("{number} in its output could not be read"));
         }
         if let Some(error) = &report.error {
             let message = text::first_line(&error.message, 300);

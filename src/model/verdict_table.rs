@@ -7,6 +7,7 @@ use crate::model::change::{Commit, RepositoryChange, Standing};
 use crate::model::outcome::Outcome;
 use crate::model::process_end::{ProcessEnd, ProcessExit, StopReason};
 use crate::model::report::{AgentError, AgentReport, Ending, ErrorClass};
+use crate::model::reset::ResetHint;
 use crate::model::verdict::{Check, Policy, Seen, Verdict, conclude, wants_checks};
 
 fn ends() -> Vec<(&'static str, ProcessEnd)> {
@@ -204,6 +205,22 @@ fn outcome(verdict: &Verdict) -> String {
         .map(|class| format!(" ({class})"))
         .unwrap_or_default();
     format!("{}{class}", verdict.outcome)
+}
+
+#[test]
+fn only_a_limit_has_an_end() {
+    let (_, end) = ends().remove(0);
+    for (name, mut report) in reports() {
+        report.limit_resets = Some(ResetHint::After(Duration::from_secs(7200)));
+        let policy = Policy {
+            requires_commit: false,
+            allow_no_change: false,
+            min_changes: 1,
+        };
+        let verdict = conclude(&end, &report, Ok(None), &[], policy);
+        let is_limit = verdict.outcome == Outcome::RateLimited;
+        assert_eq!(verdict.resets.is_some(), is_limit, "{name}");
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::model::outcome::Outcome;
 use crate::model::record::{
     Evidence, EvidenceSource, NotificationRecord, NotificationState, Record,
 };
+use crate::model::text;
 use crate::orchestrator::filling::{close, mask, opening};
 use crate::orchestrator::{Announce, Services, Story};
 use crate::planner::RunPlan;
@@ -82,7 +83,9 @@ impl Begun {
             let evidence = Evidence::new(EvidenceSource::Runner, fact);
             record.evidence.push(evidence);
         }
-        tracing::info!(outcome = %record.outcome, error = record.error, "run ended");
+        // The record has the whole; for it the space may be needed.
+        let error = record.error.as_deref().map(|e| text::first_line(e, 300));
+        tracing::info!(outcome = %record.outcome, error, "run ended");
         if let Err(error) = folder.finish(&record) {
             finish_untold(&folder, &mut record, layout, &error)?;
         }

@@ -1,7 +1,7 @@
 //! Hearing the agent: every byte is kept, every event read.
 
-use std::fmt;
 use std::time::Duration;
+use std::{fmt, mem};
 
 use chrono::{DateTime, Local, TimeDelta, Utc};
 
@@ -10,6 +10,7 @@ use crate::model::event::AgentEvent;
 use crate::model::process_end::{ProcessEnd, Stream};
 use crate::model::record::{Evidence, EvidenceSource};
 use crate::model::report::{AgentError, AgentReport, ErrorClass};
+use crate::model::reset::{ResetHint, ToldResets};
 use crate::orchestrator::Spectator;
 use crate::planner::RunPlan;
 use crate::process::supervise::{Act, Observer};
@@ -30,6 +31,10 @@ pub(super) struct Listener<'a> {
     event_log: EventLog,
     parser: Box<dyn TranscriptParser>,
     events: Vec<AgentEvent>,
+    /// When limits end, as it was told.
+    told: ToldResets,
+    /// When the agent last said anything.
+    last_heard: DateTime<Utc>,
     start: DateTime<Utc>,
     spectator: &'a mut dyn Spectator,
 }
@@ -58,8 +63,10 @@ impl<'a> Listener<'a> {
             transcript: folder.transcript(caps)?,
             stdout: folder.stdout(caps)?,
             event_log: folder.events(caps.head)?,
-            parser: plan.backend.parser(),
+            parser: plan.backend.parser(&plan.arguments),
             events: Vec::new(),
+            told: ToldResets::default(),
+            last_heard: start,
             start,
             spectator,
         })
@@ -69,16 +76,20 @@ impl<'a> Listener<'a> {
         self.start + TimeDelta::from_std(elapsed).unwrap_or_default()
     }
 
-    /// Until when, from the start, the agent said that it waits.
-    fn waiting_until(&self, event: &AgentEvent, elapsed: Duration) -> Activity {
-        let AgentEvent::RateLimit { resets, .. } = event else {
-            return Activity::Progress;
+    /// Takes an event: what it means, and until when, from the start, the agent said that it waits.
+    fn hear(&mut self, event: &AgentEvent, time: DateTime<Utc>) -> Activity {
+        let (is_wait, hint) = match event {
+            AgentEvent::RateLimit { resets, .. } => (true, resets.as_ref()),
+            AgentEvent::Error(error) => (false, error.resets.as_ref()),
+            _ => (false, None),
         };
-        let moment = resets
-            .as_ref()
-            .and_then(|hint| hint.resolve(self.at(elapsed), &Local));
+        let moment = hint.and_then(|hint| self.told.hear(hint, time, &Local));
+        if !is_wait {
+            return Activity::Progress;
+        }
         Activity::Waiting {
             until: moment.map(|moment| (moment - self.start).to_std().unwrap_or_default()),
+            anew: false,
         }
     }
 
@@ -89,18 +100,22 @@ impl<'a> Listener<'a> {
             self.stdout.write(bytes);
         }
         self.spectator.printed(bytes);
-        self.events.clear();
-        self.parser.feed(stream, bytes, &mut self.events);
+        let mut events = mem::take(&mut self.events);
+        events.clear();
+        self.parser.feed(stream, bytes, &mut events);
         let time = self.at(elapsed);
-        for event in &self.events {
+        let mut activity = Activity::Output;
+        for event in &events {
             self.event_log.event(time, event);
+            activity = activity.then(self.hear(event, time));
         }
         self.event_log.flush();
-        self.spectator.happened(&self.events, elapsed);
-        match self.events.last() {
-            None => Activity::Output,
-            Some(event) => self.waiting_until(event, elapsed),
+        self.spectator.happened(&events, elapsed);
+        self.events = events;
+        if !bytes.is_empty() {
+            self.last_heard = time;
         }
+        activity
     }
 
     pub(super) fn finish(
@@ -122,6 +137,11 @@ impl<'a> Listener<'a> {
             let message = "the answer's diffs hold a secret, which was masked in them, so they are not applied";
             let error = AgentError::new(ErrorClass::Unknown, message);
             report.error.get_or_insert(error);
+        }
+        let failure = report.error.as_mut().map(|error| &mut error.resets);
+        for resets in failure.into_iter().chain([&mut report.limit_resets]) {
+            let meant = |hint| self.told.meant(&hint, self.last_heard, &Local);
+            *resets = resets.take().and_then(meant).map(ResetHint::At);
         }
         let LogEnd {
             dropped_bytes,
@@ -149,10 +169,7 @@ impl Observer for Listener<'_> {
         let mut activity = Activity::Output;
         let pieces = self.masked[masked].push(self.redactor, bytes);
         for clean in pieces.iter().filter(|clean| !clean.is_empty()) {
-            match self.take(stream, clean, elapsed) {
-                Activity::Output => {}
-                meant => activity = meant,
-            }
+            activity = activity.then(self.take(stream, clean, elapsed));
         }
         activity
     }

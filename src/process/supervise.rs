@@ -478,8 +478,9 @@ impl Tree<'_> {
         let elapsed = self.started.elapsed();
         let activity = self.observer.printed(stream, &buffer[..number], elapsed);
         Happening::Printed(match activity {
-            Activity::Waiting { until } => Activity::Waiting {
+            Activity::Waiting { until, anew } => Activity::Waiting {
                 until: until.map(|until| until.saturating_sub(self.paused)),
+                anew,
             },
             Activity::Output | Activity::Progress => activity,
         })

@@ -35,7 +35,23 @@ pub enum Activity {
     Waiting {
         /// When the waiting ends.
         until: Option<Duration>,
+        /// It made progress before: this is another wait.
+        anew: bool,
     },
+}
+
+impl Activity {
+    /// What two pieces of output mean together.
+    #[must_use]
+    pub fn then(self, next: Self) -> Self {
+        match (self, next) {
+            (meant, Self::Output) => meant,
+            (Self::Progress | Self::Waiting { anew: true, .. }, Self::Waiting { until, .. }) => {
+                Self::Waiting { until, anew: true }
+            }
+            (_, meant) => meant,
+        }
+    }
 }
 
 /// What happened.
@@ -157,8 +173,9 @@ impl Watchdog {
         match activity {
             Activity::Output => {}
             Activity::Progress => self.waiting = None,
-            Activity::Waiting { until } => {
-                let since = self.waiting.map_or(now, |waiting| waiting.since);
+            Activity::Waiting { until, anew } => {
+                let before = self.waiting.filter(|_| !anew);
+                let since = before.map_or(now, |waiting| waiting.since);
                 self.waiting = Some(Waiting { since, until });
             }
         }
@@ -269,7 +286,10 @@ mod tests {
     #[test]
     fn waiting_for_a_limit_ends_after_the_patience_unless_progress_follows() {
         let mut watchdog = watchdog();
-        let waiting = printed(Activity::Waiting { until: None });
+        let waiting = printed(Activity::Waiting {
+            until: None,
+            anew: false,
+        });
         watchdog.advance(S, waiting);
         watchdog.advance(6 * S, waiting);
         watchdog.advance(7 * S, printed(Activity::Output));
@@ -286,12 +306,37 @@ mod tests {
     }
 
     #[test]
+    fn what_is_heard_at_once_means_what_it_means_piece_by_piece() {
+        let waiting = Activity::Waiting {
+            until: None,
+            anew: false,
+        };
+        let pieces = [Activity::Output, Activity::Progress, waiting];
+        for a in pieces {
+            for b in pieces {
+                for c in pieces {
+                    let [mut one_by_one, mut at_once] = [watchdog(), watchdog()];
+                    for watchdog in [&mut one_by_one, &mut at_once] {
+                        watchdog.hear(S, waiting);
+                    }
+                    for activity in [a, b, c] {
+                        one_by_one.hear(2 * S, activity);
+                    }
+                    at_once.hear(2 * S, a.then(b).then(c));
+                    assert_eq!(at_once.waiting, one_by_one.waiting, "{a:?} {b:?} {c:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn waiting_beyond_the_deadline_ends_at_once() {
         let mut watchdog = watchdog();
         let step = watchdog.advance(
             S,
             printed(Activity::Waiting {
                 until: Some(101 * S),
+                anew: false,
             }),
         );
         assert_eq!(step, Step::Stop(StopReason::Limited));
@@ -326,9 +371,9 @@ mod tests {
             proptest::strategy::Just(Happening::Time),
             proptest::strategy::Just(printed(Activity::Output)),
             proptest::strategy::Just(printed(Activity::Progress)),
-            any::<Option<u16>>().prop_map(|until| {
+            any::<(Option<u16>, bool)>().prop_map(|(until, anew)| {
                 let until = until.map(|seconds| u32::from(seconds) * S);
-                printed(Activity::Waiting { until })
+                printed(Activity::Waiting { until, anew })
             }),
             proptest::strategy::Just(Happening::Shutdown(15)),
         ]
