@@ -87,6 +87,51 @@ fn a_task_of_the_local_queue_is_done_without_any_code_host() {
 }
 
 #[test]
+fn local_tasks_whose_ids_look_alike_are_all_done() {
+    let env = TestEnv::new();
+    for (id, file) in [("fix.1", "a.txt"), ("fix_1", "b.txt"), ("fix 1", "c.txt")] {
+        let task = adds(file);
+        let handed = ["delegate", &task, "--provider", "local", "--task-id", id];
+        assert_eq!(env.agent_runner(&handed).code, Some(0));
+        let done = env.agent_runner(&["dispatch", "--source", "local", "--once"]);
+        assert_eq!(done.code, Some(0), "{}", done.stderr);
+        let tasks = json(&env.agent_runner(&["delegated", "--json"]).stdout);
+        let list = tasks.as_array().unwrap();
+        let task = list.iter().find(|task| task["task_id"] == id).unwrap();
+        let result = format!("{}:{file}", task["result"].as_str().unwrap());
+        assert_eq!(env.git(&["show", &result]).trim(), "by an agent");
+    }
+}
+
+#[test]
+fn local_tasks_that_are_handed_over_at_the_same_time_are_all_done() {
+    const IDS: [&str; 6] = ["one", "two", "three", "four", "five", "six"];
+    let env = TestEnv::new();
+    let give = |id: &&str| {
+        let task = adds(&format!("{id}.txt"));
+        env.spawn(&["delegate", &task, "--provider", "local", "--task-id", id])
+    };
+    let given: Vec<Child> = IDS.iter().map(give).collect();
+    for child in given {
+        let done = Done::from(child.wait_with_output().unwrap());
+        assert_eq!(done.code, Some(0), "{}", done.stderr);
+    }
+    let done = env.agent_runner(&["dispatch", "--source", "local", "--once"]);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    for id in IDS {
+        let file = format!("agent-task-{id}:{id}.txt");
+        assert_eq!(env.git(&["show", &file]).trim(), "by an agent");
+    }
+    let sources = env.records("dispatch_issue", "patch").into_iter();
+    let mut sources: Vec<_> = sources.map(|record| record["source"].clone()).collect();
+    sources.sort_by_key(Value::to_string);
+    assert_eq!(
+        sources,
+        (1..=6).map(|n| format!("local#{n}")).collect::<Vec<_>>()
+    );
+}
+
+#[test]
 fn the_id_of_a_task_that_has_not_ended_is_refused() {
     let env = TestEnv::new();
     let give = |file: &str| {
