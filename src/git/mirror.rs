@@ -144,6 +144,13 @@ impl Mirror {
         self
     }
 
+    /// The same mirror of the same repository, with the token of this remote.
+    #[must_use]
+    pub fn with_remote(mut self, remote: Remote) -> Self {
+        self.remote = remote;
+        self
+    }
+
     /// Brings all branches of the remote up to date, and makes the mirror where it is missing.
     /// Blocks at most for twice the limit of a fetch. Several processes may do it at once.
     pub fn fetch(&self) -> Result<(), MirrorError> {

@@ -268,6 +268,10 @@ impl TaskSource for Local {
         })
     }
 
+    async fn remote(&self, work: &Accepted) -> Result<Remote, SourceError> {
+        Ok(work.remote.clone())
+    }
+
     async fn check_wanted(&self, work: &Accepted) -> Result<(), SourceError> {
         let (found, _) = self.task(&work.request.key).await?;
         match found.state {

@@ -246,7 +246,7 @@ async fn carry_out<S: TaskSource>(
     lease: &Lease,
 ) -> Result<Publication, Failure> {
     let begun = begin(source, queue, settings, offer, lease);
-    let (work, mirror, base) = lease.unless_stopped(begun).await?;
+    let (work, mut mirror, base) = lease.unless_stopped(begun).await?;
 
     // A name may be taken between the look at it and the push; the work is not done again then.
     let mut done: Option<Finished> = None;
@@ -280,6 +280,9 @@ async fn carry_out<S: TaskSource>(
                 let sealed = seal(settings, &mirror, &work, &name, &result);
                 let commit = lease.unless_stopped(sealed).await?;
                 let result = done.insert(result);
+                // The token may have ended during the run.
+                let remote = async { Ok(source.remote(&work).await?) };
+                mirror = mirror.with_remote(lease.unless_stopped(remote).await?);
                 let not_published = |outcome, reason: &str| {
                     not_published(settings, &result.record, outcome, reason);
                 };
