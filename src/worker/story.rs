@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 use tracing::Span;
 
-use crate::git::{Mirror, MirrorError, MirrorLimits, PushError};
+use crate::git::{Mirror, MirrorError, MirrorLimits, PushError, RemoteFault};
 use crate::model::outcome::Outcome;
 use crate::model::record::Record;
 use crate::model::text::{self, chain};
@@ -797,7 +797,15 @@ async fn push_commit(
     let (mirror, branch, commit) = (mirror.clone(), name.branch(), commit.to_owned());
     let pushed =
         async { Ok(blocking(move || mirror.push(&branch, &commit, expected.as_deref())).await) };
-    match lease.unless_stopped(pushed).await? {
+    let pushed = lease.unless_stopped(pushed).await?;
+    let is_first = lease.claim.attempt == 1;
+    let is_denied = matches!(
+        pushed,
+        Err(PushError::Mirror(MirrorError::Remote(
+            RemoteFault::Denied { .. }
+        )))
+    );
+    match pushed {
         Ok(_) => {
             tracing::info!("Committed and pushed changes to {}", name.branch());
             Ok(())
@@ -805,6 +813,11 @@ async fn push_commit(
         Err(PushError::Taken { tip: Some(tip), .. }) => Err(NotPushed::Taken(tip)),
         Err(error @ PushError::Rejected { .. }) => Err(NotPushed::Refused(chain(&error))),
         Err(PushError::Mirror(error)) => match error.into() {
+            // What could be read a moment ago may be written in a moment: a server that is
+            // overrun says the same.
+            Failure::Source(SourceError::Refused(reason)) if is_denied && is_first => {
+                Err(NotPushed::Failed(Failure::Failed(reason)))
+            }
             Failure::Source(SourceError::Refused(reason)) => Err(NotPushed::Refused(reason)),
             failure => Err(NotPushed::Failed(failure)),
         },

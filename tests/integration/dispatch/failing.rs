@@ -373,6 +373,23 @@ fn where_the_failure_cannot_be_told_the_work_is_not_done_again() {
     assert_eq!(attempts.lines().count(), 1);
 }
 
+#[test]
+fn a_push_that_is_forbidden_is_tried_again_once() {
+    for is_once in [true, false] {
+        let place = Place::agent("echo x > x; git add x; git commit -qm x", "");
+        let issue = place.issue("t", &body("task-1", "Do it."));
+        let forbidden = Fault::on("POST", "/octo/target.git/git-receive-pack");
+        let forbidden = if is_once { forbidden.nth(1) } else { forbidden };
+        place.host.fault(forbidden.before(Action::Status(403)));
+        place.dispatches(1);
+        assert!(place.comments(issue, "❌")[0].contains("tried again in"));
+        std::thread::sleep(Duration::from_millis(1200));
+        place.dispatches(if is_once { 0 } else { 1 });
+        let label = if is_once { "processed" } else { "failed" };
+        assert_eq!(place.host.labels(DISPATCH, issue), ["copilot-agent", label]);
+    }
+}
+
 /// A repository that lets nobody label, or an issue whose conversation was locked.
 #[test]
 fn done_stays_done_where_the_last_label_is_refused() {
