@@ -193,7 +193,9 @@ impl Remote {
     pub(super) fn fault(&self, captured: &Captured) -> RemoteFault {
         let said = self.clean(&captured.stderr);
         let url = self.url.clone();
-        let has = |words: &[&str]| words.iter().any(|word| said.contains(word));
+        // What a repository is called means nothing.
+        let meant = said.replace(&url, "");
+        let has = |words: &[&str]| words.iter().any(|word| meant.contains(word));
         // libcurl's words with GnuTLS and with OpenSSL, and for a file of authorities it cannot read.
         if has(&[
             "SSL certificate problem",
@@ -288,6 +290,26 @@ mod tests {
             "file:///srv/x",
         ] {
             assert!(Remote::new(bad, None).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_name_of_a_repository_is_no_reason_of_a_failure() {
+        let fault = |url: &str, why: &str| {
+            let stderr = format!("fatal: unable to access '{url}/': {why}");
+            Remote::new(url, None).unwrap().fault(&Captured {
+                code: Some(128),
+                stdout: Vec::new(),
+                stderr,
+            })
+        };
+        let broken = "The requested URL returned error: 503";
+        let moved = "The requested URL returned error: 301";
+        for name in ["redirect", "hasDotgit"] {
+            let url = format!("https://host/octo/{name}.git");
+            assert!(fault(&url, broken).is_transient(), "{name}");
+            let is_moved = matches!(fault(&url, moved), RemoteFault::Moved { .. });
+            assert!(is_moved, "{name}");
         }
     }
 
