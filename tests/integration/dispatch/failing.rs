@@ -4,6 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use super::place::{DISPATCH, Place, TARGET, adds, body};
+use crate::support::eventually;
 use crate::support::github::{Action, Fault, Hook, git};
 
 /// Replaces a line of a README that the target does not have.
@@ -388,6 +389,40 @@ fn a_push_that_is_forbidden_is_tried_again_once() {
         let label = if is_once { "processed" } else { "failed" };
         assert_eq!(place.host.labels(DISPATCH, issue), ["copilot-agent", label]);
     }
+}
+
+#[test]
+fn an_issue_that_cannot_be_read_keeps_no_other_from_being_served() {
+    for status in [404, 500] {
+        let place = Place::new();
+        let first = place.issue("one", &body("task-1", &adds("a.txt")));
+        let read = || Fault::on("GET", &format!("/repos/*/*/issues/{first}"));
+        place.host.fault(read().nth(1).before(Action::Status(410)));
+        place.dispatches(0);
+        let second = place.issue("two", &body("task-2", &adds("b.txt")));
+        place.host.fault(read().before(Action::Status(status)));
+        place.dispatches(0);
+        place.assert_done(second);
+    }
+}
+
+#[test]
+fn a_worker_goes_on_when_its_dispatch_repository_is_renamed() {
+    let place = Place::new();
+    place.issue("one", &body("task-1", &adds("a.txt")));
+    place.host.rename(DISPATCH, "octo/orders");
+    let mut worker = place.env.spawn(&["dispatch"]);
+    let has_looked = eventually(Duration::from_secs(60), || {
+        let history = place.host.history();
+        let looks = history
+            .iter()
+            .filter(|seen| seen.path.ends_with("/octo/dispatch/issues"));
+        looks.count() > 3
+    });
+    let ended = worker.try_wait().unwrap();
+    worker.kill().unwrap();
+    worker.wait().unwrap();
+    assert_eq!((has_looked, ended), (true, None));
 }
 
 /// A repository that lets nobody label, or an issue whose conversation was locked.
