@@ -599,7 +599,7 @@ async fn run_in_clone<S: TaskSource>(
 ) -> Result<Finished, Failure> {
     if lease.claim.attempt > settings.attempts {
         let attempts = text::count(settings.attempts as usize, "attempt");
-        let reason = format!("{attempts} began, and the worker died in each");
+        let reason = format!("{attempts} began, and the worker died in the last");
         return Err(Failure::refused(reason));
     }
     lease.hold(source.tell_started(work)).await??;

@@ -507,9 +507,14 @@ impl TaskSource for Issues {
     ) -> Result<(), SourceError> {
         let WorkRequest { key, number, .. } = &work.request;
         let body = wording::completed(&self.settings.agent_name, key, &publication.address);
-        self.comment((*number, key), Kind::Completed, &body, false)
-            .await?;
-        self.label(*number, PROCESSED).await
+        let told = self
+            .comment((*number, key), Kind::Completed, &body, false)
+            .await;
+        // An issue whose conversation is locked can be labelled.
+        if matches!(told, Ok(()) | Err(SourceError::Refused(_))) {
+            self.label(*number, PROCESSED).await?;
+        }
+        told
     }
 
     async fn tell_failed(

@@ -446,6 +446,34 @@ fn done_stays_done_where_the_last_label_is_refused() {
     assert_eq!(place.host.writes().len(), writes);
 }
 
+#[test]
+fn an_issue_where_the_last_word_is_refused_is_labelled_all_the_same() {
+    let place = Place::new();
+    let issue = place.issue("t", &body("task-1", &adds("a.txt")));
+    let locked = r#"{"message": "Unable to create comment because issue is locked."}"#;
+    let told = Fault::on("POST", "/repos/*/*/issues/*/comments").nth(2);
+    let answer = Action::Answer(403, Vec::new(), locked.to_owned());
+    place.host.fault(told.before(answer));
+    place.dispatches(0);
+    let labels = place.host.labels(DISPATCH, issue);
+    assert_eq!(labels, ["copilot-agent", "processed"]);
+}
+
+#[test]
+fn the_longest_issues_do_not_hide_the_others() {
+    let place = Place::new();
+    let long = "\u{1f600}".repeat(65_000);
+    for _ in 0..66 {
+        let labels = ["copilot-agent"];
+        place
+            .host
+            .open_issue(DISPATCH, "alice", "long", Some(&long), &labels);
+    }
+    let issue = place.issue("t", &body("task-1", &adds("a.txt")));
+    place.dispatches(0);
+    place.assert_done(issue);
+}
+
 /// A task that takes its worker with it is not tried for ever.
 #[test]
 fn a_task_whose_worker_dies_each_time_rests() {
@@ -464,7 +492,7 @@ fn a_task_whose_worker_dies_each_time_rests() {
     place.dispatches(1);
     let comment = &place.comments(issue, "❌")[0];
     assert!(
-        comment.contains("1 attempt began, and the worker died in each"),
+        comment.contains("1 attempt began, and the worker died in the last"),
         "{comment}"
     );
     assert_eq!(
