@@ -268,7 +268,7 @@ async fn carry_out<S: TaskSource>(
                     tip: Some(tip),
                 };
                 take_over(settings, &mirror, &work, &base, found, lease).await?;
-                publish(source, &mirror, &work, &name, &base, lease).await?
+                publish(source, settings, &mirror, &work, &name, &base, lease).await?
             }
             Place::Free => {
                 let result = match done.take() {
@@ -280,13 +280,10 @@ async fn carry_out<S: TaskSource>(
                 let sealed = seal(settings, &mirror, &work, &name, &result);
                 let commit = lease.unless_stopped(sealed).await?;
                 let result = done.insert(result);
-                // The token may have ended during the run.
-                let remote = async { Ok(source.remote(&work).await?) };
-                mirror = mirror.with_remote(lease.unless_stopped(remote).await?);
                 let not_published = |outcome, reason: &str| {
                     not_published(settings, &result.record, outcome, reason);
                 };
-                match push(source, &mirror, &work, &name, &commit, lease).await {
+                match push(source, &mut mirror, &work, &name, &commit, lease).await {
                     Ok(()) => {}
                     Err(NotPushed::Taken(tip)) if lease.notes().is_own(Some(&tip)) => continue,
                     Err(NotPushed::Taken(tip)) => {
@@ -308,7 +305,7 @@ async fn carry_out<S: TaskSource>(
                         return Err(failure);
                     }
                 }
-                publish(source, &mirror, &work, &name, &base, lease).await?
+                publish(source, settings, &mirror, &work, &name, &base, lease).await?
             }
         };
         return complete(source, &work, lease, publication).await;
@@ -328,6 +325,8 @@ async fn begin<S: TaskSource>(
 ) -> Result<(Accepted, Mirror, Base), Failure> {
     let mut work = source.accept(offer).await?;
     work.request.fence = lease.claim.fence;
+    // It becomes that of the pull request, and of a commit.
+    work.request.title = settings.redactor.text(&work.request.title);
     let task_id = text::first_line(&work.request.task_id, 300);
     Span::current().record("task_id", &task_id);
     tracing::info!("Task ID: {task_id}");
@@ -350,15 +349,18 @@ async fn begin<S: TaskSource>(
 /// Publishes the branch, which is at the remote, or was there a moment ago.
 async fn publish<S: TaskSource>(
     source: &S,
+    settings: &WorkerSettings,
     mirror: &Mirror,
     work: &Accepted,
     name: &WorkName,
     base: &Base,
     lease: &Lease,
 ) -> Result<Publication, Failure> {
+    let mut shown = work.clone();
+    shown.request.task_id = settings.redactor.text(&work.request.task_id);
     let publish = async {
         source.check_wanted(work).await?;
-        source.publish(work, name, &base.branch).await
+        source.publish(&shown, name, &base.branch).await
     };
     let error = match lease.hold(publish).await? {
         Ok(publication) => return Ok(publication),
@@ -431,7 +433,9 @@ async fn take_over(
     let Some(tip) = tip else { return Ok(()) };
     let (asked, below, path) = (mirror.clone(), base.commit.clone(), name.trace_path());
     let (seen, identity) = (tip.clone(), settings.identity.clone());
-    let message = trace::commit_message(&work.request, &settings.holder);
+    let message = settings
+        .redactor
+        .text(&trace::commit_message(&work.request, &settings.holder));
     let branch = name.branch();
     let commit = blocking(move || {
         if asked.tip(&branch)?.as_ref() != Some(&seen) {
@@ -659,7 +663,9 @@ async fn seal(
     let (agent, now) = (&settings.agent_name, settings.clock.now());
     let trace = trace::file(&work.request, name, agent, result.started, now);
     let trace = settings.redactor.text(&trace);
-    let message = trace::commit_message(&work.request, &settings.holder);
+    let message = settings
+        .redactor
+        .text(&trace::commit_message(&work.request, &settings.holder));
     let (mirror, identity) = (mirror.clone(), settings.identity.clone());
     let (path, tip) = (name.trace_path(), result.tip.clone());
     let made =
@@ -769,13 +775,15 @@ impl From<SourceError> for NotPushed {
 
 async fn push<S: TaskSource>(
     source: &S,
-    mirror: &Mirror,
+    mirror: &mut Mirror,
     work: &Accepted,
     name: &WorkName,
     commit: &str,
     lease: &Lease,
 ) -> Result<(), NotPushed> {
     source.check_wanted(work).await?;
+    // The token may have ended during the run.
+    *mirror = mirror.clone().with_remote(source.remote(work).await?);
     push_commit(mirror, name, commit, None, lease).await
 }
 

@@ -40,7 +40,7 @@ pub(super) fn file(
 /// The message of the commit. No two claims, of whatever queue, make the same commit: only one of
 /// them can push it.
 pub(super) fn commit_message(request: &WorkRequest, holder: &str) -> String {
-    let task_id = text::first_line(&request.task_id, 300);
+    let task_id = text::unlinked(&text::first_line(&request.task_id, 300));
     let (number, trailer) = (request.number, request.key.trailer());
     let claim = WorkKey::new(
         "claim",

@@ -198,3 +198,35 @@ fn a_text_with_hidden_characters_is_refused() {
     place.dispatches(1);
     place.assert_refused(issue, "characters that a reader does not see");
 }
+
+#[test]
+fn what_an_issue_is_called_mentions_nobody_and_closes_nothing() {
+    let place = Place::new();
+    let text = body("Fixes #12 for @alice", &adds("a.txt"));
+    let issue = place.issue("Fixes octo/target#12, closes GH-3 @alice", &text);
+    place.dispatches(0);
+    place.assert_done(issue);
+    let title = place.host.pulls(TARGET)[0]["title"].to_string();
+    let log = place.git(&["log", "--format=%B", "--branches=agent-task-*"]);
+    assert!(log.contains("closes GH"), "{log}");
+    for told in [title, log] {
+        for live in ["#12", "@alice", "GH-3"] {
+            assert!(!told.contains(live), "{live} in {told}");
+        }
+    }
+}
+
+#[test]
+fn a_secret_in_the_title_or_id_of_an_issue_is_published_nowhere() {
+    const SECRET: &str = "sup3r-s3cret-value-1234567890";
+    let mut place = Place::new();
+    place.env = place.env.variable("MY_API_KEY", SECRET);
+    let id = format!("task {SECRET}");
+    place.issue(&format!("Use {SECRET}"), &body(&id, &adds("a.txt")));
+    place.dispatches(0);
+    let pull = &place.host.pulls(TARGET)[0];
+    let log = place.git(&["log", "-p", "--format=%B", "--branches=agent-task-*"]);
+    for told in [pull["title"].to_string(), pull["body"].to_string(), log] {
+        assert!(!told.contains(SECRET), "{told}");
+    }
+}
