@@ -25,7 +25,7 @@ use crate::git::environment::Identity;
 use crate::git::quarantine::{self, Unsafe};
 use crate::git::remote::{Remote, RemoteFault};
 use crate::git::{Git, GitError, reason};
-use crate::model::dispatch::{WORK_TRAILER, WorkKey};
+use crate::model::dispatch::{REVISION_TRAILER, WORK_TRAILER, WorkKey};
 use crate::model::text;
 use crate::model::tree_policy::TreeChange;
 use crate::model::work_name::TRACE_DIRECTORY;
@@ -399,7 +399,16 @@ impl Mirror {
     /// Whose work a fetched branch is: what the newest commit of `base..tip` says that changed a
     /// trace file. An agent's own commits do not, so what they say counts for nothing.
     pub fn owner(&self, tip: &str, base: &str) -> Result<Option<WorkKey>, MirrorError> {
-        let format = format!("--format=%(trailers:key={WORK_TRAILER},valueonly)");
+        self.trailer(WORK_TRAILER, tip, base)
+    }
+
+    /// In the same way, which text the work was done from; `None` where the commit does not say.
+    pub fn revision(&self, tip: &str, base: &str) -> Result<Option<WorkKey>, MirrorError> {
+        self.trailer(REVISION_TRAILER, tip, base)
+    }
+
+    fn trailer(&self, key: &str, tip: &str, base: &str) -> Result<Option<WorkKey>, MirrorError> {
+        let format = format!("--format=%(trailers:key={key},valueonly)");
         let range = [tip, &format!("^{base}"), "--", TRACE_DIRECTORY];
         let log = self
             .git()

@@ -263,6 +263,7 @@ async fn carry_out<S: TaskSource>(
             Place::Pushed(tip) => {
                 let branch = name.branch();
                 tracing::info!("Branch {branch} already exists remotely, checking it out");
+                check_revision(&mirror, &work, &base, &branch, &tip).await?;
                 let found = Found {
                     name: &name,
                     tip: Some(tip),
@@ -435,7 +436,7 @@ async fn take_over(
     let (seen, identity) = (tip.clone(), settings.identity.clone());
     let message = settings
         .redactor
-        .text(&trace::commit_message(&work.request, &settings.holder));
+        .text(&trace::commit_message(work, &settings.holder));
     let branch = name.branch();
     let commit = blocking(move || {
         if asked.tip(&branch)?.as_ref() != Some(&seen) {
@@ -584,6 +585,25 @@ async fn owned(
     .await
 }
 
+/// Makes sure that a branch which nobody has published yet was made from the text of now.
+async fn check_revision(
+    mirror: &Mirror,
+    work: &Accepted,
+    base: &Base,
+    branch: &str,
+    tip: &str,
+) -> Result<(), Failure> {
+    let (mirror, tip, base) = (mirror.clone(), tip.to_owned(), base.commit.clone());
+    let revision = blocking(move || mirror.revision(&tip, &base)).await?;
+    if revision.is_none_or(|revision| revision.as_str() == work.revision) {
+        return Ok(());
+    }
+    Err(Failure::refused(format!(
+        "the text was edited after the work on it began; the branch {branch} holds what was done \
+         before, and when it is deleted the work is done anew"
+    )))
+}
+
 /// A result that may be published.
 struct Finished {
     tip: String,
@@ -665,7 +685,7 @@ async fn seal(
     let trace = settings.redactor.text(&trace);
     let message = settings
         .redactor
-        .text(&trace::commit_message(&work.request, &settings.holder));
+        .text(&trace::commit_message(work, &settings.holder));
     let (mirror, identity) = (mirror.clone(), settings.identity.clone());
     let (path, tip) = (name.trace_path(), result.tip.clone());
     let made =
