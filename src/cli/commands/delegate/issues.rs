@@ -20,16 +20,28 @@ pub(in crate::cli::commands) async fn open(
     let unfit = |why| CliError::usage("the task does not fit into an issue").because(why);
     order.check().map_err(unfit)?;
     let label = settings.dispatch.label.value.as_str();
-    let issue = create(github, &repository, order, &[label]).await?;
+    create(github, &repository, order, &[label]).await
+}
+
+/// Opens the issue of a task; one that carries no label, and that nobody would see, is closed.
+pub(super) async fn open_labelled(
+    github: &GitHub,
+    settings: &Settings,
+    order: &Delegation,
+) -> Result<Issue, CliError> {
+    let issue = open(github, settings, order).await?;
+    let label = settings.dispatch.label.value.as_str();
     if issue.has_label(label) {
         return Ok(issue);
     }
-    // GitHub leaves labels out that the caller may not set, and says nothing.
+    // GitHub leaves out what the caller may not set, and says nothing.
     let place = close(github, &issue).await;
     let what = format!("GitHub did not set the label `{label}`; {place}");
-    Err(CliError::failure(what).hint(format!(
-        "only who can write to {repository} can label; ask for that"
-    )))
+    let hint = format!(
+        "the token needs Issues: read and write on {}, of a user who may write",
+        issue.repository
+    );
+    Err(CliError::failure(what).hint(hint))
 }
 
 /// Closes an issue on which nobody would work; tells what became of it.
