@@ -25,7 +25,7 @@ use crate::git::environment::Identity;
 use crate::git::quarantine::{self, Unsafe};
 use crate::git::remote::{Remote, RemoteFault};
 use crate::git::{Git, GitError, reason};
-use crate::model::dispatch::{WORK_TRAILER, WorkKey};
+use crate::model::dispatch::{REVISION_TRAILER, WORK_TRAILER, WorkKey};
 use crate::model::text;
 use crate::model::tree_policy::TreeChange;
 use crate::model::work_name::TRACE_DIRECTORY;
@@ -144,6 +144,13 @@ impl Mirror {
         self
     }
 
+    /// The same mirror of the same repository, with the token of this remote.
+    #[must_use]
+    pub fn with_remote(mut self, remote: Remote) -> Self {
+        self.remote = remote;
+        self
+    }
+
     /// Brings all branches of the remote up to date, and makes the mirror where it is missing.
     /// Blocks at most for twice the limit of a fetch. Several processes may do it at once.
     pub fn fetch(&self) -> Result<(), MirrorError> {
@@ -160,7 +167,26 @@ impl Mirror {
                 self.make(format)?;
                 self.speak(&fetch, self.limits.fetch)?;
             }
+            Err(MirrorError::Remote(fault)) if fault.is_of_mirror() => {
+                tracing::warn!("the mirror's branches are fetched anew: {fault}");
+                self.drop_branches()?;
+                self.speak(&fetch, self.limits.fetch)?;
+            }
             spoken => drop(spoken?),
+        }
+        Ok(())
+    }
+
+    /// Lets go of all branches, and of no object: others may be at work with them.
+    fn drop_branches(&self) -> Result<(), MirrorError> {
+        let removed = [
+            fs::remove_dir_all(self.directory.join("refs/heads")),
+            fs::remove_file(self.directory.join("packed-refs")),
+        ];
+        for error in removed.into_iter().filter_map(Result::err) {
+            if error.kind() != io::ErrorKind::NotFound {
+                return Err(files_error(&self.directory, error));
+            }
         }
         Ok(())
     }
@@ -277,16 +303,41 @@ impl Mirror {
         let captured = git.finish(&fetch, git.start(&fetch, &[])?)?;
         if captured.code != Some(0) {
             let what = reason(&captured);
-            return Err(MirrorError::Work { what });
+            return Err(match self.own_fault("fetch", &captured) {
+                Some(error) => error,
+                None => MirrorError::Work { what },
+            });
         }
         let tip = git.read_line(&["rev-parse", "--verify", &work_ref(key)])?;
         let descends = ["merge-base", "--is-ancestor", base, &tip];
-        match git.finish(&descends, git.start(&descends, &[])?)?.code {
-            Some(0) => Ok(tip),
-            _ => Err(MirrorError::Work {
+        let captured = git.finish(&descends, git.start(&descends, &[])?)?;
+        match (captured.code, self.own_fault("merge-base", &captured)) {
+            (Some(0), _) => Ok(tip),
+            (_, Some(error)) => Err(error),
+            (_, None) => Err(MirrorError::Work {
                 what: format!("commit {tip} does not continue {base}"),
             }),
         }
+    }
+
+    /// The error where git failed for a reason of this machine, and not for what it was given.
+    fn own_fault(&self, command: &str, captured: &Captured) -> Option<MirrorError> {
+        const FULL: [&str; 4] = [
+            "No space left on device",
+            "Disk quota exceeded",
+            "Input/output error",
+            "Too many open files",
+        ];
+        let reason = reason(captured);
+        if FULL.iter().any(|words| captured.stderr.contains(words)) {
+            return Some(files_error(&self.directory, io::Error::other(reason)));
+        }
+        // It counts as an attempt: what git was given may be what it does not survive.
+        let command = command.to_owned();
+        captured
+            .code
+            .is_none()
+            .then_some(MirrorError::Git(GitError::Refused { command, reason }))
     }
 
     /// Packs what many fetches have left, and removes what has had no name for two weeks. Blocks at
@@ -348,7 +399,16 @@ impl Mirror {
     /// Whose work a fetched branch is: what the newest commit of `base..tip` says that changed a
     /// trace file. An agent's own commits do not, so what they say counts for nothing.
     pub fn owner(&self, tip: &str, base: &str) -> Result<Option<WorkKey>, MirrorError> {
-        let format = format!("--format=%(trailers:key={WORK_TRAILER},valueonly)");
+        self.trailer(WORK_TRAILER, tip, base)
+    }
+
+    /// In the same way, which text the work was done from; `None` where the commit does not say.
+    pub fn revision(&self, tip: &str, base: &str) -> Result<Option<WorkKey>, MirrorError> {
+        self.trailer(REVISION_TRAILER, tip, base)
+    }
+
+    fn trailer(&self, key: &str, tip: &str, base: &str) -> Result<Option<WorkKey>, MirrorError> {
+        let format = format!("--format=%(trailers:key={key},valueonly)");
         let range = [tip, &format!("^{base}"), "--", TRACE_DIRECTORY];
         let log = self
             .git()

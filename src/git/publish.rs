@@ -106,7 +106,7 @@ impl Mirror {
                     captured.stderr
                 )),
             }),
-            Some(Refusal::Race) => {
+            Some(Refusal::Passing) => {
                 let said = self.remote.clean(&status_line(&captured));
                 Err(MirrorError::from(self.remote.unreachable(said)).into())
             }
@@ -122,9 +122,10 @@ impl From<crate::git::remote::RemoteFault> for PushError {
 }
 
 /// What the server did not do.
+#[derive(Debug, PartialEq)]
 enum Refusal {
-    /// Somebody else is about to move the branch.
-    Race,
+    /// Not now: somebody else is about to move the branch, or the server itself failed.
+    Passing,
     /// It will not.
     Final,
 }
@@ -135,16 +136,18 @@ fn refusal(captured: &Captured) -> Option<Refusal> {
     if line.is_empty() {
         return None;
     }
-    let races = [
+    let passing = [
         "stale info",
         "cannot lock ref",
         "failed to update ref",
         "reference already exists",
         "incorrect old value",
         "fetch first",
+        "Internal Server Error",
+        "[remote failure]",
     ];
-    Some(if races.iter().any(|words| line.contains(words)) {
-        Refusal::Race
+    Some(if passing.iter().any(|words| line.contains(words)) {
+        Refusal::Passing
     } else {
         Refusal::Final
     })
@@ -156,4 +159,29 @@ fn status_line(captured: &Captured) -> String {
     let line = output.lines().find_map(|line| line.strip_prefix("!\t"));
     let words = line.and_then(|line| line.split('\t').nth(1));
     words.unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_of_the_server_is_no_refusal_of_the_commit() {
+        let refusal = |words: &str| {
+            refusal(&Captured {
+                code: Some(1),
+                stdout: format!("To x\n!\ta:refs/heads/b\t{words}\nDone\n").into_bytes(),
+                stderr: String::new(),
+            })
+        };
+        for passing in [
+            "[remote rejected] (Internal Server Error)",
+            "[remote failure] (remote failed to report status)",
+            "[remote rejected] (cannot lock ref 'refs/heads/b')",
+        ] {
+            assert_eq!(refusal(passing), Some(Refusal::Passing), "{passing}");
+        }
+        let hook = refusal("[remote rejected] (pre-receive hook declined)");
+        assert_eq!(hook, Some(Refusal::Final));
+    }
 }

@@ -87,6 +87,11 @@ impl RemoteFault {
 }
 
 impl RemoteFault {
+    /// Whether the mirror's own branches are broken, as after a power cut.
+    pub(super) fn is_of_mirror(&self) -> bool {
+        matches!(self, Self::Contents { said, .. } if said.contains("bad object refs/heads/"))
+    }
+
     /// Whether its commits are named by SHA-256, and those of the mirror are not.
     pub(super) fn other_format(&self) -> Option<&'static str> {
         let Self::Unreachable { said, .. } = self else {
@@ -193,7 +198,9 @@ impl Remote {
     pub(super) fn fault(&self, captured: &Captured) -> RemoteFault {
         let said = self.clean(&captured.stderr);
         let url = self.url.clone();
-        let has = |words: &[&str]| words.iter().any(|word| said.contains(word));
+        // What a repository is called means nothing.
+        let meant = said.replace(&url, "");
+        let has = |words: &[&str]| words.iter().any(|word| meant.contains(word));
         // libcurl's words with GnuTLS and with OpenSSL, and for a file of authorities it cannot read.
         if has(&[
             "SSL certificate problem",
@@ -288,6 +295,26 @@ mod tests {
             "file:///srv/x",
         ] {
             assert!(Remote::new(bad, None).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_name_of_a_repository_is_no_reason_of_a_failure() {
+        let fault = |url: &str, why: &str| {
+            let stderr = format!("fatal: unable to access '{url}/': {why}");
+            Remote::new(url, None).unwrap().fault(&Captured {
+                code: Some(128),
+                stdout: Vec::new(),
+                stderr,
+            })
+        };
+        let broken = "The requested URL returned error: 503";
+        let moved = "The requested URL returned error: 301";
+        for name in ["redirect", "hasDotgit"] {
+            let url = format!("https://host/octo/{name}.git");
+            assert!(fault(&url, broken).is_transient(), "{name}");
+            let is_moved = matches!(fault(&url, moved), RemoteFault::Moved { .. });
+            assert!(is_moved, "{name}");
         }
     }
 

@@ -145,6 +145,12 @@ pub(super) fn refusal(
         status,
         StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS
     );
+    if status == StatusCode::UNPROCESSABLE_ENTITY && message.contains("submitted too quickly") {
+        return Refusal::Limit(Limit {
+            budget: Budget::All,
+            wait: retry_after(headers, now),
+        });
+    }
     if may_be_limit {
         let is_said = is_too_much_at_once(&message)
             || message.to_ascii_lowercase().contains("rate limit")
@@ -273,6 +279,9 @@ mod tests {
         assert_eq!(wait(429, &[], ""), None);
         let secondary = r#"{"message": "You have exceeded a secondary rate limit."}"#;
         assert_eq!(wait(403, &[], secondary), None);
+        let quick = r#"{"message": "Validation Failed", "errors": [{"resource": "PullRequest",
+            "code": "custom", "message": "was submitted too quickly"}]}"#;
+        assert_eq!(wait(422, &[], quick), None);
         let scopes = [("x-accepted-oauth-scopes", "repo")];
         let error = fault(403, &scopes, r#"{"message": "Resource not accessible"}"#);
         insta::assert_snapshot!(error.fault(), @"GitHub forbids it (403): Resource not accessible; sufficient is: repo");

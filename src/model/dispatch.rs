@@ -10,6 +10,8 @@ use crate::model::text;
 pub const DISPATCH_TASK: &str = "dispatch_issue";
 /// The trailer of a commit that tells which work it is.
 pub const WORK_TRAILER: &str = "Agent-Runner-Work";
+/// The trailer of a commit that tells which text the work was done from.
+pub const REVISION_TRAILER: &str = "Agent-Runner-Revision";
 
 /// The identity of a piece of work: the same on every machine and after every restart, and never a
 /// text that somebody wrote into an issue.

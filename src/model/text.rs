@@ -77,6 +77,35 @@ pub fn has_hidden_characters(text: &str) -> bool {
     })
 }
 
+/// A text of somebody else's that mentions nobody and closes nothing where a code host finds names
+/// and numbers, as in the message of a commit.
+pub fn unlinked(text: &str) -> String {
+    // A joiner without a width between the sign and what it would refer to.
+    const JOINER: &str = "\u{2060}";
+    let mut unlinked = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '@' | '#' => {
+                unlinked.push(c);
+                unlinked.push_str(JOINER);
+            }
+            // `https://github.com/o/r/issues/7` refers like `o/r#7`; `GH-7` like `#7`.
+            ':' => {
+                unlinked.push(c);
+                if unlinked.ends_with("http:") || unlinked.ends_with("https:") {
+                    unlinked.push_str(JOINER);
+                }
+            }
+            '-' if unlinked.ends_with("GH") => {
+                unlinked.push_str(JOINER);
+                unlinked.push(c);
+            }
+            c => unlinked.push(c),
+        }
+    }
+    unlinked
+}
+
 /// The first line of a text that is not blank, made harmless and at most `max_chars` long.
 pub fn first_line(text: &str, max_chars: usize) -> String {
     let clean = sanitize(text);

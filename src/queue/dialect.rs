@@ -34,6 +34,14 @@ impl Dialect {
         }
     }
 
+    /// Lets nobody else write until the transaction ends. In SQLite it is the one writer already.
+    pub(super) fn lock(self) -> Option<&'static str> {
+        match self {
+            Self::Sqlite => None,
+            Self::Postgres => Some("LOCK TABLE agent_runner_work IN SHARE ROW EXCLUSIVE MODE"),
+        }
+    }
+
     /// Begins a transaction that writes. In SQLite one that becomes a writer later may fail at
     /// once, however long it was told to wait.
     pub(super) fn begin(self) -> &'static str {

@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use sqlx::any::{AnyArguments, AnyRow};
 use sqlx::query::Query;
-use sqlx::{Any, AnyPool, AssertSqlSafe};
+use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Row as _};
 
 use crate::model::dispatch::WorkKey;
 use dialect::Dialect;
@@ -80,29 +80,59 @@ impl Queue {
         // In one order everywhere, so that two that offer the same never wait for each other.
         let mut works: Vec<&NewWork> = works.iter().collect();
         works.sort_by(|a, b| a.key.cmp(&b.key));
+        let insert = async {
+            let mut transaction = self.pool.begin_with(self.dialect.begin()).await?;
+            let mut added = 0;
+            for work in works {
+                added += self.insert(&mut transaction, work).await?;
+            }
+            transaction.commit().await?;
+            Ok(usize::try_from(added).unwrap_or(usize::MAX))
+        };
+        self.limited("offer work", insert).await
+    }
+
+    /// Adds a work whose origin is `prefix` with the next number: one more than the highest that any
+    /// work has. `false`: it is known, and stays as it is.
+    pub async fn offer_numbered(
+        &self,
+        prefix: &str,
+        work: impl FnOnce(u64) -> NewWork,
+    ) -> Result<bool, QueueError> {
+        let highest = "SELECT CAST(coalesce(max(CAST(substr(origin, $2) AS BIGINT)), 0) AS BIGINT)
+             AS number FROM agent_runner_work WHERE substr(origin, 1, $2 - 1) = $1";
+        let insert = async {
+            let mut transaction = self.pool.begin_with(self.dialect.begin()).await?;
+            if let Some(lock) = self.dialect.lock() {
+                sqlx::query(lock).execute(&mut *transaction).await?;
+            }
+            let query = sqlx::query(highest)
+                .bind(prefix)
+                .bind(i32::try_from(prefix.len() + 1).expect("a prefix is short"));
+            let row = query.fetch_one(&mut *transaction).await?;
+            let number = u64::try_from(row.try_get::<i64, _>("number")?).unwrap_or_default() + 1;
+            let added = self.insert(&mut transaction, &work(number)).await?;
+            transaction.commit().await?;
+            Ok(added > 0)
+        };
+        self.limited("offer work", insert).await
+    }
+
+    async fn insert(&self, place: &mut AnyConnection, work: &NewWork) -> Result<u64, sqlx::Error> {
         let statement = self.statement(
             "INSERT INTO agent_runner_work (work_key, origin, group_repository, group_author, position,
                  payload, state, fence, attempts, not_before, offered_at, changed_at)
              VALUES ($1, $2, $3, $4, $5, $6, 'waiting', 0, 0, 0, {now}, {now})
              ON CONFLICT (work_key) DO NOTHING",
         );
-        let insert = async {
-            let mut transaction = self.pool.begin_with(self.dialect.begin()).await?;
-            let mut added = 0;
-            for work in works {
-                let query = sqlx::query(AssertSqlSafe(statement.clone()))
-                    .bind(work.key.as_str())
-                    .bind(storable(&work.origin))
-                    .bind(storable(&work.group_repository))
-                    .bind(storable(&work.group_author))
-                    .bind(work.created.timestamp_millis())
-                    .bind(work.payload.as_deref().map(storable));
-                added += query.execute(&mut *transaction).await?.rows_affected();
-            }
-            transaction.commit().await?;
-            Ok(usize::try_from(added).unwrap_or(usize::MAX))
-        };
-        self.limited("offer work", insert).await
+        let query = sqlx::query(AssertSqlSafe(statement))
+            .bind(work.key.as_str())
+            .bind(storable(&work.origin))
+            .bind(storable(&work.group_repository))
+            .bind(storable(&work.group_author))
+            .bind(work.created.timestamp_millis())
+            .bind(work.payload.as_deref().map(storable));
+        Ok(query.execute(place).await?.rows_affected())
     }
 
     /// Claims the next of the candidates for `lease`, counted from now; `None` where none is ready.

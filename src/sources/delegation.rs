@@ -6,6 +6,8 @@ use pulldown_cmark::{Event, Parser, Tag, TagEnd};
 use serde_json::Value;
 
 use crate::model::repository::RepositoryName;
+use crate::model::text;
+use crate::sources::dispatch_issues::grammar::{self, Reading};
 
 /// The longest part of an instruction that becomes a title, in characters.
 const TITLE_CHARS: usize = 100;
@@ -35,6 +37,56 @@ impl Delegation {
             title.push_str("...");
         }
         title
+    }
+
+    /// Makes sure that whoever works on the issue reads in it what is asked for; tells what is in
+    /// the way.
+    pub fn check(&self) -> Result<(), String> {
+        let read = match grammar::read(&self.title(), Some(&self.body())) {
+            Reading::Work(work) => work,
+            Reading::Invalid { reason } => return Err(format!("the issue would say: {reason}")),
+            Reading::NotOurs => {
+                let why = "the instruction begins a code block or a comment that has no end, which \
+                           would hide the rest of the issue";
+                return Err(why.to_owned());
+            }
+        };
+        if read.task_id != self.task_id {
+            return Err(format!("the task would be called `{}`", read.task_id));
+        }
+        let lines = |text: &str| -> Vec<String> {
+            let text = text.replace("\r\n", "\n").replace('\r', "\n");
+            let lines = text
+                .trim_end()
+                .lines()
+                .map(|line| line.trim_end().to_owned());
+            lines.skip_while(String::is_empty).collect()
+        };
+        let (asked, read_lines) = (lines(&self.instruction), lines(&read.instruction));
+        let same = asked.iter().zip(&read_lines).take_while(|(a, b)| a == b);
+        let rest = &asked[same.count()..];
+        if asked != read_lines {
+            let line = rest.iter().find(|line| !line.is_empty());
+            let line = text::first_line(line.map_or("", String::as_str), 80);
+            return Err(format!(
+                "from the line `{line}` on the instruction would be read as another: a heading of \
+                 the first or second level, a line `---` and a line with a target end or leave it; \
+                 put it another way, as a heading with `###`"
+            ));
+        }
+        let asked = self.target.as_ref().map(|(_, reference)| {
+            let name = reference.split('#').next().unwrap_or_default();
+            name.parse::<RepositoryName>()
+        });
+        match (asked.transpose(), read.target) {
+            (Ok(asked), read) if asked == read => {}
+            (_, Some(target)) => return Err(format!("the target would be {target}")),
+            (_, None) => return Err("the target would not be found".to_owned()),
+        }
+        if read.hidden_characters {
+            return Err("it holds characters that a reader does not see".to_owned());
+        }
+        Ok(())
     }
 
     /// The issue's text.
@@ -149,7 +201,6 @@ pub fn closed_issues(body: &str, repository: &RepositoryName) -> Vec<(Repository
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sources::dispatch_issues::grammar::{self, Reading};
 
     fn delegation() -> Delegation {
         Delegation {
@@ -190,6 +241,42 @@ mod tests {
         assert_eq!(work.task_id, delegation.task_id);
         assert_eq!(work.instruction.trim(), delegation.instruction);
         assert_eq!(work.target.unwrap().as_str(), "octo/target");
+    }
+
+    #[test]
+    fn what_would_be_read_as_another_task_is_refused() {
+        let check = |change: &dyn Fn(&mut Delegation)| {
+            let mut delegation = delegation();
+            change(&mut delegation);
+            delegation.check()
+        };
+        let says = |instruction: &str| check(&|task| task.instruction = instruction.to_owned());
+        for good in [
+            "Correct it.",
+            "\r\n\n    code first\r\n\r\n### Then\r\n\r\n- a\n- b  \n\n```diff\n--- a\n+++ b\n```\n\n",
+        ] {
+            assert_eq!(says(good), Ok(()), "{good}");
+        }
+        let refused = |instruction: &str, words: &str| {
+            let reason = says(instruction).unwrap_err();
+            assert!(reason.contains(words), "{reason}");
+        };
+        refused("First A.\n\n## Then\n\nB.", "the line `## Then`");
+        refused("First A.\n\n---\n\nB.", "the line `---`");
+        refused(
+            "A\nTarget Repository: octo/other\nB",
+            "the line `Target Repository",
+        );
+        refused("Show this:\n\n```\nfn", "hide the rest");
+        refused("Look:\n\n<!-- this", "hide the rest");
+        refused("Do it.\u{202e}", "does not see");
+        for bad in ["a\nb", " ", &"x".repeat(300)] {
+            assert!(
+                check(&|task| task.task_id = bad.to_owned()).is_err(),
+                "{bad:?}"
+            );
+        }
+        assert!(check(&|task| task.target = None).is_ok());
     }
 
     #[test]

@@ -61,13 +61,17 @@ impl LocalTask {
         format!("{ORIGIN}{}", self.number)
     }
 
-    /// The file that tells how it stands.
+    /// The file that tells how it stands: named by the id, and by the key, too, where that is not
+    /// the whole id.
     pub fn status_file(&self) -> PathBuf {
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        let name: String = (self.task_id.chars())
+        let mut name: String = (self.task_id.chars())
             .map(|c| if plain(c) { c } else { '_' })
             .take(100)
             .collect();
+        if name != self.task_id {
+            name = format!("{name}-{}", self.key().short());
+        }
         let mut directory = self.repository.clone().into_os_string();
         directory.push(".agent-tasks");
         PathBuf::from(directory).join(format!("{name}.json"))
@@ -89,23 +93,23 @@ pub async fn put(
     mut task: LocalTask,
     clock: &dyn Clock,
 ) -> Result<LocalTask, PutError> {
-    let known = queue.list().await?;
-    let numbers = known
-        .iter()
-        .filter_map(LocalTask::of)
-        .map(|task| task.number);
-    task.number = numbers.max().unwrap_or(0) + 1;
-    let work = NewWork {
-        key: task.key(),
-        origin: task.origin(),
-        group_repository: task.repository.to_string_lossy().into_owned(),
-        group_author: "local".to_owned(),
-        created: clock.now(),
-        payload: Some(serde_json::to_string(&task).map_err(io::Error::other)?),
-    };
-    match queue.offer(&[work]).await? {
-        0 => Err(PutError::Known(task.task_id)),
-        _ => Ok(task),
+    let mut form = serde_json::to_value(&task).map_err(io::Error::other)?;
+    let numbered = queue.offer_numbered(ORIGIN, |number| {
+        task.number = number;
+        form["number"] = number.into();
+        NewWork {
+            key: task.key(),
+            origin: task.origin(),
+            group_repository: task.repository.to_string_lossy().into_owned(),
+            group_author: "local".to_owned(),
+            created: clock.now(),
+            payload: Some(form.to_string()),
+        }
+    });
+    if numbered.await? {
+        Ok(task)
+    } else {
+        Err(PutError::Known(task.task_id))
     }
 }
 
@@ -138,18 +142,13 @@ impl Local {
 
     async fn tasks(&self) -> Result<Vec<(Work, LocalTask)>, SourceError> {
         let works = self.queue.list().await.map_err(|error| later(&error))?;
-        let tasks = works.into_iter().filter_map(|work| {
-            let task = LocalTask::of(&work)?;
-            Some((work, task))
-        });
-        Ok(tasks.collect())
+        Ok(works.into_iter().filter_map(with_task).collect())
     }
 
-    async fn task(&self, number: u64) -> Result<(Work, LocalTask), SourceError> {
-        let mut tasks = self.tasks().await?.into_iter();
-        tasks
-            .find(|(_, task)| task.number == number)
-            .ok_or_else(|| SourceError::Unwanted(format!("there is no local task {number}")))
+    async fn task(&self, key: &WorkKey) -> Result<(Work, LocalTask), SourceError> {
+        let work = self.queue.state(key).await.map_err(|error| later(&error))?;
+        work.and_then(with_task)
+            .ok_or_else(|| SourceError::Unwanted("the queue does not know the task".to_owned()))
     }
 
     /// Tells how a task stands, in its file.
@@ -189,7 +188,9 @@ fn read_status(task: &LocalTask) -> Option<Value> {
     let mut options = fs::OpenOptions::new();
     let options = options.read(true).custom_flags(libc::O_NONBLOCK);
     let file = options.open(task.status_file()).ok()?;
-    serde_json::from_reader(file.take(MAX_STATUS_BYTES)).ok()
+    let status: Value = serde_json::from_reader(file.take(MAX_STATUS_BYTES)).ok()?;
+    // Not all file systems tell names apart that differ in capitals.
+    (status["task_id"] == task.task_id.as_str()).then_some(status)
 }
 
 fn later(error: &QueueError) -> SourceError {
@@ -197,6 +198,11 @@ fn later(error: &QueueError) -> SourceError {
         reason: text::chain(error),
         retry_at: None,
     }
+}
+
+fn with_task(work: Work) -> Option<(Work, LocalTask)> {
+    let task = LocalTask::of(&work)?;
+    Some((work, task))
 }
 
 fn offer(work: Work, task: LocalTask) -> Offer {
@@ -231,8 +237,11 @@ impl TaskSource for Local {
     }
 
     async fn offer(&self, number: u64) -> Result<Offer, SourceError> {
-        let (work, task) = self.task(number).await?;
-        Ok(offer(work, task))
+        let mut tasks = self.tasks().await?.into_iter();
+        let found = tasks.find(|(_, task)| task.number == number);
+        found
+            .map(|(work, task)| offer(work, task))
+            .ok_or_else(|| SourceError::Unwanted(format!("there is no local task {number}")))
     }
 
     async fn fate(&self, _origin: &str) -> Result<Fate, SourceError> {
@@ -245,7 +254,7 @@ impl TaskSource for Local {
     }
 
     async fn accept(&self, offer: &Offer) -> Result<Accepted, SourceError> {
-        let (_, task) = self.task(offer.number).await?;
+        let (_, task) = self.task(&offer.key).await?;
         let refused = |error: String| SourceError::Refused(error);
         let path = task.repository.to_str();
         let path = path.ok_or_else(|| refused("the repository's path is not UTF-8".to_owned()))?;
@@ -266,8 +275,12 @@ impl TaskSource for Local {
         })
     }
 
+    async fn remote(&self, work: &Accepted) -> Result<Remote, SourceError> {
+        Ok(work.remote.clone())
+    }
+
     async fn check_wanted(&self, work: &Accepted) -> Result<(), SourceError> {
-        let (found, _) = self.task(work.request.number).await?;
+        let (found, _) = self.task(&work.request.key).await?;
         match found.state {
             State::Cancelled => Err(SourceError::Unwanted("the task was cancelled".to_owned())),
             _ => Ok(()),
@@ -275,7 +288,7 @@ impl TaskSource for Local {
     }
 
     async fn standing(&self, work: &Accepted, name: &WorkName) -> Result<Standing, SourceError> {
-        let (_, task) = self.task(work.request.number).await?;
+        let (_, task) = self.task(&work.request.key).await?;
         let status = read_status(&task).unwrap_or_default();
         let is_done = status["state"] == "completed" && status["branch"] == name.branch();
         Ok(if is_done {
@@ -288,7 +301,7 @@ impl TaskSource for Local {
     }
 
     async fn tell_started(&self, work: &Accepted) -> Result<(), SourceError> {
-        let (_, task) = self.task(work.request.number).await?;
+        let (_, task) = self.task(&work.request.key).await?;
         self.note(&task, "running", json!({}))
     }
 
@@ -298,7 +311,7 @@ impl TaskSource for Local {
         name: &WorkName,
         base: &str,
     ) -> Result<Publication, SourceError> {
-        let (_, task) = self.task(work.request.number).await?;
+        let (_, task) = self.task(&work.request.key).await?;
         let more = json!({"branch": name.branch(), "base": base, "trace": name.trace_path()});
         self.note(&task, "completed", more)?;
         Ok(Publication {
@@ -320,7 +333,7 @@ impl TaskSource for Local {
         reason: &str,
         next: Next,
     ) -> Result<(), SourceError> {
-        let (_, task) = self.task(offer.number).await?;
+        let (_, task) = self.task(&offer.key).await?;
         let state = match next {
             Next::Rests => "failed",
             Next::AgainAfter(_) => "waiting",
@@ -331,4 +344,28 @@ impl TaskSource for Local {
 
 fn address(task: &LocalTask, name: &WorkName) -> String {
     format!("branch {} of {}", name.branch(), task.repository.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tasks_whose_ids_look_alike_have_files_of_their_own() {
+        let file = |task_id: &str| {
+            let task = LocalTask {
+                number: 1,
+                task_id: task_id.to_owned(),
+                title: String::new(),
+                instruction: String::new(),
+                repository: PathBuf::from("/srv/project"),
+            };
+            task.status_file().file_name().unwrap().to_owned()
+        };
+        assert_eq!(file("fix_1"), "fix_1.json");
+        let long = "x".repeat(101);
+        let ids = ["fix_1", "fix.1", "fix 1", "ä", "ö", &long, &long[1..]];
+        let files: std::collections::BTreeSet<_> = ids.into_iter().map(file).collect();
+        assert_eq!(files.len(), ids.len(), "{files:?}");
+    }
 }

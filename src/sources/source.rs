@@ -135,6 +135,9 @@ pub trait TaskSource: fmt::Debug {
     /// Decides whether the work may be done, and what it is.
     async fn accept(&self, offer: &Offer) -> Result<Accepted, SourceError>;
 
+    /// The repository to change, with a token that lasts a while: [`Accepted::remote`] may be old.
+    async fn remote(&self, work: &Accepted) -> Result<Remote, SourceError>;
+
     /// An error when the work is not wanted any more, or its text is another one.
     async fn check_wanted(&self, work: &Accepted) -> Result<(), SourceError>;
 

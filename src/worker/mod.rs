@@ -174,7 +174,9 @@ impl<S: TaskSource + 'static> Worker<S> {
                 Err(Trouble::Source(SourceError::Unwanted(_))) if hands.has_left() => {
                     return Ended::Finished(hands.tally());
                 }
-                Err(Trouble::Source(SourceError::Unwanted(reason))) => {
+                Err(Trouble::Source(SourceError::Unwanted(reason)))
+                    if matches!(scope, Scope::One(_)) =>
+                {
                     return Ended::Unwanted(reason);
                 }
                 Err(trouble) if is_endless => {
@@ -273,9 +275,16 @@ impl<S: TaskSource + 'static> Worker<S> {
             let Some(work) = known.get(&offer.key) else {
                 continue;
             };
-            let is_ended = matches!(work.state, State::Rested | State::Cancelled);
-            if is_ended && self.source.is_asked_again(offer).await? {
-                self.queue.reset(&offer.key).await?;
+            if !matches!(work.state, State::Rested | State::Cancelled) {
+                continue;
+            }
+            match self.source.is_asked_again(offer).await {
+                Ok(true) => drop(self.queue.reset(&offer.key).await?),
+                Ok(false) => {}
+                Err(error @ SourceError::NoAccess(_)) => return Err(error.into()),
+                Err(error) if matches!(scope, Scope::One(_)) => return Err(error.into()),
+                // The others are served all the same.
+                Err(error) => tracing::warn!(issue = offer.origin, "{error}"),
             }
         }
         if !matches!(scope, Scope::One(_)) {

@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 use tracing::Span;
 
-use crate::git::{Mirror, MirrorError, MirrorLimits, PushError};
+use crate::git::{Mirror, MirrorError, MirrorLimits, PushError, RemoteFault};
 use crate::model::outcome::Outcome;
 use crate::model::record::Record;
 use crate::model::text::{self, chain};
@@ -246,7 +246,7 @@ async fn carry_out<S: TaskSource>(
     lease: &Lease,
 ) -> Result<Publication, Failure> {
     let begun = begin(source, queue, settings, offer, lease);
-    let (work, mirror, base) = lease.unless_stopped(begun).await?;
+    let (work, mut mirror, base) = lease.unless_stopped(begun).await?;
 
     // A name may be taken between the look at it and the push; the work is not done again then.
     let mut done: Option<Finished> = None;
@@ -263,12 +263,13 @@ async fn carry_out<S: TaskSource>(
             Place::Pushed(tip) => {
                 let branch = name.branch();
                 tracing::info!("Branch {branch} already exists remotely, checking it out");
+                check_revision(&mirror, &work, &base, &branch, &tip).await?;
                 let found = Found {
                     name: &name,
                     tip: Some(tip),
                 };
                 take_over(settings, &mirror, &work, &base, found, lease).await?;
-                publish(source, &mirror, &work, &name, &base, lease).await?
+                publish(source, settings, &mirror, &work, &name, &base, lease).await?
             }
             Place::Free => {
                 let result = match done.take() {
@@ -283,7 +284,7 @@ async fn carry_out<S: TaskSource>(
                 let not_published = |outcome, reason: &str| {
                     not_published(settings, &result.record, outcome, reason);
                 };
-                match push(source, &mirror, &work, &name, &commit, lease).await {
+                match push(source, &mut mirror, &work, &name, &commit, lease).await {
                     Ok(()) => {}
                     Err(NotPushed::Taken(tip)) if lease.notes().is_own(Some(&tip)) => continue,
                     Err(NotPushed::Taken(tip)) => {
@@ -305,7 +306,7 @@ async fn carry_out<S: TaskSource>(
                         return Err(failure);
                     }
                 }
-                publish(source, &mirror, &work, &name, &base, lease).await?
+                publish(source, settings, &mirror, &work, &name, &base, lease).await?
             }
         };
         return complete(source, &work, lease, publication).await;
@@ -325,6 +326,8 @@ async fn begin<S: TaskSource>(
 ) -> Result<(Accepted, Mirror, Base), Failure> {
     let mut work = source.accept(offer).await?;
     work.request.fence = lease.claim.fence;
+    // It becomes that of the pull request, and of a commit.
+    work.request.title = settings.redactor.text(&work.request.title);
     let task_id = text::first_line(&work.request.task_id, 300);
     Span::current().record("task_id", &task_id);
     tracing::info!("Task ID: {task_id}");
@@ -347,15 +350,18 @@ async fn begin<S: TaskSource>(
 /// Publishes the branch, which is at the remote, or was there a moment ago.
 async fn publish<S: TaskSource>(
     source: &S,
+    settings: &WorkerSettings,
     mirror: &Mirror,
     work: &Accepted,
     name: &WorkName,
     base: &Base,
     lease: &Lease,
 ) -> Result<Publication, Failure> {
+    let mut shown = work.clone();
+    shown.request.task_id = settings.redactor.text(&work.request.task_id);
     let publish = async {
         source.check_wanted(work).await?;
-        source.publish(work, name, &base.branch).await
+        source.publish(&shown, name, &base.branch).await
     };
     let error = match lease.hold(publish).await? {
         Ok(publication) => return Ok(publication),
@@ -428,7 +434,9 @@ async fn take_over(
     let Some(tip) = tip else { return Ok(()) };
     let (asked, below, path) = (mirror.clone(), base.commit.clone(), name.trace_path());
     let (seen, identity) = (tip.clone(), settings.identity.clone());
-    let message = trace::commit_message(&work.request, &settings.holder);
+    let message = settings
+        .redactor
+        .text(&trace::commit_message(work, &settings.holder));
     let branch = name.branch();
     let commit = blocking(move || {
         if asked.tip(&branch)?.as_ref() != Some(&seen) {
@@ -577,6 +585,25 @@ async fn owned(
     .await
 }
 
+/// Makes sure that a branch which nobody has published yet was made from the text of now.
+async fn check_revision(
+    mirror: &Mirror,
+    work: &Accepted,
+    base: &Base,
+    branch: &str,
+    tip: &str,
+) -> Result<(), Failure> {
+    let (mirror, tip, base) = (mirror.clone(), tip.to_owned(), base.commit.clone());
+    let revision = blocking(move || mirror.revision(&tip, &base)).await?;
+    if revision.is_none_or(|revision| revision.as_str() == work.revision) {
+        return Ok(());
+    }
+    Err(Failure::refused(format!(
+        "the text was edited after the work on it began; the branch {branch} holds what was done \
+         before, and when it is deleted the work is done anew"
+    )))
+}
+
 /// A result that may be published.
 struct Finished {
     tip: String,
@@ -596,7 +623,7 @@ async fn run_in_clone<S: TaskSource>(
 ) -> Result<Finished, Failure> {
     if lease.claim.attempt > settings.attempts {
         let attempts = text::count(settings.attempts as usize, "attempt");
-        let reason = format!("{attempts} began, and the worker died in each");
+        let reason = format!("{attempts} began, and the worker died in the last");
         return Err(Failure::refused(reason));
     }
     lease.hold(source.tell_started(work)).await??;
@@ -656,7 +683,9 @@ async fn seal(
     let (agent, now) = (&settings.agent_name, settings.clock.now());
     let trace = trace::file(&work.request, name, agent, result.started, now);
     let trace = settings.redactor.text(&trace);
-    let message = trace::commit_message(&work.request, &settings.holder);
+    let message = settings
+        .redactor
+        .text(&trace::commit_message(work, &settings.holder));
     let (mirror, identity) = (mirror.clone(), settings.identity.clone());
     let (path, tip) = (name.trace_path(), result.tip.clone());
     let made =
@@ -766,13 +795,15 @@ impl From<SourceError> for NotPushed {
 
 async fn push<S: TaskSource>(
     source: &S,
-    mirror: &Mirror,
+    mirror: &mut Mirror,
     work: &Accepted,
     name: &WorkName,
     commit: &str,
     lease: &Lease,
 ) -> Result<(), NotPushed> {
     source.check_wanted(work).await?;
+    // The token may have ended during the run.
+    *mirror = mirror.clone().with_remote(source.remote(work).await?);
     push_commit(mirror, name, commit, None, lease).await
 }
 
@@ -794,7 +825,15 @@ async fn push_commit(
     let (mirror, branch, commit) = (mirror.clone(), name.branch(), commit.to_owned());
     let pushed =
         async { Ok(blocking(move || mirror.push(&branch, &commit, expected.as_deref())).await) };
-    match lease.unless_stopped(pushed).await? {
+    let pushed = lease.unless_stopped(pushed).await?;
+    let is_first = lease.claim.attempt == 1;
+    let is_denied = matches!(
+        pushed,
+        Err(PushError::Mirror(MirrorError::Remote(
+            RemoteFault::Denied { .. }
+        )))
+    );
+    match pushed {
         Ok(_) => {
             tracing::info!("Committed and pushed changes to {}", name.branch());
             Ok(())
@@ -802,6 +841,11 @@ async fn push_commit(
         Err(PushError::Taken { tip: Some(tip), .. }) => Err(NotPushed::Taken(tip)),
         Err(error @ PushError::Rejected { .. }) => Err(NotPushed::Refused(chain(&error))),
         Err(PushError::Mirror(error)) => match error.into() {
+            // What could be read a moment ago may be written in a moment: a server that is
+            // overrun says the same.
+            Failure::Source(SourceError::Refused(reason)) if is_denied && is_first => {
+                Err(NotPushed::Failed(Failure::Failed(reason)))
+            }
             Failure::Source(SourceError::Refused(reason)) => Err(NotPushed::Refused(reason)),
             failure => Err(NotPushed::Failed(failure)),
         },

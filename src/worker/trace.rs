@@ -2,10 +2,11 @@
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
-use crate::model::dispatch::{WorkKey, WorkRequest};
+use crate::model::dispatch::{REVISION_TRAILER, WorkKey, WorkRequest};
 use crate::model::text;
 use crate::model::work_name::WorkName;
 use crate::sources::correlation::task_metadata;
+use crate::sources::source::Accepted;
 
 /// The text of `agent-tasks/<name>.md`.
 pub(super) fn file(
@@ -39,8 +40,9 @@ pub(super) fn file(
 
 /// The message of the commit. No two claims, of whatever queue, make the same commit: only one of
 /// them can push it.
-pub(super) fn commit_message(request: &WorkRequest, holder: &str) -> String {
-    let task_id = text::first_line(&request.task_id, 300);
+pub(super) fn commit_message(work: &Accepted, holder: &str) -> String {
+    let (request, revision) = (&work.request, &work.revision);
+    let task_id = text::unlinked(&text::first_line(&request.task_id, 300));
     let (number, trailer) = (request.number, request.key.trailer());
     let claim = WorkKey::new(
         "claim",
@@ -51,6 +53,7 @@ pub(super) fn commit_message(request: &WorkRequest, holder: &str) -> String {
         "Process agent task from dispatch issue #{number}\n\n\
          Task ID: {task_id}\n\n\
          {trailer}\n\
+         {REVISION_TRAILER}: {revision}\n\
          Agent-Runner-Claim: {claim}\n"
     )
 }

@@ -2,9 +2,9 @@
 //! workers at once.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::fs;
-use std::os::unix::fs::symlink;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -421,6 +421,18 @@ fn workers_share_a_mirror_and_a_mirror_follows_its_remote() {
 }
 
 #[test]
+fn a_mirror_with_broken_branches_is_mended_by_the_next_fetch() {
+    let place = Place::new();
+    let mirror = place.mirror();
+    mirror.fetch().unwrap();
+    let base = mirror.tip("main").unwrap();
+    let directory = place.path("mirrors/octo.hello");
+    fs::write(directory.join("refs/heads/main"), "").unwrap();
+    mirror.fetch().unwrap();
+    assert_eq!(mirror.tip("main").unwrap(), base);
+}
+
+#[test]
 fn a_tree_that_would_fill_the_disk_is_not_checked_out() {
     let place = Place::new();
     // Ten trees, each ten times the one below: ten thousand million files.
@@ -524,6 +536,39 @@ fn what_any_commit_changed_is_judged_and_not_the_sum_alone() {
     let told: Vec<_> = violations.iter().map(ToString::to_string).collect();
     let told = told.join("\n").replace(&tip[..8], "[ID]");
     insta::assert_snapshot!(told);
+}
+
+#[test]
+fn a_fault_of_this_machine_is_no_refusal_of_the_work() {
+    let place = Place::new();
+    place.mirror().fetch().unwrap();
+    let base = place.mirror().tip("main").unwrap().unwrap();
+    let work = place.path("work");
+    place.mirror().clone_to(&work, &base, "b").unwrap();
+    let full = "echo 'fatal: write error: No space left on device' >&2; exit 128";
+    for (command, deed, is_transient) in [
+        ("fetch", full, true),
+        ("merge-base", full, true),
+        ("fetch", "kill -9 $$", false),
+        ("merge-base", "kill -9 $$", false),
+    ] {
+        let mut environment = inherited();
+        let path = environment[OsStr::new("PATH")].clone();
+        let (bin, shown) = (tempfile::tempdir().unwrap(), path.to_str().unwrap());
+        let script = format!(
+            "#!/bin/sh\nPATH='{shown}'\ncase \" $* \" in *' {command} '*) {deed};; esac\n\
+             exec git \"$@\"\n"
+        );
+        fs::write(bin.path().join("git"), script).unwrap();
+        fs::set_permissions(bin.path().join("git"), Permissions::from_mode(0o755)).unwrap();
+        let with_script = format!("{}:{shown}", bin.path().display());
+        environment.insert("PATH".into(), with_script.into());
+        let remote = Remote::new(&place.server.url("octo/hello"), None).unwrap();
+        let mirror = Mirror::new(&environment, &place.path("mirrors/octo.hello"), remote);
+        let error = mirror.take(&work, &base, "b", &key("1")).unwrap_err();
+        assert!(!matches!(error, MirrorError::Work { .. }), "{error}");
+        assert_eq!(error.is_transient(), is_transient, "{error}");
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ use crate::cli::wiring::World;
 use crate::git::{Git, Identity};
 use crate::model::outcome::{EXIT_FAILURE, EXIT_SUCCESS};
 use crate::model::patch::patch_blocks;
+use crate::model::text;
 use crate::planner::chain;
 
 /// Speaks the `patch` agent's output format, one JSON object a line.
@@ -63,5 +64,6 @@ fn subject(prompt: &str) -> String {
     let line = line
         .map(|line| line.trim_start_matches('#').trim())
         .find(|line| !line.is_empty());
-    crate::model::text::shorten(line.unwrap_or("Apply patches"), 72)
+    let line = text::unlinked(line.unwrap_or("Apply patches"));
+    text::shorten(&line, 72)
 }

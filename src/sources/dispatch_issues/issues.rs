@@ -280,6 +280,17 @@ impl Issues {
         target.map_err(|error| SourceError::Refused(format!("{error}")))
     }
 
+    async fn remote_of(&self, target: &RepositoryName) -> Result<Remote, SourceError> {
+        let token = self.github.git_token(target).await;
+        let token = token.map_err(|error| trouble(&error))?;
+        let server = self.settings.server_url.trim_end_matches('/');
+        Remote::new(
+            &format!("{server}/{target}.git"),
+            Some(token.expose().to_owned()),
+        )
+        .map_err(|error| SourceError::Refused(error.to_string()))
+    }
+
     /// What an issue asks for, if it is readable and for a repository that may be changed.
     fn instructed(&self, issue: &Issue) -> Result<(Instructed, RepositoryName), SourceError> {
         let work = match grammar::read(&issue.title, Some(&issue.body)) {
@@ -396,12 +407,7 @@ impl TaskSource for Issues {
             let reason = format!("the repository {target} is now {}", repository.full_name);
             return Err(SourceError::Refused(reason));
         }
-        let token = self.github.git_token(&target).await;
-        let token = token.map_err(|error| trouble(&error))?;
-        let server = self.settings.server_url.trim_end_matches('/');
-        let url = format!("{server}/{}.git", repository.full_name);
-        let remote = Remote::new(&url, Some(token.expose().to_owned()))
-            .map_err(|error| SourceError::Refused(error.to_string()))?;
+        let remote = self.remote_of(&repository.full_name).await?;
         Ok(Accepted {
             request: WorkRequest {
                 key: offer.key.clone(),
@@ -417,6 +423,10 @@ impl TaskSource for Issues {
             base: Some(repository.default_branch),
             revision: revision(&issue),
         })
+    }
+
+    async fn remote(&self, work: &Accepted) -> Result<Remote, SourceError> {
+        self.remote_of(&Self::target(work)?).await
     }
 
     async fn check_wanted(&self, work: &Accepted) -> Result<(), SourceError> {
@@ -497,9 +507,14 @@ impl TaskSource for Issues {
     ) -> Result<(), SourceError> {
         let WorkRequest { key, number, .. } = &work.request;
         let body = wording::completed(&self.settings.agent_name, key, &publication.address);
-        self.comment((*number, key), Kind::Completed, &body, false)
-            .await?;
-        self.label(*number, PROCESSED).await
+        let told = self
+            .comment((*number, key), Kind::Completed, &body, false)
+            .await;
+        // An issue whose conversation is locked can be labelled.
+        if matches!(told, Ok(()) | Err(SourceError::Refused(_))) {
+            self.label(*number, PROCESSED).await?;
+        }
+        told
     }
 
     async fn tell_failed(

@@ -66,7 +66,8 @@ pub(super) fn failed(name: &str, key: &WorkKey, reason: &str, next: Next) -> Str
 }
 
 pub(super) fn pull_title(request: &WorkRequest) -> String {
-    let title = text::first_line(&request.title, MAX_TITLE_CHARS);
+    // A merge may make it the subject of a commit.
+    let title = text::unlinked(&text::first_line(&request.title, MAX_TITLE_CHARS));
     text::shorten(&format!("Agent task: {title}"), MAX_TITLE_CHARS)
 }
 
@@ -106,27 +107,10 @@ fn iso(time: DateTime<Utc>) -> String {
 /// A text of somebody else's that mentions nobody, refers to nothing and hides nothing in
 /// Markdown.
 pub(crate) fn neutral(text: &str) -> String {
-    // A joiner without a width between the sign and what it would refer to.
-    const JOINER: &str = "\u{2060}";
     let mut neutral = String::with_capacity(text.len());
-    for c in text::sanitize(text).chars() {
+    for c in text::unlinked(&text::sanitize(text)).chars() {
         match c {
             '<' => neutral.push_str("&lt;"),
-            '@' | '#' => {
-                neutral.push(c);
-                neutral.push_str(JOINER);
-            }
-            // `https://github.com/o/r/issues/7` refers like `o/r#7`; `GH-7` like `#7`.
-            ':' => {
-                neutral.push(c);
-                if neutral.ends_with("http:") || neutral.ends_with("https:") {
-                    neutral.push_str(JOINER);
-                }
-            }
-            '-' if neutral.ends_with("GH") => {
-                neutral.push_str(JOINER);
-                neutral.push(c);
-            }
             '[' | ']' | '!' => {
                 neutral.push('\\');
                 neutral.push(c);

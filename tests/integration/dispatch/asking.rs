@@ -3,10 +3,10 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use chrono::DateTime;
+use chrono::{DateTime, TimeDelta};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use sqlx::{Executor as _, Row as _};
@@ -17,7 +17,7 @@ use super::crashes::Target;
 use super::place::{DISPATCH, Place, TARGET, adds, body};
 use crate::queue::{block_on, connect};
 use crate::support::github::{Action, Fault, Hook};
-use crate::support::{Done, eventually, processes_of, processes_with, unique_sleep};
+use crate::support::{Done, TestEnv, eventually, processes_of, processes_with, unique_sleep};
 
 fn event(place: &Place, event: &Value) -> Done {
     let file = place.env.root().join("event.json");
@@ -324,14 +324,11 @@ fn log_lines_as_json_say_which_issue_task_and_run_they_are_about() {
     assert_eq!((quiet.code, quiet.stderr.as_str()), (Some(0), ""));
 }
 
-#[test]
-fn a_github_app_works_like_a_token_and_below_api_v3_too() {
-    let place = Place::new();
+/// A worker that is an app.
+fn as_app(place: &Place, env: &TestEnv) -> Command {
     let keys = place.host.app("runner-app", Duration::from_secs(3600));
     let key_file = place.env.root().join("key.pem");
     fs::write(&key_file, &keys.pkcs1).unwrap();
-    let issue = place.issue("t", &body("task-1", &adds("a.txt")));
-    let env = place.other_env("");
     let config = env.root().join("config.toml");
     let text = fs::read_to_string(&config).unwrap();
     let app = format!(
@@ -344,6 +341,44 @@ fn a_github_app_works_like_a_token_and_below_api_v3_too() {
     command
         .env_remove("GITHUB_TOKEN")
         .env("GITHUB_API_URL", format!("{}/api/v3", place.host.url()));
+    command
+}
+
+#[test]
+fn a_result_is_published_though_the_token_of_the_app_ended_during_the_run() {
+    for is_revoked in [false, true] {
+        let mut place = Place::with("agent = \"script\"\n");
+        let go = place.env.root().join("go");
+        let script = format!(
+            "until [ -e {} ]; do sleep 0.1; done; echo x > x; git add x; git commit -qm x; echo done",
+            go.display()
+        );
+        place.env = place.env.script("script", "text", &script);
+        let issue = place.issue("t", &body("task-1", "Do it."));
+        let mut command = as_app(&place, &place.env);
+        let piped = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let worker = piped.spawn().unwrap();
+        let begun = || place.comments(issue, "🤖").len() == 1;
+        assert!(eventually(Duration::from_secs(60), begun));
+        if is_revoked {
+            place.host.revoke_installations();
+        } else {
+            place.host.set_skew(TimeDelta::minutes(61));
+        }
+        fs::write(&go, "").unwrap();
+        let done = Done::from(worker.wait_with_output().unwrap());
+        assert_eq!(done.code, Some(0), "{}", done.stderr);
+        assert_eq!(place.host.pulls(TARGET).len(), 1);
+        place.assert_done(issue);
+    }
+}
+
+#[test]
+fn a_github_app_works_like_a_token_and_below_api_v3_too() {
+    let place = Place::new();
+    let issue = place.issue("t", &body("task-1", &adds("a.txt")));
+    let env = place.other_env("");
+    let mut command = as_app(&place, &env);
     let done = Done::from(command.output().unwrap());
     assert_eq!(done.code, Some(0), "{}", done.stderr);
     let comments = place.host.comments(DISPATCH, issue);

@@ -3,6 +3,7 @@
 use std::process::{Child, Command};
 use std::time::Duration;
 
+use agent_runner::github::Permission;
 use serde_json::Value;
 
 use super::place::{DISPATCH, Place, TARGET, adds};
@@ -53,6 +54,60 @@ fn a_delegated_task_comes_back_as_a_pull_request() {
 }
 
 #[test]
+fn a_task_that_would_be_read_as_another_is_refused_and_opens_no_issue() {
+    let place = Place::new();
+    let cut = "First do A.\n\n## Then\n\nDo B as well.";
+    let named = "Target Repository: octo/other\nDo it.";
+    for (id, instruction, words) in [
+        ("t-1", cut, "from the line `## Then`"),
+        (
+            "t-2",
+            named,
+            "from the line `Target Repository: octo/other`",
+        ),
+        ("a\nb", "Do it.", "control characters"),
+    ] {
+        let handed = ["delegate", instruction, "--repo", TARGET, "--task-id", id];
+        let done = place.env.agent_runner(&handed);
+        assert_eq!(done.code, Some(2), "{}", done.stderr);
+        assert!(done.stderr.contains(words), "{}", done.stderr);
+    }
+    assert_eq!(place.host.writes().len(), 0);
+}
+
+#[test]
+fn a_task_whose_issue_github_does_not_label_is_not_handed_over() {
+    let place = Place::new();
+    let token = place.host.user("reader", Permission::Read);
+    let env = Place::env(&place.host, &token, "");
+    let done = env.agent_runner(&["delegate", "Do it.", "--repo", TARGET]);
+    assert_eq!(done.code, Some(1), "{}", done.stderr);
+    let words = "GitHub did not set the label `copilot-agent`";
+    assert!(done.stderr.contains(words), "{}", done.stderr);
+    assert_eq!(place.host.issue(DISPATCH, 1)["state"], "closed");
+    let listed = env.agent_runner(&["delegated", "--json"]);
+    assert_eq!(json(&listed.stdout), Value::Array(Vec::new()));
+}
+
+#[test]
+fn the_pull_request_of_an_earlier_task_of_the_same_id_is_not_taken_for_that_of_a_later() {
+    let place = Place::new();
+    let give = |file: &str| {
+        let task = adds(file);
+        let handed = ["delegate", &task, "--repo", TARGET, "--task-id", "again"];
+        assert_eq!(place.env.agent_runner(&handed).code, Some(0));
+        json(&place.env.agent_runner(&["delegated", "--json"]).stdout)[0].clone()
+    };
+    give("a.txt");
+    place.dispatches(0);
+    // GitHub tells the second alone.
+    std::thread::sleep(Duration::from_millis(1100));
+    let task = json(&place.env.agent_runner(&["delegated", "--json"]).stdout)[0].clone();
+    assert_eq!(task["state"], "completed");
+    assert_eq!(give("b.txt")["state"], "running");
+}
+
+#[test]
 fn a_task_of_the_local_queue_is_done_without_any_code_host() {
     let env = TestEnv::new();
     let instruction = adds("local.txt");
@@ -84,6 +139,51 @@ fn a_task_of_the_local_queue_is_done_without_any_code_host() {
     let tasks = json(&env.agent_runner(&["delegated", "--json"]).stdout);
     assert_eq!(tasks[0]["state"], "completed");
     assert_eq!(env.record("dispatch_issue", "patch")["source"], "local#1");
+}
+
+#[test]
+fn local_tasks_whose_ids_look_alike_are_all_done() {
+    let env = TestEnv::new();
+    for (id, file) in [("fix.1", "a.txt"), ("fix_1", "b.txt"), ("fix 1", "c.txt")] {
+        let task = adds(file);
+        let handed = ["delegate", &task, "--provider", "local", "--task-id", id];
+        assert_eq!(env.agent_runner(&handed).code, Some(0));
+        let done = env.agent_runner(&["dispatch", "--source", "local", "--once"]);
+        assert_eq!(done.code, Some(0), "{}", done.stderr);
+        let tasks = json(&env.agent_runner(&["delegated", "--json"]).stdout);
+        let list = tasks.as_array().unwrap();
+        let task = list.iter().find(|task| task["task_id"] == id).unwrap();
+        let result = format!("{}:{file}", task["result"].as_str().unwrap());
+        assert_eq!(env.git(&["show", &result]).trim(), "by an agent");
+    }
+}
+
+#[test]
+fn local_tasks_that_are_handed_over_at_the_same_time_are_all_done() {
+    const IDS: [&str; 6] = ["one", "two", "three", "four", "five", "six"];
+    let env = TestEnv::new();
+    let give = |id: &&str| {
+        let task = adds(&format!("{id}.txt"));
+        env.spawn(&["delegate", &task, "--provider", "local", "--task-id", id])
+    };
+    let given: Vec<Child> = IDS.iter().map(give).collect();
+    for child in given {
+        let done = Done::from(child.wait_with_output().unwrap());
+        assert_eq!(done.code, Some(0), "{}", done.stderr);
+    }
+    let done = env.agent_runner(&["dispatch", "--source", "local", "--once"]);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    for id in IDS {
+        let file = format!("agent-task-{id}:{id}.txt");
+        assert_eq!(env.git(&["show", &file]).trim(), "by an agent");
+    }
+    let sources = env.records("dispatch_issue", "patch").into_iter();
+    let mut sources: Vec<_> = sources.map(|record| record["source"].clone()).collect();
+    sources.sort_by_key(Value::to_string);
+    assert_eq!(
+        sources,
+        (1..=6).map(|n| format!("local#{n}")).collect::<Vec<_>>()
+    );
 }
 
 #[test]

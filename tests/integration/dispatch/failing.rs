@@ -4,6 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use super::place::{DISPATCH, Place, TARGET, adds, body};
+use crate::support::eventually;
 use crate::support::github::{Action, Fault, Hook, git};
 
 /// Replaces a line of a README that the target does not have.
@@ -373,6 +374,57 @@ fn where_the_failure_cannot_be_told_the_work_is_not_done_again() {
     assert_eq!(attempts.lines().count(), 1);
 }
 
+#[test]
+fn a_push_that_is_forbidden_is_tried_again_once() {
+    for is_once in [true, false] {
+        let place = Place::agent("echo x > x; git add x; git commit -qm x", "");
+        let issue = place.issue("t", &body("task-1", "Do it."));
+        let forbidden = Fault::on("POST", "/octo/target.git/git-receive-pack");
+        let forbidden = if is_once { forbidden.nth(1) } else { forbidden };
+        place.host.fault(forbidden.before(Action::Status(403)));
+        place.dispatches(1);
+        assert!(place.comments(issue, "❌")[0].contains("tried again in"));
+        std::thread::sleep(Duration::from_millis(1200));
+        place.dispatches(if is_once { 0 } else { 1 });
+        let label = if is_once { "processed" } else { "failed" };
+        assert_eq!(place.host.labels(DISPATCH, issue), ["copilot-agent", label]);
+    }
+}
+
+#[test]
+fn an_issue_that_cannot_be_read_keeps_no_other_from_being_served() {
+    for status in [404, 500] {
+        let place = Place::new();
+        let first = place.issue("one", &body("task-1", &adds("a.txt")));
+        let read = || Fault::on("GET", &format!("/repos/*/*/issues/{first}"));
+        place.host.fault(read().nth(1).before(Action::Status(410)));
+        place.dispatches(0);
+        let second = place.issue("two", &body("task-2", &adds("b.txt")));
+        place.host.fault(read().before(Action::Status(status)));
+        place.dispatches(0);
+        place.assert_done(second);
+    }
+}
+
+#[test]
+fn a_worker_goes_on_when_its_dispatch_repository_is_renamed() {
+    let place = Place::new();
+    place.issue("one", &body("task-1", &adds("a.txt")));
+    place.host.rename(DISPATCH, "octo/orders");
+    let mut worker = place.env.spawn(&["dispatch"]);
+    let has_looked = eventually(Duration::from_secs(60), || {
+        let history = place.host.history();
+        let looks = history
+            .iter()
+            .filter(|seen| seen.path.ends_with("/octo/dispatch/issues"));
+        looks.count() > 3
+    });
+    let ended = worker.try_wait().unwrap();
+    worker.kill().unwrap();
+    worker.wait().unwrap();
+    assert_eq!((has_looked, ended), (true, None));
+}
+
 /// A repository that lets nobody label, or an issue whose conversation was locked.
 #[test]
 fn done_stays_done_where_the_last_label_is_refused() {
@@ -394,6 +446,34 @@ fn done_stays_done_where_the_last_label_is_refused() {
     assert_eq!(place.host.writes().len(), writes);
 }
 
+#[test]
+fn an_issue_where_the_last_word_is_refused_is_labelled_all_the_same() {
+    let place = Place::new();
+    let issue = place.issue("t", &body("task-1", &adds("a.txt")));
+    let locked = r#"{"message": "Unable to create comment because issue is locked."}"#;
+    let told = Fault::on("POST", "/repos/*/*/issues/*/comments").nth(2);
+    let answer = Action::Answer(403, Vec::new(), locked.to_owned());
+    place.host.fault(told.before(answer));
+    place.dispatches(0);
+    let labels = place.host.labels(DISPATCH, issue);
+    assert_eq!(labels, ["copilot-agent", "processed"]);
+}
+
+#[test]
+fn the_longest_issues_do_not_hide_the_others() {
+    let place = Place::new();
+    let long = "\u{1f600}".repeat(65_000);
+    for _ in 0..66 {
+        let labels = ["copilot-agent"];
+        place
+            .host
+            .open_issue(DISPATCH, "alice", "long", Some(&long), &labels);
+    }
+    let issue = place.issue("t", &body("task-1", &adds("a.txt")));
+    place.dispatches(0);
+    place.assert_done(issue);
+}
+
 /// A task that takes its worker with it is not tried for ever.
 #[test]
 fn a_task_whose_worker_dies_each_time_rests() {
@@ -412,7 +492,7 @@ fn a_task_whose_worker_dies_each_time_rests() {
     place.dispatches(1);
     let comment = &place.comments(issue, "❌")[0];
     assert!(
-        comment.contains("1 attempt began, and the worker died in each"),
+        comment.contains("1 attempt began, and the worker died in the last"),
         "{comment}"
     );
     assert_eq!(

@@ -5,6 +5,7 @@ use std::time::Duration;
 use agent_runner::github::Permission;
 
 use super::place::{DISPATCH, Place, TARGET, adds, body};
+use crate::support::github::{Action, Fault};
 use crate::support::{eventually, processes_with, unique_sleep};
 
 #[test]
@@ -197,4 +198,66 @@ fn a_text_with_hidden_characters_is_refused() {
     let issue = place.issue("t", &body("task-1", "Do it.\u{202e}\u{200b}"));
     place.dispatches(1);
     place.assert_refused(issue, "characters that a reader does not see");
+}
+
+#[test]
+fn an_issue_that_is_edited_between_the_push_and_the_pull_request_does_not_get_the_old_result() {
+    const BRANCH: &str = "agent-task-task-1";
+    let place = Place::new();
+    let issue = place.issue("Add a file", &body("task-1", &adds("a.txt")));
+    let opened = Fault::on("POST", "/repos/*/*/pulls").nth(1);
+    place.host.fault(opened.before(Action::Status(502)));
+    place.dispatches(1);
+    assert_eq!(place.branches(), [BRANCH]);
+    let edited = body("task-1", &adds("b.txt"));
+    place
+        .host
+        .change_issue(DISPATCH, issue, Some(&edited), false);
+    std::thread::sleep(Duration::from_millis(1200));
+    place.dispatches(1);
+    let said = &place.comments(issue, "❌")[0];
+    assert!(
+        said.contains("was edited after the work on it began"),
+        "{said}"
+    );
+    assert_eq!(place.host.pulls(TARGET).len(), 0);
+    // As it is told there.
+    place.git(&["update-ref", "-d", &format!("refs/heads/{BRANCH}")]);
+    place.host.unlabel(DISPATCH, issue, "failed", "alice");
+    place.dispatches(0);
+    assert_eq!(place.host.pulls(TARGET).len(), 1);
+    assert!(place.file(BRANCH, "b.txt").is_some());
+    assert_eq!(place.file(BRANCH, "a.txt"), None);
+}
+
+#[test]
+fn what_an_issue_is_called_mentions_nobody_and_closes_nothing() {
+    let place = Place::new();
+    let text = body("Fixes #12 for @alice", &adds("a.txt"));
+    let issue = place.issue("Fixes octo/target#12, closes GH-3 @alice", &text);
+    place.dispatches(0);
+    place.assert_done(issue);
+    let title = place.host.pulls(TARGET)[0]["title"].to_string();
+    let log = place.git(&["log", "--format=%B", "--branches=agent-task-*"]);
+    assert!(log.contains("closes GH"), "{log}");
+    for told in [title, log] {
+        for live in ["#12", "@alice", "GH-3"] {
+            assert!(!told.contains(live), "{live} in {told}");
+        }
+    }
+}
+
+#[test]
+fn a_secret_in_the_title_or_id_of_an_issue_is_published_nowhere() {
+    const SECRET: &str = "sup3r-s3cret-value-1234567890";
+    let mut place = Place::new();
+    place.env = place.env.variable("MY_API_KEY", SECRET);
+    let id = format!("task {SECRET}");
+    place.issue(&format!("Use {SECRET}"), &body(&id, &adds("a.txt")));
+    place.dispatches(0);
+    let pull = &place.host.pulls(TARGET)[0];
+    let log = place.git(&["log", "-p", "--format=%B", "--branches=agent-task-*"]);
+    for told in [pull["title"].to_string(), pull["body"].to_string(), log] {
+        assert!(!told.contains(SECRET), "{told}");
+    }
 }

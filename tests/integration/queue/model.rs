@@ -1,5 +1,6 @@
 //! The queue does what a model in memory does, whatever happens in whatever order.
 
+use std::thread;
 use std::time::Duration;
 
 use agent_runner::model::dispatch::WorkKey;
@@ -337,6 +338,34 @@ fn check_many(place: &Place, cases: u32) {
 fn claims_leases_and_ends_follow_the_model() {
     for place in Place::all() {
         check_many(&place, 60);
+    }
+}
+
+#[test]
+fn works_that_are_numbered_at_the_same_time_have_different_numbers() {
+    for place in Place::all() {
+        let give = &|number: usize| {
+            block_on(async {
+                let queue = place.open().await;
+                let numbered = queue.offer_numbered("local#", |next| NewWork {
+                    origin: format!("local#{next}"),
+                    ..work(number % 8)
+                });
+                numbered.await.unwrap()
+            })
+        };
+        // Each is offered twice, and is one work.
+        let added = thread::scope(|scope| {
+            let hands: Vec<_> = (0..16).map(|n| scope.spawn(move || give(n))).collect();
+            let added = hands.into_iter().map(|hand| hand.join().unwrap());
+            added.filter(|is_new| *is_new).count()
+        });
+        assert_eq!(added, 8, "{place:?}");
+        let works = block_on(async { place.open().await.list().await.unwrap() });
+        let mut origins: Vec<_> = works.into_iter().map(|work| work.origin).collect();
+        origins.sort();
+        let expected: Vec<_> = (1..=8).map(|number| format!("local#{number}")).collect();
+        assert_eq!(origins, expected, "{place:?}");
     }
 }
 

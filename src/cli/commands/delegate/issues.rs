@@ -3,7 +3,7 @@
 use crate::cli::commands::dispatch;
 use crate::cli::error::CliError;
 use crate::config::settings::Settings;
-use crate::github::{GitHub, GitHubError, Issue, NewIssue, State};
+use crate::github::{GitHub, GitHubError, Issue, NewIssue, Pull, State};
 use crate::model::delegated::{Delegated, DelegatedState};
 use crate::model::repository::RepositoryName;
 use crate::planner::chain;
@@ -17,8 +17,39 @@ pub(in crate::cli::commands) async fn open(
     order: &Delegation,
 ) -> Result<Issue, CliError> {
     let repository = dispatch::repository(settings, None)?;
+    let unfit = |why| CliError::usage("the task does not fit into an issue").because(why);
+    order.check().map_err(unfit)?;
     let label = settings.dispatch.label.value.as_str();
     create(github, &repository, order, &[label]).await
+}
+
+/// Opens the issue of a task; one that carries no label, and that nobody would see, is closed.
+pub(super) async fn open_labelled(
+    github: &GitHub,
+    settings: &Settings,
+    order: &Delegation,
+) -> Result<Issue, CliError> {
+    let issue = open(github, settings, order).await?;
+    let label = settings.dispatch.label.value.as_str();
+    if issue.has_label(label) {
+        return Ok(issue);
+    }
+    // GitHub leaves out what the caller may not set, and says nothing.
+    let place = close(github, &issue).await;
+    let what = format!("GitHub did not set the label `{label}`; {place}");
+    let hint = format!(
+        "the token needs Issues: read and write on {}, of a user who may write",
+        issue.repository
+    );
+    Err(CliError::failure(what).hint(hint))
+}
+
+/// Closes an issue on which nobody would work; tells what became of it.
+async fn close(github: &GitHub, issue: &Issue) -> String {
+    match github.close_issue(&issue.repository, issue.number).await {
+        Ok(_) => format!("{} is closed again", issue.html_url),
+        Err(error) => format!("{} stays open: {}", issue.html_url, chain(&error)),
+    }
 }
 
 /// Opens an issue and assigns it to GitHub's own agent; one that cannot be assigned is closed.
@@ -41,11 +72,7 @@ pub(super) async fn open_for_copilot(
         return Ok(issue);
     };
     // Nobody else works on it.
-    let closed = github.close_issue(repository, issue.number).await;
-    let place = match closed {
-        Ok(_) => format!("{} is closed again", issue.html_url),
-        Err(error) => format!("{} stays open: {}", issue.html_url, chain(&error)),
-    };
+    let place = close(github, &issue).await;
     let failure = CliError::failure(format!("{}; {place}", chain(&error)));
     // What passes is nobody's lack.
     Err(if error.is_transient() {
@@ -86,20 +113,23 @@ pub(super) async fn look(github: &GitHub, task: &mut Delegated) -> Result<(), Gi
     let (Some((repository, number)), Some(target)) = (&task.issue, &task.target) else {
         return Ok(());
     };
+    let found = github.issue(repository, *number).await?;
     let issue = (repository.clone(), *number);
     let mut places = vec![target];
     places.extend((repository != target).then_some(repository));
     for place in places {
         let pulls = github.newest_pulls(place).await?;
         let ours = |body: &str| answers(body, place, &task.task_id, &issue);
-        if let Some(pull) = pulls.iter().find(|pull| ours(&pull.body)) {
+        // The id may have been another task's before.
+        let is_new = |pull: &Pull| pull.created_at >= found.created_at;
+        if let Some(pull) = pulls.iter().find(|pull| is_new(pull) && ours(&pull.body)) {
             task.state = DelegatedState::Completed;
             task.message = format!("PR opened: {}", pull.html_url);
             task.result = Some(pull.html_url.clone());
             return Ok(());
         }
     }
-    let issue = github.issue(repository, *number).await?;
+    let issue = found;
     if issue.has_label(FAILED) {
         task.state = DelegatedState::Failed;
         task.message = format!("it rests as failed: {}", issue.html_url);

@@ -386,7 +386,7 @@ impl<'a> Desk<'a> {
                 })?;
                 issues::open_for_copilot(github, target, order).await?
             } else {
-                issues::open(github, self.settings, order).await?
+                issues::open_labelled(github, self.settings, order).await?
             };
             task.message = format!("Dispatch issue created: {}", issue.html_url);
             task.target = target.or_else(|| Some(issue.repository.clone()));
