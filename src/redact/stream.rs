@@ -15,13 +15,13 @@ pub struct Masked {
     before: Vec<u8>,
     /// A token that is longer than is held back: its further characters are dropped.
     in_token: bool,
-    has_masked: bool,
+    found: bool,
 }
 
 impl Masked {
     /// Whether anything was masked.
     pub fn has_masked(&self) -> bool {
-        self.has_masked
+        self.found
     }
 
     /// Takes the next bytes and gives those that can be let go, in two pieces: what was held back,
@@ -96,7 +96,7 @@ impl Masked {
                 } => {
                     self.let_go(buffer, done, start, clean);
                     clean.extend_from_slice(MASK.as_bytes());
-                    self.has_masked = true;
+                    self.found = true;
                     self.before = b"]".to_vec();
                     self.in_token = goes_on;
                     done = end;
