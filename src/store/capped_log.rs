@@ -198,6 +198,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::store::testing::plant;
 
     /// Writes `total` counted bytes in pieces through a log with these caps.
     #[track_caller]
@@ -299,7 +300,7 @@ mod tests {
             ),
             turn_note(LogCaps { head: 0, tail: 0 }, big),
         ] {
-            fs::write(&path, &note).unwrap();
+            plant(&path, note.as_bytes());
             recover(&path).unwrap();
             assert_eq!(fs::read_to_string(&path).unwrap(), note);
         }
