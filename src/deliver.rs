@@ -658,7 +658,7 @@ mod tests {
         for (number, published) in [(MOST_SINGLE + 2, 1), (3, 4)] {
             let runs = finish_many(&stage, number);
             let torn = stage.layout.run(&runs[1]).metadata();
-            std::fs::write(torn, "garbage").unwrap();
+            std::fs::File::create(torn).unwrap();
             let error = stage.try_deliver().unwrap_err();
             assert!(error.to_string().contains("metadata.json"), "{error}");
             assert_eq!(stage.server.titles.borrow().len(), published);

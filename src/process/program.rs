@@ -122,6 +122,8 @@ fn open(path: &Path) -> Option<fs::File> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
 
     #[test]
@@ -131,9 +133,10 @@ mod tests {
         let inner = root.path().join("bin");
         fs::create_dir(&inner).unwrap();
         mkfifoat(CWD, inner.join("package.json"), Mode::RUSR).unwrap();
-        fs::write(root.path().join("package.json"), r#"{"version":"1.2"}"#).unwrap();
+        let mut manifest = fs::File::create(root.path().join("package.json")).unwrap();
+        manifest.write_all(br#"{"version":"1.2"}"#).unwrap();
         let program = inner.join("agent");
-        fs::write(&program, "#!/bin/sh\n").unwrap();
+        fs::File::create(&program).unwrap();
         assert_eq!(packaged_version(&program).as_deref(), Some("1.2"));
         assert_eq!(interpreter(&inner.join("package.json")), None);
     }

@@ -2,7 +2,8 @@
 //!
 //! The head is written straight. What follows goes round in a region of the same file behind it,
 //! so memory is constant and everything is on disk at once; [`CappedLog::finish`] puts that region
-//! in order. Nothing here looks at the bytes.
+//! in order. Behind that region stands how far it got, so that [`recover`] can do the same for a
+//! runner that died. Nothing here looks at the bytes.
 
 use std::fs::File;
 use std::io;
@@ -10,7 +11,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use crate::store::StoreError;
-use crate::store::private::create_file;
+use crate::store::private::{create_file, open_read, open_update};
 
 /// How much of a log is kept, in bytes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -80,6 +81,13 @@ impl CappedLog {
             }
             bytes = &bytes[piece.len()..];
         }
+        let end = self.caps.head + self.caps.tail;
+        if self.taken > end {
+            let note = turn_note(self.caps, self.taken);
+            if let Err(error) = self.file.write_all_at(note.as_bytes(), end) {
+                tracing::debug!(%error, "a crash would leave the log out of order");
+            }
+        }
     }
 
     /// Ends the log: the tail is put in order behind a line that tells how much lies between.
@@ -138,11 +146,59 @@ impl CappedLog {
     }
 }
 
+/// What stands behind a tail that goes round; always of the same length.
+fn turn_note(LogCaps { head, tail }: LogCaps, taken: u64) -> String {
+    format!("\n… it goes round: head {head:020} tail {tail:020} of {taken:020} bytes …\n")
+}
+
+/// Puts the log of a runner that died in order, where its tail went round. Its time stays.
+pub(crate) fn recover(path: &Path) -> Result<(), StoreError> {
+    if open_read(path).is_err() {
+        return Ok(());
+    }
+    let file = open_update(path)?;
+    let put_in_order = || {
+        let found = file.metadata()?;
+        let Some((caps, taken)) = turned(&file, found.len())? else {
+            return Ok(());
+        };
+        let log = CappedLog {
+            file: file.try_clone()?,
+            caps,
+            taken,
+            end: LogEnd::default(),
+        };
+        log.finish().error.map_or(Ok(()), Err)?;
+        file.set_modified(found.modified()?)
+    };
+    put_in_order().map_err(|source| StoreError::new("put in order", path, source))
+}
+
+/// What the note at the end of a log of this size says.
+fn turned(file: &File, size: u64) -> io::Result<Option<(LogCaps, u64)>> {
+    let mut note = turn_note(LogCaps::default(), 0).into_bytes();
+    let Some(end) = size.checked_sub(note.len() as u64) else {
+        return Ok(None);
+    };
+    file.read_exact_at(&mut note, end)?;
+    let note = String::from_utf8_lossy(&note);
+    let mut numbers = note.split(' ').filter_map(|word| word.parse().ok());
+    let mut next = || numbers.next().unwrap_or(0);
+    let (head, tail, taken) = (next(), next(), next());
+    let caps = LogCaps { head, tail };
+    let is_ours = note == turn_note(caps, taken)
+        && head.checked_add(tail) == Some(end)
+        && tail > 0
+        && taken > end;
+    Ok(is_ours.then_some((caps, taken)))
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
 
     use super::*;
+    use crate::store::testing::plant;
 
     /// Writes `total` counted bytes in pieces through a log with these caps.
     #[track_caller]
@@ -156,8 +212,22 @@ mod tests {
         for piece in printed.chunks(piece) {
             log.write(piece);
         }
+        // As its runner would leave it that died here.
+        let crashed = directory.path().join("crashed");
+        fs::copy(&path, &crashed).unwrap();
+        let time = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1 << 30);
+        let file = File::options().write(true).open(&crashed).unwrap();
+        file.set_modified(time).unwrap();
+        recover(&crashed).unwrap();
+        assert_eq!(file.metadata().unwrap().modified().unwrap(), time);
         let end = log.finish();
         assert!(end.error.is_none());
+        if caps.tail > 0 {
+            assert!(
+                fs::read(&crashed).unwrap() == fs::read(&path).unwrap(),
+                "{total}"
+            );
+        }
         let kept = fs::read(&path).unwrap();
         let (head, tail) = (
             usize::try_from(caps.head).unwrap(),
@@ -211,6 +281,31 @@ mod tests {
         let end = log.finish();
         assert_eq!(end.error.unwrap().kind(), io::ErrorKind::StorageFull);
         assert_eq!(end.dropped_bytes, 1004);
+    }
+
+    #[test]
+    fn what_an_agent_printed_like_our_note_harms_no_log() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let caps = LogCaps::default();
+        let big = u64::MAX;
+        for note in [
+            turn_note(caps, 0),
+            turn_note(
+                LogCaps {
+                    head: big,
+                    tail: big,
+                },
+                big,
+            ),
+            turn_note(LogCaps { head: 0, tail: 0 }, big),
+        ] {
+            plant(&path, note.as_bytes());
+            recover(&path).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), note);
+        }
+        recover(&directory.path().join("none")).unwrap();
+        assert!(!directory.path().join("none").exists());
     }
 
     #[test]

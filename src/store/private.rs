@@ -74,7 +74,7 @@ pub(crate) fn lock(file: &File) -> io::Result<()> {
     loop {
         match try_lock(file) {
             Err(error) if is_taken(&error) && began.elapsed() < LOCK_LIMIT => {
-                thread::sleep(LOCK_PAUSE);
+                thread::park_timeout(LOCK_PAUSE);
             }
             result => return result,
         }

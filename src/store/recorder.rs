@@ -21,7 +21,7 @@ use crate::model::ids::{AgentName, RunId, RunPath, TaskName};
 use crate::model::record::{NotificationRecord, Record};
 use crate::store::StoreError;
 use crate::store::atomic;
-use crate::store::capped_log::{CappedLog, LogCaps};
+use crate::store::capped_log::{self, CappedLog, LogCaps};
 use crate::store::event_log::EventLog;
 use crate::store::format;
 use crate::store::layout::{Layout, RunDirectory};
@@ -287,6 +287,18 @@ impl RunFolder {
     /// Removes what only the agent's process had a use for, after its death.
     pub(crate) fn tidy(&self) -> Result<(), StoreError> {
         remove_tree(&self.directory().private_directory())
+    }
+
+    /// Puts the logs in order that a runner left that died.
+    pub(crate) fn order_logs(&self) -> Result<(), StoreError> {
+        let directory = self.directory();
+        let mut logs = [
+            directory.transcript(),
+            directory.stdout(),
+            directory.checks(),
+        ]
+        .into_iter();
+        logs.try_for_each(|log| capped_log::recover(&log))
     }
 
     /// Removes the mark of a run that has begun and not ended.

@@ -53,7 +53,10 @@ fn look_after(layout: &Layout, mark: &str) -> Result<Option<Abandoned>, StoreErr
     let Some(folder) = RunFolder::take_over(layout, &run, Some(mark))? else {
         return Ok(None);
     };
-    if let Err(error) = folder.tidy() {
+    for error in [folder.tidy(), folder.order_logs()]
+        .into_iter()
+        .filter_map(Result::err)
+    {
         tracing::warn!(cause = %error.source, "{error}");
     }
     let directory = folder.directory();
