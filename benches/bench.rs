@@ -367,7 +367,7 @@ fn redaction(base: &Path) {
             let mut others = Samples(Vec::new());
             for _ in 0..REPETITIONS {
                 let parser: Box<dyn TranscriptParser> = match agent {
-                    Some(agent) => agents::find(agent).unwrap().parser(),
+                    Some(agent) => agents::find(agent).unwrap().parser(&[]),
                     None => Box::new(LineParser::new(PlainText::default())),
                 };
                 let (search, other) = capture(directory.path(), &redactor, parser, pieces, bytes);

@@ -12,7 +12,7 @@ use crate::model::report::{AgentReport, Ending, ErrorClass};
 use crate::model::reset::ResetHint;
 
 fn read(agent: &str, lines: &[&str], exit: AgentExit<'_>) -> (Vec<AgentEvent>, AgentReport) {
-    let mut parser = find(agent).expect("a built-in agent").parser();
+    let mut parser = find(agent).expect("a built-in agent").parser(&[]);
     let mut events = Vec::new();
     for line in lines {
         parser.feed(Stream::Stdout, line.as_bytes(), &mut events);
@@ -308,6 +308,33 @@ fn an_agent_that_says_something_unreadable_after_its_end_has_not_ended_well() {
             assert_eq!(report.ending, ending, "{agent} {lines:?}");
             assert_eq!(report.unreadable_events, unread, "{agent} {lines:?}");
         }
+    }
+}
+
+#[test]
+fn text_in_place_of_events_is_success_only_where_text_was_asked_for() {
+    let exit = AgentExit {
+        code: Some(0),
+        result_file: None,
+    };
+    let asked = |arguments: &str| -> Vec<String> {
+        arguments.split_whitespace().map(str::to_owned).collect()
+    };
+    for (agent, arguments, ending) in [
+        ("claude", "", Ending::Missing),
+        ("claude", "--output-format text", Ending::Untold),
+        ("codex", "", Ending::Missing),
+        ("gemini", "--yolo", Ending::Missing),
+        ("gemini", "--output-format=text", Ending::Untold),
+        ("ollama", "", Ending::Missing),
+        ("qwen", "", Ending::Missing),
+        ("qwen", "-o text", Ending::Untold),
+    ] {
+        let mut parser = find(agent).unwrap().parser(&asked(arguments));
+        parser.feed(Stream::Stdout, b"Execution error\n", &mut Vec::new());
+        let report = parser.finish(&exit);
+        assert_eq!(report.ending, ending, "{agent} {arguments}");
+        assert_eq!(report.final_message.as_deref(), Some("Execution error"));
     }
 }
 

@@ -12,7 +12,7 @@ use crate::model::report::{AgentReport, Ending, ErrorClass};
 use crate::model::reset::ResetHint;
 
 fn read(agent: &str, lines: &[&str], code: Option<i32>) -> (Vec<AgentEvent>, AgentReport) {
-    let mut parser = find(agent).expect("a built-in agent").parser();
+    let mut parser = find(agent).expect("a built-in agent").parser(&[]);
     let mut events = Vec::new();
     for line in lines {
         parser.feed(Stream::Stdout, line.as_bytes(), &mut events);

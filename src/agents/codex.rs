@@ -79,7 +79,7 @@ impl AgentInterface for Codex {
         })
     }
 
-    fn parser(&self) -> Box<dyn TranscriptParser> {
+    fn parser(&self, _arguments: &[String]) -> Box<dyn TranscriptParser> {
         Box::new(LineParser::new(Translator::default()))
     }
 }

@@ -117,10 +117,10 @@ impl AgentInterface for ConfiguredAgent {
         Ok(invocation)
     }
 
-    fn parser(&self) -> Box<dyn TranscriptParser> {
+    fn parser(&self, arguments: &[String]) -> Box<dyn TranscriptParser> {
         match self.output {
             OutputFormat::Text => Box::new(LineParser::new(PlainText::default())),
-            OutputFormat::Of(agent) => agent.parser(),
+            OutputFormat::Of(agent) => agent.parser(&[&self.arguments, arguments].concat()),
         }
     }
 }
@@ -287,7 +287,7 @@ mod tests {
         let read = |format: &str, output: &str| {
             let mut agent = agent(&[], PromptDelivery::Stdin);
             agent.output = OutputFormat::from_name(format).unwrap();
-            let mut parser = agent.parser();
+            let mut parser = agent.parser(&[]);
             parser.feed(Stream::Stdout, output.as_bytes(), &mut Vec::new());
             parser.finish(&AgentExit::default())
         };

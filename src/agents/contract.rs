@@ -151,7 +151,8 @@ fn read(
     recording: &Recording,
     piece: usize,
 ) -> (Vec<AgentEvent>, AgentReport) {
-    let mut parser = agent.parser();
+    let asked = recording.name.contains("a-text").then(|| "text".to_owned());
+    let mut parser = agent.parser(asked.as_slice());
     let mut events = Vec::new();
     for bytes in recording.stderr.chunks(piece) {
         parser.feed(Stream::Stderr, bytes, &mut events);

@@ -92,8 +92,8 @@ impl AgentInterface for Gemini {
         })
     }
 
-    fn parser(&self) -> Box<dyn TranscriptParser> {
-        Box::new(LineParser::new(Translator::default()))
+    fn parser(&self, arguments: &[String]) -> Box<dyn TranscriptParser> {
+        Box::new(LineParser::asked(Translator::default(), arguments))
     }
 }
 

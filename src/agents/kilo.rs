@@ -47,7 +47,7 @@ impl AgentInterface for Kilo {
         opencode::invocation(self.name(), request, &[], &switches)
     }
 
-    fn parser(&self) -> Box<dyn TranscriptParser> {
+    fn parser(&self, _arguments: &[String]) -> Box<dyn TranscriptParser> {
         Box::new(LineParser::new(Translator::default()))
     }
 }

@@ -13,7 +13,7 @@ use crate::agents::fold::{MAX_NAME_CHARS, ReportFold, bound};
 use crate::agents::{AgentExit, TranscriptParser};
 use crate::model::event::AgentEvent;
 use crate::model::process_end::Stream;
-use crate::model::report::{AgentReport, ErrorClass};
+use crate::model::report::{AgentReport, Ending, ErrorClass};
 use crate::model::reset::{self, ResetHint};
 use crate::model::text;
 
@@ -58,6 +58,8 @@ pub struct LineParser<T> {
     stdout: LineSplitter,
     stderr: LineSplitter,
     stderr_tail: Vec<u8>,
+    /// Text in place of events is an answer.
+    may_be_text: bool,
     translator: T,
     fold: ReportFold,
 }
@@ -69,8 +71,19 @@ impl<T: LineTranslator> LineParser<T> {
             stdout: LineSplitter::new(T::HAS_EVENTS),
             stderr: LineSplitter::new(false),
             stderr_tail: Vec::new(),
+            may_be_text: !T::HAS_EVENTS,
             translator,
             fold: ReportFold::default(),
+        }
+    }
+
+    /// A parser for a CLI that may have been asked for text by its configured arguments, as by
+    /// `--output-format text`.
+    pub fn asked(translator: T, arguments: &[String]) -> Self {
+        let is_text = |argument: &String| argument == "text" || argument.ends_with("=text");
+        Self {
+            may_be_text: arguments.iter().any(is_text),
+            ..Self::new(translator)
         }
     }
 
@@ -133,6 +146,10 @@ impl<T: LineTranslator> TranscriptParser for LineParser<T> {
         let mut report = self.fold.finish();
         let tail = String::from_utf8_lossy(&self.stderr_tail);
         self.translator.conclude(exit, &tail, &mut report);
+        if report.ending == Ending::Untold && !self.may_be_text {
+            // It is shown and proves nothing: `Execution error` may come with exit 0.
+            report.ending = Ending::Missing;
+        }
         bound(&mut report);
         report
     }

@@ -74,8 +74,9 @@ pub trait AgentInterface: fmt::Debug + Send + Sync {
     /// When the CLI cannot take this prompt, or needs a model and none is named.
     fn invocation(&self, request: &AgentRequest<'_>) -> Result<Invocation, InvocationError>;
 
-    /// A reader for the output of one run.
-    fn parser(&self) -> Box<dyn TranscriptParser>;
+    /// A reader for the output of one run with these configured arguments: where they ask for plain
+    /// text, it may be text.
+    fn parser(&self, arguments: &[String]) -> Box<dyn TranscriptParser>;
 }
 
 /// A row of [`AGENTS`] serves like an agent that owns itself.
@@ -92,8 +93,8 @@ impl AgentInterface for &'static dyn AgentInterface {
         (**self).invocation(request)
     }
 
-    fn parser(&self) -> Box<dyn TranscriptParser> {
-        (**self).parser()
+    fn parser(&self, arguments: &[String]) -> Box<dyn TranscriptParser> {
+        (**self).parser(arguments)
     }
 }
 

@@ -66,7 +66,7 @@ impl AgentInterface for Ollama {
         })
     }
 
-    fn parser(&self) -> Box<dyn TranscriptParser> {
+    fn parser(&self, _arguments: &[String]) -> Box<dyn TranscriptParser> {
         Box::new(LineParser::new(Launched(claude::Translator::default())))
     }
 }
@@ -90,7 +90,7 @@ impl AgentInterface for OllamaChat {
         Ok(Invocation::new(request.program, arguments, request.prompt))
     }
 
-    fn parser(&self) -> Box<dyn TranscriptParser> {
+    fn parser(&self, _arguments: &[String]) -> Box<dyn TranscriptParser> {
         Box::new(LineParser::new(Chat::default()))
     }
 }
@@ -126,10 +126,6 @@ impl LineTranslator for Launched {
         let own_line = stderr_tail.rsplit_once("Error: exit status ");
         let claudes = own_line.map_or(stderr_tail, |(told, _)| told);
         self.0.conclude(exit, claudes, report);
-        // Text in place of events is ollama's, and no answer.
-        if report.ending == Ending::Untold {
-            report.ending = Ending::Missing;
-        }
         if let Some(error) = &mut report.error
             && error.class == ErrorClass::Unknown
         {
@@ -146,6 +142,8 @@ struct Chat {
 }
 
 impl LineTranslator for Chat {
+    const HAS_EVENTS: bool = false;
+
     fn stdout_line(&mut self, line: &[u8], _events: &mut Vec<AgentEvent>) {
         if self.answer.len() + line.len() >= MAX_ANSWER_BYTES {
             self.too_long = true;
@@ -241,7 +239,7 @@ mod tests {
     use crate::model::process_end::Stream;
 
     fn read(agent: &dyn AgentInterface, code: i32, stdout: &[u8], stderr: &str) -> AgentReport {
-        let mut parser = agent.parser();
+        let mut parser = agent.parser(&[]);
         parser.feed(Stream::Stdout, stdout, &mut Vec::new());
         parser.feed(Stream::Stderr, stderr.as_bytes(), &mut Vec::new());
         parser.finish(&AgentExit {
@@ -291,6 +289,14 @@ mod tests {
                 .patches
                 .is_empty()
         );
+    }
+
+    #[test]
+    fn an_answer_that_ends_like_an_event_is_whole() {
+        let answer = "It prints:\n{\"a\":";
+        let report = read(&OllamaChat, 0, answer.as_bytes(), "");
+        assert_eq!(report.final_message.as_deref(), Some(answer));
+        assert_eq!(report.ending, Ending::Untold);
     }
 
     #[test]

@@ -46,7 +46,7 @@ impl AgentInterface for OpenCode {
         invocation(self.name(), request, &log, &switches)
     }
 
-    fn parser(&self) -> Box<dyn TranscriptParser> {
+    fn parser(&self, _arguments: &[String]) -> Box<dyn TranscriptParser> {
         Box::new(LineParser::new(Translator::default()))
     }
 }

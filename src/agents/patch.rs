@@ -65,7 +65,7 @@ impl AgentInterface for Patch {
         Ok(Invocation::new(request.program, [VERB], request.prompt))
     }
 
-    fn parser(&self) -> Box<dyn TranscriptParser> {
+    fn parser(&self, _arguments: &[String]) -> Box<dyn TranscriptParser> {
         Box::new(LineParser::new(Translator))
     }
 }
@@ -112,7 +112,7 @@ mod tests {
     use crate::model::report::Ending;
 
     fn read(said: &[Said]) -> AgentReport {
-        let mut parser = Patch.parser();
+        let mut parser = Patch.parser(&[]);
         for said in said {
             let line = format!("{}\n", line(said));
             parser.feed(Stream::Stdout, line.as_bytes(), &mut Vec::new());
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_line_of_a_later_version_is_counted_and_passed_over() {
-        let mut parser = Patch.parser();
+        let mut parser = Patch.parser(&[]);
         let lines = b"{\"type\":\"progress\"}\nnoise\n{\"type\":\"completed\"}\n";
         parser.feed(Stream::Stdout, lines, &mut Vec::new());
         let report = parser.finish(&AgentExit::default());

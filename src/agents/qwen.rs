@@ -68,8 +68,8 @@ impl AgentInterface for Qwen {
         })
     }
 
-    fn parser(&self) -> Box<dyn TranscriptParser> {
-        Box::new(LineParser::new(Translator::default()))
+    fn parser(&self, arguments: &[String]) -> Box<dyn TranscriptParser> {
+        Box::new(LineParser::asked(Translator::default(), arguments))
     }
 }
 

@@ -63,7 +63,7 @@ impl<'a> Listener<'a> {
             transcript: folder.transcript(caps)?,
             stdout: folder.stdout(caps)?,
             event_log: folder.events(caps.head)?,
-            parser: plan.backend.parser(),
+            parser: plan.backend.parser(&plan.arguments),
             events: Vec::new(),
             told: ToldResets::default(),
             last_heard: start,
