@@ -17,9 +17,9 @@ pub struct RepositoryChange {
     pub branch_after: Option<String>,
     /// Commits that appeared during the run, oldest first.
     pub commits: Vec<Commit>,
-    /// Commits that the branch, another one, a tag or the stash had before the run, that nothing has
-    /// any more, and that no new commit replaces: `1a2b3c4d`, the first line of the message and whose
-    /// it was, where it was not the branch's; the newest last.
+    /// Commits that are not the run's, which the branch, or before the run another one, a tag or the
+    /// stash had, that nothing has any more, and that no new commit replaces: `1a2b3c4d`, the first
+    /// line of the message and whose it was, where it was not the branch's; the newest last.
     pub lost: Vec<String>,
     /// How the run's own commits were told from others.
     pub attribution: Attribution,

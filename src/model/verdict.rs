@@ -258,9 +258,9 @@ fn policy_finding(change: Option<&RepositoryChange>) -> Option<Finding> {
     let change = change?;
     if let Some(newest) = change.lost.last() {
         let lost = match change.lost.len() {
-            1 => format!("{newest} was there before the run, and no branch has it now"),
+            1 => format!("{newest} is not the run's own, and no branch has it now"),
             number => format!(
-                "{} were there before the run, and no branch has them now; the newest is {newest}",
+                "{} are not the run's own, and no branch has them now; the newest is {newest}",
                 text::count(number, "commit")
             ),
         };
