@@ -27,14 +27,11 @@ pub struct RepositoryChange {
     pub dirty_before: bool,
     /// Index or work tree have changes now.
     pub dirty_after: bool,
-    /// Paths whose uncommitted state is not what it was before the run; at most
-    /// [`MAX_LISTED_PATHS`].
+    /// Paths whose uncommitted state is not what it was before the run.
     pub left_uncommitted: Vec<String>,
-    /// Paths whose uncommitted changes from before the run are gone and were not committed; at most
-    /// [`MAX_LISTED_PATHS`].
+    /// Paths whose uncommitted changes from before the run are gone and were not committed.
     pub discarded: Vec<String>,
-    /// Paths whose uncommitted changes from before the run are in a stash now; at most
-    /// [`MAX_LISTED_PATHS`].
+    /// Paths whose uncommitted changes from before the run are in a stash now.
     pub stashed: Vec<String>,
     /// An operation that was left half-done: `rebase`, `merge`, `cherry-pick`, `revert`, `bisect`.
     pub in_progress: Option<String>,
@@ -65,9 +62,6 @@ impl fmt::Display for Earlier {
         }
     }
 }
-
-/// The most paths that are named in one fact.
-pub const MAX_LISTED_PATHS: usize = 20;
 
 impl RepositoryChange {
     /// The run's own commits on the branch where it began.

@@ -5,7 +5,7 @@
 //! What we did to the process outranks what the process did, and that outranks what the agent
 //! says; the repository decides last. Unknown is never success.
 
-use crate::model::change::{Attribution, Commit, MAX_LISTED_PATHS, RepositoryChange, Standing};
+use crate::model::change::{Attribution, Commit, RepositoryChange, Standing};
 use crate::model::duration;
 use crate::model::outcome::Outcome;
 use crate::model::process_end::{ProcessEnd, ProcessExit, StopReason};
@@ -290,8 +290,20 @@ fn policy_finding(change: Option<&RepositoryChange>) -> Option<Finding> {
 }
 
 fn discarded(change: &RepositoryChange) -> String {
-    let paths = change.discarded.join(", ");
+    let paths = named(&change.discarded);
     format!("uncommitted changes from before the run are gone: {paths}")
+}
+
+/// The most names in one fact.
+const MAX_NAMED: usize = 20;
+
+fn named(names: &[String]) -> String {
+    match names.split_at_checked(MAX_NAMED) {
+        Some((first, more)) if !more.is_empty() => {
+            format!("{} and {} more", first.join(", "), more.len())
+        }
+        Some(_) | None => names.join(", "),
+    }
 }
 
 /// Whether the commit is there that the task requires.
@@ -497,10 +509,9 @@ impl Case {
         if !report.permission_denials.is_empty() {
             let mut tools = report.permission_denials.clone();
             tools.dedup();
-            tools.truncate(MAX_LISTED_PATHS);
             self.note(
                 Agent,
-                format!("it was denied permission for: {}", tools.join(", ")),
+                format!("it was denied permission for: {}", named(&tools)),
             );
         }
     }
@@ -546,14 +557,14 @@ impl Case {
         if !change.left_uncommitted.is_empty() {
             self.note(
                 Git,
-                format!("left uncommitted: {}", change.left_uncommitted.join(", ")),
+                format!("left uncommitted: {}", named(&change.left_uncommitted)),
             );
         }
         if !change.discarded.is_empty() {
             self.note(Git, discarded(change));
         }
         if !change.stashed.is_empty() {
-            let paths = change.stashed.join(", ");
+            let paths = named(&change.stashed);
             self.note(
                 Git,
                 format!("uncommitted changes from before the run are in the stash now: {paths}"),
@@ -616,7 +627,7 @@ fn describe(commit: &Commit, policy: Policy) -> String {
         Standing::Own if !commit.outside_paths.is_empty() => {
             format!(
                 "the run's own, outside the task's paths: {}",
-                commit.outside_paths.join(", ")
+                named(&commit.outside_paths)
             )
         }
         Standing::Own if commit.files.is_empty() => "the run's own, but empty".to_owned(),
