@@ -136,7 +136,7 @@ impl Git {
             commits,
             lost,
             attribution,
-            dirty_before: before.is_dirty(),
+            changed_before: before.status.paths().collect(),
             earlier: None,
             dirty_after: !after.changes.is_empty(),
             in_progress: after

@@ -221,6 +221,11 @@ impl Git {
 }
 
 impl Status {
+    /// The paths with changes, as they are told.
+    pub(super) fn paths(&self) -> impl Iterator<Item = String> {
+        self.changes.keys().map(|path| told(path))
+    }
+
     fn take_header(&mut self, line: &str) {
         if let Some(id) = line.strip_prefix("# branch.oid ") {
             self.head = (id != "(initial)").then(|| id.to_owned());
@@ -228,6 +233,11 @@ impl Status {
             self.branch = (branch != "(detached)").then(|| branch.to_owned());
         }
     }
+}
+
+/// A path as it is told; git ends that of a repository in the work tree with a slash.
+pub(super) fn told(path: &Path) -> String {
+    path.to_string_lossy().trim_end_matches('/').to_owned()
 }
 
 fn output_error(command: &str) -> GitError {

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use crate::git::refs::Refs;
-use crate::git::snapshot::{FileStamp, Snapshot, Status};
+use crate::git::snapshot::{FileStamp, Snapshot, Status, told};
 use crate::git::{Git, GitError};
 use crate::model::change::{Commit, Standing};
 
@@ -85,7 +85,7 @@ impl Snapshot {
                 let is_settled = change.is_conflict() && !commits.is_empty();
                 !change.file.is_some_and(is_kept) && !is_settled && !change.is_submodules_commit()
             })
-            .map(|(path, _)| path.to_string_lossy().trim_end_matches('/').to_owned())
+            .map(|(path, _)| told(path))
             .filter(|path| !committed.contains(path.as_str()))
             .collect()
     }

@@ -1,5 +1,6 @@
 //! What the repository shows after a run, set against what it showed before.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use chrono::{DateTime, FixedOffset};
@@ -23,8 +24,8 @@ pub struct RepositoryChange {
     pub lost: Vec<String>,
     /// How the run's own commits were told from others.
     pub attribution: Attribution,
-    /// Index or work tree had changes before the run.
-    pub dirty_before: bool,
+    /// Paths that had uncommitted changes before the run.
+    pub changed_before: Vec<String>,
     /// Index or work tree have changes now.
     pub dirty_after: bool,
     /// Paths whose uncommitted state is not what it was before the run.
@@ -39,8 +40,8 @@ pub struct RepositoryChange {
     pub earlier: Option<Earlier>,
 }
 
-/// What an earlier try of the same work left, which failed after that. What it did not commit is there
-/// uncommitted, and may go.
+/// What earlier tries of the same work left, which failed after that. What they did not commit is
+/// there uncommitted, and may go.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Earlier {
     /// The run that made the last of its commits, as `task/agent/run_id`.
@@ -49,6 +50,13 @@ pub struct Earlier {
     pub commits: Vec<String>,
     /// Where they left the branch; `None` where they must not stand for a later try's.
     pub head: Option<String>,
+    /// Paths that had uncommitted changes before all of them, which are not theirs; `None` where that
+    /// is not known.
+    pub changed_before: Option<Vec<String>>,
+    /// As [`RepositoryChange::lost`], of all of them.
+    pub lost: Vec<String>,
+    /// As [`RepositoryChange::discarded`], of all of them, without what one had left itself.
+    pub discarded: Vec<String>,
 }
 
 impl fmt::Display for Earlier {
@@ -69,6 +77,25 @@ impl RepositoryChange {
         self.commits
             .iter()
             .filter(|commit| commit.standing == Standing::Own)
+    }
+
+    /// [`Self::lost`], with what earlier tries took.
+    pub fn lost_in_all(&self) -> Vec<String> {
+        let earlier = self.earlier.iter().flat_map(|earlier| &earlier.lost);
+        earlier.chain(&self.lost).cloned().collect()
+    }
+
+    /// [`Self::discarded`] without what earlier tries had left, and with what they took.
+    pub fn discarded_in_all(&self) -> Vec<String> {
+        let Some(earlier) = &self.earlier else {
+            return self.discarded.clone();
+        };
+        let was_there: Option<HashSet<_>> =
+            (earlier.changed_before.as_ref()).map(|paths| paths.iter().collect());
+        let discarded = self.discarded.iter();
+        let discarded =
+            discarded.filter(|path| was_there.as_ref().is_none_or(|was| was.contains(path)));
+        earlier.discarded.iter().chain(discarded).cloned().collect()
     }
 
     /// Whether the branch is where an earlier try's commits left it, so that they are its work.

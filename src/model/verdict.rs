@@ -256,8 +256,9 @@ const MAX_LOST_NAMED: usize = 5;
 /// What the task's rules forbid, however good the work is.
 fn policy_finding(change: Option<&RepositoryChange>) -> Option<Finding> {
     let change = change?;
-    if let Some(newest) = change.lost.last() {
-        let lost = match change.lost.len() {
+    let lost = change.lost_in_all();
+    if let Some(newest) = lost.last() {
+        let lost = match lost.len() {
             1 => format!("{newest} is not the run's own, and no branch has it now"),
             number => format!(
                 "{} are not the run's own, and no branch has them now; the newest is {newest}",
@@ -266,13 +267,9 @@ fn policy_finding(change: Option<&RepositoryChange>) -> Option<Finding> {
         };
         return Some(Finding::bad(Outcome::PolicyBlocked, None, lost));
     }
-    // Of a later try it may be what the earlier one left.
-    if !change.discarded.is_empty() && change.earlier.is_none() {
-        return Some(Finding::bad(
-            Outcome::PolicyBlocked,
-            None,
-            discarded(change),
-        ));
+    let gone = change.discarded_in_all();
+    if !gone.is_empty() {
+        return Some(Finding::bad(Outcome::PolicyBlocked, None, discarded(&gone)));
     }
     let (commit, path) = change
         .commits
@@ -289,8 +286,8 @@ fn policy_finding(change: Option<&RepositoryChange>) -> Option<Finding> {
     ))
 }
 
-fn discarded(change: &RepositoryChange) -> String {
-    let paths = named(&change.discarded);
+fn discarded(paths: &[String]) -> String {
+    let paths = named(paths);
     format!("uncommitted changes from before the run are gone: {paths}")
 }
 
@@ -535,11 +532,12 @@ impl Case {
         for commit in &change.commits {
             self.note(Git, describe(commit, policy));
         }
-        if !change.lost.is_empty() {
-            let newest: Vec<&str> = (change.lost.iter().rev().take(MAX_LOST_NAMED))
+        let lost = change.lost_in_all();
+        if !lost.is_empty() {
+            let newest: Vec<&str> = (lost.iter().rev().take(MAX_LOST_NAMED))
                 .map(String::as_str)
                 .collect();
-            let number = text::count(change.lost.len(), "commit");
+            let number = text::count(lost.len(), "commit");
             let fact = format!(
                 "{number} that no branch has any more: {}",
                 newest.join(", ")
@@ -560,8 +558,10 @@ impl Case {
                 format!("left uncommitted: {}", named(&change.left_uncommitted)),
             );
         }
-        if !change.discarded.is_empty() {
-            self.note(Git, discarded(change));
+        let earlier = change.earlier.iter().flat_map(|earlier| &earlier.discarded);
+        let gone: Vec<String> = earlier.chain(&change.discarded).cloned().collect();
+        if !gone.is_empty() {
+            self.note(Git, discarded(&gone));
         }
         if !change.stashed.is_empty() {
             let paths = named(&change.stashed);
@@ -570,7 +570,7 @@ impl Case {
                 format!("uncommitted changes from before the run are in the stash now: {paths}"),
             );
         }
-        if change.dirty_before {
+        if !change.changed_before.is_empty() {
             self.note(Git, "index or work tree already had changes before the run");
         }
         if let Some(operation) = &change.in_progress {

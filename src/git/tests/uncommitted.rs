@@ -16,7 +16,7 @@ fn new_changed_deleted_and_staged_files_are_left_over() {
         change.left_uncommitted,
         ["deep/new.txt", "old.txt", "staged.txt"]
     );
-    assert!(!change.dirty_before && change.dirty_after && !change.is_untouched());
+    assert!(change.changed_before.is_empty() && change.dirty_after && !change.is_untouched());
 }
 
 #[test]
@@ -26,7 +26,7 @@ fn what_was_dirty_before_and_is_as_it_was_is_not_the_runs() {
     scene.write("work/untracked.txt", "person\n");
     let before = scene.snapshot();
     let change = scene.change(&before);
-    assert!(change.dirty_before && change.dirty_after);
+    assert!(!change.changed_before.is_empty() && change.dirty_after);
     assert!(change.is_untouched());
 }
 
