@@ -138,6 +138,8 @@ impl Git {
             attribution,
             changed_before: before.status.paths().collect(),
             earlier: None,
+            locked_before: before.status.index_lock,
+            locked_after: after.index_lock,
             dirty_after: !after.changes.is_empty(),
             in_progress: after
                 .in_progress

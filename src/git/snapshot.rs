@@ -87,6 +87,8 @@ pub(super) struct Status {
     /// Paths from the root of the work tree.
     pub changes: BTreeMap<PathBuf, Change>,
     pub in_progress: Option<&'static str>,
+    /// A git works there, or was killed when it did.
+    pub index_lock: bool,
 }
 
 /// The uncommitted state of one path. Two states that are equal hold the same change.
@@ -181,6 +183,7 @@ impl Git {
     pub(super) fn parse_status(&self, place: &Place, output: &[u8]) -> Result<Status, GitError> {
         let mut status = Status {
             in_progress: in_progress(&place.directory),
+            index_lock: place.directory.join("index.lock").exists(),
             ..Status::default()
         };
         for line in output.split(|byte| *byte == 0) {

@@ -36,6 +36,10 @@ pub struct RepositoryChange {
     pub stashed: Vec<String>,
     /// An operation that was left half-done: `rebase`, `merge`, `cherry-pick`, `revert`, `bisect`.
     pub in_progress: Option<String>,
+    /// git's lock of the index was there before the run.
+    pub locked_before: bool,
+    /// git's lock of the index is there: no commit can be made.
+    pub locked_after: bool,
     /// What an earlier try of the same work left; `None` when there was none.
     pub earlier: Option<Earlier>,
 }

@@ -378,15 +378,29 @@ fn missing_commit_reason(change: &RepositoryChange) -> String {
     }
     let earlier = change.earlier.as_ref();
     let earlier = earlier.filter(|earlier| !earlier.commits.is_empty());
-    let earlier = earlier.map_or(String::new(), |earlier| format!("; {earlier}"));
+    let mut more = earlier.map_or(String::new(), |earlier| format!("; {earlier}"));
+    if let Some(fact) = locked(change) {
+        more = format!("{more}; {fact}");
+    }
     if seen.is_empty() {
-        format!("the task requires a commit, and the run left no change at all{earlier}")
+        format!("the task requires a commit, and the run left no change at all{more}")
     } else {
         format!(
-            "the task requires a commit of the run's own; there is: {}{earlier}",
+            "the task requires a commit of the run's own; there is: {}{more}",
             seen.join(", ")
         )
     }
+}
+
+fn locked(change: &RepositoryChange) -> Option<&'static str> {
+    if !change.locked_after {
+        return None;
+    }
+    Some(if change.locked_before {
+        "the index was locked before the run and still is: if no git works there, remove the file that `git rev-parse --git-path index.lock` names"
+    } else {
+        "the index is locked since the run: if no git works there, remove the file that `git rev-parse --git-path index.lock` names"
+    })
 }
 
 /// Whether a commit of the run's own satisfies a task that requires one.
@@ -575,6 +589,9 @@ impl Case {
         }
         if let Some(operation) = &change.in_progress {
             self.note(Git, format!("a {operation} was left half-done"));
+        }
+        if let Some(fact) = locked(change) {
+            self.note(Git, fact);
         }
     }
 

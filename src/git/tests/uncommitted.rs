@@ -172,3 +172,15 @@ fn an_operation_left_half_done_is_named() {
         scene.agent(&[operation, "--abort"]);
     }
 }
+
+#[test]
+fn a_lock_of_the_index_that_stays_is_told() {
+    let scene = Scene::new();
+    let before = scene.snapshot();
+    assert!(!scene.change(&before).locked_after);
+    scene.write("work/.git/index.lock", "");
+    let change = scene.change(&before);
+    assert!(!change.locked_before && change.locked_after);
+    let change = scene.change(&scene.snapshot());
+    assert!(change.locked_before && change.locked_after);
+}
