@@ -10,7 +10,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::time::{Duration, Instant};
 
 use crate::admission::{self, Refusal};
-use crate::model::change::Earlier;
+use crate::model::change::{Earlier, RepositoryChange};
 use crate::model::clock::Clock;
 use crate::model::duration;
 use crate::model::outcome::Outcome;
@@ -79,10 +79,15 @@ impl<'a> Attempts<'a> {
         }
     }
 
-    /// The next attempt, given the record of the last; `None` when there is nothing more to try.
-    pub fn next(&mut self, last: Option<&Record>) -> Result<Option<Attempt>, StoreError> {
+    /// The next attempt, given the record of the last and what that changed, as far as it is known;
+    /// `None` when there is nothing more to try.
+    pub fn next(
+        &mut self,
+        last: Option<&Record>,
+        change: Option<RepositoryChange>,
+    ) -> Result<Option<Attempt>, StoreError> {
         if let Some(last) = last {
-            self.remember(last);
+            self.remember(last, change);
             if let Some(again) = self.again(last) {
                 return Ok(Some(again));
             }
@@ -139,12 +144,21 @@ impl<'a> Attempts<'a> {
         Ok(true)
     }
 
-    /// Keeps what a try committed before it failed: the next may find its work done.
-    fn remember(&mut self, last: &Record) {
+    /// Keeps what a try did before it failed: the next may find its work done, or what it destroyed
+    /// gone.
+    fn remember(&mut self, last: &Record, change: Option<RepositoryChange>) {
         if !last.was_started() {
             return;
         }
+        let is_first = self.earlier.is_none();
         let earlier = self.earlier.get_or_insert_default();
+        if let Some(change) = change {
+            earlier.lost = change.lost_in_all();
+            earlier.discarded = change.discarded_in_all();
+            if is_first {
+                earlier.changed_before = Some(change.changed_before);
+            }
+        }
         if last.commits.is_empty() {
             return;
         }

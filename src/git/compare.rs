@@ -12,7 +12,7 @@ use crate::git::programs::CONFIGURED;
 use crate::git::reflog::{Entry, Log, Run};
 use crate::git::refs::{Left, Refs};
 use crate::git::snapshot::{STATUS, Snapshot, Status};
-use crate::git::standing::{Case, replaced};
+use crate::git::standing::{Case, Rewrites, Took};
 use crate::git::{Git, GitError};
 use crate::model::change::{Attribution, Commit, RepositoryChange, Standing};
 use crate::model::verdict::short;
@@ -30,6 +30,8 @@ struct Appeared {
     commits: Vec<(Facts, Standing)>,
     attribution: Attribution,
     lost: Vec<String>,
+    /// The run's own commits off the branch, those that none has included.
+    made: Vec<Facts>,
 }
 
 impl Git {
@@ -94,6 +96,7 @@ impl Git {
             commits: appeared,
             attribution,
             mut lost,
+            made,
         } = self.appeared(before, &after, &entries, run, walked)?;
 
         let uncounted: Vec<&str> = appeared
@@ -117,6 +120,7 @@ impl Git {
         let left = Left {
             after: &after,
             appeared: &facts,
+            made: &made,
             commits: &commits,
         };
         lost.extend(self.lost_of_refs(before, &refs, &entries, run, &left)?);
@@ -132,8 +136,10 @@ impl Git {
             commits,
             lost,
             attribution,
-            dirty_before: before.is_dirty(),
+            changed_before: before.status.paths().collect(),
             earlier: None,
+            locked_before: before.status.index_lock,
+            locked_after: after.index_lock,
             dirty_after: !after.changes.is_empty(),
             in_progress: after
                 .in_progress
@@ -199,112 +205,98 @@ impl Git {
                 case.credit(&facts.id);
             }
         }
-        let lost = self.lost(before, tip.as_deref(), entries, &case, &on_branch)?;
+        candidates.retain(|id| !case.is_on_branch(id));
+        let mut made = self.look_up(&candidates)?;
+        made.retain(|facts| case.made(facts));
+        let rewrites = Rewrites {
+            entries,
+            made: &made,
+        };
         let standings = on_branch.iter().map(|facts| case.standing(facts));
         let mut appeared: Vec<_> = on_branch.iter().cloned().zip(standings).collect();
-        let is_own = |(_, standing): &(Facts, Standing)| *standing == Standing::Own;
-        if let Some(tip) = &tip
-            && appeared.iter().any(is_own)
-        {
-            let gone = self.gone(before, tip, entries, &case)?;
-            tell_amended(&mut appeared, &gone);
-        }
+        let left_behind = (before.status.head.as_deref())
+            .filter(|head| tip.as_deref() != Some(head) && !case.continues(head));
+        let gone = self.gone(before, tip.as_deref(), left_behind, entries, &case)?;
+        let mut of_others = case.of_others(before.head(), &gone);
+        of_others.drain(..of_others.len().saturating_sub(MAX_LISTED_FOREIGN));
+        tell_amended(&mut appeared, &of_others, rewrites);
         bound_foreign(&mut appeared);
+        rewrites.drop_replaced(&mut of_others, &on_branch);
+        let took = Took::new(before.head(), &gone, &case, rewrites);
+        let lost = self.lost(left_behind, &gone, of_others, &took)?;
 
-        candidates.retain(|id| !case.is_on_branch(id));
-        let mut elsewhere = self.look_up(&candidates)?;
-        elsewhere.retain(|facts| case.made(facts));
         let some_stay = !appeared.iter().all(|(_, standing)| is_foreign(standing));
-        appeared.extend(self.elsewhere(elsewhere, some_stay)?);
+        appeared.extend(self.elsewhere(&made, some_stay)?);
         Ok(Appeared {
             commits: appeared,
             attribution,
             lost,
+            made,
         })
     }
 
-    /// What the branch had before the run, what nothing has any more and nothing on the branch
-    /// replaces, unless somebody else moved the branch.
+    /// What is gone from the branch, is not the run's, and nothing else has, unless somebody else
+    /// took it away.
     fn lost(
         &self,
-        before: &Snapshot,
-        tip: Option<&str>,
-        entries: &[Entry],
-        case: &Case<'_>,
-        on_branch: &[Facts],
+        left_behind: Option<&str>,
+        gone: &[Facts],
+        mut of_others: Vec<Facts>,
+        took: &Took<'_>,
     ) -> Result<Vec<String>, GitError> {
-        let Some(head) = before.status.head.as_deref() else {
-            return Ok(Vec::new());
-        };
-        // The log of a branch goes with it. Of the very second when the run began there may be
-        // earlier entries.
-        let moves: Vec<&Entry> = entries.iter().filter(|one| one.log == Log::Head).collect();
-        let known = moves.iter().rposition(|entry| entry.new == head);
-        let is_none = |id: &str| id.bytes().all(|byte| byte == b'0');
-        let others = (moves.iter().skip(known.map_or(0, |known| known + 1)))
-            .any(|entry| !case.wrote(entry) && !is_none(&entry.old) && !is_none(&entry.new));
-        if others || tip == Some(head) || case.continues(head) {
-            return Ok(Vec::new());
-        }
-        if self.commit_of(head)?.is_none() {
+        if let Some(head) = left_behind
+            && !gone.iter().any(|one| one.id == head)
+            && !took.others_took(head)
+            && self.commit_of(head)?.is_none()
+        {
             return Ok(vec![short(head).to_owned()]);
         }
-        let mut gone = self.walk(&[head, "--not", "--all"], MAX_LISTED_FOREIGN)?;
-        let is_replaced = |old: &Facts| {
-            let old = std::slice::from_ref(old);
-            on_branch.iter().any(|new| replaced(new, old).is_some())
-        };
-        gone.retain(|old| !is_replaced(old));
+        of_others.retain(|one| !took.others_took(&one.id));
+        if of_others.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids: Vec<&str> = of_others.iter().map(|one| one.id.as_str()).collect();
+        let unkept = self.walk_unkept(&ids, &["--all"], MAX_LISTED_FOREIGN)?;
+        of_others.retain(|one| unkept.contains(one));
         let told = |old: &Facts| format!("{} `{}`", short(&old.id), old.first_line);
-        Ok(gone.iter().map(told).collect())
+        Ok(of_others.iter().map(told).collect())
     }
 
-    /// The commits that the branch lost, those that others put on it during the run included.
+    /// The commits that the branch had at any time of the run, and has no more.
     fn gone(
         &self,
         before: &Snapshot,
-        tip: &str,
+        tip: Option<&str>,
+        left_behind: Option<&str>,
         entries: &[Entry],
         case: &Case<'_>,
     ) -> Result<Vec<Facts>, GitError> {
-        let head = before.status.head.as_deref();
-        let left_behind = head.filter(|head| !case.continues(head));
-        let mut gone = self.not_reached(left_behind.as_slice(), tip)?;
-
         let log = before.status.branch.clone().map_or(Log::Head, Log::Branch);
-        let put_there: Vec<&str> = entries
-            .iter()
+        let mut revisions: Vec<&str> = (entries.iter())
             .filter(|entry| entry.log == log)
             .map(|entry| entry.new.as_str())
-            .filter(|id| Some(*id) != head && !case.is_on_branch(id))
+            .filter(|id| Some(*id) != before.head() && !case.is_on_branch(id))
+            .chain(left_behind)
             .collect();
-        let mut put_there = self.not_reached(&put_there, tip)?;
-        put_there.retain(|facts| case.others_made(facts));
-        gone.append(&mut put_there);
-        Ok(gone)
-    }
-
-    /// The commits of these histories that `tip` does not have.
-    fn not_reached(&self, revisions: &[&str], tip: &str) -> Result<Vec<Facts>, GitError> {
         if revisions.is_empty() {
             return Ok(Vec::new());
         }
-        let excluded = format!("^{tip}");
-        self.walk(&[revisions, &[&excluded]].concat(), MAX_LISTED_FOREIGN)
+        let excluded = tip.map(|tip| format!("^{tip}"));
+        revisions.extend(excluded.as_deref());
+        self.walk(&revisions, MAX_WALKED)
     }
 
     /// The run's own commits that are not on the branch where it began. Those that no branch has
     /// are left out when `some_stay` or a branch has others.
     fn elsewhere(
         &self,
-        made: Vec<Facts>,
+        made: &[Facts],
         some_stay: bool,
     ) -> Result<Vec<(Facts, Standing)>, GitError> {
         let ids: Vec<&str> = made.iter().map(|facts| facts.id.as_str()).collect();
         let branches = self.branches_of(&ids)?;
         let some_stay = some_stay || branches.iter().any(Option::is_some);
-        Ok(made
-            .into_iter()
+        Ok((made.iter().cloned())
             .zip(branches)
             .filter(|(_, branch)| branch.is_some() || !some_stay)
             .map(|(facts, branch)| (facts, Standing::Elsewhere { branch }))
@@ -340,10 +332,10 @@ fn is_foreign(standing: &Standing) -> bool {
 }
 
 /// Tells an own commit that took the place of one that is gone from a new one.
-fn tell_amended(commits: &mut [(Facts, Standing)], gone: &[Facts]) {
+fn tell_amended(commits: &mut [(Facts, Standing)], gone: &[Facts], rewrites: Rewrites<'_>) {
     for (facts, standing) in commits {
         if *standing == Standing::Own
-            && let Some(old) = replaced(facts, gone)
+            && let Some(old) = rewrites.replaced(facts, gone)
         {
             let of = old.id.clone();
             *standing = Standing::Amended { of };

@@ -10,7 +10,7 @@ use crate::git::history::Facts;
 use crate::git::place::Place;
 use crate::git::reflog::{Entry, Log, Run, absent, list_files, split_line};
 use crate::git::snapshot::{Snapshot, Status};
-use crate::git::standing::replaced;
+use crate::git::standing::Rewrites;
 use crate::git::{Git, GitError, files};
 use crate::model::change::Commit;
 use crate::model::verdict::short;
@@ -34,6 +34,8 @@ pub(super) struct Refs {
 pub(super) struct Left<'a> {
     pub after: &'a Status,
     pub appeared: &'a [Facts],
+    /// What the run made off the branch where it began.
+    pub made: &'a [Facts],
     pub commits: &'a [Commit],
 }
 
@@ -120,11 +122,9 @@ impl Git {
             let range: Vec<&str> = moved.into_iter().chain(["--not"]).chain(old).collect();
             self.walk(&range, MAX_WALKED)?
         };
-        let is_replaced = |old: &Facts| {
-            left.appeared.iter().any(|new| new.is_same_work(old))
-                || (put_there.iter()).any(|new| replaced(new, std::slice::from_ref(old)).is_some())
-        };
-        commits.retain(|old| !is_replaced(old));
+        commits.retain(|old| !left.appeared.iter().any(|new| new.is_same_work(old)));
+        let made = left.made;
+        Rewrites { entries, made }.drop_replaced(&mut commits, &put_there);
         // What was staged and what was untracked is part of a stash.
         let parts: HashSet<String> = (commits.iter())
             .filter(|one| names.get(&one.id).is_some_and(|name| name == STASH))

@@ -87,6 +87,8 @@ pub(super) struct Status {
     /// Paths from the root of the work tree.
     pub changes: BTreeMap<PathBuf, Change>,
     pub in_progress: Option<&'static str>,
+    /// A git works there, or was killed when it did.
+    pub index_lock: bool,
 }
 
 /// The uncommitted state of one path. Two states that are equal hold the same change.
@@ -181,6 +183,7 @@ impl Git {
     pub(super) fn parse_status(&self, place: &Place, output: &[u8]) -> Result<Status, GitError> {
         let mut status = Status {
             in_progress: in_progress(&place.directory),
+            index_lock: place.directory.join("index.lock").exists(),
             ..Status::default()
         };
         for line in output.split(|byte| *byte == 0) {
@@ -221,6 +224,11 @@ impl Git {
 }
 
 impl Status {
+    /// The paths with changes, as they are told.
+    pub(super) fn paths(&self) -> impl Iterator<Item = String> {
+        self.changes.keys().map(|path| told(path))
+    }
+
     fn take_header(&mut self, line: &str) {
         if let Some(id) = line.strip_prefix("# branch.oid ") {
             self.head = (id != "(initial)").then(|| id.to_owned());
@@ -228,6 +236,11 @@ impl Status {
             self.branch = (branch != "(detached)").then(|| branch.to_owned());
         }
     }
+}
+
+/// A path as it is told; git ends that of a repository in the work tree with a slash.
+pub(super) fn told(path: &Path) -> String {
+    path.to_string_lossy().trim_end_matches('/').to_owned()
 }
 
 fn output_error(command: &str) -> GitError {

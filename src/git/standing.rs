@@ -143,6 +143,15 @@ impl<'a> Case<'a> {
         Standing::Foreign { why, is_fetched }
     }
 
+    /// Of commits that the branch has no more, those that it had at `head` or that others put on it.
+    pub(super) fn of_others(&self, head: Option<&str>, gone: &[Facts]) -> Vec<Facts> {
+        let graph: Graph = gone.iter().map(|one| (one.id.as_str(), one)).collect();
+        let were_there = head.map_or(HashSet::new(), |head| reach(&graph, head));
+        let is_of_others =
+            |one: &&Facts| were_there.contains(one.id.as_str()) || self.others_made(one);
+        gone.iter().filter(is_of_others).cloned().collect()
+    }
+
     fn entries(&self, commit: &Facts) -> impl Iterator<Item = &'a Entry> + Clone {
         let entries = self.entries.get(commit.id.as_str());
         entries.into_iter().flatten().copied()
@@ -170,10 +179,102 @@ impl<'a> Case<'a> {
     }
 }
 
-/// The commit among `gone` in whose place `commit` was put: it has the same parents, as after
-/// `commit --amend`, or it is the same work on other parents, as after a rebase.
-pub(super) fn replaced<'a>(commit: &Facts, gone: &'a [Facts]) -> Option<&'a Facts> {
-    gone.iter().find(|old| {
-        old.id != commit.id && (old.parents == commit.parents || old.is_same_work(commit))
-    })
+/// What is known of commits that took the place of others.
+#[derive(Clone, Copy)]
+pub(super) struct Rewrites<'a> {
+    pub entries: &'a [Entry],
+    /// What the run made and no longer is on the branch: steps on the way.
+    pub made: &'a [Facts],
+}
+
+impl Rewrites<'_> {
+    /// The commit among `gone` in whose place `commit` was put.
+    pub(super) fn replaced<'g>(self, commit: &Facts, gone: &'g [Facts]) -> Option<&'g Facts> {
+        let replaced = self.replaced_by(std::slice::from_ref(commit), gone);
+        gone.iter().find(|old| replaced.contains(&old.id))
+    }
+
+    /// Drops what `kept` took the place of.
+    pub(super) fn drop_replaced(self, gone: &mut Vec<Facts>, kept: &[Facts]) {
+        let replaced = self.replaced_by(kept, gone);
+        gone.retain(|old| !replaced.contains(&old.id));
+    }
+
+    /// What `kept` took the place of, and what that had taken the place of before.
+    fn replaced_by(self, kept: &[Facts], gone: &[Facts]) -> HashSet<String> {
+        let mut replaced = HashSet::new();
+        if gone.is_empty() {
+            return replaced;
+        }
+        let mut new: Vec<&Facts> = kept.iter().collect();
+        let mut checked = 0;
+        while let Some(&by) = new.get(checked) {
+            checked += 1;
+            for old in gone.iter().chain(self.made) {
+                let is_by = old.id == by.id || replaced.contains(&old.id);
+                if !is_by && self.replaces(by, old) {
+                    replaced.insert(old.id.clone());
+                    new.push(old);
+                }
+            }
+        }
+        replaced
+    }
+
+    /// Whether it is the same work, as after a rebase; the same content, as after a `reset --soft`;
+    /// or git went from `old` to `new` when it made that, as for `commit --amend`. The same parents
+    /// alone tell nothing: what is new after a `reset --hard` has them, too.
+    fn replaces(self, new: &Facts, old: &Facts) -> bool {
+        let made = |entry: &Entry| entry.new == new.id && entry.old == old.id && entry.made(new);
+        old.is_same_work(new)
+            || old.parents == new.parents && (old.tree == new.tree || self.entries.iter().any(made))
+    }
+}
+
+/// Who took commits off the branch, as far as HEAD's log tells; that of a branch goes with it.
+pub(super) struct Took<'a> {
+    by_others: HashMap<&'a str, bool>,
+    /// Where the log does not tell: whether others moved HEAD at all.
+    others_moved: bool,
+}
+
+impl<'a> Took<'a> {
+    /// `head` is where the run began; `gone` is what the branch has no more.
+    pub(super) fn new(
+        head: Option<&str>,
+        gone: &'a [Facts],
+        case: &Case<'_>,
+        rewrites: Rewrites<'a>,
+    ) -> Self {
+        // `git branch -m` and `git update-ref -d` never carry a mark.
+        let is_none = |id: &str| id.bytes().all(|byte| byte == b'0');
+        let moves: Vec<&Entry> = (rewrites.entries.iter())
+            .filter(|one| one.log == Log::Head && !is_none(&one.old) && !is_none(&one.new))
+            .collect();
+        // Of the very second when the run began there may be earlier entries.
+        let known = moves.iter().rposition(|one| Some(&*one.new) == head);
+        let others_moved =
+            (moves.iter().skip(known.map_or(0, |known| known + 1))).any(|one| !case.wrote(one));
+
+        let graph: Graph = (gone.iter().chain(rewrites.made))
+            .map(|one| (one.id.as_str(), one))
+            .collect();
+        let mut by_others = HashMap::new();
+        for entry in moves {
+            let mut left = reach(&graph, &entry.old);
+            let stays = reach(&graph, &entry.new);
+            left.retain(|id| !stays.contains(id));
+            let is_others = !case.wrote(entry);
+            by_others.extend(left.into_iter().map(|id| (id, is_others)));
+        }
+        Self {
+            by_others,
+            others_moved,
+        }
+    }
+
+    /// Whether somebody else was the last to take the commit away.
+    pub(super) fn others_took(&self, id: &str) -> bool {
+        self.by_others.get(id).copied().unwrap_or(self.others_moved)
+    }
 }

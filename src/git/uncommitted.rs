@@ -3,14 +3,14 @@
 use std::collections::HashSet;
 
 use crate::git::refs::Refs;
-use crate::git::snapshot::{FileStamp, Snapshot, Status};
+use crate::git::snapshot::{FileStamp, Snapshot, Status, told};
 use crate::git::{Git, GitError};
-use crate::model::change::{Commit, MAX_LISTED_PATHS, Standing};
+use crate::model::change::{Commit, Standing};
 
 /// The most new stashes that are looked into.
 const MAX_STASHES: usize = 20;
 
-/// Paths, each at most [`MAX_LISTED_PATHS`].
+/// Paths, in order.
 #[derive(Default)]
 pub(super) struct Uncommitted {
     /// Their uncommitted state is new, or another one.
@@ -36,7 +36,7 @@ impl Git {
         let changed =
             (after.changes.iter()).filter(|(path, change)| was.get(*path) != Some(change));
         let left = changed.map(|(path, _)| path.to_string_lossy().into_owned());
-        let left = listed(left.collect());
+        let left = left.collect();
         let mut discarded = before.discarded(after, commits);
         let mut stashed = Vec::new();
         if !discarded.is_empty() {
@@ -52,8 +52,8 @@ impl Git {
         }
         Ok(Uncommitted {
             left,
-            discarded: listed(discarded),
-            stashed: listed(stashed),
+            discarded,
+            stashed,
         })
     }
 }
@@ -85,14 +85,8 @@ impl Snapshot {
                 let is_settled = change.is_conflict() && !commits.is_empty();
                 !change.file.is_some_and(is_kept) && !is_settled && !change.is_submodules_commit()
             })
-            .map(|(path, _)| path.to_string_lossy().trim_end_matches('/').to_owned())
+            .map(|(path, _)| told(path))
             .filter(|path| !committed.contains(path.as_str()))
             .collect()
     }
-}
-
-fn listed(mut paths: Vec<String>) -> Vec<String> {
-    paths.sort_unstable();
-    paths.truncate(MAX_LISTED_PATHS);
-    paths
 }

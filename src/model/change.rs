@@ -1,5 +1,6 @@
 //! What the repository shows after a run, set against what it showed before.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use chrono::{DateTime, FixedOffset};
@@ -17,33 +18,34 @@ pub struct RepositoryChange {
     pub branch_after: Option<String>,
     /// Commits that appeared during the run, oldest first.
     pub commits: Vec<Commit>,
-    /// Commits that the branch, another one, a tag or the stash had before the run, that nothing has
-    /// any more, and that no new commit replaces: `1a2b3c4d`, the first line of the message and whose
-    /// it was, where it was not the branch's; the newest last.
+    /// Commits that are not the run's, which the branch, or before the run another one, a tag or the
+    /// stash had, that nothing has any more, and that no new commit replaces: `1a2b3c4d`, the first
+    /// line of the message and whose it was, where it was not the branch's; the newest last.
     pub lost: Vec<String>,
     /// How the run's own commits were told from others.
     pub attribution: Attribution,
-    /// Index or work tree had changes before the run.
-    pub dirty_before: bool,
+    /// Paths that had uncommitted changes before the run.
+    pub changed_before: Vec<String>,
     /// Index or work tree have changes now.
     pub dirty_after: bool,
-    /// Paths whose uncommitted state is not what it was before the run; at most
-    /// [`MAX_LISTED_PATHS`].
+    /// Paths whose uncommitted state is not what it was before the run.
     pub left_uncommitted: Vec<String>,
-    /// Paths whose uncommitted changes from before the run are gone and were not committed; at most
-    /// [`MAX_LISTED_PATHS`].
+    /// Paths whose uncommitted changes from before the run are gone and were not committed.
     pub discarded: Vec<String>,
-    /// Paths whose uncommitted changes from before the run are in a stash now; at most
-    /// [`MAX_LISTED_PATHS`].
+    /// Paths whose uncommitted changes from before the run are in a stash now.
     pub stashed: Vec<String>,
     /// An operation that was left half-done: `rebase`, `merge`, `cherry-pick`, `revert`, `bisect`.
     pub in_progress: Option<String>,
+    /// git's lock of the index was there before the run.
+    pub locked_before: bool,
+    /// git's lock of the index is there: no commit can be made.
+    pub locked_after: bool,
     /// What an earlier try of the same work left; `None` when there was none.
     pub earlier: Option<Earlier>,
 }
 
-/// What an earlier try of the same work left, which failed after that. What it did not commit is there
-/// uncommitted, and may go.
+/// What earlier tries of the same work left, which failed after that. What they did not commit is
+/// there uncommitted, and may go.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Earlier {
     /// The run that made the last of its commits, as `task/agent/run_id`.
@@ -52,6 +54,13 @@ pub struct Earlier {
     pub commits: Vec<String>,
     /// Where they left the branch; `None` where they must not stand for a later try's.
     pub head: Option<String>,
+    /// Paths that had uncommitted changes before all of them, which are not theirs; `None` where that
+    /// is not known.
+    pub changed_before: Option<Vec<String>>,
+    /// As [`RepositoryChange::lost`], of all of them.
+    pub lost: Vec<String>,
+    /// As [`RepositoryChange::discarded`], of all of them, without what one had left itself.
+    pub discarded: Vec<String>,
 }
 
 impl fmt::Display for Earlier {
@@ -66,15 +75,31 @@ impl fmt::Display for Earlier {
     }
 }
 
-/// The most paths that are named in one fact.
-pub const MAX_LISTED_PATHS: usize = 20;
-
 impl RepositoryChange {
     /// The run's own commits on the branch where it began.
     pub fn own_commits(&self) -> impl Iterator<Item = &Commit> {
         self.commits
             .iter()
             .filter(|commit| commit.standing == Standing::Own)
+    }
+
+    /// [`Self::lost`], with what earlier tries took.
+    pub fn lost_in_all(&self) -> Vec<String> {
+        let earlier = self.earlier.iter().flat_map(|earlier| &earlier.lost);
+        earlier.chain(&self.lost).cloned().collect()
+    }
+
+    /// [`Self::discarded`] without what earlier tries had left, and with what they took.
+    pub fn discarded_in_all(&self) -> Vec<String> {
+        let Some(earlier) = &self.earlier else {
+            return self.discarded.clone();
+        };
+        let was_there: Option<HashSet<_>> =
+            (earlier.changed_before.as_ref()).map(|paths| paths.iter().collect());
+        let discarded = self.discarded.iter();
+        let discarded =
+            discarded.filter(|path| was_there.as_ref().is_none_or(|was| was.contains(path)));
+        earlier.discarded.iter().chain(discarded).cloned().collect()
     }
 
     /// Whether the branch is where an earlier try's commits left it, so that they are its work.

@@ -5,7 +5,7 @@
 //! What we did to the process outranks what the process did, and that outranks what the agent
 //! says; the repository decides last. Unknown is never success.
 
-use crate::model::change::{Attribution, Commit, MAX_LISTED_PATHS, RepositoryChange, Standing};
+use crate::model::change::{Attribution, Commit, RepositoryChange, Standing};
 use crate::model::duration;
 use crate::model::outcome::Outcome;
 use crate::model::process_end::{ProcessEnd, ProcessExit, StopReason};
@@ -259,23 +259,20 @@ const MAX_LOST_NAMED: usize = 5;
 /// What the task's rules forbid, however good the work is.
 fn policy_finding(change: Option<&RepositoryChange>) -> Option<Finding> {
     let change = change?;
-    if let Some(newest) = change.lost.last() {
-        let lost = match change.lost.len() {
-            1 => format!("{newest} was there before the run, and no branch has it now"),
+    let lost = change.lost_in_all();
+    if let Some(newest) = lost.last() {
+        let lost = match lost.len() {
+            1 => format!("{newest} is not the run's own, and no branch has it now"),
             number => format!(
-                "{} were there before the run, and no branch has them now; the newest is {newest}",
+                "{} are not the run's own, and no branch has them now; the newest is {newest}",
                 text::count(number, "commit")
             ),
         };
         return Some(Finding::bad(Outcome::PolicyBlocked, None, lost));
     }
-    // Of a later try it may be what the earlier one left.
-    if !change.discarded.is_empty() && change.earlier.is_none() {
-        return Some(Finding::bad(
-            Outcome::PolicyBlocked,
-            None,
-            discarded(change),
-        ));
+    let gone = change.discarded_in_all();
+    if !gone.is_empty() {
+        return Some(Finding::bad(Outcome::PolicyBlocked, None, discarded(&gone)));
     }
     let (commit, path) = change
         .commits
@@ -292,9 +289,21 @@ fn policy_finding(change: Option<&RepositoryChange>) -> Option<Finding> {
     ))
 }
 
-fn discarded(change: &RepositoryChange) -> String {
-    let paths = change.discarded.join(", ");
+fn discarded(paths: &[String]) -> String {
+    let paths = named(paths);
     format!("uncommitted changes from before the run are gone: {paths}")
+}
+
+/// The most names in one fact.
+const MAX_NAMED: usize = 20;
+
+fn named(names: &[String]) -> String {
+    match names.split_at_checked(MAX_NAMED) {
+        Some((first, more)) if !more.is_empty() => {
+            format!("{} and {} more", first.join(", "), more.len())
+        }
+        Some(_) | None => names.join(", "),
+    }
 }
 
 /// Whether the commit is there that the task requires.
@@ -372,15 +381,29 @@ fn missing_commit_reason(change: &RepositoryChange) -> String {
     }
     let earlier = change.earlier.as_ref();
     let earlier = earlier.filter(|earlier| !earlier.commits.is_empty());
-    let earlier = earlier.map_or(String::new(), |earlier| format!("; {earlier}"));
+    let mut more = earlier.map_or(String::new(), |earlier| format!("; {earlier}"));
+    if let Some(fact) = locked(change) {
+        more = format!("{more}; {fact}");
+    }
     if seen.is_empty() {
-        format!("the task requires a commit, and the run left no change at all{earlier}")
+        format!("the task requires a commit, and the run left no change at all{more}")
     } else {
         format!(
-            "the task requires a commit of the run's own; there is: {}{earlier}",
+            "the task requires a commit of the run's own; there is: {}{more}",
             seen.join(", ")
         )
     }
+}
+
+fn locked(change: &RepositoryChange) -> Option<&'static str> {
+    if !change.locked_after {
+        return None;
+    }
+    Some(if change.locked_before {
+        "the index was locked before the run and still is: if no git works there, remove the file that `git rev-parse --git-path index.lock` names"
+    } else {
+        "the index is locked since the run: if no git works there, remove the file that `git rev-parse --git-path index.lock` names"
+    })
 }
 
 /// Whether a commit of the run's own satisfies a task that requires one.
@@ -504,10 +527,9 @@ impl Case {
         if !report.permission_denials.is_empty() {
             let mut tools = report.permission_denials.clone();
             tools.dedup();
-            tools.truncate(MAX_LISTED_PATHS);
             self.note(
                 Agent,
-                format!("it was denied permission for: {}", tools.join(", ")),
+                format!("it was denied permission for: {}", named(&tools)),
             );
         }
     }
@@ -531,11 +553,12 @@ impl Case {
         for commit in &change.commits {
             self.note(Git, describe(commit, policy));
         }
-        if !change.lost.is_empty() {
-            let newest: Vec<&str> = (change.lost.iter().rev().take(MAX_LOST_NAMED))
+        let lost = change.lost_in_all();
+        if !lost.is_empty() {
+            let newest: Vec<&str> = (lost.iter().rev().take(MAX_LOST_NAMED))
                 .map(String::as_str)
                 .collect();
-            let number = text::count(change.lost.len(), "commit");
+            let number = text::count(lost.len(), "commit");
             let fact = format!(
                 "{number} that no branch has any more: {}",
                 newest.join(", ")
@@ -553,24 +576,29 @@ impl Case {
         if !change.left_uncommitted.is_empty() {
             self.note(
                 Git,
-                format!("left uncommitted: {}", change.left_uncommitted.join(", ")),
+                format!("left uncommitted: {}", named(&change.left_uncommitted)),
             );
         }
-        if !change.discarded.is_empty() {
-            self.note(Git, discarded(change));
+        let earlier = change.earlier.iter().flat_map(|earlier| &earlier.discarded);
+        let gone: Vec<String> = earlier.chain(&change.discarded).cloned().collect();
+        if !gone.is_empty() {
+            self.note(Git, discarded(&gone));
         }
         if !change.stashed.is_empty() {
-            let paths = change.stashed.join(", ");
+            let paths = named(&change.stashed);
             self.note(
                 Git,
                 format!("uncommitted changes from before the run are in the stash now: {paths}"),
             );
         }
-        if change.dirty_before {
+        if !change.changed_before.is_empty() {
             self.note(Git, "index or work tree already had changes before the run");
         }
         if let Some(operation) = &change.in_progress {
             self.note(Git, format!("a {operation} was left half-done"));
+        }
+        if let Some(fact) = locked(change) {
+            self.note(Git, fact);
         }
     }
 
@@ -623,7 +651,7 @@ fn describe(commit: &Commit, policy: Policy) -> String {
         Standing::Own if !commit.outside_paths.is_empty() => {
             format!(
                 "the run's own, outside the task's paths: {}",
-                commit.outside_paths.join(", ")
+                named(&commit.outside_paths)
             )
         }
         Standing::Own if commit.files.is_empty() => "the run's own, but empty".to_owned(),

@@ -295,3 +295,60 @@ fn failed_checks_fail_a_run_that_is_good_otherwise() {
     let (_, untouched) = changes().swap_remove(2);
     assert!(!wants_checks(&end, &report, seen(&untouched), policy));
 }
+
+#[test]
+fn a_fact_names_twenty_paths_and_counts_the_others() {
+    let (_, end) = ends().swap_remove(0);
+    let (_, report) = reports().swap_remove(0);
+    let (_, policy) = policies().swap_remove(1);
+    let paths = || (0..50).map(|number| format!("f{number:02}")).collect();
+    let verdict = |change| conclude(&end, &report, Ok(Some(&change)), &[], policy);
+    let left = verdict(RepositoryChange {
+        left_uncommitted: paths(),
+        ..Default::default()
+    });
+    let error = left.error.unwrap();
+    assert!(error.ends_with("50 paths left uncommitted"), "{error}");
+    let fact = &left.evidence.last().unwrap().fact;
+    assert!(fact.ends_with("f18, f19 and 30 more"), "{fact}");
+    let discarded = verdict(RepositoryChange {
+        discarded: paths(),
+        ..Default::default()
+    });
+    let error = discarded.error.unwrap();
+    assert!(error.ends_with("f18, f19 and 30 more"), "{error}");
+}
+
+#[test]
+fn a_lock_of_the_index_that_stays_is_named_where_a_commit_is_missing() {
+    let (_, end) = ends().swap_remove(0);
+    let (_, report) = reports().swap_remove(0);
+    let (_, policy) = policies().swap_remove(1);
+    let (_, change) = changes().swap_remove(3);
+    for (commits, locked_before, says) in [
+        (
+            vec![],
+            true,
+            "the index was locked before the run and still is",
+        ),
+        (
+            change.unwrap().unwrap().commits,
+            false,
+            "the index is locked since the run",
+        ),
+    ] {
+        let is_missing = commits.is_empty();
+        let change = RepositoryChange {
+            commits,
+            locked_before,
+            locked_after: true,
+            ..Default::default()
+        };
+        let verdict = conclude(&end, &report, Ok(Some(&change)), &[], policy);
+        assert!(verdict.evidence.last().unwrap().fact.contains(says));
+        assert_eq!(
+            verdict.error.is_some_and(|error| error.contains(says)),
+            is_missing
+        );
+    }
+}

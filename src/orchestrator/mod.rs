@@ -92,14 +92,17 @@ pub trait Spectator: fmt::Debug {
     fn acted(&mut self, act: Act);
 }
 
-/// Runs a plan to its final record.
+/// Runs a plan to its final record, and tells what it changed, as far as that is known.
 ///
 /// Whatever becomes of the agent is in the record; a notification waits in the outbox.
 ///
 /// # Errors
 /// When no record could be made: nothing was started. Or when the final record could not be
 /// written: the run is over, and its record still says `running`.
-pub async fn run(plan: &RunPlan, services: &mut Services<'_>) -> Result<Record, StoreError> {
+pub async fn run(
+    plan: &RunPlan,
+    services: &mut Services<'_>,
+) -> Result<(Record, Option<RepositoryChange>), StoreError> {
     let mut begun = Begun::new(plan, services)?;
     let is_apart = isolation::is_wanted(plan);
     // It may wait long, and a run that has begun has a record.
@@ -117,7 +120,8 @@ pub async fn run(plan: &RunPlan, services: &mut Services<'_>) -> Result<Record, 
         },
     };
     hear_objection(plan, services, &mut story).await;
-    begun.end(plan, services, story)
+    let change = story.change.clone().ok().flatten();
+    Ok((begun.end(plan, services, story)?, change))
 }
 
 /// Records that a plan is not started, and why.

@@ -177,6 +177,7 @@ fn history_that_a_run_throws_away_is_named_and_is_no_success() {
     for (script, lost) in [
         (format!("rm -rf .git; git init -qb main; {commits}"), ""),
         (format!("git reset -q --hard HEAD~2; {commits}"), "`third`"),
+        (format!("git reset -q --hard HEAD~1; {commits}"), "`third`"),
         (
             format!("git switch -q --orphan other; {commits}; git branch -qM main"),
             "`third`",

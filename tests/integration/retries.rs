@@ -111,6 +111,29 @@ fn what_a_try_left_uncommitted_may_be_thrown_away_by_the_next() {
 }
 
 #[test]
+fn what_a_person_had_counts_whichever_try_destroys_it() {
+    let commit = "echo x > x; git add x; git commit -qm work";
+    let blocked = |work: &str, then: &str| {
+        let env = first_fails_after(work, then, "");
+        env.git(&["commit", "-q", "--allow-empty", "-m", "second"]);
+        std::fs::write(env.repository().join("mine"), "mine").unwrap();
+        assert_eq!(env.run("fake", "work").code, Some(1));
+        let record = env.records("work", "fake").remove(1);
+        assert_eq!(record["outcome"], "policy_blocked", "{}", evidence(&record));
+        (record["error"].to_string(), evidence(&record))
+    };
+    let gone = "uncommitted changes from before the run are gone: mine";
+    let (error, facts) = blocked("touch half-done", &format!("rm half-done mine; {commit}"));
+    assert!(error.ends_with(&format!("{gone}\"")), "{error}");
+    assert!(facts.contains("half-done, mine"), "{facts}");
+    let (error, _) = blocked(&format!("rm mine; {commit}"), "");
+    assert!(error.contains(gone), "{error}");
+    let (error, facts) = blocked(&format!("git reset -q --hard HEAD~1; {commit}"), "rm mine");
+    assert!(error.contains("`second` is not the run's own"), "{error}");
+    assert!(facts.contains(gone), "{facts}");
+}
+
+#[test]
 fn tries_are_counted_and_the_last_failure_is_the_result() {
     let three = env(9, "retry_pause = \"0s\"", "");
     assert_eq!(three.run("fake", "work").code, Some(1));

@@ -217,7 +217,10 @@ pub(super) fn carry_out(
         };
         let mut attempts = Attempts::new(plans, &layout, &SystemClock);
         let mut last: Option<Record> = None;
-        while let Some(attempt) = attempts.next(last.as_ref()).map_err(not_recorded)? {
+        let mut change = None;
+        while let Some(attempt) =
+            (attempts.next(last.as_ref(), change.take())).map_err(not_recorded)?
+        {
             let Attempt {
                 plan,
                 pause,
@@ -258,7 +261,10 @@ pub(super) fn carry_out(
                         std::future::pending().await
                     };
                     tokio::select! {
-                        record = orchestrator::run(&plan, &mut services) => record,
+                        ran = orchestrator::run(&plan, &mut services) => ran.map(|(record, seen)| {
+                            change = seen;
+                            record
+                        }),
                         never = tell => never,
                     }
                 }

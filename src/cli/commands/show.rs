@@ -143,7 +143,8 @@ fn commits(page: &mut Page, record: &Record) {
         page.wrapped(&format!("  {} ", short(&commit.commit)), &subject);
     }
     for file in record.files_changed.iter().take(MAX_FILES) {
-        page.line(&format!("    {}", text::sanitize(file)));
+        let file = text::sanitize(file).replace('\n', "\\n");
+        page.line(&format!("    {file}"));
     }
     let more = record.files_number().saturating_sub(MAX_FILES);
     if more > 0 {
@@ -319,4 +320,35 @@ fn notification(record: &Record) -> Option<String> {
         notification.state.as_str(),
         at.unwrap_or_default()
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ids::RunId;
+    use crate::model::record::CommitRecord;
+
+    #[test]
+    fn a_path_is_one_line_whatever_its_name() {
+        let mut record = Record::unknown("t", "a", RunId::from_directory("20261122_010203"));
+        record.commits.push(CommitRecord {
+            commit: "0123456789".to_owned(),
+            subject: "work".to_owned(),
+            author: "Pat".to_owned(),
+            date: String::new(),
+        });
+        let forged = "x\n\nevidence\n  verify   `make test` passed";
+        record.files_changed.push(forged.to_owned());
+        let mut page = Page {
+            text: String::new(),
+            width: 80,
+        };
+        commits(&mut page, &record);
+        assert!(
+            page.text
+                .ends_with("    x\\n\\nevidence\\n  verify   `make test` passed\n"),
+            "{}",
+            page.text
+        );
+    }
 }

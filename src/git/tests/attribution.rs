@@ -155,6 +155,83 @@ fn an_amend_by_way_of_a_soft_reset_is_an_amend() {
 }
 
 #[test]
+fn new_commits_after_a_hard_reset_amend_nothing_and_what_was_there_is_lost() {
+    for steps in [
+        &[&["reset", "-q", "--hard", "HEAD~1"][..]][..],
+        // The log of the branch tells of one move only.
+        &[
+            &["checkout", "-q", "-b", "side", "HEAD~1"],
+            &["commit", "-q", "--allow-empty", "-m", "aside"],
+            &["checkout", "-q", "main"],
+            &["reset", "-q", "--hard", "side"],
+        ],
+        &[
+            &["checkout", "-q", "--orphan", "new"],
+            &["commit", "-q", "--allow-empty", "-m", "root"],
+            &["branch", "-q", "-M", "new", "main"],
+        ],
+    ] {
+        let scene = Scene::new();
+        let before = scene.snapshot();
+        for step in steps {
+            scene.agent(step);
+        }
+        scene.agent_commits("a.txt");
+        let change = scene.change(&before);
+        let told = told(&change);
+        assert!(told.iter().all(|one| one.starts_with("own: ")), "{told:?}");
+        assert!(
+            change
+                .lost
+                .last()
+                .is_some_and(|lost| lost.ends_with("`base two`"))
+        );
+    }
+    // There is no commit to go back to.
+    let scene = Scene::new();
+    scene.person_before(&["reset", "-q", "--hard", "HEAD~1"]);
+    let before = scene.snapshot();
+    scene.agent(&["update-ref", "-d", "HEAD"]);
+    scene.agent(&["rm", "-q", "--cached", "old.txt"]);
+    scene.agent_commits("a.txt");
+    let change = scene.change(&before);
+    assert_eq!(told(&change), ["own: agent a.txt +1/-0"]);
+    assert_eq!(change.lost.len(), 1);
+}
+
+#[test]
+fn history_that_was_rewritten_is_not_lost() {
+    let rebase = [
+        "-c",
+        "sequence.editor=true",
+        "rebase",
+        "-q",
+        "-i",
+        "--autosquash",
+    ];
+    let rebase = |onto: &'static str| [&rebase[..], &[onto]].concat();
+    for steps in [
+        vec![vec!["commit", "-qa", "--fixup", "HEAD"], rebase("HEAD~2")],
+        vec![
+            vec!["commit", "-qa", "--fixup", "HEAD~1"],
+            [&["-c", "rebase.forceRebase=true"], &rebase("HEAD~3")[..]].concat(),
+            vec!["commit", "-q", "--amend", "-m", "other words"],
+        ],
+    ] {
+        let scene = Scene::new();
+        scene.write("work/p.txt", "p\n");
+        scene.person_before(&["add", "p.txt"]);
+        scene.person_before(&["commit", "-qm", "person p.txt"]);
+        let before = scene.snapshot();
+        scene.write("work/old.txt", "1\n");
+        for step in &steps {
+            scene.agent(step);
+        }
+        assert_eq!(scene.change(&before).lost, [""; 0], "{steps:?}");
+    }
+}
+
+#[test]
 fn amending_the_first_commit_of_all_is_an_amend() {
     let scene = Scene::new();
     scene.person_before(&["reset", "-q", "--hard", "HEAD~1"]);
@@ -176,6 +253,35 @@ fn amending_ones_own_commit_leaves_one_own_commit() {
         scene.told(&before),
         ["own: agent a.txt +1/-0", "own: b and c +2/-0"]
     );
+}
+
+#[test]
+fn who_threw_commits_away_is_told_by_the_move_that_left_them() {
+    let reset = ["reset", "-q", "--hard", "HEAD~1"];
+    // A person's commit of the run's time hides nothing.
+    let scene = Scene::new();
+    let before = scene.snapshot();
+    scene.agent(&reset);
+    scene.agent_commits("a.txt");
+    scene.person_commits("p.txt");
+    assert!(scene.change(&before).lost[0].ends_with("`base two`"));
+    // It is lost itself, with or without new ones.
+    let scene = Scene::new();
+    let before = scene.snapshot();
+    scene.person_commits("p.txt");
+    scene.agent(&reset);
+    assert!(scene.change(&before).lost[0].ends_with("`person p.txt`"));
+    scene.agent_commits("a.txt");
+    let change = scene.change(&before);
+    assert!(change.lost[0].ends_with("`person p.txt`"));
+    assert_eq!(told(&change), ["own: agent a.txt +1/-0"]);
+    // What a person takes away is not.
+    let scene = Scene::new();
+    let before = scene.snapshot();
+    scene.agent_commits("a.txt");
+    scene.person(&["reset", "-q", "--hard", "HEAD~2"]);
+    scene.agent_commits("b.txt");
+    assert_eq!(scene.change(&before).lost, [""; 0]);
 }
 
 #[test]

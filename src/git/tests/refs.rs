@@ -69,7 +69,11 @@ fn a_branch_that_was_forced_elsewhere_is_lost_and_one_that_was_rewritten_is_not(
     let before = scene.snapshot();
     scene.agent(&["branch", "-qf", "side", "main"]);
     assert_eq!(lost(&before, &scene), ["`person s.txt` of branch `side`"]);
-    scene.agent(&["branch", "-qf", "side", "side@{1}"]);
+    scene.agent(&["checkout", "-q", "side"]);
+    scene.agent_commits("b.txt");
+    scene.agent(&["checkout", "-q", "main"]);
+    assert_eq!(lost(&before, &scene), ["`person s.txt` of branch `side`"]);
+    scene.agent(&["branch", "-qf", "side", "side@{2}"]);
     scene.agent_commits("a.txt");
     scene.agent(&["rebase", "-q", "main", "side"]);
     scene.agent(&["checkout", "-q", "main"]);

@@ -1,7 +1,6 @@
 //! What is left uncommitted.
 
 use crate::git::tests::support::{MARK, Scene, start};
-use crate::model::change::MAX_LISTED_PATHS;
 
 #[test]
 fn new_changed_deleted_and_staged_files_are_left_over() {
@@ -17,7 +16,7 @@ fn new_changed_deleted_and_staged_files_are_left_over() {
         change.left_uncommitted,
         ["deep/new.txt", "old.txt", "staged.txt"]
     );
-    assert!(!change.dirty_before && change.dirty_after && !change.is_untouched());
+    assert!(change.changed_before.is_empty() && change.dirty_after && !change.is_untouched());
 }
 
 #[test]
@@ -27,7 +26,7 @@ fn what_was_dirty_before_and_is_as_it_was_is_not_the_runs() {
     scene.write("work/untracked.txt", "person\n");
     let before = scene.snapshot();
     let change = scene.change(&before);
-    assert!(change.dirty_before && change.dirty_after);
+    assert!(!change.changed_before.is_empty() && change.dirty_after);
     assert!(change.is_untouched());
 }
 
@@ -104,15 +103,14 @@ fn work_in_the_stash_is_no_commit_and_what_it_took_away_is_told() {
 }
 
 #[test]
-fn only_so_many_paths_are_named() {
+fn each_of_many_paths_is_known() {
     let scene = Scene::new();
     let before = scene.snapshot();
-    for number in 0..2 * MAX_LISTED_PATHS {
+    for number in 0..50 {
         scene.write(&format!("work/{number:03}"), "x");
     }
     let left = scene.change(&before).left_uncommitted;
-    assert_eq!(left.len(), MAX_LISTED_PATHS);
-    assert_eq!(left[0], "000");
+    assert_eq!((left.len(), left[0].as_str()), (50, "000"));
 }
 
 #[test]
@@ -173,4 +171,16 @@ fn an_operation_left_half_done_is_named() {
         );
         scene.agent(&[operation, "--abort"]);
     }
+}
+
+#[test]
+fn a_lock_of_the_index_that_stays_is_told() {
+    let scene = Scene::new();
+    let before = scene.snapshot();
+    assert!(!scene.change(&before).locked_after);
+    scene.write("work/.git/index.lock", "");
+    let change = scene.change(&before);
+    assert!(!change.locked_before && change.locked_after);
+    let change = scene.change(&scene.snapshot());
+    assert!(change.locked_before && change.locked_after);
 }
