@@ -108,7 +108,7 @@ impl Queue {
             }
             let query = sqlx::query(highest)
                 .bind(prefix)
-                .bind(i32::try_from(prefix.len() + 1).expect("a prefix is short"));
+                .bind(i32::try_from(prefix.len() + 1).unwrap_or(i32::MAX));
             let row = query.fetch_one(&mut *transaction).await?;
             let number = u64::try_from(row.try_get::<i64, _>("number")?).unwrap_or_default() + 1;
             let added = self.insert(&mut transaction, &work(number)).await?;

@@ -462,7 +462,7 @@ fn a_read_is_repeated_when_it_fails_in_passing_and_not_for_ever() {
         Action::Reset,
         Action::Html,
         Action::Truncated,
-        Action::Huge(17 << 20),
+        Action::Huge(49 << 20),
     ] {
         let name = format!("{action:?}");
         place.host.clear_history();
@@ -995,14 +995,15 @@ fn an_app_acts_as_its_bot_with_one_token_that_is_renewed_in_time() {
     place.clock.advance(later);
     assert_ne!(run(client.git_token(&place.repository)).unwrap(), old);
 
-    // After a revocation one call fails, and the next has a new token.
+    // After a revocation a call is repeated with a new token.
     run(client.issue(&place.repository, number)).unwrap();
     place.host.revoke_installations();
     run(client.issue(&place.repository, number)).unwrap();
     place.host.revoke_installations();
     run(client.create_comment(&place.repository, number, "x")).unwrap();
     let comments = run(client.comments(&place.repository, number)).unwrap();
-    assert_eq!(comments.len(), 1);
+    let written = comments.iter().filter(|comment| comment.body == "x");
+    assert_eq!(written.count(), 1);
 }
 
 #[test]

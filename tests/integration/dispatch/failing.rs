@@ -385,7 +385,7 @@ fn a_push_that_is_forbidden_is_tried_again_once() {
         place.dispatches(1);
         assert!(place.comments(issue, "❌")[0].contains("tried again in"));
         std::thread::sleep(Duration::from_millis(1200));
-        place.dispatches(if is_once { 0 } else { 1 });
+        place.dispatches(i32::from(!is_once));
         let label = if is_once { "processed" } else { "failed" };
         assert_eq!(place.host.labels(DISPATCH, issue), ["copilot-agent", label]);
     }
