@@ -15,6 +15,7 @@ pub struct Masked {
     before: Vec<u8>,
     /// A token that is longer than is held back: its further characters are dropped.
     in_token: bool,
+    /// Something was masked.
     found: bool,
 }
 
