@@ -2,7 +2,7 @@
 //!
 //! The head is written straight. What follows goes round in a region of the same file behind it,
 //! so memory is constant and everything is on disk at once; [`CappedLog::finish`] puts that region
-//! in order. Behind that region stands how far it got, so that [`recover`] can do the same for a
+//! in order. Behind that region stands how far it got, so that `recover` can do the same for a
 //! runner that died. Nothing here looks at the bytes.
 
 use std::fs::File;
