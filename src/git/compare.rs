@@ -8,7 +8,6 @@ use glob::{MatchOptions, Pattern};
 
 use crate::git::files;
 use crate::git::history::{Facts, Numbers};
-use crate::git::programs::CONFIGURED;
 use crate::git::reflog::{Entry, Log, Run};
 use crate::git::refs::{Left, Refs};
 use crate::git::snapshot::{STATUS, Snapshot, Status};
@@ -16,12 +15,22 @@ use crate::git::standing::{Case, Rewrites, Took};
 use crate::git::{Git, GitError};
 use crate::model::change::{Attribution, Commit, RepositoryChange, Standing};
 use crate::model::verdict::short;
+use crate::process::command::RunningHelper;
 
 /// The most commits that are looked at on one branch; a pull may bring any number.
 const MAX_WALKED: usize = 10_000;
 
 /// The most commits of others that are told, the newest.
 const MAX_LISTED_FOREIGN: usize = 100;
+
+/// What a run that committed is asked about most likely, asked before it is known that it did.
+#[derive(Default)]
+struct Ahead {
+    /// The commits that the branch where the run began has gained.
+    walk: Option<RunningHelper>,
+    /// What the run's own commits change.
+    numbers: Option<RunningHelper>,
+}
 
 /// What appeared during a run, and what went.
 #[derive(Default)]
@@ -54,38 +63,38 @@ impl Git {
         run_mark: &str,
         paths: &[String],
     ) -> Result<RepositoryChange, GitError> {
-        self.compare_with(before, run_mark, paths, Vec::new())
+        self.compare_with(before, run_mark, paths, Ahead::default())
     }
 
-    /// The same by [`Git::with_programs_of`]. What a run that committed is asked about most likely
-    /// is asked side by side with what must come first: two rounds of commands, not four.
+    /// The same by [`Git::with_programs_of`], with most questions asked side by side.
     pub fn compare_guarded(
         &self,
         before: &Snapshot,
         run_mark: &str,
         paths: &[String],
     ) -> Result<RepositoryChange, GitError> {
-        let configured = self.start(&CONFIGURED, &[])?;
-        // `git log` runs none of the programs.
-        let walked = self.walk_ahead(before, run_mark)?;
-        let git = self.with_programs(&before.programs, configured)?;
-        git.compare_with(before, run_mark, paths, walked)
+        let configured = self.ask_for_programs(before)?;
+        // What is asked ahead runs none of the programs.
+        let ahead = self.ask_ahead(before, run_mark)?;
+        let git = match configured {
+            Some(configured) => self.with_programs(&before.programs, configured)?,
+            None => self.clone(),
+        };
+        git.compare_with(before, run_mark, paths, ahead)
     }
 
-    /// `walked`: what the branch has gained, if it is still so.
     fn compare_with(
         &self,
         before: &Snapshot,
         run_mark: &str,
         paths: &[String],
-        walked: Vec<Facts>,
+        ahead: Ahead,
     ) -> Result<RepositoryChange, GitError> {
         let allowed = parse_paths(paths)?;
         let status = self.start(&STATUS, &[])?;
-        let few: Vec<&str> = (walked.iter().take(MAX_LISTED_FOREIGN))
-            .map(|facts| facts.id.as_str())
-            .collect();
-        let mut numbers = self.numbers(&few)?;
+        let walked = ahead.walk.map(|log| self.walked(log)).transpose()?;
+        let numbers = ahead.numbers.map(|numbers| self.counted(numbers));
+        let mut numbers = numbers.transpose()?.unwrap_or_default();
         let after = self.parse_status(&before.place, &self.output(&STATUS, status)?)?;
         let run = Run {
             mark: run_mark,
@@ -97,7 +106,7 @@ impl Git {
             attribution,
             mut lost,
             made,
-        } = self.appeared(before, &after, &entries, run, walked)?;
+        } = self.appeared(before, &after, &entries, run, walked.unwrap_or_default())?;
 
         let uncounted: Vec<&str> = appeared
             .iter()
@@ -148,17 +157,22 @@ impl Git {
         })
     }
 
-    /// The commits that the branch where the run began has gained, where the run's reflog entries
-    /// tell of any.
-    fn walk_ahead(&self, before: &Snapshot, run_mark: &str) -> Result<Vec<Facts>, GitError> {
+    /// Asks about commits, where the run's reflog entries tell of any.
+    fn ask_ahead(&self, before: &Snapshot, run_mark: &str) -> Result<Ahead, GitError> {
         let run = Run {
             mark: run_mark,
             start: before.start,
         };
         let place = &before.place;
-        if place.has_reftable() || candidates(&self.entries(place, run)?, run).is_empty() {
-            return Ok(Vec::new());
+        if place.has_reftable() {
+            return Ok(Ahead::default());
         }
+        let entries = self.entries(place, run)?;
+        let mut made = candidates(&entries, run);
+        if made.is_empty() {
+            return Ok(Ahead::default());
+        }
+        made.truncate(MAX_LISTED_FOREIGN);
         let branch = before.status.branch.as_ref();
         let tip = branch.map_or("HEAD".to_owned(), |branch| format!("refs/heads/{branch}"));
         let excluded = before.status.head.as_ref().map(|head| format!("^{head}"));
@@ -167,9 +181,13 @@ impl Git {
             .chain(&excluded)
             .map(String::as_str)
             .collect();
-        self.walk(&range, MAX_WALKED)
+        Ok(Ahead {
+            walk: Some(self.start_walk(&range, MAX_WALKED)?),
+            numbers: Some(self.start_numbers(&made)?),
+        })
     }
 
+    /// `walked`: what the branch had gained when that was asked ahead.
     fn appeared(
         &self,
         before: &Snapshot,

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::git::{Git, GitError};
+use crate::process::command::RunningHelper;
 
 /// One commit, without what it changes.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -84,12 +85,25 @@ impl Git {
     /// At most `limit` commits that `git log` lists for `revisions`, oldest first. Revisions that
     /// do not exist are passed over.
     pub(super) fn walk(&self, revisions: &[&str], limit: usize) -> Result<Vec<Facts>, GitError> {
+        self.walked(self.start_walk(revisions, limit)?)
+    }
+
+    /// The same, to be read by [`Git::walked`].
+    pub(super) fn start_walk(
+        &self,
+        revisions: &[&str],
+        limit: usize,
+    ) -> Result<RunningHelper, GitError> {
         let limit = format!("--max-count={limit}");
         let mut arguments = vec!["log", "--topo-order", "--reverse", &limit];
         arguments.extend(LOG_OPTIONS);
         arguments.extend(revisions);
         arguments.push("--");
-        self.facts(&arguments, &[])
+        self.start_keeping(Some(MAX_RECORD_BYTES), &arguments, &[])
+    }
+
+    pub(super) fn walked(&self, log: RunningHelper) -> Result<Vec<Facts>, GitError> {
+        parse_facts(&self.output(&["log"], log)?)
     }
 
     /// The same, of `revisions` without what `refs` have.
@@ -118,8 +132,7 @@ impl Git {
     }
 
     fn facts(&self, arguments: &[&str], stdin: &[u8]) -> Result<Vec<Facts>, GitError> {
-        let log = self.start_keeping(Some(MAX_RECORD_BYTES), arguments, stdin)?;
-        parse_facts(&self.output(arguments, log)?)
+        self.walked(self.start_keeping(Some(MAX_RECORD_BYTES), arguments, stdin)?)
     }
 
     /// What each of these commits changes against its parent.
@@ -130,6 +143,11 @@ impl Git {
         if ids.is_empty() {
             return Ok(HashMap::new());
         }
+        self.counted(self.start_numbers(ids)?)
+    }
+
+    /// The same, to be read by [`Git::counted`]. Commits that do not exist are passed over.
+    pub(super) fn start_numbers(&self, ids: &[&str]) -> Result<RunningHelper, GitError> {
         let arguments = [
             "diff-tree",
             "--stdin",
@@ -145,7 +163,14 @@ impl Git {
             // `.gitmodules` may say otherwise.
             "--ignore-submodules=none",
         ];
-        parse_numbers(&self.read_with_input(&arguments, &lines(ids))?)
+        self.start(&arguments, &lines(ids))
+    }
+
+    pub(super) fn counted(
+        &self,
+        diff_tree: RunningHelper,
+    ) -> Result<HashMap<String, Numbers>, GitError> {
+        parse_numbers(&self.output(&["diff-tree"], diff_tree)?)
     }
 
     /// How many of these commits are signed.

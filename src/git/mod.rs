@@ -9,6 +9,7 @@
 //! Needs git 2.31 (`GIT_CONFIG_COUNT`, `--path-format`).
 
 mod compare;
+mod configuration;
 mod environment;
 mod files;
 mod health;

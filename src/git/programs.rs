@@ -8,12 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::git::{Git, GitError, Snapshot};
 use crate::process::command::RunningHelper;
 
-/// Reads of a configuration the identity, the programs and where the work tree lies.
+/// Reads of a configuration the identity, the programs, where the work tree lies, and what else it
+/// includes.
 pub(super) const CONFIGURED: [&str; 4] = [
     "config",
     "-z",
     "--get-regexp",
-    r"^(user\.(name|email)|core\.worktree|filter\..*|merge\..*\.driver)$",
+    r"^(user\.(name|email)|core\.worktree|include(if\..*)?\.path|filter\..*|merge\..*\.driver)$",
 ];
 
 /// Settings that name programs, by their keys.
@@ -63,7 +64,20 @@ impl Git {
     /// The same repository, with commands that run no filter or merge driver that was not
     /// configured at `before`.
     pub fn with_programs_of(&self, before: &Snapshot) -> Result<Self, GitError> {
-        self.with_programs(&before.programs, self.start(&CONFIGURED, &[])?)
+        match self.ask_for_programs(before)? {
+            Some(configured) => self.with_programs(&before.programs, configured),
+            None => Ok(self.clone()),
+        }
+    }
+
+    /// Asks for the configuration, unless it is known to be the same as at `before`.
+    pub(super) fn ask_for_programs(
+        &self,
+        before: &Snapshot,
+    ) -> Result<Option<RunningHelper>, GitError> {
+        let known = before.configuration.as_ref();
+        let is_same = known.is_some_and(|known| self.configuration().as_ref() == Some(known));
+        (!is_same).then(|| self.start(&CONFIGURED, &[])).transpose()
     }
 
     /// The same repository, with commands that run no filter or merge driver.
@@ -90,6 +104,11 @@ impl Git {
             .collect();
         Ok(self.with_settings(&settings))
     }
+}
+
+/// Whether a configuration goes on in further files.
+pub(super) fn includes(output: &[u8]) -> bool {
+    entries(output).any(|(key, _)| key.starts_with("include"))
 }
 
 /// The value that counts of a setting, the last.

@@ -263,8 +263,14 @@ fn parse_line(log: &Log, line: &str) -> Option<Entry> {
     Some(Entry::new(log.clone(), old, new, time, message))
 }
 
+/// Whether a word can only be the name of an object; an agent may have written anything for one.
+pub(super) fn is_object_name(word: &str) -> bool {
+    !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 /// The old and the new object name of a line.
 pub(super) fn split_line(line: &str) -> Option<(&str, &str)> {
     let mut words = line.splitn(3, ' ');
-    Some((words.next()?, words.next()?))
+    let mut name = || words.next().filter(|word| is_object_name(word));
+    Some((name()?, name()?))
 }

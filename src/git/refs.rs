@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::git::history::Facts;
 use crate::git::place::Place;
-use crate::git::reflog::{Entry, Log, Run, absent, list_files, split_line};
+use crate::git::reflog::{Entry, Log, Run, absent, is_object_name, list_files, split_line};
 use crate::git::snapshot::{Snapshot, Status};
 use crate::git::standing::Rewrites;
 use crate::git::{Git, GitError, files};
@@ -218,8 +218,7 @@ impl Refs {
         let is_ref = |(id, name): &(&str, &str)| {
             (name.starts_with(BRANCHES) || name.starts_with(TAGS))
                 && Path::new(name).extension() != Some(OsStr::new("lock"))
-                && !id.is_empty()
-                && id.bytes().all(|byte| byte.is_ascii_hexdigit())
+                && is_object_name(id)
         };
         (packed.chain(loose))
             .filter(|(_, name)| is_wanted(name))

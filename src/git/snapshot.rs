@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 
+use crate::git::configuration::Configuration;
 use crate::git::environment::Identity;
 use crate::git::place::Place;
-use crate::git::programs::{CONFIGURED, Programs, setting};
+use crate::git::programs::{CONFIGURED, Programs, includes, setting};
 use crate::git::refs::Refs;
 use crate::git::{Git, GitError};
 
@@ -31,6 +32,8 @@ pub struct Snapshot {
     name: Option<String>,
     email: Option<String>,
     pub(super) programs: Programs,
+    /// `None` where it must be asked for.
+    pub(super) configuration: Option<Configuration>,
     took: Duration,
 }
 
@@ -138,6 +141,7 @@ impl Git {
     pub fn snapshot(&self, start: DateTime<Utc>) -> Result<Snapshot, GitError> {
         let began = Instant::now();
         let status = self.start(&STATUS, &[])?;
+        let configuration = self.configuration();
         // Status 1: nothing is configured.
         let configured = self.start(&CONFIGURED, &[])?;
         let configured = self.finish(&CONFIGURED, configured)?.stdout;
@@ -161,6 +165,7 @@ impl Git {
             name: setting(&configured, "user.name"),
             email: setting(&configured, "user.email"),
             programs: Programs::parse(&configured),
+            configuration: configuration.filter(|_| !includes(&configured)),
             took: began.elapsed(),
             place,
         })

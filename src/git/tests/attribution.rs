@@ -1023,3 +1023,23 @@ fn a_submodule_that_gitmodules_says_to_ignore_is_counted_and_held_to_the_paths()
     assert_eq!(told(&change), ["own: bump +1/-1"]);
     assert_eq!(change.commits[0].outside_paths, ["library"]);
 }
+
+#[test]
+fn a_line_in_a_reflog_without_objects_is_passed_over() {
+    let scene = Scene::new();
+    let before = scene.snapshot();
+    scene.person_commits("theirs.txt");
+    scene.agent_commits("ours.txt");
+    let log = "work/.git/logs/HEAD";
+    let null = "0".repeat(40);
+    let line = |name| format!("{null} {name} A <a@x> 1795229138 +0000\tagent-runner/{MARK}: x\n");
+    let lines = [":1", "--all", "^HEAD", ""].map(line).concat();
+    scene.write(log, scene.read(log) + &lines);
+    assert_eq!(
+        scene.told(&before),
+        [
+            "foreign (its reflog entry is not the run's): person theirs.txt +1/-0",
+            "own: agent ours.txt +1/-0"
+        ]
+    );
+}

@@ -139,6 +139,86 @@ fn looking_runs_no_program_that_the_repository_names_and_writes_nothing() {
     assert_eq!(std::fs::read(scene.path("work/.git/index")).unwrap(), index);
 }
 
+#[test]
+fn a_filter_is_run_only_if_it_was_configured_before_the_run_wherever_that_is() {
+    let before_run = [
+        (".git/config", "", ""),
+        ("../home/.gitconfig", "", ""),
+        ("../home/.config/git/config", "", ""),
+        (
+            ".git/config.worktree",
+            ".git/config",
+            "[extensions]\nworktreeConfig = true\n",
+        ),
+        (
+            "../further",
+            ".git/config",
+            "[include]\npath = ../../further\n",
+        ),
+        (
+            "../further",
+            ".git/config",
+            "[includeIf \"onbranch:other\"]\npath = ../../further\n",
+        ),
+        (
+            "../further",
+            "../home/.gitconfig",
+            "[include]\npath = ../further\n",
+        ),
+    ];
+    for (place, file, line) in before_run {
+        for is_run in [false, true] {
+            let scene = Scene::new();
+            let add = |file: &str, line: &str| {
+                let file = format!("work/{file}");
+                let old = std::fs::read_to_string(scene.path(&file)).unwrap_or_default();
+                scene.write(&file, old + line);
+            };
+            let ran = scene.path("ran");
+            let filter = format!("[filter \"x\"]\nclean = touch '{}'; cat\n", ran.display());
+            if !file.is_empty() {
+                add(file, line);
+            }
+            if is_run {
+                add(place, &filter);
+            }
+            let before = scene.snapshot();
+            scene.agent(&["checkout", "-q", "-b", "other"]);
+            if !is_run {
+                add(place, &filter);
+            }
+            scene.write("work/.git/info/attributes", "*.txt filter=x\n");
+            scene.write("work/old.txt", "0\n1\n2\n3\n4\n5\n6\n7\n8\n8\n");
+            assert!(scene.change(&before).dirty_after);
+            // On the branch where the run began that condition did not hold.
+            let is_run = is_run && !line.contains("onbranch");
+            assert_eq!(ran.exists(), is_run, "{place} by {file}: {line}");
+        }
+    }
+}
+
+#[test]
+fn the_configuration_is_asked_for_again_only_where_it_may_be_another() {
+    let scene = Scene::new();
+    let is_asked_for = |before| scene.git().ask_for_programs(before).unwrap().is_some();
+    let before = scene.snapshot();
+    assert!(!is_asked_for(&before));
+    scene.agent_commits("a.txt");
+    assert!(!is_asked_for(&before));
+    scene.agent(&["config", "user.name", "Agent"]);
+    assert!(is_asked_for(&before));
+
+    // A repository that is found earlier, or another one in its place.
+    let before = scene.snapshot();
+    scene.person(&["init", "-q", "--separate-git-dir", "../elsewhere"]);
+    assert!(is_asked_for(&before));
+    let scene = Scene::new();
+    scene.write("work/below/file", "");
+    let below = Git::new(&scene.environment, &scene.path("work/below"));
+    let before = below.snapshot(start()).unwrap();
+    assert!(below.ask_for_programs(&before).unwrap().is_some());
+}
+
 fn refusal(git: &Git) -> GitError {
     git.snapshot(DateTime::UNIX_EPOCH).unwrap_err()
 }

@@ -192,7 +192,7 @@ impl Scene {
     #[track_caller]
     #[must_use]
     pub(super) fn change(&self, before: &Snapshot) -> RepositoryChange {
-        self.git().compare(before, MARK, &[]).unwrap()
+        self.git().compare_guarded(before, MARK, &[]).unwrap()
     }
 
     /// The commits of that time in short: `own: agent a.txt +1/-0`.
