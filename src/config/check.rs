@@ -9,6 +9,7 @@ use crate::config::error::ConfigError;
 use crate::config::file::{AgentTable, Form, TaskTable};
 use crate::config::layer::Layer;
 use crate::config::value::Setting;
+use crate::model::dispatch::DISPATCH_TASK;
 use crate::model::ids::{AgentName, TaskName};
 use crate::model::text;
 
@@ -140,6 +141,16 @@ impl Checker<'_> {
                 return self.refuse_name("tasks", name.as_str(), &problem);
             }
             (Some(_), None) | (None, Some(_) | None) => {}
+        }
+        let (schedule, schedules) = (task.schedule.span(), task.schedules.span());
+        if let Some(span) = schedule.or(schedules)
+            && name.as_str() == DISPATCH_TASK
+        {
+            let problem = format!(
+                "`tasks.{name}` cannot be scheduled: `dispatch` alone starts it, with work that waits; \
+                 a crontab line of your own can start `agent-runner dispatch --once`"
+            );
+            return Err(self.layer.wrong(Some(span), problem));
         }
         let scheduled = task.schedules.get().into_iter().flat_map(BTreeMap::keys);
         self.are_known(

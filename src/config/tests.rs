@@ -173,6 +173,8 @@ fn a_wrong_file_is_told_with_its_place_and_what_would_be_right() {
         "[tasks.heartbeat]\nprompt_text = \"x\"",
         "[tasks.\"../x\"]\nprompt_text = \"x\"",
         "[tasks.mine]\nschedule = \"@daily\"",
+        "[tasks.dispatch_issue]\nschedule = \"@daily\"",
+        "[tasks.dispatch_issue]\nschedules = { patch = \"@daily\" }",
         "[tasks.document_coverge]\ntimeout = \"5m\"",
         "[tasks.mine]\nprompt = \"a.md\"\nprompt_text = \"a\"",
         "[tasks.mine]\nprompt = \"/etc/passwd\"",
