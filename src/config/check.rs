@@ -2,7 +2,7 @@
 //!
 //! Single values were checked when they were read ([`value`](crate::config::value)).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use crate::config::error::ConfigError;
@@ -166,6 +166,12 @@ impl Checker<'_> {
         key: &str,
         setting: &Setting<Vec<AgentName>>,
     ) -> Result<(), ConfigError> {
+        let mut seen = BTreeSet::new();
+        let mut listed = setting.get().into_iter().flatten();
+        if let Some(twice) = listed.find(|name| !seen.insert(*name)) {
+            let problem = format!("`{key}` names `{twice}` twice");
+            return Err(self.layer.wrong(setting.span(), problem));
+        }
         self.are_known(key, setting.get().into_iter().flatten(), setting.span())
     }
 
