@@ -227,7 +227,10 @@ fn a_dry_run_tells_that_the_repository_would_start_no_run() {
         let call = ["run", "--agent", "fake", "--task", task, "--dry-run"];
         let done = env.agent_runner(&[&call[..], more].concat());
         let why = |line: &str| line.strip_prefix("would not start").map(str::to_owned);
-        (done.code, done.stdout.lines().find_map(why).unwrap_or_default())
+        (
+            done.code,
+            done.stdout.lines().find_map(why).unwrap_or_default(),
+        )
     };
     let env = TestEnv::new()
         .script("fake", "text", "echo done")
@@ -244,7 +247,10 @@ fn a_dry_run_tells_that_the_repository_would_start_no_run() {
     assert_eq!(dry(&env, "talk", &[]), (Some(0), String::new()));
     for (task, more) in [("work", &[][..]), ("talk", &apart)] {
         let (code, why) = dry(&env, task, more);
-        assert!(code == Some(1) && why.contains("not a git repository"), "{why}");
+        assert!(
+            code == Some(1) && why.contains("not a git repository"),
+            "{why}"
+        );
     }
     assert!(!env.logs().exists());
 }
@@ -364,6 +370,20 @@ fn init_writes_a_configuration_that_works_and_never_overwrites() {
     let done = env.agent_runner(&run);
     assert_eq!(done.code, Some(0), "{} {}", done.stdout, done.stderr);
     assert!(place.join("prompts/debug_hello_world.md").exists());
+}
+
+#[test]
+fn where_no_directory_can_be_made_init_demo_and_units_say_so() {
+    let env = TestEnv::new();
+    for verb in [&["init"][..], &["demo"], &["schedule", "systemd"]] {
+        for place in ["/dev/null", "/proc/no/such"] {
+            let done = env.agent_runner(&[verb, &[place]].concat());
+            assert_eq!(done.code, Some(1), "{verb:?} {place}");
+            let expected = format!("cannot make the directory `{place}");
+            assert!(done.stderr.contains(&expected), "{}", done.stderr);
+            assert!(!done.stderr.contains("kept"), "{}", done.stderr);
+        }
+    }
 }
 
 #[test]
