@@ -10,7 +10,6 @@
 
 use std::fs;
 use std::io::{self, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,6 +22,7 @@ use crate::model::dispatch::{WorkKey, WorkRequest};
 use crate::model::text;
 use crate::model::work_name::WorkName;
 use crate::queue::{NewWork, Queue, QueueError, State, Work};
+use crate::regular;
 use crate::sources::source::{
     Accepted, Fate, Next, Offer, Publication, SourceError, Standing, TaskSource,
 };
@@ -186,8 +186,7 @@ const MAX_STATUS_BYTES: u64 = 1024 * 1024;
 fn read_status(task: &LocalTask) -> Option<Value> {
     // An agent may have put a pipe there, or a giant.
     let mut options = fs::OpenOptions::new();
-    let options = options.read(true).custom_flags(libc::O_NONBLOCK);
-    let file = options.open(task.status_file()).ok()?;
+    let file = regular::open_linked(options.read(true), &task.status_file()).ok()?;
     let status: Value = serde_json::from_reader(file.take(MAX_STATUS_BYTES)).ok()?;
     // Not all file systems tell names apart that differ in capitals.
     (status["task_id"] == task.task_id.as_str()).then_some(status)

@@ -19,6 +19,7 @@ use rustix::io::Errno;
 use crate::model::clock::utc;
 use crate::model::ids::{AgentName, RunId, RunPath, TaskName};
 use crate::model::record::{NotificationRecord, Record};
+use crate::regular::open_read;
 use crate::store::StoreError;
 use crate::store::atomic;
 use crate::store::capped_log::{self, CappedLog, LogCaps};
@@ -27,7 +28,7 @@ use crate::store::format;
 use crate::store::layout::{Layout, RunDirectory};
 use crate::store::private::{
     self, append, create_directory, create_file, create_new_directory, is_directory, lock,
-    open_append, open_read, overwrite, remove, sync_directory, try_lock,
+    open_append, overwrite, remove, sync_directory, try_lock,
 };
 use crate::store::reader::read_metadata;
 use crate::store::retention::remove_tree;
