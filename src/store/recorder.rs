@@ -212,12 +212,18 @@ impl RunFolder {
     /// Creates the log of what the task's checks print: `checks.log`, and `checks.2.log` where they
     /// are carried out once more.
     pub fn checks(&self, caps: LogCaps) -> Result<CappedLog, StoreError> {
-        let (mut path, mut number) = (self.directory().checks(), 1);
-        while path.exists() {
-            number += 1;
-            path.set_file_name(format!("checks.{number}.log"));
-        }
+        let mut logs = self.check_logs();
+        let path = logs.find(|log| !log.exists());
+        let path = path.expect("there is always one more");
         CappedLog::create(&path, caps)
+    }
+
+    fn check_logs(&self) -> impl Iterator<Item = PathBuf> + use<> {
+        let directory = self.directory();
+        (1_u64..).map(move |number| match number {
+            1 => directory.checks(),
+            _ => directory.path().join(format!("checks.{number}.log")),
+        })
     }
 
     /// Creates the log of events, of which about `cap` bytes are kept.
@@ -293,13 +299,10 @@ impl RunFolder {
     /// Puts the logs in order that a runner left that died.
     pub(crate) fn order_logs(&self) -> Result<(), StoreError> {
         let directory = self.directory();
-        let mut logs = [
-            directory.transcript(),
-            directory.stdout(),
-            directory.checks(),
-        ]
-        .into_iter();
-        logs.try_for_each(|log| capped_log::recover(&log))
+        let logs = [directory.transcript(), directory.stdout()].into_iter();
+        let checks = self.check_logs().take_while(|log| log.exists());
+        logs.chain(checks)
+            .try_for_each(|log| capped_log::recover(&log))
     }
 
     /// Removes the mark of a run that has begun and not ended.
