@@ -71,10 +71,14 @@ const LOCK_LIMIT: Duration = Duration::from_secs(10);
 /// Takes the lock of a file or a directory that others hold for a moment; one that somebody does
 /// not give back is an error.
 pub(crate) fn lock(file: &File) -> io::Result<()> {
+    lock_within(file, LOCK_LIMIT)
+}
+
+fn lock_within(file: &File, limit: Duration) -> io::Result<()> {
     let began = Instant::now();
     loop {
         match try_lock(file) {
-            Err(error) if is_taken(&error) && began.elapsed() < LOCK_LIMIT => {
+            Err(error) if is_taken(&error) && began.elapsed() < limit => {
                 thread::park_timeout(LOCK_PAUSE);
             }
             result => return result,
@@ -147,5 +151,26 @@ pub(crate) fn list(path: &Path) -> Result<Vec<(String, FileType)>, StoreError> {
     match fs::read_dir(path).and_then(list) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         result => result.map_err(|source| StoreError::new("list", path, source)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_is_not_given_back_is_an_error_and_one_that_is_is_taken() {
+        let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+        let open = || File::open(&path).unwrap();
+        let (holder, waiter) = (open(), open());
+        holder.lock().unwrap();
+        let refused = lock_within(&waiter, Duration::from_millis(50));
+        assert!(is_taken(&refused.unwrap_err()));
+        let given_back = thread::spawn(move || {
+            thread::park_timeout(Duration::from_millis(50));
+            drop(holder);
+        });
+        lock(&waiter).unwrap();
+        given_back.join().unwrap();
     }
 }

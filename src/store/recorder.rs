@@ -211,10 +211,11 @@ impl RunFolder {
 
     /// Creates the log of what the task's checks print: `checks.log`, and `checks.2.log` where they
     /// are carried out once more.
+    #[expect(clippy::missing_panics_doc, reason = "there is always one more")]
     pub fn checks(&self, caps: LogCaps) -> Result<CappedLog, StoreError> {
         let mut logs = self.check_logs();
         let path = logs.find(|log| !log.exists());
-        let path = path.expect("there is always one more");
+        let path = path.expect("numbers do not end");
         CappedLog::create(&path, caps)
     }
 
