@@ -23,6 +23,7 @@
 //! | floor | room | what it is for |
 //! | --- | --- | --- |
 //! | 0 | [`model`] | the vocabulary; no I/O, clock, process or file format |
+//! | 0 | [`regular`] | regular files, opened without waiting for what else lies there |
 //! | 0 | [`tls`] | the one TLS stack, made ready before a client is built |
 //! | 0 | [`schedule`] | when a task is due, by cron's own rules; the text of a crontab |
 //! | 1 | [`config`] | the file, the environment and flags; the only reader of environment variables |
@@ -97,6 +98,7 @@
 //! elsewhere; for macOS the program was type-checked and never run.
 
 pub mod model;
+pub mod regular;
 pub mod schedule;
 pub mod tls;
 

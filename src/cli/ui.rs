@@ -37,9 +37,9 @@ pub struct Ui {
 const PLAIN_WIDTH: u16 = 120;
 
 impl Ui {
-    /// A mouth for this process's standard streams. `no_colour`: the variable `NO_COLOR` is set;
-    /// `columns`: what `COLUMNS` says of a terminal that standard output is not; `in_actions`: this
-    /// is a step of a workflow.
+    /// A mouth for this process's standard streams. `no_colour`: the variable `NO_COLOR` is set,
+    /// or the terminal knows none; `columns`: what `COLUMNS` says of a terminal that standard output
+    /// is not; `in_actions`: this is a step of a workflow.
     pub fn new(no_colour: bool, columns: Option<&str>, in_actions: bool) -> Self {
         let stdout = io::stdout();
         let width = rustix::termios::tcgetwinsize(&stdout).map_or(0, |size| size.ws_col);

@@ -59,7 +59,8 @@ impl World {
                 .hint("it may have been removed: change to another one")
         })?;
         let columns = environment.get("COLUMNS").and_then(OsStr::to_str);
-        let no_colour = environment.get("NO_COLOR").is_some();
+        let is_dumb = environment.get("TERM").is_some_and(|term| term == "dumb");
+        let no_colour = is_dumb || environment.get("NO_COLOR").is_some();
         let ui = Ui::new(no_colour, columns, actions::are_around(&environment));
         Ok(Self {
             ui,
@@ -157,6 +158,15 @@ pub(crate) fn refuse_missing_repository(settings: &Settings) -> Result<(), CliEr
         "nothing was started or recorded; name the right one: --repo, AGENT_RUNNER_REPO_ROOT or \
          `repo_root`",
     ))
+}
+
+/// Makes a directory that was asked for, and those above it.
+pub(crate) fn make_directory(path: &Path) -> Result<(), CliError> {
+    std::fs::create_dir_all(path).map_err(|error| {
+        let message = format!("cannot make the directory `{}`", path.display());
+        let error = CliError::failure(message).because(error);
+        error.hint("name one that is there, or a new one where you can write")
+    })
 }
 
 /// The queue of this log root alone, where none is configured.

@@ -2,13 +2,14 @@
 //!
 //! Single values were checked when they were read ([`value`](crate::config::value)).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use crate::config::error::ConfigError;
 use crate::config::file::{AgentTable, Form, TaskTable};
 use crate::config::layer::Layer;
 use crate::config::value::Setting;
+use crate::model::dispatch::DISPATCH_TASK;
 use crate::model::ids::{AgentName, TaskName};
 use crate::model::text;
 
@@ -141,6 +142,16 @@ impl Checker<'_> {
             }
             (Some(_), None) | (None, Some(_) | None) => {}
         }
+        let (schedule, schedules) = (task.schedule.span(), task.schedules.span());
+        if let Some(span) = schedule.or(schedules)
+            && name.as_str() == DISPATCH_TASK
+        {
+            let problem = format!(
+                "`tasks.{name}` cannot be scheduled: `dispatch` alone starts it, with work that waits; \
+                 a crontab line of your own can start `agent-runner dispatch --once`"
+            );
+            return Err(self.layer.wrong(Some(span), problem));
+        }
         let scheduled = task.schedules.get().into_iter().flat_map(BTreeMap::keys);
         self.are_known(
             &format!("tasks.{name}.schedules"),
@@ -155,6 +166,12 @@ impl Checker<'_> {
         key: &str,
         setting: &Setting<Vec<AgentName>>,
     ) -> Result<(), ConfigError> {
+        let mut seen = BTreeSet::new();
+        let mut listed = setting.get().into_iter().flatten();
+        if let Some(twice) = listed.find(|name| !seen.insert(*name)) {
+            let problem = format!("`{key}` names `{twice}` twice");
+            return Err(self.layer.wrong(setting.span(), problem));
+        }
         self.are_known(key, setting.get().into_iter().flatten(), setting.span())
     }
 

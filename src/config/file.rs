@@ -12,9 +12,9 @@ use serde::{Deserialize, Deserializer};
 
 use crate::config::settings::{OllamaMode, PromptChannel, Secret};
 use crate::config::value::{
-    Address, AgentLabel, Allowance, Argument, Containing, Dollars, Glob, KeepFor, KeepSize, Limit,
-    PingUrl, PromptFile, QueueUrl, Repository, Retries, Schedule, Server, Setting, Size, Stall,
-    Taken, Target, Text, Topic, VariableName, Zone,
+    Address, AgentLabel, Allowance, Argument, CommandLimit, Containing, Dollars, Expectation, Glob,
+    Interval, KeepFor, KeepSize, Lease, Limit, PingUrl, PromptFile, QueueUrl, Repository, Retries,
+    Schedule, Server, Setting, Size, Stall, Taken, Target, Text, Token, Topic, VariableName, Zone,
 };
 use crate::model::ids::{AgentName, TaskName};
 use crate::model::invocation::StopSignal;
@@ -73,7 +73,7 @@ pub(crate) struct RunnerTable {
     /// How long an agent may wait silently for a rate limit before the run is ended.
     pub(crate) limit_patience: Setting<Duration>,
     /// The longest time for one command of `verify`, for tasks that name none.
-    pub(crate) verify_timeout: Setting<Limit>,
+    pub(crate) verify_timeout: Setting<CommandLimit>,
     /// What a run does while another one holds its repository: `skip` ends it at once as `skipped`,
     /// `wait` waits at most for the task's time limit. For tasks that name none.
     pub(crate) overlap: Setting<Overlap>,
@@ -133,7 +133,7 @@ pub(crate) struct NtfyTable {
     /// none, which switches notifications off.
     pub(crate) topic: Setting<Topic>,
     /// An access token, instead of `username` and `password`. Default: none.
-    pub(crate) token: Setting<Secret>,
+    pub(crate) token: Setting<Token>,
     /// A user of the server. Default: none.
     pub(crate) username: Setting<String>,
     /// That user's password. Default: none.
@@ -160,7 +160,7 @@ pub(crate) struct GithubTable {
     pub(crate) server_url: Setting<Server>,
     /// A token that may read and write issues, contents and pull requests of the repositories
     /// concerned. Better set in the environment than in a file. Default: none.
-    pub(crate) token: Setting<Secret>,
+    pub(crate) token: Setting<Token>,
     /// The id of a GitHub App, instead of a token. Default: none.
     pub(crate) app_id: Setting<NonZeroU64>,
     /// The file with the App's private key (PEM). Default: none.
@@ -185,7 +185,7 @@ pub(crate) struct DispatchTable {
     /// The name under which the worker speaks on issues.
     pub(crate) agent_name: Setting<AgentLabel>,
     /// How long to wait between two looks at the issues.
-    pub(crate) poll_interval: Setting<Limit>,
+    pub(crate) poll_interval: Setting<Interval>,
     /// How many issues are worked on at a time.
     pub(crate) concurrency: Setting<NonZeroU64>,
     /// How often a failing issue is tried before it rests with the label `failed`.
@@ -193,14 +193,14 @@ pub(crate) struct DispatchTable {
     /// The pause before the second try; each further one is twice as long.
     pub(crate) retry_pause: Setting<Duration>,
     /// How long a claim holds that its worker does not renew.
-    pub(crate) lease: Setting<Limit>,
+    pub(crate) lease: Setting<Lease>,
     /// The address at which `dispatch` serves `/metrics` and `/healthz`; better one of loopback.
     /// Default: none.
     pub(crate) metrics: Setting<Address>,
     /// The directory of clones. Default: `.state/workspaces` below the log root.
     pub(crate) workspace: Setting<PathBuf>,
     /// The longest clone or push.
-    pub(crate) git_timeout: Setting<Limit>,
+    pub(crate) git_timeout: Setting<CommandLimit>,
     /// Repositories that issues may ask to change, as `owner/name` or `owner/*`. Default: the
     /// dispatch repository and those of the same owner.
     pub(crate) targets: Setting<Vec<Target>>,
@@ -286,7 +286,7 @@ pub(crate) struct TaskTable {
     /// another. Default: none.
     pub(crate) verify: Setting<Vec<String>>,
     /// The longest time for one of them. Default: `runner.verify_timeout`.
-    pub(crate) verify_timeout: Setting<Limit>,
+    pub(crate) verify_timeout: Setting<CommandLimit>,
     /// When it is due. Default: never.
     pub(crate) schedule: Setting<Schedule>,
     /// When it is due for single agents, as a table of agent and cron expression, instead of the same
@@ -302,7 +302,7 @@ pub(crate) struct TaskTable {
     pub(crate) catch_up: Setting<CatchUp>,
     /// The longest time without a success; after it the heartbeat tells once, and again when one
     /// succeeds. Default: any.
-    pub(crate) expect_success_within: Setting<Limit>,
+    pub(crate) expect_success_within: Setting<Expectation>,
     /// Where each run tells its start and its exit code, in the protocol of healthchecks.io. Default:
     /// none.
     pub(crate) ping_url: Setting<PingUrl>,

@@ -8,7 +8,7 @@
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use crate::config::error::ConfigError;
 use crate::config::layer::Layer;
 use crate::config::origin::Origin;
 use crate::config::settings::Settings;
+use crate::regular;
 
 mod check;
 pub mod env;
@@ -151,11 +152,7 @@ fn read(
 /// Reads a regular file, also through a link, with what the system knows of it. Nothing else is
 /// waited for or read without end, and only where there is no name at all there is no file.
 fn read_regular(path: &Path) -> io::Result<(String, Metadata)> {
-    let opened = File::options()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK)
-        .open(path);
-    let file = match opened {
+    let file = match regular::open_linked(File::options().read(true), path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound && path.is_symlink() => {
             let reason = "it is a link that leads nowhere";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
@@ -163,12 +160,6 @@ fn read_regular(path: &Path) -> io::Result<(String, Metadata)> {
         opened => opened?,
     };
     let metadata = file.metadata()?;
-    if metadata.is_dir() {
-        return Err(io::ErrorKind::IsADirectory.into());
-    }
-    if !metadata.is_file() {
-        return Err(io::Error::other("it is no regular file"));
-    }
     let mut bytes = Vec::new();
     file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_FILE_BYTES {

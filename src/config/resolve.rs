@@ -18,8 +18,8 @@ use crate::config::settings::{
     Secret, Settings, TaskSettings,
 };
 use crate::config::value::{
-    Address, AgentLabel, Argument, Limit, QueueUrl, Repository, Schedule, Server, Setting, Text,
-    Topic, VariableName, Whole,
+    Address, AgentLabel, Argument, Interval, Limit, QueueUrl, Repository, Schedule, Server,
+    Setting, Text, Token, Topic, VariableName, Whole,
 };
 use crate::model::caps::Caps;
 use crate::model::ids::{AgentName, TaskName};
@@ -205,7 +205,7 @@ impl Resolver<'_> {
     fn ntfy(&self) -> Result<NtfySettings, ConfigError> {
         let tables: Tables<'_, NtfyTable> = self.tables(|form| Some(&form.ntfy));
         let token = self
-            .variable::<Secret, _>("ntfy.token")?
+            .variable::<Token, _>("ntfy.token")?
             .or_else(|| tables.find(|ntfy| &ntfy.token));
         let name: Option<Sourced<String>> = tables.find(|ntfy| &ntfy.username);
         let password: Option<Sourced<Secret>> = tables.find(|ntfy| &ntfy.password);
@@ -237,7 +237,7 @@ impl Resolver<'_> {
     fn github(&self) -> Result<GithubSettings, ConfigError> {
         let tables = self.tables(|form| Some(&form.github));
         let token: Option<Sourced<Secret>> =
-            self.either::<Secret, _>("github.token", tables.find(|github| &github.token))?;
+            self.either::<Token, _>("github.token", tables.find(|github| &github.token))?;
         let id = self.number("github.app_id", tables.find(|github| &github.app_id))?;
         let key_file = self.either::<PathBuf, PathBuf>(
             "github.app_key_file",
@@ -308,7 +308,7 @@ impl Resolver<'_> {
                 .variable::<AgentLabel, _>("dispatch.agent_name")?
                 .unwrap_or_else(|| tables.value(|dispatch| &dispatch.agent_name)),
             poll_interval: self
-                .variable::<Limit, _>("dispatch.poll_interval")?
+                .variable::<Interval, _>("dispatch.poll_interval")?
                 .unwrap_or_else(|| tables.value(|dispatch| &dispatch.poll_interval)),
             concurrency: set("dispatch.concurrency", |dispatch| &dispatch.concurrency)?,
             attempts: set("dispatch.attempts", |dispatch| &dispatch.attempts)?,

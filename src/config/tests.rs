@@ -129,6 +129,8 @@ fn a_wrong_file_is_told_with_its_place_and_what_would_be_right() {
         "[runner]\nauto_order = \"codex\"",
         "[runner]\nauto_order = [\"codex\",\n  7]",
         "[runner]\nauto_order = [\"codex\", \"cloude\"]",
+        "[runner]\nauto_order = [\"codex\", \"claude\", \"codex\"]",
+        "[runner]\nverify_timeout = 0",
         "[runner]\nretries = -1",
         "[runner]\nretries = 11",
         "[runner]\nretries = \"two\"",
@@ -144,6 +146,9 @@ fn a_wrong_file_is_told_with_its_place_and_what_would_be_right() {
         "[ntfy]\nusername = \"u\"",
         "[ntfy]\npassword = \"canary\"",
         "[ntfy]\ntoken = \"canary\"\nusername = \"u\"\npassword = \"p\"",
+        "[ntfy]\ntoken = \"canary\\ncanary\"",
+        "[ntfy]\ntoken = \"canary\\u0007\"",
+        "[github]\ntoken = \"my canary\"",
         "[queue]\nurl = \"mysql://x\"",
         "[github]\napi_url = \"api.github.com\"",
         "[github]\napp_id = 7",
@@ -153,6 +158,8 @@ fn a_wrong_file_is_told_with_its_place_and_what_would_be_right() {
         "[dispatch]\nagent = \"patch,cloude\"",
         "[dispatch]\nagent_name = \"-->\"",
         "[dispatch]\nconcurrency = 0",
+        "[dispatch]\npoll_interval = 0",
+        "[dispatch]\nlease = \"0s\"",
         "[dispatch]\ntargets = [\"o/*/x\"]",
         "[dispatch]\nallow = [\"workflow\"]",
         "[agents.Codex]\nmodel = \"x\"",
@@ -173,12 +180,16 @@ fn a_wrong_file_is_told_with_its_place_and_what_would_be_right() {
         "[tasks.heartbeat]\nprompt_text = \"x\"",
         "[tasks.\"../x\"]\nprompt_text = \"x\"",
         "[tasks.mine]\nschedule = \"@daily\"",
+        "[tasks.dispatch_issue]\nschedule = \"@daily\"",
+        "[tasks.dispatch_issue]\nschedules = { patch = \"@daily\" }",
         "[tasks.document_coverge]\ntimeout = \"5m\"",
         "[tasks.mine]\nprompt = \"a.md\"\nprompt_text = \"a\"",
         "[tasks.mine]\nprompt = \"/etc/passwd\"",
         "[tasks.mine]\nprompt = \"../a.md\"",
         "[tasks.mine]\nprompt_text = \"\"",
         "[tasks.document_coverage]\nagents = [\"gemeni\"]",
+        "[tasks.document_coverage]\nagents = [\"codex\", \"codex\"]",
+        "[tasks.document_coverage]\nexpect_success_within = 0",
         "[tasks.document_coverage]\nmax_runs_per_day = 0",
         "[tasks.document_coverage]\nmin_changes = 0",
         "[tasks.document_coverage]\nmin_changes = \"many\"",
@@ -189,6 +200,7 @@ fn a_wrong_file_is_told_with_its_place_and_what_would_be_right() {
         "[tasks.document_coverage]\nschedule = \"0 25 * * *\"",
         "[tasks.document_coverage]\nschedule = \"hourly\"",
         "[tasks.document_coverage]\nschedule = \"@hourl\"",
+        "[tasks.document_coverage]\nschedule = \"0 0 31 2 *\"",
         "[tasks.document_coverage]\ntimezone = \"Europe/Berln\"",
         "# é\n[tasks.document_coverage]\ntimeout = 1979-05-27",
     ];
@@ -626,6 +638,9 @@ fn secrets_show_neither_in_debug_output_nor_in_errors() {
     assert!(!format!("{settings:?}").contains("canary"));
     let credentials = settings.ntfy.credentials.unwrap();
     assert_eq!(credentials.origin, variable("AGENT_RUNNER_NTFY_TOKEN"));
+    let call = Call::without_file().with("AGENT_RUNNER_NTFY_TOKEN", " canary\r\n");
+    let credentials = call.settings().ntfy.credentials.unwrap().value;
+    assert!(matches!(credentials, NtfyCredentials::Token(token) if token.expose() == "canary"));
     let environment: Environment = [("X", "canary")].into_iter().collect();
     assert!(!format!("{environment:?}").contains("canary"));
     for text in [
@@ -634,6 +649,7 @@ fn secrets_show_neither_in_debug_output_nor_in_errors() {
         "[ntfy]\ntokn = \"4711\"",
         "[ntfy]\ntoken = \"4711",
         "[ntfy]\ntoken = 4711x",
+        "[ntfy]\ntoken = \"4711\\n4711\"",
         "[agents.claude]\nenv = { KEY = 4711 }",
     ] {
         let error = Call::new(text).load().unwrap_err();

@@ -295,6 +295,29 @@ impl Text for Secret {
     }
 }
 
+/// A secret that is sent in a header. What a file puts around it, as a line feed, is no part of it.
+#[derive(Clone)]
+pub(crate) struct Token(Secret);
+
+impl From<Token> for Secret {
+    fn from(token: Token) -> Self {
+        token.0
+    }
+}
+
+impl Text for Token {
+    const EXPECTED: &'static str = "text";
+
+    fn read(text: &str) -> Result<Self, String> {
+        let token = text.trim();
+        if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            let problem = "a token has no blanks, line feeds, control or foreign characters inside";
+            return Err(problem.to_owned());
+        }
+        Ok(Self(Secret::new(token.to_owned())))
+    }
+}
+
 impl Text for AgentName {
     const EXPECTED: &'static str = "an agent's name";
 
@@ -313,51 +336,77 @@ impl Text for TaskName {
     }
 }
 
-/// Longer limits are mistakes, and sums of them would overflow a clock.
+/// Longer ones are mistakes, and sums of them would overflow a clock.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+
+fn not_too_long(duration: Duration) -> Result<Duration, String> {
+    if duration > LONGEST {
+        return Err("more than a year is too long".to_owned());
+    }
+    Ok(duration)
+}
 
 impl Text for Duration {
     const EXPECTED: &'static str = "a duration such as `90s` or `15m`, or a number of seconds";
     const NUMBER: bool = true;
 
     fn read(text: &str) -> Result<Self, String> {
-        let duration = duration::parse(text).map_err(|error| error.to_string())?;
-        if duration > LONGEST {
-            return Err("more than a year is no limit".to_owned());
-        }
-        Ok(duration)
+        not_too_long(duration::parse(text).map_err(|error| error.to_string())?)
     }
 }
 
-/// A duration that is not zero.
-#[derive(Clone, Copy)]
-pub(crate) struct Limit(Duration);
+/// A duration that is not zero, and what zero would do.
+macro_rules! above_zero {
+    ($(#[$doc:meta])* $name:ident, $zero:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy)]
+        pub(crate) struct $name(Duration);
 
-impl Limit {
-    pub(crate) fn new(duration: Duration) -> Result<Self, String> {
-        if duration.is_zero() {
-            return Err("zero would end a run before it starts".to_owned());
+        impl $name {
+            pub(crate) fn new(duration: Duration) -> Result<Self, String> {
+                if duration.is_zero() {
+                    return Err(concat!("zero would ", $zero).to_owned());
+                }
+                not_too_long(duration).map(Self)
+            }
         }
-        if duration > LONGEST {
-            return Err("more than a year is no limit".to_owned());
+
+        impl From<$name> for Duration {
+            fn from(duration: $name) -> Self {
+                duration.0
+            }
         }
-        Ok(Self(duration))
-    }
+
+        impl Text for $name {
+            const EXPECTED: &'static str = Duration::EXPECTED;
+            const NUMBER: bool = true;
+
+            fn read(text: &str) -> Result<Self, String> {
+                Self::new(Duration::read(text)?)
+            }
+        }
+    };
 }
 
-impl From<Limit> for Duration {
-    fn from(limit: Limit) -> Self {
-        limit.0
-    }
+above_zero! {
+    /// The longest run.
+    Limit, "end a run before it starts"
 }
-
-impl Text for Limit {
-    const EXPECTED: &'static str = Duration::EXPECTED;
-    const NUMBER: bool = true;
-
-    fn read(text: &str) -> Result<Self, String> {
-        Self::new(Duration::read(text)?)
-    }
+above_zero! {
+    /// The longest time for a command.
+    CommandLimit, "end a command before it starts"
+}
+above_zero! {
+    /// The time between two looks.
+    Interval, "look again and again without a pause"
+}
+above_zero! {
+    /// How long a claim holds.
+    Lease, "end a claim as it is made"
+}
+above_zero! {
+    /// The longest time without a success.
+    Expectation, "leave no time for a success"
 }
 
 /// A limit that can be switched off.
@@ -783,7 +832,12 @@ impl Text for Repository {
 
 checked_text! {
     /// A cron expression.
-    Schedule, "a cron expression such as `30 6 * * 1-5` or `@daily`", |text| Expression::parse(text).map(drop)
+    Schedule, "a cron expression such as `30 6 * * 1-5` or `@daily`", |text| {
+        if Expression::parse(text)?.has_a_day() {
+            return Ok(());
+        }
+        Err(format!("`{text}` is never due: no month of it has such a day"))
+    }
 }
 
 fn below(text: &str, place: &str) -> Result<(), String> {

@@ -5,10 +5,10 @@ use std::ffi::OsStr;
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::git::{Git, GitError};
+use crate::regular;
 
 /// Tracked so that a directory is there or ignored; they hold nothing of anybody.
 const KEEPERS: [&str; 3] = [".gitignore", ".gitkeep", ".keep"];
@@ -99,10 +99,5 @@ fn append(path: &Path, text: &[u8]) -> io::Result<()> {
     if let Some(directory) = path.parent() {
         DirBuilder::new().recursive(true).create(directory)?;
     }
-    let mut file = OpenOptions::new()
-        .append(true)
-        .create(true)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-        .open(path)?;
-    file.write_all(text)
+    regular::open(OpenOptions::new().append(true).create(true), path)?.write_all(text)
 }

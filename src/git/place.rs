@@ -63,6 +63,11 @@ fn is_head(head: &[u8]) -> bool {
 }
 
 impl Git {
+    /// Checks that the repository and its work tree are there.
+    pub fn check(&self) -> Result<(), GitError> {
+        self.place().map(drop)
+    }
+
     /// Where the parts of the repository lie.
     pub(super) fn place(&self) -> Result<Place, GitError> {
         let output = self.read(&PLACE)?;

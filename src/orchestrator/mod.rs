@@ -42,6 +42,7 @@ use crate::process::containment;
 use crate::process::shutdown::Shutdown;
 use crate::process::supervise::{Act, Process, supervise};
 use crate::redact::Redactor;
+use crate::regular;
 use crate::store::StoreError;
 use crate::store::capped_log::LogCaps;
 use crate::store::format;
@@ -439,11 +440,7 @@ const MAX_RESULT_BYTES: u64 = 1024 * 1024;
 
 /// Reads what the agent wrote aside. It may have put a pipe, a link or a giant there instead.
 fn read_result_file(path: &Path) -> Option<String> {
-    let metadata = fs::symlink_metadata(path).ok()?;
-    if !metadata.is_file() || metadata.len() > MAX_RESULT_BYTES {
-        return None;
-    }
-    let text = fs::read(path).ok()?;
+    let text = regular::read(path, MAX_RESULT_BYTES).ok()?;
     Some(String::from_utf8_lossy(&text).into_owned())
 }
 

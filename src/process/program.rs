@@ -4,11 +4,12 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
 use thiserror::Error;
+
+use crate::regular;
 
 /// Why a program cannot be started.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
@@ -112,12 +113,8 @@ pub fn packaged_version(program: &Path) -> Option<String> {
 /// What is cut off here is no manifest any more.
 const MAX_MANIFEST_BYTES: u64 = 1024 * 1024;
 
-/// Opens a regular file; a pipe is never waited for.
 fn open(path: &Path) -> Option<fs::File> {
-    let mut options = fs::OpenOptions::new();
-    let options = options.read(true).custom_flags(libc::O_NONBLOCK);
-    let file = options.open(path).ok()?;
-    file.metadata().ok()?.is_file().then_some(file)
+    regular::open_linked(fs::OpenOptions::new().read(true), path).ok()
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use crate::queue::dialect::Dialect;
 use crate::queue::error;
 use crate::queue::url::Target;
 use crate::queue::{ANSWER_LIMIT, Queue, QueueError, QueueUrl};
+use crate::regular;
 
 /// What makes each version of the tables out of the one before. Published ones never change.
 const MIGRATIONS: &[&[&str]] = &[
@@ -134,18 +135,9 @@ fn create_file(path: &Path) -> io::Result<PathBuf> {
             .mode(0o700)
             .create(directory)?;
     }
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        // Neither through a link nor waiting for a reader of a pipe.
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-        .open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a file"));
-    }
+    let mut options = OpenOptions::new();
+    let options = options.read(true).write(true).create(true).truncate(false);
+    let file = regular::open(options.mode(0o600), path)?;
     if file.metadata()?.permissions().mode() & 0o077 != 0 {
         file.set_permissions(Permissions::from_mode(0o600))?;
     }

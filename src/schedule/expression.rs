@@ -175,6 +175,17 @@ impl Expression {
         !self.day.star && !self.weekday.star
     }
 
+    /// Whether some year has a day for it: none has a February 30th.
+    pub fn has_a_day(&self) -> bool {
+        let longest = |month| match month {
+            2 => 29,
+            4 | 6 | 9 | 11 => 30,
+            _ => 31,
+        };
+        let mut months = (1..=12).filter(|month| self.month.has(*month));
+        self.either_day() || months.any(|month| (1..=longest(month)).any(|day| self.day.has(day)))
+    }
+
     pub(crate) fn matches(&self, local: NaiveDateTime) -> bool {
         self.minute.has(local.minute()) && self.matches_hour(local)
     }
@@ -233,6 +244,21 @@ mod tests {
             "1-2-3 * * * *",
         ] {
             assert!(Expression::parse(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_expression_without_a_day_in_any_year_is_known() {
+        for (text, has_a_day) in [
+            ("0 0 29 2 *", true),
+            ("0 0 30 2 *", false),
+            ("0 0 31 2,4,6,9,11 *", false),
+            ("0 0 31 2,5 *", true),
+            ("0 0 30,31 2 */2", false),
+            ("0 0 31 2 mon", true),
+        ] {
+            let expression = Expression::parse(text).unwrap();
+            assert_eq!(expression.has_a_day(), has_a_day, "{text}");
         }
     }
 

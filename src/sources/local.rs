@@ -10,7 +10,6 @@
 
 use std::fs;
 use std::io::{self, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,6 +22,7 @@ use crate::model::dispatch::{WorkKey, WorkRequest};
 use crate::model::text;
 use crate::model::work_name::WorkName;
 use crate::queue::{NewWork, Queue, QueueError, State, Work};
+use crate::regular;
 use crate::sources::source::{
     Accepted, Fate, Next, Offer, Publication, SourceError, Standing, TaskSource,
 };
@@ -186,8 +186,7 @@ const MAX_STATUS_BYTES: u64 = 1024 * 1024;
 fn read_status(task: &LocalTask) -> Option<Value> {
     // An agent may have put a pipe there, or a giant.
     let mut options = fs::OpenOptions::new();
-    let options = options.read(true).custom_flags(libc::O_NONBLOCK);
-    let file = options.open(task.status_file()).ok()?;
+    let file = regular::open_linked(options.read(true), &task.status_file()).ok()?;
     let status: Value = serde_json::from_reader(file.take(MAX_STATUS_BYTES)).ok()?;
     // Not all file systems tell names apart that differ in capitals.
     (status["task_id"] == task.task_id.as_str()).then_some(status)
@@ -348,18 +347,36 @@ fn address(task: &LocalTask, name: &WorkName) -> String {
 
 #[cfg(test)]
 mod tests {
+    use rustix::fs::{CWD, Mode, mkfifoat};
+
     use super::*;
+
+    fn task(task_id: &str, repository: &Path) -> LocalTask {
+        LocalTask {
+            number: 1,
+            task_id: task_id.to_owned(),
+            title: String::new(),
+            instruction: String::new(),
+            repository: repository.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_pipe_in_the_place_of_a_tasks_status_is_no_status_and_not_waited_for() {
+        let root = tempfile::tempdir().unwrap();
+        let task = task("one", &root.path().join("project"));
+        let file = task.status_file();
+        write(&file, r#"{"task_id":"one"}"#).unwrap();
+        assert!(read_status(&task).is_some());
+        fs::remove_file(&file).unwrap();
+        mkfifoat(CWD, &file, Mode::RUSR | Mode::WUSR).unwrap();
+        assert_eq!(read_status(&task), None);
+    }
 
     #[test]
     fn tasks_whose_ids_look_alike_have_files_of_their_own() {
         let file = |task_id: &str| {
-            let task = LocalTask {
-                number: 1,
-                task_id: task_id.to_owned(),
-                title: String::new(),
-                instruction: String::new(),
-                repository: PathBuf::from("/srv/project"),
-            };
+            let task = task(task_id, Path::new("/srv/project"));
             task.status_file().file_name().unwrap().to_owned()
         };
         assert_eq!(file("fix_1"), "fix_1.json");

@@ -5,9 +5,9 @@ use std::os::unix::fs::FileExt as _;
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 
+use crate::regular::open_read;
 use crate::store::StoreError;
 use crate::store::layout::Layout;
-use crate::store::private::open_read;
 
 /// The beats that are looked at: a month of them.
 const MAX_BYTES: u64 = 1 << 20;

@@ -10,8 +10,9 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use crate::regular::open_read;
 use crate::store::StoreError;
-use crate::store::private::{create_file, open_read, open_update};
+use crate::store::private::{create_file, open_update};
 
 /// How much of a log is kept, in bytes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -9,10 +9,11 @@ use serde_json::{Value, json};
 
 use crate::model::delegated::{Delegated, DelegatedState, Provider};
 use crate::model::dispatch::WorkKey;
+use crate::regular::read;
 use crate::store::StoreError;
 use crate::store::atomic;
 use crate::store::layout::Layout;
-use crate::store::private::{list, read};
+use crate::store::private::list;
 
 /// The largest such file that is read.
 const MAX_BYTES: u64 = 1 << 20;

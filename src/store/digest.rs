@@ -11,11 +11,12 @@ use std::path::PathBuf;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::regular::read;
 use crate::store::StoreError;
 use crate::store::atomic;
 use crate::store::layout::Layout;
 use crate::store::outbox::Delivery;
-use crate::store::private::{read, remove};
+use crate::store::private::remove;
 
 /// A digest on its way.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]

@@ -8,10 +8,11 @@ use std::io::{self, Read as _, Write as _};
 use serde::{Deserialize, Serialize};
 
 use crate::model::caps::Spent;
+use crate::regular::read;
 use crate::store::StoreError;
 use crate::store::atomic;
 use crate::store::layout::Layout;
-use crate::store::private::{lock, open_update, read};
+use crate::store::private::{lock, open_update};
 
 /// A larger file is none of ours.
 const MAX_BYTES: u64 = 1 << 20;

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
-use crate::store::private::open_read;
+use crate::regular::open_read;
 
 /// An event as its log holds it. What an older or newer version wrote is there as far as it is told.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -27,10 +27,11 @@ use crate::model::outcome::Outcome;
 use crate::model::record::{NotificationState, Record};
 use crate::model::report::ErrorClass;
 use crate::model::text;
+use crate::regular::read;
 use crate::store::StoreError;
 use crate::store::atomic;
 use crate::store::layout::Layout;
-use crate::store::private::{append, create_directory, is_directory, read};
+use crate::store::private::{append, create_directory, is_directory};
 use crate::store::reader::{self, Filter, has_trace, read_record, read_run};
 
 /// What lists and sums need of a run.

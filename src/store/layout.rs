@@ -5,8 +5,9 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use crate::model::ids::{AgentName, RunPath, TaskName};
+use crate::regular;
 use crate::store::StoreError;
-use crate::store::private::{self, create_directory, overwrite};
+use crate::store::private::{create_directory, overwrite};
 
 const IGNORE_ALL: &str = "*\n";
 
@@ -41,7 +42,7 @@ impl Layout {
     /// Whether the log root carries the `.gitignore` that [`Layout::create`] writes; one of
     /// somebody else stays as it is.
     pub fn ignores_itself(&self) -> bool {
-        private::read(&self.gitignore(), 16).is_ok_and(|text| text == IGNORE_ALL.as_bytes())
+        regular::read(&self.gitignore(), 16).is_ok_and(|text| text == IGNORE_ALL.as_bytes())
     }
 
     /// The `.gitignore` of the log root.

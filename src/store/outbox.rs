@@ -15,10 +15,11 @@ use serde::{Deserialize, Serialize};
 use crate::model::ids::RunPath;
 use crate::model::message::{Message, Priority};
 use crate::model::outcome::Outcome;
+use crate::regular::read;
 use crate::store::StoreError;
 use crate::store::atomic;
 use crate::store::layout::Layout;
-use crate::store::private::{create_directory, list, open_append, read, remove};
+use crate::store::private::{create_directory, list, open_append, remove};
 
 /// The longest time a notification waits.
 pub const EXPIRES_AFTER: TimeDelta = TimeDelta::days(7);

@@ -13,10 +13,11 @@ use serde_json::json;
 
 use crate::model::ids::AgentName;
 use crate::model::parking::Parking;
+use crate::regular::read;
 use crate::store::StoreError;
 use crate::store::atomic;
 use crate::store::layout::Layout;
-use crate::store::private::{lock, open_update, read, remove};
+use crate::store::private::{lock, open_update, remove};
 
 /// The parking of an agent, whether it still holds or not.
 ///

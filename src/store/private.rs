@@ -1,12 +1,13 @@
 //! Files for their owner alone, and never through a link that somebody else put there.
 
 use std::fs::{self, DirBuilder, File, FileType, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::regular;
 use crate::store::StoreError;
 
 /// Creates a directory; one that exists is as good, a link is not.
@@ -53,7 +54,7 @@ pub(crate) fn create_file(path: &Path) -> Result<File, StoreError> {
 
 /// Opens a file for appending and creates it where there is none.
 pub(crate) fn open_append(path: &Path) -> Result<File, StoreError> {
-    open_regular(OpenOptions::new().append(true).create(true), path)
+    open_private(OpenOptions::new().append(true).create(true), path)
         .map_err(|source| StoreError::new("open", path, source))
 }
 
@@ -61,7 +62,7 @@ pub(crate) fn open_append(path: &Path) -> Result<File, StoreError> {
 pub(crate) fn open_update(path: &Path) -> Result<File, StoreError> {
     let mut options = OpenOptions::new();
     let options = options.read(true).write(true).create(true).truncate(false);
-    open_regular(options, path).map_err(|source| StoreError::new("open", path, source))
+    open_private(options, path).map_err(|source| StoreError::new("open", path, source))
 }
 
 /// The longest time for what others do under a lock.
@@ -70,10 +71,14 @@ const LOCK_LIMIT: Duration = Duration::from_secs(10);
 /// Takes the lock of a file or a directory that others hold for a moment; one that somebody does
 /// not give back is an error.
 pub(crate) fn lock(file: &File) -> io::Result<()> {
+    lock_within(file, LOCK_LIMIT)
+}
+
+fn lock_within(file: &File, limit: Duration) -> io::Result<()> {
     let began = Instant::now();
     loop {
         match try_lock(file) {
-            Err(error) if is_taken(&error) && began.elapsed() < LOCK_LIMIT => {
+            Err(error) if is_taken(&error) && began.elapsed() < limit => {
                 thread::park_timeout(LOCK_PAUSE);
             }
             result => return result,
@@ -101,7 +106,7 @@ pub(crate) fn is_taken(error: &io::Error) -> bool {
 
 /// Writes a text file, over one that exists. Costs no sync: it may be torn by a crash.
 pub(crate) fn overwrite(path: &Path, text: &str) -> Result<(), StoreError> {
-    open_regular(
+    open_private(
         OpenOptions::new().write(true).create(true).truncate(true),
         path,
     )
@@ -116,38 +121,9 @@ pub(crate) fn append(path: &Path, text: &str) -> Result<(), StoreError> {
         .map_err(|source| StoreError::new("append to", path, source))
 }
 
-/// Opens a regular file for reading and tells its size; a pipe, a device or a link is an error and
-/// never waited for.
-pub(crate) fn open_read(path: &Path) -> io::Result<(File, u64)> {
-    let file = open_regular(OpenOptions::new().read(true), path)?;
-    let size = file.metadata()?.len();
-    Ok((file, size))
-}
-
-/// Opens what is a regular file or will be one; a link, and a pipe that nobody reads, is an error
-/// and never waited for.
-fn open_regular(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
-    let file = options
-        .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-        .open(path)?;
-    if file.metadata()?.is_file() {
-        Ok(file)
-    } else {
-        Err(io::Error::new(io::ErrorKind::InvalidInput, "not a file"))
-    }
-}
-
-/// Reads a regular file that is not larger than `max_bytes`.
-pub(crate) fn read(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
-    let (file, size) = open_read(path)?;
-    if size > max_bytes {
-        return Err(io::ErrorKind::FileTooLarge.into());
-    }
-    // One byte more, so that one read finds the end.
-    let mut bytes = Vec::with_capacity(usize::try_from(size + 1).unwrap_or(0));
-    file.take(max_bytes).read_to_end(&mut bytes)?;
-    Ok(bytes)
+/// Opens a regular file for its owner alone, as [`regular::open`] does.
+fn open_private(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    regular::open(options.mode(0o600), path)
 }
 
 /// Removes a file; one that is gone is as good.
@@ -175,5 +151,26 @@ pub(crate) fn list(path: &Path) -> Result<Vec<(String, FileType)>, StoreError> {
     match fs::read_dir(path).and_then(list) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         result => result.map_err(|source| StoreError::new("list", path, source)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_is_not_given_back_is_an_error_and_one_that_is_is_taken() {
+        let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+        let open = || File::open(&path).unwrap();
+        let (holder, waiter) = (open(), open());
+        holder.lock().unwrap();
+        let refused = lock_within(&waiter, Duration::from_millis(50));
+        assert!(is_taken(&refused.unwrap_err()));
+        let given_back = thread::spawn(move || {
+            thread::park_timeout(Duration::from_millis(50));
+            drop(holder);
+        });
+        lock(&waiter).unwrap();
+        given_back.join().unwrap();
     }
 }

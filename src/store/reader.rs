@@ -24,10 +24,11 @@ use crate::model::ids::{AgentName, RunId, RunPath, TaskName};
 use crate::model::outcome::Outcome;
 use crate::model::record::{Evidence, EvidenceSource, Record};
 use crate::model::text;
+use crate::regular::{open_read, read};
 use crate::store::StoreError;
 use crate::store::format;
 use crate::store::layout::{Layout, RunDirectory};
-use crate::store::private::{is_directory, is_empty, list, open_read, read};
+use crate::store::private::{is_directory, is_empty, list};
 
 /// A run as it was found.
 #[derive(Clone, Debug, PartialEq)]

@@ -19,6 +19,7 @@ use rustix::io::Errno;
 use crate::model::clock::utc;
 use crate::model::ids::{AgentName, RunId, RunPath, TaskName};
 use crate::model::record::{NotificationRecord, Record};
+use crate::regular::open_read;
 use crate::store::StoreError;
 use crate::store::atomic;
 use crate::store::capped_log::{self, CappedLog, LogCaps};
@@ -27,7 +28,7 @@ use crate::store::format;
 use crate::store::layout::{Layout, RunDirectory};
 use crate::store::private::{
     self, append, create_directory, create_file, create_new_directory, is_directory, lock,
-    open_append, open_read, overwrite, remove, sync_directory, try_lock,
+    open_append, overwrite, remove, sync_directory, try_lock,
 };
 use crate::store::reader::read_metadata;
 use crate::store::retention::remove_tree;
@@ -210,13 +211,20 @@ impl RunFolder {
 
     /// Creates the log of what the task's checks print: `checks.log`, and `checks.2.log` where they
     /// are carried out once more.
+    #[expect(clippy::missing_panics_doc, reason = "there is always one more")]
     pub fn checks(&self, caps: LogCaps) -> Result<CappedLog, StoreError> {
-        let (mut path, mut number) = (self.directory().checks(), 1);
-        while path.exists() {
-            number += 1;
-            path.set_file_name(format!("checks.{number}.log"));
-        }
+        let mut logs = self.check_logs();
+        let path = logs.find(|log| !log.exists());
+        let path = path.expect("numbers do not end");
         CappedLog::create(&path, caps)
+    }
+
+    fn check_logs(&self) -> impl Iterator<Item = PathBuf> + use<> {
+        let directory = self.directory();
+        (1_u64..).map(move |number| match number {
+            1 => directory.checks(),
+            _ => directory.path().join(format!("checks.{number}.log")),
+        })
     }
 
     /// Creates the log of events, of which about `cap` bytes are kept.
@@ -292,13 +300,10 @@ impl RunFolder {
     /// Puts the logs in order that a runner left that died.
     pub(crate) fn order_logs(&self) -> Result<(), StoreError> {
         let directory = self.directory();
-        let mut logs = [
-            directory.transcript(),
-            directory.stdout(),
-            directory.checks(),
-        ]
-        .into_iter();
-        logs.try_for_each(|log| capped_log::recover(&log))
+        let logs = [directory.transcript(), directory.stdout()].into_iter();
+        let checks = self.check_logs().take_while(|log| log.exists());
+        logs.chain(checks)
+            .try_for_each(|log| capped_log::recover(&log))
     }
 
     /// Removes the mark of a run that has begun and not ended.

@@ -75,6 +75,7 @@ fn look_after(layout: &Layout, mark: &str) -> Result<Option<Abandoned>, StoreErr
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::capped_log::LogCaps;
     use crate::store::reader::read_run;
     use crate::store::testing::{begun, folder, full_record, log_root, plant};
 
@@ -130,6 +131,30 @@ mod tests {
         let record = read_run(&layout, run).record;
         assert_eq!(record.outcome, Outcome::Crashed);
         assert!(record.evidence[0].fact.contains("has begun"));
+    }
+
+    #[test]
+    fn every_log_that_a_dead_runner_left_is_put_in_order() {
+        let (_root, layout) = log_root();
+        let folder = folder(&layout);
+        folder.begin(&begun(folder.run())).unwrap();
+        let caps = LogCaps { head: 2, tail: 3 };
+        let mut logs = vec![
+            folder.transcript(caps).unwrap(),
+            folder.stdout(caps).unwrap(),
+        ];
+        logs.extend((0..3).map(|_| folder.checks(caps).unwrap()));
+        for log in &mut logs {
+            log.write(b"0123456789");
+        }
+        let directory = folder.directory();
+        drop((folder, logs));
+        assert_eq!(all(&layout).len(), 1);
+        for name in ["transcript", "stdout", "checks", "checks.2", "checks.3"] {
+            let path = directory.path().join(format!("{name}.log"));
+            let text = std::fs::read_to_string(path).unwrap();
+            assert_eq!(text, "01\n… 5 bytes left out …\n789", "{name}");
+        }
     }
 
     #[test]

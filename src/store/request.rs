@@ -6,8 +6,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::model::dispatch::{WorkKey, WorkRequest};
+use crate::regular::open_read;
 use crate::store::StoreError;
-use crate::store::private::{create_file, open_read};
+use crate::store::private::create_file;
 
 /// The largest request that is read: an issue has at most 64 KiB of text.
 const MAX_BYTES: u64 = 4 << 20;

@@ -219,3 +219,26 @@ fn a_run_that_waits_for_its_turn_ends_when_it_is_asked_to() {
         Value::Null
     );
 }
+
+#[test]
+fn a_run_whose_turn_does_not_come_within_its_time_limit_is_not_started() {
+    let env = env("max_runs_per_day = 2", "timeout = \"1s\"");
+    assert_eq!(env.run("fake", "work").code, Some(0));
+    let turn = File::open(env.logs().join(".state/running")).unwrap();
+    turn.lock().unwrap();
+    let mut runner = env.spawn(&["run", "--agent", "fake", "--task", "work"]);
+    let has_ended = || runner.try_wait().unwrap().is_some();
+    let ended = eventually(Duration::from_secs(20), has_ended);
+    drop(turn);
+    runner.wait().unwrap();
+    assert!(ended);
+    assert_eq!(outcomes(&env, "work"), ["success", "start_failed"]);
+    let record = &env.records("work", "fake")[1];
+    assert_eq!(record["agent_exit_code"], Value::Null);
+    assert!(
+        record["error"]
+            .as_str()
+            .unwrap()
+            .contains("somebody else holds it")
+    );
+}

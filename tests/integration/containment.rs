@@ -465,3 +465,33 @@ fn processes_that_a_shell_handed_on_to_the_runner_outlive_the_run() {
         assert_eq!(killed, 1, "{containment}");
     }
 }
+
+#[test]
+fn an_agent_that_cannot_be_looked_at_is_ended_and_its_run_has_not_started() {
+    // Without /proc nothing can be looked at.
+    let unshare = ["--user", "--map-root-user", "--mount"];
+    let hidden = |line: &str| {
+        let line = format!("mount -t tmpfs x /proc && {line}");
+        let mut command = Command::new("unshare");
+        command.args(unshare).args(["sh", "-c", &line]);
+        command
+    };
+    let able = hidden("true").stderr(Stdio::null()).status();
+    if cfg!(agent_runner_portable) || !able.is_ok_and(|status| status.success()) {
+        eprintln!("SKIPPED: no mount namespace can be made here");
+        return;
+    }
+    let sleep = unique_sleep(74);
+    let env = TestEnv::new()
+        .script("fake", "text", &format!("sleep {sleep} & sleep {sleep}"))
+        .task("work", "containment = \"subreaper\"");
+    let program = env!("CARGO_BIN_EXE_agent-runner");
+    let mut command = hidden(&format!("{program} run --agent fake --task work"));
+    env.settle(&mut command);
+    assert_eq!(command.output().unwrap().status.code(), Some(1));
+    let record = env.record("work", "fake");
+    assert_eq!(record["outcome"], "start_failed");
+    let error = record["error"].as_str().unwrap();
+    assert!(error.contains("could not be looked at"), "{error}");
+    assert!(eventually(SOON, || processes_with(&sleep).is_empty()));
+}

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 /// Every room with its floor and the rooms of its own floor that it may name.
 const ROOMS: &[(&str, u32, &[&str])] = &[
     ("model", 0, &[]),
+    ("regular", 0, &[]),
     ("tls", 0, &[]),
     ("schedule", 0, &["model"]),
     ("config", 1, &[]),

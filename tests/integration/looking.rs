@@ -329,7 +329,9 @@ fn nothing_that_prints_is_coloured_where_no_colour_is_wanted() {
             env.settle(script.args(["-qec", &line, "/dev/null"]));
             script.output().unwrap().stdout
         };
-        assert!(!screen("NO_COLOR=1").contains(&b'\x1b'), "{arguments}");
+        for none in ["NO_COLOR=1", "TERM=dumb"] {
+            assert!(!screen(none).contains(&b'\x1b'), "{none} {arguments}");
+        }
         if screen("").contains(&b'\x1b') {
             coloured.push(arguments);
         }

@@ -222,6 +222,40 @@ fn a_dry_run_starts_writes_and_tells_nothing() {
 }
 
 #[test]
+fn a_dry_run_tells_that_the_repository_would_start_no_run() {
+    let dry = |env: &TestEnv, task: &str, more: &[&str]| {
+        let call = ["run", "--agent", "fake", "--task", task, "--dry-run"];
+        let done = env.agent_runner(&[&call[..], more].concat());
+        let why = |line: &str| line.strip_prefix("would not start").map(str::to_owned);
+        (
+            done.code,
+            done.stdout.lines().find_map(why).unwrap_or_default(),
+        )
+    };
+    let env = TestEnv::new()
+        .script("fake", "text", "echo done")
+        .task("work", "requires_commit = true")
+        .task("talk", "requires_commit = false");
+    let apart = ["--isolation", "worktree"];
+    env.git(&["commit", "-q", "--allow-empty", "-m", "first"]);
+    assert_eq!(dry(&env, "work", &apart), (Some(0), String::new()));
+    env.git(&["checkout", "-q", "--detach"]);
+    assert_eq!(dry(&env, "work", &[]), (Some(0), String::new()));
+    let (code, why) = dry(&env, "work", &apart);
+    assert!(code == Some(1) && why.contains("HEAD is detached"), "{why}");
+    fs::remove_dir_all(env.repository().join(".git")).unwrap();
+    assert_eq!(dry(&env, "talk", &[]), (Some(0), String::new()));
+    for (task, more) in [("work", &[][..]), ("talk", &apart)] {
+        let (code, why) = dry(&env, task, more);
+        assert!(
+            code == Some(1) && why.contains("not a git repository"),
+            "{why}"
+        );
+    }
+    assert!(!env.logs().exists());
+}
+
+#[test]
 fn the_tasks_checks_must_pass_after_the_agent() {
     let script = "echo work >> file; git add file; git commit -qm work; echo done";
     let keys = "requires_commit = true\nverify = [\"test -s file\", \"echo checked; exit 3\", \"touch never\"]";
@@ -336,6 +370,20 @@ fn init_writes_a_configuration_that_works_and_never_overwrites() {
     let done = env.agent_runner(&run);
     assert_eq!(done.code, Some(0), "{} {}", done.stdout, done.stderr);
     assert!(place.join("prompts/debug_hello_world.md").exists());
+}
+
+#[test]
+fn where_no_directory_can_be_made_init_demo_and_units_say_so() {
+    let env = TestEnv::new();
+    for verb in [&["init"][..], &["demo"], &["schedule", "systemd"]] {
+        for place in ["/dev/null", "/proc/no/such"] {
+            let done = env.agent_runner(&[verb, &[place]].concat());
+            assert_eq!(done.code, Some(1), "{verb:?} {place}");
+            let expected = format!("cannot make the directory `{place}");
+            assert!(done.stderr.contains(&expected), "{}", done.stderr);
+            assert!(!done.stderr.contains("kept"), "{}", done.stderr);
+        }
+    }
 }
 
 #[test]

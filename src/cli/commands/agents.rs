@@ -102,7 +102,12 @@ fn list(world: &World, settings: &Settings, as_json: bool) {
             agent.name.to_string(),
             state.to_owned(),
             version,
-            model.map_or("its own".to_owned(), |model| model.value.clone()),
+            match (model, &agent.binary) {
+                (Some(model), _) => model.value.clone(),
+                (None, Some(_)) => "its own".to_owned(),
+                // The runner itself.
+                (None, None) => "none".to_owned(),
+            },
             model
                 .map(|model| model.origin.to_string())
                 .unwrap_or_default(),

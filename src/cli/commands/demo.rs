@@ -118,8 +118,8 @@ What to type next:
   agent-runner run --agent claude --task debug_hello_simple --dry-run";
 
 fn place(wanted: Option<&Path>, current: &Path) -> Result<PathBuf, CliError> {
-    let failed = |error| CliError::failure("no scratch directory can be made").because(error);
     let Some(wanted) = wanted else {
+        let failed = |error| CliError::failure("no scratch directory can be made").because(error);
         let scratch = tempfile::Builder::new()
             .prefix("agent-runner-demo-")
             .tempdir()
@@ -133,7 +133,7 @@ fn place(wanted: Option<&Path>, current: &Path) -> Result<PathBuf, CliError> {
                 .hint("name a new directory, or none for a temporary one"),
         );
     }
-    fs::create_dir_all(&place).map_err(failed)?;
+    wiring::make_directory(&place)?;
     Ok(place)
 }
 
@@ -142,8 +142,7 @@ fn make_repository(world: &World, repository: &Path) -> Result<(), CliError> {
         name: "A Person".to_owned(),
         email: "person@localhost".to_owned(),
     };
-    fs::create_dir_all(repository)
-        .map_err(|error| CliError::failure("no repository can be made").because(error))?;
+    wiring::make_directory(repository)?;
     Git::new(world.environment.variables(), repository)
         .init(&identity, "A repository for the demo")
         .map(drop)

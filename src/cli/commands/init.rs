@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::cli::args::InitArguments;
 use crate::cli::error::CliError;
-use crate::cli::wiring::World;
+use crate::cli::wiring::{self, World};
 use crate::config;
 use crate::model::outcome::EXIT_SUCCESS;
 use crate::prompt;
@@ -34,6 +34,7 @@ pub(crate) fn init(world: &World, arguments: &InitArguments) -> Result<u8, CliEr
     files.push(("crontab.example".to_owned(), CRONTAB));
     for (name, text) in files {
         let path = directory.join(&name);
+        wiring::make_directory(path.parent().unwrap_or(&directory))?;
         let said = match create(&path, text) {
             Ok(()) => "written",
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => "kept as it is",
@@ -50,9 +51,6 @@ pub(crate) fn init(world: &World, arguments: &InitArguments) -> Result<u8, CliEr
 }
 
 fn create(path: &Path, text: &str) -> io::Result<()> {
-    if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory)?;
-    }
     fs::File::create_new(path)?.write_all(text.as_bytes())
 }
 

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use crate::admission;
 use crate::cli::error::CliError;
 use crate::cli::wiring::{SystemClock, World};
-use crate::git::Git;
+use crate::git::{Git, GitError};
+use crate::isolation;
 use crate::model::clock::Clock as _;
 use crate::model::duration;
 use crate::model::ids::{RunId, RunPath};
@@ -62,7 +63,7 @@ fn prepare(plan: &RunPlan, start: DateTime<Utc>) -> Result<Prepared, String> {
     let git = Git::new(&plan.inherited, &plan.repository);
     let git_environment = git.agent_environment(&run.to_string(), &plan.identity);
     let private_directory = Path::new("/run-directory/private");
-    planner::prepare(
+    let prepared = planner::prepare(
         plan,
         Place {
             run: &run,
@@ -71,7 +72,22 @@ fn prepare(plan: &RunPlan, start: DateTime<Utc>) -> Result<Prepared, String> {
             start,
             git_environment: &git_environment,
         },
-    )
+    )?;
+    check_repository(plan).map_err(|error| planner::chain(&error))?;
+    Ok(prepared)
+}
+
+/// Finds out whether the run could begin in the repository as it is now.
+fn check_repository(plan: &RunPlan) -> Result<(), GitError> {
+    let environment = planner::inheritable(&plan.inherited, &[], &[]);
+    let git = Git::new(&environment, &plan.repository);
+    if isolation::is_wanted(plan) {
+        return git.home().map(drop);
+    }
+    match git.check() {
+        Err(GitError::NotARepository { .. }) if !plan.policy().requires_commit => Ok(()),
+        checked => checked,
+    }
 }
 
 fn describe(plan: &RunPlan, prepared: Result<&Prepared, &String>) -> Value {

@@ -403,9 +403,7 @@ impl Plan<'_> {
             return Ok(EXIT_SUCCESS);
         };
         let directory = self.world.current_directory.join(directory);
-        std::fs::create_dir_all(&directory).map_err(|error| {
-            CliError::failure(format!("cannot create `{}`", directory.display())).because(error)
-        })?;
+        wiring::make_directory(&directory)?;
         for (name, text) in &units {
             let path = directory.join(name);
             // One that is masked is a link to /dev/null, and stays it.

@@ -3,6 +3,7 @@
 use std::os::unix::fs::{chown, symlink};
 
 use chrono::DateTime;
+use rustix::fs::{CWD, Mode, mkfifoat};
 
 use crate::git::place::Place;
 use crate::git::tests::support::{MARK, Scene, identity, start, told};
@@ -343,6 +344,12 @@ fn a_usual_repository_is_found_where_git_finds_it() {
     scene.person(&["init", "-q", "--separate-git-dir=../apart", "../torn"]);
     scene.person(&["init", "-q", "inner"]);
     scene.write("work/inner/.git/HEAD", "");
+    // Looked at here alone: git would wait at it.
+    scene.person(&["init", "-q", "../piped"]);
+    let head = scene.path("piped/.git/HEAD");
+    std::fs::remove_file(&head).unwrap();
+    mkfifoat(CWD, &head, Mode::RUSR | Mode::WUSR).unwrap();
+    assert_eq!(Place::usual(&scene.path("piped")), None);
     for unusual in [
         "linked",
         "work/below",

@@ -142,6 +142,28 @@ fn a_task_of_the_local_queue_is_done_without_any_code_host() {
 }
 
 #[test]
+fn a_task_can_be_waited_for_however_long_the_wait_may_be() {
+    let env = TestEnv::new().variable("POLL_INTERVAL_SECONDS", "1");
+    let longest = u64::MAX.to_string();
+    let instruction = adds("waited.txt");
+    let waiting = env.spawn(&[
+        "delegate",
+        &instruction,
+        "--provider",
+        "local",
+        "--wait",
+        "--timeout",
+        &longest,
+    ]);
+    let handed_over = || json(&env.agent_runner(&["delegated", "--json"]).stdout)[0].is_object();
+    assert!(eventually(LONG, handed_over));
+    let worked = env.agent_runner(&["dispatch", "--source", "local", "--once"]);
+    assert_eq!(worked.code, Some(0), "{}", worked.stderr);
+    let done = done(waiting);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+}
+
+#[test]
 fn local_tasks_whose_ids_look_alike_are_all_done() {
     let env = TestEnv::new();
     for (id, file) in [("fix.1", "a.txt"), ("fix_1", "b.txt"), ("fix 1", "c.txt")] {

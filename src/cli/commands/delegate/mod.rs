@@ -402,14 +402,14 @@ impl<'a> Desk<'a> {
         task: &mut Delegated,
         limit: Duration,
     ) -> Result<bool, CliError> {
-        let end = Instant::now() + limit;
+        let began = Instant::now();
         let mut said = String::new();
         loop {
             let mut now = format!("{}: {}", task.task_id, task.message);
             if task.state.is_final() {
                 return Ok(true);
             }
-            let left = end.saturating_duration_since(Instant::now());
+            let left = limit.saturating_sub(began.elapsed());
             if left.is_zero() {
                 return Ok(false);
             }
