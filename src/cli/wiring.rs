@@ -484,6 +484,14 @@ pub(crate) async fn deliver(ui: &Ui, layout: &Layout, notifier: Option<&Ntfy>) {
     }
 }
 
+/// Says which directories of the log root are passed over.
+pub(crate) fn tell_unlisted(world: &World, layout: &Layout) {
+    for error in reader::unlisted(layout) {
+        let why = chain(&error);
+        (world.ui).talk(&format!("warning: {why}; runs in it are passed over"));
+    }
+}
+
 /// The run that a person named.
 pub(crate) fn find_run(layout: &Layout, name: &str) -> Result<Run, CliError> {
     reader::find(layout, name).map_err(|error| {

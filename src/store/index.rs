@@ -115,7 +115,7 @@ pub type Reading<'a> = dyn Fn(usize, usize) + Sync + 'a;
 /// Tells what lists and sums need of the runs that are wanted, newest first.
 ///
 /// # Errors
-/// When a directory of runs cannot be listed.
+/// When the log root cannot be listed.
 pub fn entries(
     layout: &Layout,
     filter: &Filter,

@@ -6,7 +6,8 @@
 //!
 //! Others may keep files in the log root, so a name is no proof. A run is a directory with the name
 //! that this program gives and a trace of a runner: a record, a `runner.log`, a mark, or nothing at
-//! all. Directories of the programs before may have other names; those hold a record.
+//! all. Directories of the programs before may have other names; those hold a record. A directory
+//! that may not be listed is passed over, and [`unlisted`] names it.
 
 use std::cmp::Reverse;
 use std::fs::{self, TryLockError};
@@ -100,7 +101,7 @@ const MAX_RECORD_BYTES: u64 = 64 << 20;
 /// Finds the runs that are wanted, newest first. Each is read when the iterator comes to it.
 ///
 /// # Errors
-/// When a directory cannot be listed. A missing log root has no runs.
+/// When the log root cannot be listed. A missing one has no runs.
 pub fn runs<'a>(
     layout: &'a Layout,
     filter: &Filter,
@@ -179,7 +180,7 @@ fn is_run(layout: &Layout, path: &RunPath) -> bool {
 }
 
 /// Whether a runner left something in, or of, a directory with the name of a run; or died before it
-/// did, so that nobody left anything there.
+/// did, so that nobody left anything there; or nobody may look.
 pub(crate) fn has_trace(layout: &Layout, path: &RunPath) -> bool {
     let directory = layout.run(path);
     [
@@ -188,8 +189,11 @@ pub(crate) fn has_trace(layout: &Layout, path: &RunPath) -> bool {
         directory.mark(),
     ]
     .iter()
-    .any(|trace| fs::symlink_metadata(trace).is_ok())
-        || is_empty(directory.path())
+    .any(|trace| match fs::symlink_metadata(trace) {
+        Ok(_) => true,
+        // What may not be looked into is not said to be empty.
+        Err(error) => error.kind() == io::ErrorKind::PermissionDenied,
+    }) || is_empty(directory.path())
 }
 
 /// Whether a run lies there beyond doubt: as [`is_run`], but what is to be its record must be one.
@@ -382,7 +386,7 @@ fn split_directory(directory: &Path) -> Option<(Layout, RunPath)> {
 /// iterator comes to them, and of those that began in one second the records are read for the order.
 ///
 /// # Errors
-/// When a directory cannot be listed.
+/// When the log root cannot be listed.
 pub fn paths<'a>(
     layout: &'a Layout,
     filter: &Filter,
@@ -442,7 +446,8 @@ pub(crate) fn order(
 }
 
 /// Names the runs that are wanted, newest first, those of one second in any order; of those whose
-/// name tells a start nothing is looked at, so [`has_trace`] is still to be asked.
+/// name tells a start nothing is looked at, so [`has_trace`] is still to be asked. An error is of
+/// the log root; what cannot be listed in it is passed over.
 pub(crate) fn listed(layout: &Layout, filter: &Filter) -> Result<Vec<RunPath>, StoreError> {
     let mut found = Vec::new();
     for task in subdirectories(layout.root())?
@@ -452,12 +457,12 @@ pub(crate) fn listed(layout: &Layout, filter: &Filter) -> Result<Vec<RunPath>, S
         if filter.task.as_ref().is_some_and(|wanted| *wanted != task) {
             continue;
         }
-        let agents = subdirectories(&layout.task(&task))?;
+        let agents = passing_over(subdirectories(&layout.task(&task)));
         for agent in agents.iter().filter_map(|name| name.parse().ok()) {
             if filter.agent.as_ref().is_some_and(|wanted| *wanted != agent) {
                 continue;
             }
-            for name in subdirectories(&layout.agent(&task, &agent))? {
+            for name in passing_over(subdirectories(&layout.agent(&task, &agent))) {
                 let run_id = RunId::from_directory(&name);
                 if !filter.takes(&run_id) {
                     continue;
@@ -477,6 +482,34 @@ pub(crate) fn listed(layout: &Layout, filter: &Filter) -> Result<Vec<RunPath>, S
     // A name of another form tells no start and sorts as the oldest. Equals keep their order.
     found.sort_by_cached_key(|path| Reverse((path.run_id.started(), path.run_id.order().1)));
     Ok(found)
+}
+
+/// No names where the directory cannot be listed.
+fn passing_over(names: Result<Vec<String>, StoreError>) -> Vec<String> {
+    names.unwrap_or_else(|error| {
+        tracing::debug!(error = text::chain(&error), "passed over");
+        Vec::new()
+    })
+}
+
+/// Why directories in which there may be runs are passed over: they cannot be listed.
+pub fn unlisted(layout: &Layout) -> Vec<StoreError> {
+    let named = |parent: &Path| subdirectories(parent).into_iter().flatten();
+    let tasks = named(layout.root()).filter_map(|name| name.parse().ok());
+    let agents = |task: &TaskName| {
+        let names = named(&layout.task(task)).filter_map(|name| name.parse().ok());
+        let runs = names.map(|agent| layout.agent(task, &agent));
+        runs.collect::<Vec<PathBuf>>()
+    };
+    tasks
+        .flat_map(|task| [vec![layout.task(&task)], agents(&task)].concat())
+        .filter_map(|path| match fs::read_dir(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Some(StoreError::new("list", &path, error))
+            }
+            Ok(_) | Err(_) => None,
+        })
+        .collect()
 }
 
 /// The names of the directories in a directory that can be part of a run's path, sorted.

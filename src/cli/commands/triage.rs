@@ -39,6 +39,7 @@ pub(crate) fn triage(world: &World, arguments: &TriageArguments) -> Result<u8, C
     let announce = wiring::announcement(&layout);
     let announce = notifier.as_ref().map(|_| &announce as &Announce<'_>);
     wiring::recover(world, &layout, announce)?;
+    wiring::tell_unlisted(world, &layout);
     let now = SystemClock.now();
     let since = TimeDelta::from_std(arguments.since).ok();
     let since = since.and_then(|back| now.checked_sub_signed(back));
