@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::iter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use sha2::{Digest as _, Sha256};
 
 use crate::agents::configured::{ConfiguredAgent, OutputFormat, PromptDelivery};
 use crate::agents::{self, AgentInterface};
@@ -39,6 +41,7 @@ use crate::store::capped_log::LogCaps;
 use crate::store::layout::Layout;
 use crate::store::reader::{self, Run};
 use crate::store::recovery::odd_marks;
+use crate::store::since::since;
 
 /// What every command starts from.
 #[derive(Debug)]
@@ -205,6 +208,21 @@ pub(crate) fn notifier(settings: &Settings) -> Option<Ntfy> {
         &topic.value,
         credentials,
     ))
+}
+
+/// Since when notifications go where they go now; `None` is always.
+pub(crate) fn note_topic(
+    notifier: &Ntfy,
+    layout: &Layout,
+    now: DateTime<Utc>,
+) -> Option<DateTime<Utc>> {
+    // A topic may be all that it takes to read along.
+    let topic = format!("{}/{}", notifier.server(), notifier.topic());
+    let topic = text::hexadecimal(&Sha256::digest(topic)[..8]);
+    since(layout, "topic", iter::once(topic), now)
+        .into_values()
+        .next()
+        .flatten()
 }
 
 /// The environment that programs are found in and agents inherit from: the runner's own, with the

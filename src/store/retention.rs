@@ -152,6 +152,7 @@ pub fn remove_leftovers(
         layout.outbox(),
         layout.parked(),
         layout.told(),
+        layout.since(),
     ];
     for place in places {
         leftovers.extend(temporary_files(&place, now)?);
