@@ -96,9 +96,7 @@ impl Entry {
             deletions: record.deletions,
             previous_run: record.previous_run.clone(),
             notification: record.notification.state,
-            // Older programs did not say.
-            was_started: record.was_started()
-                || record.runner_version.is_none() && record.outcome != Outcome::StartFailed,
+            was_started: record.may_have_been_started(),
         }
     }
 

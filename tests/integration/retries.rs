@@ -55,11 +55,11 @@ fn a_rerun_of_a_further_try_has_the_whole_time() {
             .collect()
     };
     assert!(limits()[2] < Some(60.0));
-    env.agent_runner(&["rerun", "latest"]);
+    drop(env.agent_runner(&["rerun", "latest"]));
     assert_eq!(limits()[3], Some(60.0));
     // A limit that was given is the run's own.
-    env.agent_runner(&["rerun", "latest", "--timeout", "40s"]);
-    env.agent_runner(&["rerun", "latest"]);
+    drop(env.agent_runner(&["rerun", "latest", "--timeout", "40s"]));
+    drop(env.agent_runner(&["rerun", "latest"]));
     assert_eq!(limits()[4..], [Some(40.0); 2]);
 }
 
