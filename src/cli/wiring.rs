@@ -512,7 +512,7 @@ pub(crate) fn tell_unlisted(world: &World, layout: &Layout) {
 
 /// The run that a person named.
 pub(crate) fn find_run(layout: &Layout, name: &str) -> Result<Run, CliError> {
-    reader::find(layout, name).map_err(|error| {
+    reader::find(layout, name, SystemClock.now()).map_err(|error| {
         CliError::failure("the run is not found")
             .because(error)
             .hint("`agent-runner runs` lists them")

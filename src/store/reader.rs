@@ -17,7 +17,7 @@ use std::path::{self, Path, PathBuf};
 use std::time::Duration;
 use std::vec;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 use thiserror::Error;
 
@@ -95,6 +95,9 @@ fn join(candidates: &[RunPath]) -> String {
     texts.join(", ")
 }
 
+/// A clock that is set back by no more than this hides no run.
+const BELIEVED_AHEAD: TimeDelta = TimeDelta::hours(1);
+
 /// A larger record is not read: it is none of ours, and whatever lies there costs memory.
 const MAX_RECORD_BYTES: u64 = 64 << 20;
 
@@ -110,14 +113,21 @@ pub fn runs<'a>(
 }
 
 /// Finds one run by what a person calls it: its directory, `task/agent/run_id`, a `run_id` that
-/// only one has, `latest` or `latest:task/agent`.
-pub fn find(layout: &Layout, text: &str) -> Result<Run, FindError> {
+/// only one has, `latest` or `latest:task/agent`. A run that began after `now`, by a clock that was
+/// ahead, is the latest only where there is no other.
+pub fn find(layout: &Layout, text: &str, now: DateTime<Utc>) -> Result<Run, FindError> {
     let missing = || FindError::Missing {
         text: text.to_owned(),
         root: layout.root().to_owned(),
     };
     if let Some(filter) = latest_filter(text) {
-        return runs(layout, &filter)?.next().ok_or_else(missing);
+        let past = Filter {
+            until: Some(now + BELIEVED_AHEAD),
+            ..filter.clone()
+        };
+        let newest = runs(layout, &past)?.next();
+        let newest = newest.or(runs(layout, &filter)?.next());
+        return newest.ok_or_else(missing);
     }
     if let Ok(path) = text.parse::<RunPath>()
         && is_run(layout, &path)
@@ -210,6 +220,9 @@ fn has_record(directory: &RunDirectory) -> bool {
     read_metadata(&directory.metadata()).is_ok_and(|bytes| format::is_record(&bytes))
 }
 
+/// What is said first of a run of which something else may be true.
+const UNREADABLE: &str = "unreadable record";
+
 /// Reads a run's record as it is on disk. A run that is just being created has none and runs.
 pub(crate) fn read_record(directory: &RunDirectory, path: &RunPath) -> Record {
     let (task, agent) = (path.task.as_str(), path.agent.as_str());
@@ -217,7 +230,7 @@ pub(crate) fn read_record(directory: &RunDirectory, path: &RunPath) -> Record {
     let why = match read_metadata(&directory.metadata()) {
         Ok(bytes) => match format::read(&bytes, path) {
             Ok(record) => return record,
-            Err(error) => format!("its metadata.json is no record: {error}"),
+            Err(error) => format!("{UNREADABLE}: its metadata.json is no record: {error}"),
         },
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             if !is_lock_free(directory) {
@@ -226,7 +239,7 @@ pub(crate) fn read_record(directory: &RunDirectory, path: &RunPath) -> Record {
             }
             "it left no metadata.json".to_owned()
         }
-        Err(error) => format!("its metadata.json cannot be read: {error}"),
+        Err(error) => format!("{UNREADABLE}: its metadata.json cannot be read: {error}"),
     };
     record
         .evidence
@@ -646,6 +659,27 @@ mod tests {
         assert_eq!(entries.collect::<Vec<_>>(), expected);
     }
 
+    fn find(layout: &Layout, text: &str) -> Result<Run, FindError> {
+        super::find(layout, text, at("2026-02-01T00:00:00Z"))
+    }
+
+    #[test]
+    fn a_run_of_a_clock_that_was_ahead_is_the_latest_only_where_there_is_no_other() {
+        let (_root, layout) = log_root();
+        let latest = || find(&layout, "latest").unwrap().path.to_string();
+        plant_run(&layout, "a/x/20300101_000000");
+        assert_eq!(latest(), "a/x/20300101_000000");
+        plant_original(&layout, "a/x/test");
+        plant_run(&layout, "a/x/20260101_000000");
+        assert_eq!(latest(), "a/x/20260101_000000");
+        plant_run(&layout, "a/x/20260201_003000");
+        assert_eq!(
+            latest(),
+            "a/x/20260201_003000",
+            "the clock was set a little"
+        );
+    }
+
     #[test]
     fn a_run_is_found_by_every_name_of_it() {
         let (_root, layout) = log_root();
@@ -804,16 +838,16 @@ mod tests {
         };
         assert_eq!(fact(), "it left no metadata.json");
         plant(&directory.metadata(), b"");
-        assert!(fact().starts_with("its metadata.json is no record"));
+        assert!(fact().starts_with("unreadable record: its metadata.json is no record"));
         plant(&directory.metadata(), &record_text("success")[..20]);
-        assert!(fact().starts_with("its metadata.json is no record"));
+        assert!(fact().starts_with("unreadable record: its metadata.json is no record"));
         fs::remove_file(directory.metadata()).unwrap();
         symlink("/etc/hostname", directory.metadata()).unwrap();
-        assert!(fact().starts_with("its metadata.json cannot be read"));
+        assert!(fact().starts_with("unreadable record: its metadata.json cannot be read"));
         fs::remove_file(directory.metadata()).unwrap();
         let fifo = std::ffi::CString::new(directory.metadata().to_str().unwrap()).unwrap();
         rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RUSR).unwrap();
-        assert!(fact().starts_with("its metadata.json cannot be read"));
+        assert!(fact().starts_with("unreadable record: its metadata.json cannot be read"));
     }
 
     #[test]

@@ -184,7 +184,7 @@ fn what_may_not_be_read_in_the_log_root_is_passed_over_with_a_word_and_stays() {
         }
         assert!(!done.stderr.contains("error:"), "{}", done.stderr);
         if arguments == ["runs"] {
-            let denied = "its metadata.json cannot be read: Permission denied";
+            let denied = "unreadable record: its metadata.json cannot be read:";
             assert!(done.stdout.contains("success"), "{}", done.stdout);
             assert!(done.stdout.contains(denied), "{}", done.stdout);
         }
