@@ -209,7 +209,7 @@ impl<'a> Attempts<'a> {
         // Somebody else's run meanwhile must not make this one count as skipped.
         plan.task.overlap = Overlap::Wait;
         let fact = format!(
-            "try {} of {}, {} after the one before",
+            "{TRY}{} of {}, {} after the one before",
             current.retries + 1,
             most + 1,
             duration::words(pause)
@@ -253,6 +253,17 @@ pub async fn pause(pause: Duration, shutdown: &mut Shutdown) -> Option<Refusal> 
         }
         () = tokio::time::sleep(pause) => None,
     }
+}
+
+/// How the evidence of a further try begins.
+const TRY: &str = "try ";
+
+/// Whether a run was the same once more, with what was left of the time.
+pub fn is_further_try(record: &Record) -> bool {
+    let said = |evidence: &Evidence| {
+        evidence.source == EvidenceSource::Runner && evidence.fact.starts_with(TRY)
+    };
+    record.previous_run.is_some() && record.evidence.iter().any(said)
 }
 
 #[cfg(test)]

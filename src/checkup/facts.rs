@@ -155,6 +155,8 @@ pub struct Notifications {
     pub reached: Option<Result<(), Refusal>>,
     /// When the access token ends.
     pub token_end: Option<DateTime<Utc>>,
+    /// The server says that it lets publish to the topic.
+    pub may_publish: bool,
     /// What came of publishing, if it was asked for.
     pub published: Option<Result<(), String>>,
     /// Those that wait.

@@ -31,7 +31,16 @@ pub(super) fn notifications(facts: &Facts, report: &mut Report) {
         (Some(Ok(())), Some(Ok(()))) => {
             report.ok(SECTION, "ntfy", format!("{server} took a test message"));
         }
-        (Some(Ok(())), None) => report.ok(SECTION, "ntfy", format!("{server} answers")),
+        (Some(Ok(())), None) if told.may_publish => {
+            let what = format!("{server} answers and lets publish to the topic");
+            report.ok(SECTION, "ntfy", what);
+        }
+        (Some(Ok(())), None) => {
+            let what = format!(
+                "{server} answers; `agent-runner notify --test` shows whether it publishes"
+            );
+            report.ok(SECTION, "ntfy", what);
+        }
     }
     if let Some(end) = told.token_end {
         token_end(end, facts.now, "the token of [ntfy]", SECTION, report);

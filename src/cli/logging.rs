@@ -1,11 +1,13 @@
 //! The runner's own log: JSON lines in the run's `runner.log` and in a log rolled by day.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use chrono::NaiveDate;
 use tracing::Level;
 use tracing_appender::rolling::{RollingFileAppender, Rotation};
 use tracing_subscriber::Registry;
@@ -88,9 +90,50 @@ where
         .max_log_files(KEPT_DAYS)
         .build(directory)
         .ok();
-    files
-        .map(|files| json().with_writer(Mutex::new(files)))
-        .with_filter(LevelFilter::INFO)
+    let private = |files| {
+        let mut private = Private {
+            files,
+            directory: directory.to_owned(),
+            day: None,
+        };
+        private.shut();
+        json().with_writer(Mutex::new(private))
+    };
+    files.map(private).with_filter(LevelFilter::INFO)
+}
+
+/// Rolled files that become their owner's alone, which they are not made.
+struct Private {
+    files: RollingFileAppender,
+    directory: PathBuf,
+    /// The day whose file is.
+    day: Option<NaiveDate>,
+}
+
+impl Private {
+    fn shut(&mut self) {
+        let day = SystemClock.now().date_naive();
+        if self.day == Some(day) {
+            return;
+        }
+        let file = self.directory.join(format!("runner.{day}.log"));
+        // Around midnight the file may be still of the day before: the next line sees to it.
+        if fs::set_permissions(file, Permissions::from_mode(0o600)).is_ok() {
+            self.day = Some(day);
+        }
+    }
+}
+
+impl Write for Private {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.files.write(bytes);
+        self.shut();
+        written
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.files.flush()
+    }
 }
 
 /// The level of that name, as the original and as Rust programs call it.

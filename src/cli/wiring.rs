@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::iter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use sha2::{Digest as _, Sha256};
 
 use crate::agents::configured::{ConfiguredAgent, OutputFormat, PromptDelivery};
 use crate::agents::{self, AgentInterface};
@@ -39,6 +41,7 @@ use crate::store::capped_log::LogCaps;
 use crate::store::layout::Layout;
 use crate::store::reader::{self, Run};
 use crate::store::recovery::odd_marks;
+use crate::store::since::since;
 
 /// What every command starts from.
 #[derive(Debug)]
@@ -215,6 +218,21 @@ pub(crate) fn notifier(settings: &Settings) -> Option<Ntfy> {
         &topic.value,
         credentials,
     ))
+}
+
+/// Since when notifications go where they go now; `None` is always.
+pub(crate) fn note_topic(
+    notifier: &Ntfy,
+    layout: &Layout,
+    now: DateTime<Utc>,
+) -> Option<DateTime<Utc>> {
+    // A topic may be all that it takes to read along.
+    let topic = format!("{}/{}", notifier.server(), notifier.topic());
+    let topic = text::hexadecimal(&Sha256::digest(topic)[..8]);
+    since(layout, "topic", iter::once(topic), now)
+        .into_values()
+        .next()
+        .flatten()
 }
 
 /// The environment that programs are found in and agents inherit from: the runner's own, with the
@@ -494,9 +512,17 @@ pub(crate) async fn deliver(ui: &Ui, layout: &Layout, notifier: Option<&Ntfy>) {
     }
 }
 
+/// Says which directories of the log root are passed over.
+pub(crate) fn tell_unlisted(world: &World, layout: &Layout) {
+    for error in reader::unlisted(layout) {
+        let why = chain(&error);
+        (world.ui).talk(&format!("warning: {why}; runs in it are passed over"));
+    }
+}
+
 /// The run that a person named.
 pub(crate) fn find_run(layout: &Layout, name: &str) -> Result<Run, CliError> {
-    reader::find(layout, name).map_err(|error| {
+    reader::find(layout, name, SystemClock.now()).map_err(|error| {
         CliError::failure("the run is not found")
             .because(error)
             .hint("`agent-runner runs` lists them")

@@ -28,9 +28,35 @@ struct Group {
     outcomes: BTreeMap<&'static str, u64>,
     errors: BTreeMap<&'static str, u64>,
     took: Histogram,
-    tokens: u64,
-    usd: f64,
+    tokens: Sum,
+    usd: Sum,
     last_success: Option<DateTime<Utc>>,
+}
+
+/// What runs used up, as far as it is known.
+#[derive(Debug, Default)]
+struct Sum {
+    used: f64,
+    /// Runs that told it.
+    known: u64,
+    /// Runs that may have used something and did not tell it.
+    unknown: u64,
+}
+
+impl Sum {
+    fn add(&mut self, used: Option<f64>, may_have_used: bool) {
+        if let Some(used) = used {
+            self.used += used;
+            self.known += 1;
+        } else if may_have_used {
+            self.unknown += 1;
+        }
+    }
+
+    /// `None` where runs used something and none says how much.
+    fn told(&self) -> Option<f64> {
+        (self.known > 0 || self.unknown == 0).then_some(self.used)
+    }
 }
 
 /// Writes what the day's records, parked agents and the outbox of a log root say, and gives what
@@ -122,8 +148,10 @@ impl Group {
             *self.errors.entry(class.as_str()).or_default() += 1;
         }
         self.took.observe(record.elapsed.unwrap_or_default());
-        self.tokens += record.tokens().unwrap_or_default();
-        self.usd += record.cost_usd.unwrap_or_default();
+        let may_have_used = record.may_have_been_started();
+        self.tokens
+            .add(record.tokens().map(as_float), may_have_used);
+        self.usd.add(record.cost_usd, may_have_used);
     }
 }
 
@@ -169,7 +197,9 @@ fn write_groups(page: &mut Page, groups: &BTreeMap<(String, String), Group>) {
         Kind::Counter,
         "Tokens of the runs that ended today, where they are known.",
         &|family, task, agent, group| {
-            family.sample(&[("task", task), ("agent", agent)], as_float(group.tokens));
+            if let Some(tokens) = group.tokens.told() {
+                family.sample(&[("task", task), ("agent", agent)], tokens);
+            }
         },
     );
     family(
@@ -177,7 +207,27 @@ fn write_groups(page: &mut Page, groups: &BTreeMap<(String, String), Group>) {
         Kind::Counter,
         "US dollars of the runs that ended today, where they are known.",
         &|family, task, agent, group| {
-            family.sample(&[("task", task), ("agent", agent)], group.usd);
+            if let Some(usd) = group.usd.told() {
+                family.sample(&[("task", task), ("agent", agent)], usd);
+            }
+        },
+    );
+    family(
+        "agent_runner_runs_without_tokens_total",
+        Kind::Counter,
+        "Runs that ended today and did not tell their tokens.",
+        &|family, task, agent, group| {
+            let unknown = as_float(group.tokens.unknown);
+            family.sample(&[("task", task), ("agent", agent)], unknown);
+        },
+    );
+    family(
+        "agent_runner_runs_without_cost_total",
+        Kind::Counter,
+        "Runs that ended today and did not tell their cost.",
+        &|family, task, agent, group| {
+            let unknown = as_float(group.usd.unknown);
+            family.sample(&[("task", task), ("agent", agent)], unknown);
         },
     );
     family(
@@ -198,4 +248,56 @@ fn write_groups(page: &mut Page, groups: &BTreeMap<(String, String), Group>) {
             }
         },
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ids::RunId;
+    use crate::model::outcome::Outcome::{self, Skipped, Success};
+
+    fn page(runs: &[(Outcome, Option<f64>)]) -> String {
+        let now = "2026-02-19T20:40:03Z".parse().unwrap();
+        let mut group = Group::default();
+        for (outcome, usd) in runs {
+            let id = RunId::new(now, 1);
+            let mut record =
+                Record::begun(&"work".parse().unwrap(), &"a".parse().unwrap(), id, now);
+            record.outcome = *outcome;
+            record.end_time = Some(now);
+            record.runner_version = Some("1".to_owned());
+            record.cost_usd = *usd;
+            record.prompt_sha256 = (*outcome != Outcome::Skipped).then(|| "0".to_owned());
+            group.count(&record, now);
+        }
+        let mut page = Page::default();
+        write_groups(
+            &mut page,
+            &[(("work".to_owned(), "a".to_owned()), group)].into(),
+        );
+        page.text()
+    }
+
+    #[test]
+    fn what_is_not_known_is_no_zero_and_is_counted() {
+        let check = |runs: &[_], cost: Option<&str>, unknown: &str| {
+            let page = page(runs);
+            let told = |name: &str| {
+                let line = format!("agent_runner_{name}_total{{task=\"work\",agent=\"a\"}} ");
+                page.lines()
+                    .find_map(|told| told.strip_prefix(&line).map(str::to_owned))
+            };
+            assert_eq!(told("cost_dollars").as_deref(), cost, "{page}");
+            assert_eq!(
+                told("runs_without_cost").as_deref(),
+                Some(unknown),
+                "{page}"
+            );
+        };
+        check(&[], Some("0"), "0");
+        check(&[(Skipped, None)], Some("0"), "0");
+        check(&[(Success, None)], None, "1");
+        check(&[(Success, None), (Success, Some(1.5))], Some("1.5"), "1");
+        check(&[(Success, Some(0.0))], Some("0"), "0");
+    }
 }

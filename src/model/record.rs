@@ -201,6 +201,11 @@ impl Record {
         self.prompt_sha256.is_some() && self.outcome != Outcome::StartFailed
     }
 
+    /// The same where nobody knows: older programs did not say, and a lost record does not.
+    pub fn may_have_been_started(&self) -> bool {
+        self.was_started() || self.runner_version.is_none() && self.outcome != Outcome::StartFailed
+    }
+
     /// How many paths its commits touch.
     pub fn files_number(&self) -> usize {
         self.files_changed.len() + self.files_changed_dropped

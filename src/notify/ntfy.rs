@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 use ntfy::Payload;
 use reqwest012::{Client, RequestBuilder, Response, StatusCode, Url, redirect};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use crate::model::message::{Message, Priority};
@@ -62,6 +62,8 @@ pub struct Reached {
     pub date: Option<DateTime<Utc>>,
     /// When the access token ends; `None` for one that does not.
     pub token_end: Option<DateTime<Utc>>,
+    /// Whether it lets publish to the topic; `false` where it does not tell.
+    pub may_publish: bool,
 }
 
 /// An account has sixty tokens at most, and what it subscribed to. Any other answer is shorter.
@@ -148,12 +150,11 @@ impl Ntfy {
         Ok(())
     }
 
-    /// Asks the server whether it is well, and whether it knows the credentials; publishes nothing.
-    /// Takes at most 10 s.
+    /// Asks the server whether it is well, whether it knows the credentials, and whether they may
+    /// publish to the topic; publishes nothing. Takes at most 10 s a question.
     ///
     /// # Errors
-    /// When it does not answer, or does not accept the credentials. Whether they may publish to the
-    /// topic only a notification can show.
+    /// When it does not answer, does not accept the credentials, or would refuse what is published.
     pub async fn reach(&self) -> Result<Reached, NotifyError> {
         tls::install_provider();
         let client = Client::builder()
@@ -191,7 +192,37 @@ impl Ntfy {
                 token_end = end_of(token, &body(answer).await.unwrap_or_default());
             }
         }
-        Ok(Reached { date, token_end })
+        Ok(Reached {
+            date,
+            token_end,
+            may_publish: self.may_publish(&client).await?,
+        })
+    }
+
+    /// Asks for what cannot be: ntfy looks at who asks and at the topic before it looks at the rest,
+    /// and refuses `{"code":40007,"http":400,"error":"invalid priority parameter"}`.
+    async fn may_publish(&self, client: &Client) -> Result<bool, NotifyError> {
+        const NO_SUCH_PRIORITY: u64 = 40_007;
+        const NO_SUCH_DELAY: u64 = 40_004;
+        let url = self.url()?;
+        if url.path() != "/" {
+            // There it would be the text of a message.
+            return Ok(false);
+        }
+        let impossible = json!({"topic": self.topic, "priority": 9, "delay": "never"});
+        let request = self
+            .authorized(client.post(url))
+            .header("content-type", "application/json")
+            .body(impossible.to_string());
+        let answer = request.send().await.map_err(error_of)?;
+        let status = answer.status();
+        let told = body(answer).await?;
+        let code = serde_json::from_slice::<Value>(&told).unwrap_or_default()["code"].as_u64();
+        match code {
+            Some(NO_SUCH_PRIORITY | NO_SUCH_DELAY) => Ok(true),
+            _ if is_refusal(status) => Err(failed(status, &told)),
+            _ => Ok(false),
+        }
     }
 
     /// A page of the server, without what the configured address has behind its path.
@@ -472,16 +503,26 @@ mod tests {
 
     #[test]
     fn only_what_answers_as_an_ntfy_server_does_is_one() {
+        const WELL: &str = "200 OK\r\nconnection: close\r\n\r\n{\"healthy\":true}\n";
         const ANSWERS: &[&str] = &[
-            "200 OK\r\nconnection: close\r\n\r\n{\"healthy\":true}\n",
+            WELL,
+            "400 Bad Request\r\nconnection: close\r\n\r\n{\"code\":40007}",
+            WELL,
+            "503 Service Unavailable\r\nconnection: close\r\n\r\n",
+            WELL,
+            "403 Forbidden\r\nconnection: close\r\n\r\n{\"error\":\"forbidden\"}",
             "200 OK\r\nconnection: close\r\n\r\n<html>login</html>",
             "200 OK\r\nconnection: close\r\n\r\n{\"healthy\":false}",
             "200 OK\r\nconnection: close\r\n\r\n",
         ];
         let server = serve(ANSWERS);
         let ntfy = Ntfy::new(&server.url, "topic", None);
-        block_on(ntfy.reach()).unwrap();
-        for _ in &ANSWERS[1..] {
+        for may_publish in [true, false] {
+            assert_eq!(block_on(ntfy.reach()).unwrap().may_publish, may_publish);
+        }
+        let error = block_on(ntfy.reach()).unwrap_err();
+        assert!(chain(&error).contains("allowed to write"), "{error:?}");
+        for _ in &ANSWERS[6..] {
             let error = block_on(ntfy.reach()).unwrap_err();
             assert!(error.is_transient());
             let text = chain(&error);

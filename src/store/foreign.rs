@@ -9,7 +9,7 @@ use crate::store::private::{is_empty, list};
 use crate::store::reader::is_run_for_certain;
 
 /// Names what lies in the log root and is none of ours, sorted: paths from there. A directory in
-/// which nothing is ours is named itself.
+/// which nothing is ours, or that cannot be listed, is named itself.
 pub fn foreign(layout: &Layout) -> Result<Vec<PathBuf>, StoreError> {
     let mut found = Vec::new();
     for (name, kind) in list(layout.root())? {
@@ -20,7 +20,7 @@ pub fn foreign(layout: &Layout) -> Result<Vec<PathBuf>, StoreError> {
             continue;
         }
         match name.parse() {
-            Ok(task) if kind.is_dir() => found.extend(of_task(layout, &task)?),
+            Ok(task) if kind.is_dir() => found.extend(of_task(layout, &task)),
             _ => found.push(name.into()),
         }
     }
@@ -28,15 +28,17 @@ pub fn foreign(layout: &Layout) -> Result<Vec<PathBuf>, StoreError> {
     Ok(found)
 }
 
-fn of_task(layout: &Layout, task: &TaskName) -> Result<Vec<PathBuf>, StoreError> {
+fn of_task(layout: &Layout, task: &TaskName) -> Vec<PathBuf> {
     let (mut found, mut is_ours) = (Vec::new(), false);
-    let entries = list(&layout.task(task))?;
+    let Ok(entries) = list(&layout.task(task)) else {
+        return vec![task.as_str().into()];
+    };
     for (name, kind) in &entries {
         let agent = name.parse::<AgentName>().ok().filter(|_| kind.is_dir());
         if name.starts_with("task.log") {
             is_ours = true;
         } else if let Some(agent) = agent {
-            let (foreign, is_agent) = of_agent(layout, task, &agent)?;
+            let (foreign, is_agent) = of_agent(layout, task, &agent);
             found.extend(foreign);
             is_ours |= is_agent;
         } else {
@@ -46,17 +48,17 @@ fn of_task(layout: &Layout, task: &TaskName) -> Result<Vec<PathBuf>, StoreError>
     if !is_ours && !found.is_empty() {
         found = vec![task.as_str().into()];
     }
-    Ok(found)
+    found
 }
 
 /// What is foreign in the directory of an agent's runs, and whether anything there is ours.
-fn of_agent(
-    layout: &Layout,
-    task: &TaskName,
-    agent: &AgentName,
-) -> Result<(Vec<PathBuf>, bool), StoreError> {
+fn of_agent(layout: &Layout, task: &TaskName, agent: &AgentName) -> (Vec<PathBuf>, bool) {
+    let itself = || vec![[task.as_str(), agent.as_str()].iter().collect()];
     let (mut found, mut is_ours) = (Vec::new(), false);
-    for (name, kind) in list(&layout.agent(task, agent))? {
+    let Ok(entries) = list(&layout.agent(task, agent)) else {
+        return (itself(), false);
+    };
+    for (name, kind) in entries {
         let run = RunPath {
             task: task.clone(),
             agent: agent.clone(),
@@ -69,9 +71,9 @@ fn of_agent(
         }
     }
     if !is_ours && !found.is_empty() {
-        found = vec![[task.as_str(), agent.as_str()].iter().collect()];
+        found = itself();
     }
-    Ok((found, is_ours))
+    (found, is_ours)
 }
 
 #[cfg(test)]

@@ -97,9 +97,7 @@ impl Entry {
             deletions: record.deletions,
             previous_run: record.previous_run.clone(),
             notification: record.notification.state,
-            // Older programs did not say.
-            was_started: record.was_started()
-                || record.runner_version.is_none() && record.outcome != Outcome::StartFailed,
+            was_started: record.may_have_been_started(),
         }
     }
 
@@ -116,7 +114,7 @@ pub type Reading<'a> = dyn Fn(usize, usize) + Sync + 'a;
 /// Tells what lists and sums need of the runs that are wanted, newest first.
 ///
 /// # Errors
-/// When a directory of runs cannot be listed.
+/// When the log root cannot be listed.
 pub fn entries(
     layout: &Layout,
     filter: &Filter,

@@ -139,6 +139,11 @@ impl Layout {
         self.state().join("told")
     }
 
+    /// Since when things outside are as they are.
+    pub(crate) fn since(&self) -> PathBuf {
+        self.state().join("since")
+    }
+
     /// Work trees of isolated runs.
     pub fn work_trees(&self) -> PathBuf {
         self.state().join("worktrees")

@@ -5,7 +5,7 @@
 //! [`events`] reads what happened in one. [`recovery`] finds those whose runner died, [`outbox`]
 //! keeps notifications until somebody has them and [`digest`] tells many in one, [`parked`] and
 //! [`probed`] know of agents, [`elsewhere`] of what other machines used up, [`delegated`] of tasks
-//! that others do. [`retention`] removes what is
+//! that others do, [`mod@since`] of when schedules and topics came to be. [`retention`] removes what is
 //! old, [`foreign`] names what is none of ours, and [`ground`] tells whether a log root can bear all
 //! that. Not for deciding anything: an
 //! outcome comes from `model::verdict`.
@@ -37,6 +37,7 @@ pub mod recorder;
 pub mod recovery;
 pub mod request;
 pub mod retention;
+pub mod since;
 pub mod summary;
 #[cfg(test)]
 mod testing;

@@ -186,14 +186,23 @@ impl Outbox {
             .collect())
     }
 
-    /// The notifications that the server refused, oldest first.
+    /// The notifications that the server refused, oldest first, and files that are none, which are
+    /// named.
     pub fn refused(&self) -> Result<Vec<Entry>, StoreError> {
         let directory = self.layout.refused();
         let names = entry_names(&directory)?;
-        let entries = names
-            .iter()
-            .filter_map(|name| read_entry(&directory.join(name)).ok());
-        Ok(entries.collect())
+        let entry = |name: &String| {
+            read_entry(&directory.join(name)).unwrap_or_else(|error| {
+                let message = Message {
+                    title: format!("`{name}`, which cannot be read: {error}"),
+                    body: String::new(),
+                    priority: Priority::default(),
+                    tags: Vec::new(),
+                };
+                Entry::of_message(message, DateTime::UNIX_EPOCH)
+            })
+        };
+        Ok(names.iter().map(entry).collect())
     }
 
     /// Takes the right to deliver; `None` while somebody else has it.
@@ -468,7 +477,10 @@ mod tests {
         delivery.keep(&waiting[2]).unwrap();
         assert_eq!(titles(&outbox), ["three"]);
         assert_eq!(outbox.pending().unwrap()[0].entry.attempts, 3);
-        assert_eq!(outbox.refused().unwrap()[0].message.title, "two");
+        let refused = outbox.refused().unwrap();
+        let told = &refused[0].message.title;
+        assert!(told.starts_with("`00000000000000000001-torn.json`, which cannot be read"));
+        assert_eq!(refused[1].message.title, "two");
     }
 
     #[test]

@@ -6,7 +6,8 @@
 //!
 //! Others may keep files in the log root, so a name is no proof. A run is a directory with the name
 //! that this program gives and a trace of a runner: a record, a `runner.log`, a mark, or nothing at
-//! all. Directories of the programs before may have other names; those hold a record.
+//! all. Directories of the programs before may have other names; those hold a record. A directory
+//! that may not be listed is passed over, and [`unlisted`] names it.
 
 use std::cmp::Reverse;
 use std::fs::{self, TryLockError};
@@ -16,7 +17,7 @@ use std::path::{self, Path, PathBuf};
 use std::time::Duration;
 use std::vec;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 use thiserror::Error;
 
@@ -95,13 +96,16 @@ fn join(candidates: &[RunPath]) -> String {
     texts.join(", ")
 }
 
+/// A clock that is set back by no more than this hides no run.
+const BELIEVED_AHEAD: TimeDelta = TimeDelta::hours(1);
+
 /// A larger record is not read: it is none of ours, and whatever lies there costs memory.
 const MAX_RECORD_BYTES: u64 = 64 << 20;
 
 /// Finds the runs that are wanted, newest first. Each is read when the iterator comes to it.
 ///
 /// # Errors
-/// When a directory cannot be listed. A missing log root has no runs.
+/// When the log root cannot be listed. A missing one has no runs.
 pub fn runs<'a>(
     layout: &'a Layout,
     filter: &Filter,
@@ -110,14 +114,21 @@ pub fn runs<'a>(
 }
 
 /// Finds one run by what a person calls it: its directory, `task/agent/run_id`, a `run_id` that
-/// only one has, `latest` or `latest:task/agent`.
-pub fn find(layout: &Layout, text: &str) -> Result<Run, FindError> {
+/// only one has, `latest` or `latest:task/agent`. A run that began after `now`, by a clock that was
+/// ahead, is the latest only where there is no other.
+pub fn find(layout: &Layout, text: &str, now: DateTime<Utc>) -> Result<Run, FindError> {
     let missing = || FindError::Missing {
         text: text.to_owned(),
         root: layout.root().to_owned(),
     };
     if let Some(filter) = latest_filter(text) {
-        return runs(layout, &filter)?.next().ok_or_else(missing);
+        let past = Filter {
+            until: Some(now + BELIEVED_AHEAD),
+            ..filter.clone()
+        };
+        let newest = runs(layout, &past)?.next();
+        let newest = newest.or(runs(layout, &filter)?.next());
+        return newest.ok_or_else(missing);
     }
     if let Ok(path) = text.parse::<RunPath>()
         && is_run(layout, &path)
@@ -180,7 +191,7 @@ fn is_run(layout: &Layout, path: &RunPath) -> bool {
 }
 
 /// Whether a runner left something in, or of, a directory with the name of a run; or died before it
-/// did, so that nobody left anything there.
+/// did, so that nobody left anything there; or nobody may look.
 pub(crate) fn has_trace(layout: &Layout, path: &RunPath) -> bool {
     let directory = layout.run(path);
     [
@@ -189,8 +200,11 @@ pub(crate) fn has_trace(layout: &Layout, path: &RunPath) -> bool {
         directory.mark(),
     ]
     .iter()
-    .any(|trace| fs::symlink_metadata(trace).is_ok())
-        || is_empty(directory.path())
+    .any(|trace| match fs::symlink_metadata(trace) {
+        Ok(_) => true,
+        // What may not be looked into is not said to be empty.
+        Err(error) => error.kind() == io::ErrorKind::PermissionDenied,
+    }) || is_empty(directory.path())
 }
 
 /// Whether a run lies there beyond doubt: as [`is_run`], but what is to be its record must be one.
@@ -207,6 +221,9 @@ fn has_record(directory: &RunDirectory) -> bool {
     read_metadata(&directory.metadata()).is_ok_and(|bytes| format::is_record(&bytes))
 }
 
+/// What is said first of a run of which something else may be true.
+const UNREADABLE: &str = "unreadable record";
+
 /// Reads a run's record as it is on disk. A run that is just being created has none and runs.
 pub(crate) fn read_record(directory: &RunDirectory, path: &RunPath) -> Record {
     let (task, agent) = (path.task.as_str(), path.agent.as_str());
@@ -214,7 +231,7 @@ pub(crate) fn read_record(directory: &RunDirectory, path: &RunPath) -> Record {
     let why = match read_metadata(&directory.metadata()) {
         Ok(bytes) => match format::read(&bytes, path) {
             Ok(record) => return record,
-            Err(error) => format!("its metadata.json is no record: {error}"),
+            Err(error) => format!("{UNREADABLE}: its metadata.json is no record: {error}"),
         },
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             if !is_lock_free(directory) {
@@ -223,7 +240,7 @@ pub(crate) fn read_record(directory: &RunDirectory, path: &RunPath) -> Record {
             }
             "it left no metadata.json".to_owned()
         }
-        Err(error) => format!("its metadata.json cannot be read: {error}"),
+        Err(error) => format!("{UNREADABLE}: its metadata.json cannot be read: {error}"),
     };
     record
         .evidence
@@ -383,7 +400,7 @@ fn split_directory(directory: &Path) -> Option<(Layout, RunPath)> {
 /// iterator comes to them, and of those that began in one second the records are read for the order.
 ///
 /// # Errors
-/// When a directory cannot be listed.
+/// When the log root cannot be listed.
 pub fn paths<'a>(
     layout: &'a Layout,
     filter: &Filter,
@@ -443,7 +460,8 @@ pub(crate) fn order(
 }
 
 /// Names the runs that are wanted, newest first, those of one second in any order; of those whose
-/// name tells a start nothing is looked at, so [`has_trace`] is still to be asked.
+/// name tells a start nothing is looked at, so [`has_trace`] is still to be asked. An error is of
+/// the log root; what cannot be listed in it is passed over.
 pub(crate) fn listed(layout: &Layout, filter: &Filter) -> Result<Vec<RunPath>, StoreError> {
     let mut found = Vec::new();
     for task in subdirectories(layout.root())?
@@ -453,12 +471,12 @@ pub(crate) fn listed(layout: &Layout, filter: &Filter) -> Result<Vec<RunPath>, S
         if filter.task.as_ref().is_some_and(|wanted| *wanted != task) {
             continue;
         }
-        let agents = subdirectories(&layout.task(&task))?;
+        let agents = passing_over(subdirectories(&layout.task(&task)));
         for agent in agents.iter().filter_map(|name| name.parse().ok()) {
             if filter.agent.as_ref().is_some_and(|wanted| *wanted != agent) {
                 continue;
             }
-            for name in subdirectories(&layout.agent(&task, &agent))? {
+            for name in passing_over(subdirectories(&layout.agent(&task, &agent))) {
                 let run_id = RunId::from_directory(&name);
                 if !filter.takes(&run_id) {
                     continue;
@@ -478,6 +496,34 @@ pub(crate) fn listed(layout: &Layout, filter: &Filter) -> Result<Vec<RunPath>, S
     // A name of another form tells no start and sorts as the oldest. Equals keep their order.
     found.sort_by_cached_key(|path| Reverse((path.run_id.started(), path.run_id.order().1)));
     Ok(found)
+}
+
+/// No names where the directory cannot be listed.
+fn passing_over(names: Result<Vec<String>, StoreError>) -> Vec<String> {
+    names.unwrap_or_else(|error| {
+        tracing::debug!(error = text::chain(&error), "passed over");
+        Vec::new()
+    })
+}
+
+/// Why directories in which there may be runs are passed over: they cannot be listed.
+pub fn unlisted(layout: &Layout) -> Vec<StoreError> {
+    let named = |parent: &Path| subdirectories(parent).into_iter().flatten();
+    let tasks = named(layout.root()).filter_map(|name| name.parse().ok());
+    let agents = |task: &TaskName| {
+        let names = named(&layout.task(task)).filter_map(|name| name.parse().ok());
+        let runs = names.map(|agent| layout.agent(task, &agent));
+        runs.collect::<Vec<PathBuf>>()
+    };
+    tasks
+        .flat_map(|task| [vec![layout.task(&task)], agents(&task)].concat())
+        .filter_map(|path| match fs::read_dir(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Some(StoreError::new("list", &path, error))
+            }
+            Ok(_) | Err(_) => None,
+        })
+        .collect()
 }
 
 /// The names of the directories in a directory that can be part of a run's path, sorted.
@@ -612,6 +658,27 @@ mod tests {
         let entries = index::entries(&layout, &Filter::default(), &|_, _| ()).unwrap();
         let entries = entries.iter().map(|entry| entry.path.to_string());
         assert_eq!(entries.collect::<Vec<_>>(), expected);
+    }
+
+    fn find(layout: &Layout, text: &str) -> Result<Run, FindError> {
+        super::find(layout, text, at("2026-02-01T00:00:00Z"))
+    }
+
+    #[test]
+    fn a_run_of_a_clock_that_was_ahead_is_the_latest_only_where_there_is_no_other() {
+        let (_root, layout) = log_root();
+        let latest = || find(&layout, "latest").unwrap().path.to_string();
+        plant_run(&layout, "a/x/20300101_000000");
+        assert_eq!(latest(), "a/x/20300101_000000");
+        plant_original(&layout, "a/x/test");
+        plant_run(&layout, "a/x/20260101_000000");
+        assert_eq!(latest(), "a/x/20260101_000000");
+        plant_run(&layout, "a/x/20260201_003000");
+        assert_eq!(
+            latest(),
+            "a/x/20260201_003000",
+            "the clock was set a little"
+        );
     }
 
     #[test]
@@ -772,16 +839,16 @@ mod tests {
         };
         assert_eq!(fact(), "it left no metadata.json");
         plant(&directory.metadata(), b"");
-        assert!(fact().starts_with("its metadata.json is no record"));
+        assert!(fact().starts_with("unreadable record: its metadata.json is no record"));
         plant(&directory.metadata(), &record_text("success")[..20]);
-        assert!(fact().starts_with("its metadata.json is no record"));
+        assert!(fact().starts_with("unreadable record: its metadata.json is no record"));
         fs::remove_file(directory.metadata()).unwrap();
         symlink("/etc/hostname", directory.metadata()).unwrap();
-        assert!(fact().starts_with("its metadata.json cannot be read"));
+        assert!(fact().starts_with("unreadable record: its metadata.json cannot be read"));
         fs::remove_file(directory.metadata()).unwrap();
         let fifo = std::ffi::CString::new(directory.metadata().to_str().unwrap()).unwrap();
         rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RUSR).unwrap();
-        assert!(fact().starts_with("its metadata.json cannot be read"));
+        assert!(fact().starts_with("unreadable record: its metadata.json cannot be read"));
     }
 
     #[test]

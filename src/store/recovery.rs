@@ -46,6 +46,12 @@ fn look_after(layout: &Layout, mark: &str) -> Result<Option<Abandoned>, StoreErr
     let Some(mark) = Mark::hold(layout.running().join(mark))? else {
         return Ok(None);
     };
+    if let Some(run) = &run
+        && let directory = layout.run(run)
+        && let Err(error) = directory.path().try_exists()
+    {
+        return Err(StoreError::new("look at", directory.path(), error));
+    }
     let Some(run) = run.filter(|run| is_directory(layout.run(run).path())) else {
         // None of ours, or its run has been cleaned away or never had a directory.
         return mark.remove().map(|()| None);

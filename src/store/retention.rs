@@ -91,7 +91,9 @@ pub fn stray_work_trees(
     let stray = |(name, path): (String, PathBuf)| {
         let run: RunPath = name.replace('.', "/").parse().ok()?;
         let is_old = now - modified(&path) > LEFTOVER_AFTER;
-        (is_old && !layout.run(&run).path().exists()).then(|| (run, size(&path)))
+        // Where nobody may look, the run may be there.
+        let is_gone = matches!(layout.run(&run).path().try_exists(), Ok(false));
+        (is_old && is_gone).then(|| (run, size(&path)))
     };
     Ok(work_trees(layout)?.into_iter().filter_map(stray).collect())
 }
@@ -150,6 +152,7 @@ pub fn remove_leftovers(
         layout.outbox(),
         layout.parked(),
         layout.told(),
+        layout.since(),
     ];
     for place in places {
         leftovers.extend(temporary_files(&place, now)?);

@@ -53,6 +53,11 @@ const RULES: &[Rule] = &[
     ),
     on_words(
         &["crashed"],
+        &["unreadable record"],
+        "what became of it is not known: look at its metadata.json, who may read it, and at the disk",
+    ),
+    on_words(
+        &["crashed"],
         &["it left no metadata.json", "no record"],
         "nothing is known of it: logs/cron.log, and the machine's log at that time",
     ),

@@ -186,18 +186,15 @@ fn what_went_wrong_with_older_runners_is_told_for_what_it_is() {
         "kilo",
         crate::model::ids::RunId::from_directory("20260219_070003"),
     );
-    let told = |record: &mut Record| {
-        record.evidence.push(Evidence::new(
-            EvidenceSource::Runner,
-            "it left no metadata.json",
-        ));
-    };
-    check(
-        with(bare, told),
-        Status::Crashed,
-        "no metadata.json",
-        "cron.log",
-    );
+    let lost = "it left no metadata.json";
+    let unreadable = "unreadable record: its metadata.json is no record: EOF";
+    for (fact, step) in [(lost, "cron.log"), (unreadable, "who may read it")] {
+        let told = |record: &mut Record| {
+            let told = Evidence::new(EvidenceSource::Runner, fact);
+            record.evidence.push(told);
+        };
+        check(with(bare.clone(), told), Status::Crashed, fact, step);
+    }
     // A9: stopped.
     check(
         failed(

@@ -2,6 +2,7 @@
 //! others keep beside them is named.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 
 use crate::support::{Done, TestEnv};
 
@@ -132,4 +133,68 @@ fn a_log_root_in_gits_own_directory_is_refused() {
         );
     }
     assert!(!repository.join(".git/new").exists() && !bare.join("logs").exists());
+}
+
+#[test]
+fn what_may_not_be_read_in_the_log_root_is_passed_over_with_a_word_and_stays() {
+    let env = TestEnv::new()
+        .script("fake", "text", "echo done")
+        .task("work", "");
+    for _ in 0..2 {
+        assert_eq!(run(&env).code, Some(0));
+    }
+    let [older, newer] = env.run_directories("work", "fake").try_into().unwrap();
+    let logs = env.logs();
+    let state = logs.join(".state");
+    let tree = state.join("worktrees/x.fake.20260101_000000");
+    let mark = state.join("running/x.fake.20260102_000000");
+    fs::create_dir_all(&tree).unwrap();
+    fs::File::open(&tree)
+        .unwrap()
+        .set_modified(std::time::UNIX_EPOCH)
+        .unwrap();
+    fs::write(&mark, "").unwrap();
+    let shut = [logs.join("x"), logs.join("y/fake"), older.clone()];
+    let give = |mode| {
+        for directory in &shut {
+            fs::create_dir_all(directory).unwrap();
+            fs::set_permissions(directory, fs::Permissions::from_mode(mode)).unwrap();
+        }
+    };
+    give(0);
+    let show = newer.strip_prefix(&logs).unwrap().display().to_string();
+    let hidden = older.strip_prefix(&logs).unwrap().display().to_string();
+    for arguments in [
+        &["runs"][..],
+        &["runs", "--json"],
+        &["runs", "--outcome", "success"],
+        &["stats"],
+        &["show", &show],
+        &["triage"],
+        &["clean", "--older-than", "0s"],
+    ] {
+        let done = env.agent_runner_of_nobody(arguments);
+        for directory in &shut[..2] {
+            let warning = format!(
+                "warning: cannot list `{}`: Permission denied (os error 13); runs in it are passed over",
+                directory.display()
+            );
+            let said = done.stderr.matches(&warning).count();
+            assert_eq!(said, 1, "{arguments:?}: {}", done.stderr);
+        }
+        assert!(!done.stderr.contains("error:"), "{}", done.stderr);
+        if arguments == ["runs"] {
+            let denied = "unreadable record: its metadata.json cannot be read:";
+            assert!(done.stdout.contains("success"), "{}", done.stdout);
+            assert!(done.stdout.contains(denied), "{}", done.stdout);
+        }
+    }
+    let found = env.agent_runner_of_nobody(&["doctor"]).stdout;
+    let found = found.replace('\n', " ");
+    assert!(
+        found.contains(&format!("`{hidden}` and 2 others are none of")),
+        "{found}"
+    );
+    give(0o700);
+    assert!(older.join("metadata.json").exists() && mark.exists() && tree.exists());
 }

@@ -44,6 +44,25 @@ fn an_overloaded_provider_is_tried_again_each_time_with_a_record_of_its_own() {
     );
 }
 
+#[test]
+fn a_rerun_of_a_further_try_has_the_whole_time() {
+    let env = env(2, "retry_pause = \"100ms\"", "timeout = \"1m\"");
+    assert_eq!(env.run("fake", "work").code, Some(0));
+    let limits = || -> Vec<_> {
+        let records = env.records("work", "fake").into_iter();
+        records
+            .map(|record| record["timeout_seconds"].as_f64())
+            .collect()
+    };
+    assert!(limits()[2] < Some(60.0));
+    drop(env.agent_runner(&["rerun", "latest"]));
+    assert_eq!(limits()[3], Some(60.0));
+    // A limit that was given is the run's own.
+    drop(env.agent_runner(&["rerun", "latest", "--timeout", "40s"]));
+    drop(env.agent_runner(&["rerun", "latest"]));
+    assert_eq!(limits()[4..], [Some(40.0); 2]);
+}
+
 /// An agent whose first run does something and then finds the provider overloaded.
 fn first_fails_after(work: &str, then: &str, task: &str) -> TestEnv {
     let (bad, good) = (claude::overloaded(), claude::success());

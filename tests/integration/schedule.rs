@@ -273,6 +273,31 @@ fn nothing_is_made_up_for_where_the_heartbeat_beat_or_never_did() {
 }
 
 #[test]
+fn no_start_is_missed_that_lies_before_its_line() {
+    let env = place()
+        .script("good", "text", "echo hello")
+        .task("nightly", "schedule = \"* * * * *\"\nagents = [\"good\"]");
+    beats(&env, 20, 0);
+    let missed = || {
+        let done = env.agent_runner(&["triage", "--since", "10m", "--json"]);
+        done.stdout.matches("\"missed\"").count()
+    };
+    assert!(missed() >= 7, "configured for long, and started by nobody");
+    let done = env.agent_runner(&["schedule", "install"]);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    assert_eq!(missed(), 0, "installed just now");
+    let note = env.logs().join(".state/since/schedule.json");
+    let mut noted: Value = serde_json::from_slice(&fs::read(&note).unwrap()).unwrap();
+    for since in noted.as_object_mut().unwrap().values_mut() {
+        *since = (Utc::now() - TimeDelta::minutes(6)).to_rfc3339().into();
+    }
+    fs::write(&note, noted.to_string()).unwrap();
+    assert!((2..=6).contains(&missed()), "installed a few minutes ago");
+    fs::write(&note, "torn").unwrap();
+    assert!(missed() >= 7, "nobody knows since when");
+}
+
+#[test]
 fn an_overdue_success_is_told_once_and_its_return_once() {
     let env = place()
         .unreachable_server()

@@ -111,10 +111,15 @@ fn real_ntfy_tells_triage_which_runs_a_person_heard_of() {
         done.stderr
     );
 
-    // A topic where nothing arrived.
+    // What was told on another topic is not missed on this one.
     let file = env.root().join("config.toml");
     let text = fs::read_to_string(&file).unwrap().replace(&heard, &deaf);
     fs::write(&file, text).unwrap();
+    let done = env.agent_runner(&["triage", "--json"]);
+    assert_eq!(statuses(&done), ["failed bad", "ok good"]);
+
+    // A topic that was always this one, and where nothing arrived.
+    fs::remove_file(env.logs().join(".state/since/topic.json")).unwrap();
     let done = env.agent_runner(&["triage", "--json"]);
     assert_eq!(done.code, Some(1));
     assert_eq!(statuses(&done), ["silent bad", "silent good"]);

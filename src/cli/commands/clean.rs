@@ -35,6 +35,7 @@ pub(crate) fn clean(world: &World, arguments: &CleanArguments) -> Result<u8, Cli
         let announce = wiring::notifier(&settings).map(|_| &announce as &Announce<'_>);
         wiring::recover(world, &layout, announce)?;
     }
+    wiring::tell_unlisted(world, &layout);
     let now = SystemClock.now();
     let day_began = day_began(now, &Local);
     let not_listed = |error| CliError::failure("the log root cannot be cleaned").because(error);

@@ -23,6 +23,9 @@ pub(crate) fn heartbeat(world: &World) -> Result<u8, CliError> {
     recorder::beat(&layout, now)
         .map_err(|error| CliError::failure("the heartbeat is not recorded").because(error))?;
     let notifier = wiring::notifier(&settings);
+    if let Some(notifier) = &notifier {
+        wiring::note_topic(notifier, &layout, now);
+    }
     let announce = wiring::announcement(&layout);
     let announce = notifier.as_ref().map(|_| &announce as &Announce<'_>);
     wiring::recover(world, &layout, announce)?;

@@ -8,6 +8,7 @@ pub(crate) mod delegate;
 pub(crate) mod demo;
 pub(crate) mod dispatch;
 pub(crate) mod doctor;
+mod due;
 mod expectations;
 pub(crate) mod explain;
 pub(crate) mod heartbeat;

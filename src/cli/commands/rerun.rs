@@ -2,9 +2,11 @@
 //! gets a work tree of its own.
 
 use std::path::Path;
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
+use crate::attempts::is_further_try;
 use crate::cli::args::RerunArguments;
 use crate::cli::error::CliError;
 use crate::cli::wiring::{self, World};
@@ -46,7 +48,7 @@ pub(crate) fn rerun(world: &World, arguments: &RerunArguments) -> Result<u8, Cli
         name == run.path.agent.as_str() && settings.agent(name).is_ok_and(takes_model)
     });
     overrides.model = arguments.model.clone().or(model);
-    overrides.timeout = arguments.timeout.or(record.timeout);
+    overrides.timeout = arguments.timeout.or_else(|| whole_limit(&run));
     let settings = world.settings(overrides)?;
     let agent = settings.agent(name).map_err(unknown)?;
     let task = settings.task(run.path.task.as_str()).map_err(unknown)?;
@@ -99,6 +101,27 @@ pub(crate) fn rerun(world: &World, arguments: &RerunArguments) -> Result<u8, Cli
         world.ui.prose(&summary::summary(&record));
     }
     Ok(super::run::exit_code(&record))
+}
+
+/// The time limit of all tries of a run, of which each one's record has what was left.
+fn whole_limit(run: &Run) -> Option<Duration> {
+    /// More than are ever made: records can name each other in a circle.
+    const MOST: usize = 100;
+    let mut record = run.record.clone();
+    let root = run.directory.path().ancestors().nth(3)?;
+    for _ in 0..MOST {
+        let before = record.previous_run.as_deref();
+        let before = before.filter(|_| is_further_try(&record));
+        let Some(before) = before.and_then(|run| run.parse().ok()) else {
+            break;
+        };
+        let before = reader::read_run(&Layout::new(root), before).record;
+        if before.timeout.is_none() {
+            break;
+        }
+        record = before;
+    }
+    record.timeout
 }
 
 /// Says that the run's model was dropped: another agent would not know it.

@@ -37,8 +37,8 @@ use crate::planner::{self, RunPlan};
 use crate::process::shutdown::Shutdown;
 use crate::process::supervise::Act;
 use crate::store::layout::Layout;
+use crate::store::request;
 use crate::store::{format as record_format, summary};
-use crate::store::{reader, request};
 use crate::worker;
 
 /// Runs an agent; the exit code is the run's.
@@ -297,7 +297,7 @@ pub(super) fn carry_out(
 
 /// The record with what became of its notification.
 fn as_told(layout: &Layout, mut record: Record) -> Record {
-    let told = reader::find(layout, &record.path()).map(|run| run.record.notification);
+    let told = wiring::find_run(layout, &record.path()).map(|run| run.record.notification);
     if let Some(told) = told.ok().filter(|told| told.id == record.notification.id) {
         record.notification = told;
     }

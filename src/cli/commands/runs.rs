@@ -39,6 +39,7 @@ pub(crate) fn runs(world: &World, arguments: &RunsArguments) -> Result<u8, CliEr
     };
     let is_wanted = |found: Outcome| outcome.is_none_or(|wanted| wanted.as_str() == found.as_str());
     let failed = |error| CliError::failure("runs cannot be listed").because(error);
+    wiring::tell_unlisted(world, &layout);
     if outcome.is_none() && arguments.json {
         let paths = reader::paths(&layout, &filter).map_err(failed)?;
         print_records(world, &layout, &paths.take(limit).collect::<Vec<_>>());

@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use super::timers;
+use super::{due, timers};
 use crate::cli::args::{ScheduleAction, ScheduleArguments};
 use crate::cli::columns::{Column, Columns};
 use crate::cli::error::CliError;
@@ -247,13 +247,17 @@ impl Plan<'_> {
             return Ok(EXIT_SUCCESS);
         }
         // The lines append to a log there, and cron starts nothing where that fails.
-        wiring::layout(self.settings)
+        let layout = wiring::layout(self.settings);
+        let note = || due::note(self.world, self.settings, &layout, SystemClock.now());
+        note();
+        layout
             .create()
             .map_err(|error| CliError::failure("the crontab stays as it is").because(error))?;
         let done = crontab_program(self.world, &["-"], after.as_bytes())?;
         if done.code != Some(0) {
             return Err(CliError::failure("`crontab` refused the new crontab").because(done.stderr));
         }
+        note();
         self.world.ui.talk("the crontab is changed");
         Ok(EXIT_SUCCESS)
     }

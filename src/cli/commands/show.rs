@@ -24,6 +24,7 @@ use crate::store::reader::{Filter, Run};
 pub(crate) fn show(world: &World, arguments: &ShowArguments) -> Result<u8, CliError> {
     let settings = world.settings(Overrides::default())?;
     let layout = wiring::layout(&settings);
+    wiring::tell_unlisted(world, &layout);
     let run = wiring::find_run(&layout, &arguments.reference.run)?;
     if arguments.junit {
         let page = junit::page(&run)

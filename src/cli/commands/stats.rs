@@ -20,6 +20,7 @@ use crate::store::index::Entry;
 pub(crate) fn stats(world: &World, arguments: &StatsArguments) -> Result<u8, CliError> {
     let settings = world.settings(Overrides::default())?;
     let layout = wiring::layout(&settings);
+    wiring::tell_unlisted(world, &layout);
     let filter = super::runs::filter(&arguments.filter);
     let entries = super::runs::entries(world, &layout, &filter)?;
     let mut groups: BTreeMap<String, Tally> = BTreeMap::new();

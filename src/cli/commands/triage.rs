@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
-use super::{schedule, timers};
+use super::due;
 use crate::cli::args::TriageArguments;
 use crate::cli::error::CliError;
 use crate::cli::ui::Ui;
@@ -15,21 +15,17 @@ use crate::config::settings::Settings;
 use crate::model::clock::Clock as _;
 use crate::model::outcome::{EXIT_FAILURE, EXIT_SUCCESS, Outcome};
 use crate::model::record::{Evidence, EvidenceSource, Record};
-use crate::model::task::CatchUp;
 use crate::model::text::chain;
 use crate::notify::ntfy::Ntfy;
 use crate::orchestrator::Announce;
 use crate::queue::{Queue, Work};
-use crate::schedule::Zone;
-use crate::schedule::crontab::Call;
-use crate::schedule::expression::Expression;
 use crate::store::beats::{Beats, beats};
 use crate::store::layout::Layout;
 use crate::store::outbox::Outbox;
 use crate::store::reader::{self, Filter, Run};
-use crate::store::{StoreError, parked, probed};
+use crate::store::{StoreError, parked};
 use crate::triage::page::{Part, page};
-use crate::triage::{self, Facts, Fire, Heard, Report, Starter, Told};
+use crate::triage::{self, Facts, Heard, Report, Told};
 
 /// Sets schedule, runs and notifications against each other; exits 1 when there is something to do.
 pub(crate) fn triage(world: &World, arguments: &TriageArguments) -> Result<u8, CliError> {
@@ -39,6 +35,7 @@ pub(crate) fn triage(world: &World, arguments: &TriageArguments) -> Result<u8, C
     let announce = wiring::announcement(&layout);
     let announce = notifier.as_ref().map(|_| &announce as &Announce<'_>);
     wiring::recover(world, &layout, announce)?;
+    wiring::tell_unlisted(world, &layout);
     let now = SystemClock.now();
     let since = TimeDelta::from_std(arguments.since).ok();
     let since = since.and_then(|back| now.checked_sub_signed(back));
@@ -87,7 +84,7 @@ fn facts(
         .min();
     // What begins in its minute began at its fire.
     let began = began.unwrap_or(now) - TimeDelta::minutes(1);
-    let (fires, unread) = fires(world, settings, layout, since.max(began), now);
+    let (fires, unread) = due::fires(world, settings, layout, since.max(began), now);
     let day = now - TimeDelta::days(1);
     recent.retain(|beat| *beat >= day.min(since) && *beat <= now);
     if recent.is_empty() {
@@ -109,7 +106,7 @@ fn facts(
         unread,
         works: works(settings, layout)?,
         runs,
-        heard: heard(notifier, since)?,
+        heard: heard(notifier, layout, since, now)?,
         parked: settings.agents.keys().filter_map(parking).collect(),
         waiting: waiting
             .iter()
@@ -146,17 +143,25 @@ fn with_last_words(run: Run) -> Record {
     record
 }
 
-fn heard(notifier: Option<&Ntfy>, since: DateTime<Utc>) -> Result<Heard, CliError> {
+fn heard(
+    notifier: Option<&Ntfy>,
+    layout: &Layout,
+    since: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Result<Heard, CliError> {
     let Some(notifier) = notifier else {
         return Ok(Heard::Off);
     };
+    // What was told on another topic is not to be found on this one.
+    let known = wiring::note_topic(notifier, layout, now);
+    let proves = known.map_or(since, |known| known.max(since));
     Ok(match wiring::block_on(notifier.heard(since))? {
         Ok(messages) => {
             let mut told = Told::default();
             for message in &messages {
                 told.hear(&message.body);
             }
-            Heard::Since(since, told)
+            Heard::Since(proves, told)
         }
         Err(error) => Heard::Unknown(chain(&error)),
     })
@@ -186,96 +191,6 @@ fn works(settings: &Settings, layout: &Layout) -> Result<Result<Vec<Work>, Strin
             Err(_elapsed) => Err("it does not answer within 5 s".to_owned()),
         },
     )
-}
-
-/// A start is on time within this.
-const ON_TIME: Duration = Duration::from_secs(90);
-
-/// What was due: by the installed crontab and timers, and by the configuration where those have
-/// nothing for a task and agent; and what of the timers is not understood.
-fn fires(
-    world: &World,
-    settings: &Settings,
-    layout: &Layout,
-    since: DateTime<Utc>,
-    now: DateTime<Utc>,
-) -> (Vec<Fire>, Vec<String>) {
-    let jobs = schedule::jobs(world, settings).unwrap_or_else(|error| {
-        tracing::debug!(%error, "no crontab");
-        None
-    });
-    let heeds_zones = jobs.is_some() && schedule::heeds_zones(world);
-    let timers = timers::timers(world, settings);
-    let mut fires = Vec::new();
-    let mut installed = Vec::new();
-    let mut unread = Vec::new();
-    let mut add = |expression: &Expression, zone: Zone, fire: Fire| {
-        // A fire at the very moment of the look back counts.
-        let moments = expression.fires(zone, since - TimeDelta::seconds(1), now);
-        fires.extend(moments.map(|at| Fire { at, ..fire.clone() }));
-    };
-    let due = |call: &Call, starter| {
-        let (agent, task) = (call.option("--agent")?, call.option("--task")?);
-        let task = &settings.task(task).ok()?.task;
-        (call.verb == "run").then(|| Fire {
-            at: now,
-            task: task.name.clone(),
-            agent: agent.to_owned(),
-            tolerance: ON_TIME + task.jitter,
-            catch_up: task.catch_up == CatchUp::Once,
-            starter: Some(starter),
-        })
-    };
-    for job in jobs.iter().flatten() {
-        let fire = job.call().and_then(|call| due(&call, Starter::Cron));
-        let (Some(fire), Ok(expression)) = (fire, Expression::parse(&job.expression)) else {
-            continue;
-        };
-        let zone = job.timezone.as_deref().filter(|_| heeds_zones);
-        installed.push((fire.task.clone(), fire.agent.clone()));
-        add(&expression, Zone::of(zone), fire);
-    }
-    for timer in &timers {
-        let Some(fire) = due(&timer.call, Starter::Systemd) else {
-            continue;
-        };
-        let fire = Fire {
-            tolerance: ON_TIME + timer.tolerance,
-            catch_up: timer.persistent,
-            ..fire
-        };
-        installed.push((fire.task.clone(), fire.agent.clone()));
-        for time in &timer.times {
-            let zone = Zone::of(time.timezone.as_deref());
-            add(&time.expression, zone, fire.clone());
-        }
-        let not_understood = timer.unread.iter();
-        unread.extend(not_understood.map(|value| format!("{} ({value})", timer.name)));
-    }
-    for entry in settings.scheduled() {
-        let is_installed = installed.contains(&(entry.task.clone(), entry.agent.clone()));
-        let is_off = entry.agent == "gemini" && !probed::is_probed(layout, &entry.agent);
-        if is_installed || is_off {
-            continue;
-        }
-        add(
-            &entry.expression,
-            entry.zone(),
-            Fire {
-                at: now,
-                task: entry.task.clone(),
-                agent: entry.agent.clone(),
-                tolerance: ON_TIME + entry.jitter,
-                catch_up: entry.catch_up == CatchUp::Once,
-                // Without either, something starts it that is not seen from here.
-                starter: (jobs.is_none() && timers.is_empty()).then_some(Starter::Cron),
-            },
-        );
-    }
-    fires.sort_by(|a, b| (a.at, &a.task, &a.agent).cmp(&(b.at, &b.task, &b.agent)));
-    // Two values of one timer may name the same moment; two lines of a crontab are two starts.
-    fires.dedup_by(|a, b| a.starter == Some(Starter::Systemd) && a == b);
-    (fires, unread)
 }
 
 fn print(ui: &Ui, report: &Report) {

@@ -391,6 +391,10 @@ fn real_ntfy_is_asked_by_doctor_and_told_only_when_that_is_wanted() {
     let env = with_token(&server).script("fake", "text", "echo pong");
     let (level, what) = found(&env, &[]);
     assert_eq!(level, "ok", "{what}");
+    assert!(
+        what.ends_with("answers and lets publish to the topic"),
+        "{what}"
+    );
     assert!(server.messages("runs").is_empty());
     let (level, what) = found(&env, &["--probe", "fake"]);
     assert_eq!(level, "ok", "{what}");
@@ -403,6 +407,13 @@ fn real_ntfy_is_asked_by_doctor_and_told_only_when_that_is_wanted() {
     let (level, what) = found(&stranger, &[]);
     assert_eq!(level, "error");
     assert!(what.contains("does not accept the credentials"), "{what}");
+    let reader = with_token(&server).variable("AGENT_RUNNER_NTFY_TOPIC", "theirs");
+    let (level, what) = found(&reader, &[]);
+    assert_eq!(level, "error");
+    assert!(
+        what.contains("must be allowed to write to the topic"),
+        "{what}"
+    );
     let nobody = environment(&server, "");
     let (level, what) = found(&nobody, &["--probe", "bad"]);
     assert_eq!(level, "error", "{what}");

@@ -63,8 +63,9 @@ async fn ask_ntfy(settings: &Settings, publishes: bool) -> (Notifications, Optio
         .and_then(|reached| Some((reached.date? - now).num_seconds()));
     told.token_end = reached.as_ref().ok().and_then(|reached| reached.token_end);
     let is_reached = reached.is_ok();
+    told.may_publish = (reached.as_ref()).is_ok_and(|reached| reached.may_publish);
     told.reached = Some(reached.map(drop).map_err(|error| {
-        let fix = "check the token or the password of [ntfy]";
+        let fix = "check the token or the password of [ntfy], and who may write to the topic";
         Refusal {
             why: chain(&error),
             fix: (!error.is_transient()).then(|| fix.to_owned()),
