@@ -367,6 +367,11 @@ impl Mirror {
         Ok(self.git().tree_paths(commit)?)
     }
 
+    /// Every symbolic link of a commit's tree, and its target.
+    pub fn links(&self, commit: &str) -> Result<Vec<(Vec<u8>, Vec<u8>)>, MirrorError> {
+        Ok(self.git().tree_links(commit)?)
+    }
+
     /// Shows `visit` what `base..tip` added, see [`Git::added_content`].
     pub fn added_content(
         &self,

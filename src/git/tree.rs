@@ -80,6 +80,35 @@ impl Git {
             .collect())
     }
 
+    /// Every symbolic link of a commit's tree, and its target as far as [`MAX_READ_BYTES`].
+    pub fn tree_links(&self, commit: &str) -> Result<Vec<(Vec<u8>, Vec<u8>)>, GitError> {
+        let git = self.bounded(MAX_LIST_BYTES);
+        let output = git.read(&["ls-tree", "-r", "-z", "--full-tree", commit])?;
+        // `120000 blob ID\tPATH`.
+        let links = output.split(|byte| *byte == 0).filter_map(|line| {
+            let line = line.strip_prefix(b"120000 blob ")?;
+            let end = line.iter().position(|byte| *byte == b'\t')?;
+            let id = std::str::from_utf8(&line[..end]).ok()?;
+            Some((id.to_owned(), line[end + 1..].to_vec()))
+        });
+        let links: Vec<(String, Vec<u8>)> = links.collect();
+        let sizes = git.sizes(links.iter().map(|(id, _)| id.as_str()))?;
+        let mut found = Vec::new();
+        for links in links.chunks(1_000) {
+            let short = |id: &&String| sizes.get(*id).is_some_and(|size| *size <= MAX_READ_BYTES);
+            let ids: Vec<String> = links
+                .iter()
+                .map(|(id, _)| id)
+                .filter(short)
+                .cloned()
+                .collect();
+            let targets = git.blobs(&ids)?;
+            let target = |id: &String| targets.get(id).cloned().unwrap_or_default();
+            found.extend(links.iter().map(|(id, path)| (path.clone(), target(id))));
+        }
+        Ok(found)
+    }
+
     /// Shows `visit` what was added: of each change, the lines that the path did not have before;
     /// of each commit of `base..tip`, its message and who it is by. The first argument is the place
     /// in words.

@@ -746,7 +746,7 @@ async fn take(
         }
         let tip = taken?;
         let changes = mirror.changes(base, &tip)?;
-        let paths = mirror.paths(&tip)?;
+        let (paths, links) = (mirror.paths(&tip)?, mirror.links(&tip)?);
         let mut secrets = Vec::new();
         mirror.added_content(base, &tip, &changes, |place, content| {
             if redactor.finds(content) {
@@ -756,6 +756,7 @@ async fn take(
         let violations = policy.violations(TreeEvidence {
             changes: &changes,
             paths: &paths,
+            links: &links,
             secrets: &secrets,
         });
         if !violations.is_empty() {

@@ -527,9 +527,12 @@ fn what_any_commit_changed_is_judged_and_not_the_sum_alone() {
         "what was there is not added"
     );
     let paths = mirror.paths(&tip).unwrap();
+    let links = mirror.links(&tip).unwrap();
+    assert_eq!(links, [(b"link".to_vec(), b"/etc/passwd".to_vec())]);
     let evidence = TreeEvidence {
         changes: &changes,
         paths: &paths,
+        links: &links,
         secrets: &secrets,
     };
     let violations = TreePolicy::default().violations(evidence);

@@ -138,6 +138,11 @@ const REFUSED: [(&str, &str, Option<&str>); 11] = [
         "is the runner's own",
         None,
     ),
+    (
+        "mkdir tools; echo {} > tools/tasks.json; ln -s tools .vscode",
+        "`.vscode` instructs",
+        Some("agent_config"),
+    ),
     ("echo a > Name; echo b > name", "`name`", None),
     // Taken back, and yet it would be published with its commit.
     (
