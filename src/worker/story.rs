@@ -543,7 +543,12 @@ async fn choose<S: TaskSource>(
         }
         match tip {
             Some(tip) if owned(mirror, work, base, &name, &tip).await? => {
-                return Ok((name, Place::Pushed(tip)));
+                let place = match standing {
+                    // By a person, who perhaps closed it since.
+                    Standing::Taken(publication) => Place::Published(publication, Some(tip)),
+                    Standing::Free | Standing::Published(_) => Place::Pushed(tip),
+                };
+                return Ok((name, place));
             }
             None if standing == Standing::Free && free.is_none() => {
                 let (asked, commit) = (mirror.clone(), base.commit.clone());

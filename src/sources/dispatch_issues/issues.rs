@@ -13,6 +13,7 @@ use crate::model::clock::Clock;
 use crate::model::dispatch::{WorkKey, WorkRequest};
 use crate::model::repository::RepositoryName;
 use crate::model::work_name::WorkName;
+use crate::sources::delegation::closed_issues;
 use crate::sources::dispatch_issues::grammar::{self, Instructed, Reading};
 use crate::sources::dispatch_issues::wording::{self, Kind};
 use crate::sources::source::{
@@ -322,24 +323,27 @@ impl Issues {
         Ok((work, target))
     }
 
-    /// The pull request of this work under a branch, and whether the branch has others.
+    /// The pull request of this work under a branch, and one that somebody else opened of it.
     async fn pulls(
         &self,
         work: &Accepted,
         name: &WorkName,
-    ) -> Result<(Option<Pull>, bool), SourceError> {
+    ) -> Result<(Option<Pull>, Option<Pull>), SourceError> {
         let target = Self::target(work)?;
         let login = self.login().await?;
         let marker = wording::pull_marker(&work.request.key);
         let listed = self.github.pulls(&target, &name.branch()).await;
         let pulls = listed.map_err(|error| trouble(&error))?;
-        let ours = |pull: &Pull| {
-            let author = pull.author.as_ref();
-            author.is_some_and(|author| author.login.eq_ignore_ascii_case(&login))
-                && pull.body.contains(&marker)
+        let issue = (self.settings.repository.clone(), work.request.number);
+        // Somebody may have written another text around what it closes.
+        let names_us = |pull: &Pull| {
+            pull.body.contains(&marker) || closed_issues(&pull.body, &target).contains(&issue)
         };
-        let is_shared = !pulls.is_empty();
-        Ok((pulls.into_iter().find(ours), is_shared))
+        let (ours, others): (Vec<Pull>, Vec<Pull>) = pulls.into_iter().partition(|pull| {
+            let author = pull.author.as_ref();
+            author.is_some_and(|author| author.login.eq_ignore_ascii_case(&login)) && names_us(pull)
+        });
+        Ok((first_open(ours), first_open(others)))
     }
 }
 
@@ -440,11 +444,9 @@ impl TaskSource for Issues {
 
     async fn standing(&self, work: &Accepted, name: &WorkName) -> Result<Standing, SourceError> {
         Ok(match self.pulls(work, name).await? {
-            (Some(pull), _) => Standing::Published(Publication {
-                address: pull.html_url,
-            }),
-            (None, true) => Standing::Taken,
-            (None, false) => Standing::Free,
+            (Some(pull), _) => Standing::Published(publication(pull)),
+            (None, Some(pull)) => Standing::Taken(publication(pull)),
+            (None, None) => Standing::Free,
         })
     }
 
@@ -476,9 +478,9 @@ impl TaskSource for Issues {
         let created = match self.github.create_pull(&target, &pull).await {
             // Made by an attempt whose answer was lost, or by somebody else.
             Err(error) if error.is_already_exists() || error.is_ambiguous() => {
-                let (found, is_shared) = self.pulls(work, name).await?;
+                let (found, other) = self.pulls(work, name).await?;
                 found.ok_or_else(|| {
-                    if is_shared {
+                    if other.is_some() {
                         let what = "somebody else has opened a pull request of the branch";
                         return SourceError::Refused(format!("{what} {branch}"));
                     }
@@ -495,9 +497,7 @@ impl TaskSource for Issues {
             created => created.map_err(|error| trouble(&error))?,
         };
         tracing::info!("Created PR #{}: {}", created.number, created.html_url);
-        Ok(Publication {
-            address: created.html_url,
-        })
+        Ok(Publication::at(created.html_url))
     }
 
     async fn tell_completed(
@@ -506,9 +506,10 @@ impl TaskSource for Issues {
         publication: &Publication,
     ) -> Result<(), SourceError> {
         let WorkRequest { key, number, .. } = &work.request;
-        let body = wording::completed(&self.settings.agent_name, key, &publication.address);
+        let body = wording::completed(&self.settings.agent_name, key, publication);
+        let is_changed = !publication.remarks.is_empty();
         let told = self
-            .comment((*number, key), Kind::Completed, &body, false)
+            .comment((*number, key), Kind::Completed, &body, is_changed)
             .await;
         // An issue whose conversation is locked can be labelled.
         if matches!(told, Ok(()) | Err(SourceError::Refused(_))) {
@@ -536,6 +537,21 @@ impl TaskSource for Issues {
 /// Which work an issue is.
 pub fn work_key(issue: &Issue) -> WorkKey {
     WorkKey::new("github-issue", &[&issue.id.to_string()])
+}
+
+/// The newest that is open, else the newest.
+fn first_open(pulls: Vec<Pull>) -> Option<Pull> {
+    let open = pulls.iter().position(|pull| pull.state == State::Open);
+    pulls.into_iter().nth(open.unwrap_or(0))
+}
+
+fn publication(pull: Pull) -> Publication {
+    let mut publication = Publication::at(pull.html_url);
+    if pull.state == State::Closed && pull.merged_at.is_none() {
+        let remark = "It was closed without a merge, and no other is opened for this issue.";
+        publication.remarks.push(remark.to_owned());
+    }
+    publication
 }
 
 fn login_of(issue: &Issue) -> &str {

@@ -8,7 +8,7 @@ use crate::model::duration;
 use crate::model::repository::RepositoryName;
 use crate::model::text;
 use crate::sources::correlation::task_metadata;
-use crate::sources::source::Next;
+use crate::sources::source::{Next, Publication};
 
 /// The longest reason in a comment, in bytes; GitHub takes 65,536 characters.
 const MAX_REASON_BYTES: usize = 8000;
@@ -44,12 +44,14 @@ pub(super) fn started(name: &str, key: &WorkKey, now: DateTime<Utc>) -> String {
     format!("🤖 {name} started processing this task at {time}\n\n{marker}")
 }
 
-pub(super) fn completed(name: &str, key: &WorkKey, address: &str) -> String {
+pub(super) fn completed(name: &str, key: &WorkKey, publication: &Publication) -> String {
     let marker = marker(Kind::Completed, key);
+    let Publication { address, remarks } = publication;
+    let remarks: String = remarks.iter().flat_map(|it| [it, "\n\n"]).collect();
     format!(
         "✅ {name} completed processing this task.\n\n\
          A pull request has been created with correlation metadata in the target repository: \
-         {address}\n\n{marker}"
+         {address}\n\n{remarks}{marker}"
     )
 }
 
@@ -152,7 +154,11 @@ mod tests {
         insta::assert_snapshot!(
             [
                 started("bot", key, noon()),
-                completed("bot", key, "https://h/octo/target/pull/3"),
+                completed(
+                    "bot",
+                    key,
+                    &Publication::at("https://h/octo/target/pull/3".to_owned())
+                ),
                 failed("bot", key, "no @user, #1 or <!-- x --> here", Next::Rests),
                 failed("bot", key, "later", pause),
                 pull_title(&request),

@@ -312,6 +312,32 @@ fn a_pull_request_that_a_person_closed_or_merged_is_left_alone() {
 }
 
 #[test]
+fn a_closed_pull_request_stays_the_only_one_whatever_its_text_became() {
+    for (is_rewritten, is_deleted) in [(true, false), (false, true)] {
+        let place = Place::with("lease = \"1s\"");
+        let issue = place.issue("t", &body("task-1", &adds("a.txt")));
+        place.dispatches(0);
+        let pull = place.host.pulls(TARGET)[0]["number"].as_u64().unwrap();
+        let text = match is_rewritten {
+            true => "In my own words.".to_owned(),
+            false => format!("In my own words.\n\nFixes {DISPATCH}#{issue}"),
+        };
+        place.host.change_issue(TARGET, pull, Some(&text), false);
+        place.host.set_open(TARGET, pull, false);
+        if is_deleted {
+            place.git(&["update-ref", "-d", "refs/heads/agent-task-task-1"]);
+        }
+        place.host.unlabel(DISPATCH, issue, "processed", "alice");
+        place.forget();
+        place.dispatches(0);
+        place.assert_done(issue);
+        assert_eq!(place.host.pulls(TARGET).len(), 1, "{is_rewritten}");
+        let comment = &place.comments(issue, "✅")[0];
+        assert!(comment.contains("closed without a merge"), "{comment}");
+    }
+}
+
+#[test]
 fn an_issue_that_carries_a_label_of_the_end_is_not_worked_on() {
     let place = Place::new();
     for label in ["processed", "failed", "Processed"] {
