@@ -20,7 +20,9 @@ use crate::queue::{End, Queue};
 use crate::sources::source::{
     Accepted, Fate, Next, Offer, Publication, SourceError, Standing, TaskSource,
 };
+use crate::store::reader;
 use crate::worker::lease::{Lease, Stop};
+use crate::worker::notes::Kept;
 use crate::worker::settings::WorkerSettings;
 use crate::worker::workspace::{self, Workspace};
 use crate::worker::{record, run, trace};
@@ -249,7 +251,7 @@ async fn carry_out<S: TaskSource>(
     let (work, mut mirror, base) = lease.unless_stopped(begun).await?;
 
     // A name may be taken between the look at it and the push; the work is not done again then.
-    let mut done: Option<Finished> = None;
+    let mut done = kept(settings, &mirror, &work, lease).await?;
     for _try in 0..3 {
         let choice = choose(source, &mirror, &work, &base);
         let (name, place) = lease.unless_stopped(choice).await?;
@@ -302,6 +304,8 @@ async fn carry_out<S: TaskSource>(
                     Err(NotPushed::Failed(failure)) => {
                         if failure == Failure::Stopped(Stop::LostLease) {
                             not_published(Outcome::LostLease, "the claim was lost before the push");
+                        } else {
+                            keep(result, &work, lease).await;
                         }
                         return Err(failure);
                     }
@@ -614,6 +618,47 @@ struct Finished {
     tip: String,
     record: Record,
     started: DateTime<Utc>,
+}
+
+/// Notes a result that could not be pushed, so that the next attempt need not make it again.
+async fn keep(result: &Finished, work: &Accepted, lease: &Lease) {
+    let kept = Kept {
+        tip: result.tip.clone(),
+        run: result.record.path().to_string(),
+        revision: work.revision.clone(),
+    };
+    if let Err(error) = lease.note(|notes| notes.kept = Some(kept)).await {
+        tracing::warn!("{}", chain(&error));
+    }
+}
+
+/// The result of an attempt before, where it was noted and is still here.
+async fn kept(
+    settings: &WorkerSettings,
+    mirror: &Mirror,
+    work: &Accepted,
+    lease: &Lease,
+) -> Result<Option<Finished>, Failure> {
+    let kept = lease.notes().kept;
+    let Some(Kept { tip, run, .. }) = kept.filter(|kept| kept.revision == work.revision) else {
+        return Ok(None);
+    };
+    let Ok(run) = run.parse() else {
+        return Ok(None);
+    };
+    let record = reader::read_run(&settings.layout, run).record;
+    let (mirror, commit) = (mirror.clone(), tip.clone());
+    let is_here = blocking(move || mirror.has(&commit)).await?;
+    if !is_here || judge_run(settings, &record).is_err() {
+        return Ok(None);
+    }
+    tracing::info!("The work was done before and is only to be pushed");
+    let started = record.start_time.unwrap_or_else(|| settings.clock.now());
+    Ok(Some(Finished {
+        tip,
+        record,
+        started,
+    }))
 }
 
 /// Does the work in a clone of its own, and takes the result if it may be published.

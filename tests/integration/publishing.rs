@@ -549,8 +549,10 @@ fn a_fault_of_this_machine_is_no_refusal_of_the_work() {
     let work = place.path("work");
     place.mirror().clone_to(&work, &base, "b").unwrap();
     let full = "echo 'fatal: write error: No space left on device' >&2; exit 128";
+    let poor = "echo 'fatal: Out of memory, malloc failed' >&2; exit 128";
     for (command, deed, is_transient) in [
         ("fetch", full, true),
+        ("fetch", poor, true),
         ("merge-base", full, true),
         ("fetch", "kill -9 $$", false),
         ("merge-base", "kill -9 $$", false),
