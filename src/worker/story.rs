@@ -37,6 +37,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 3600);
 /// much.
 const MAX_MESSAGE_CHARS: usize = 1500;
 
+/// What is said of a result that was published before the text became another.
+const EARLIER_TEXT: &str = "It answers the text that this issue had before it was edited. What the \
+    text asks for now is not done: open another issue for it.";
+
 /// How a piece of work ended for this worker.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Conclusion {
@@ -256,16 +260,31 @@ async fn carry_out<S: TaskSource>(
         let choice = choose(source, &mirror, &work, &base);
         let (name, place) = lease.unless_stopped(choice).await?;
         let publication = match place {
-            Place::Published(publication, tip) => {
+            Place::Published(mut publication, tip) => {
                 tracing::info!("found published: {}", publication.address);
+                let mut told = work.clone();
+                if let Some(tip) = &tip
+                    && let Some(earlier) = earlier_text(&mirror, &work, &base, &name, tip).await?
+                {
+                    told.revision = earlier;
+                    publication.remarks.push(EARLIER_TEXT.to_owned());
+                }
                 let found = Found { name: &name, tip };
-                take_over(settings, &mirror, &work, &base, found, lease).await?;
+                take_over(settings, &mirror, &told, &base, found, lease).await?;
                 publication
             }
             Place::Pushed(tip) => {
                 let branch = name.branch();
                 tracing::info!("Branch {branch} already exists remotely, checking it out");
-                check_revision(&mirror, &work, &base, &branch, &tip).await?;
+                if earlier_text(&mirror, &work, &base, &name, &tip)
+                    .await?
+                    .is_some()
+                {
+                    return Err(Failure::refused(format!(
+                        "the text was edited after the work on it began; the branch {branch} holds \
+                         what was done before, and when it is deleted the work is done anew"
+                    )));
+                }
                 let found = Found {
                     name: &name,
                     tip: Some(tip),
@@ -443,9 +462,7 @@ async fn take_over(
         .text(&trace::commit_message(work, &settings.holder));
     let branch = name.branch();
     let commit = blocking(move || {
-        if asked.tip(&branch)?.as_ref() != Some(&seen) {
-            asked.fetch()?;
-        }
+        up_to_date(&asked, &branch, &seen)?;
         // A branch that a person has added to is not moved.
         let Some(parent) = asked.below_trace(&seen, &below)? else {
             return Ok(None);
@@ -585,32 +602,37 @@ async fn owned(
     let (mirror, key, branch) = (mirror.clone(), work.request.key.clone(), name.branch());
     let (tip, base) = (tip.to_owned(), base.commit.clone());
     blocking(move || {
-        // It may be younger than the last fetch.
-        if mirror.tip(&branch)?.as_ref() != Some(&tip) {
-            mirror.fetch()?;
-        }
+        up_to_date(&mirror, &branch, &tip)?;
         Ok(mirror.owner(&tip, &base)? == Some(key))
     })
     .await
 }
 
-/// Makes sure that a branch which nobody has published yet was made from the text of now.
-async fn check_revision(
+/// The revision of the text that a branch of this work was made from, where it is another one now.
+async fn earlier_text(
     mirror: &Mirror,
     work: &Accepted,
     base: &Base,
-    branch: &str,
+    name: &WorkName,
     tip: &str,
-) -> Result<(), Failure> {
-    let (mirror, tip, base) = (mirror.clone(), tip.to_owned(), base.commit.clone());
-    let revision = blocking(move || mirror.revision(&tip, &base)).await?;
-    if revision.is_none_or(|revision| revision.as_str() == work.revision) {
-        return Ok(());
+) -> Result<Option<String>, Failure> {
+    let (mirror, branch) = (mirror.clone(), name.branch());
+    let (tip, base) = (tip.to_owned(), base.commit.clone());
+    let revision = blocking(move || {
+        up_to_date(&mirror, &branch, &tip)?;
+        mirror.revision(&tip, &base)
+    });
+    let revision = revision.await?.map(|revision| revision.to_string());
+    Ok(revision.filter(|revision| *revision != work.revision))
+}
+
+/// Makes sure that the mirror has a branch as it is at the remote: it may be younger than the last
+/// fetch.
+fn up_to_date(mirror: &Mirror, branch: &str, tip: &str) -> Result<(), MirrorError> {
+    if mirror.tip(branch)?.as_deref() != Some(tip) {
+        mirror.fetch()?;
     }
-    Err(Failure::refused(format!(
-        "the text was edited after the work on it began; the branch {branch} holds what was done \
-         before, and when it is deleted the work is done anew"
-    )))
+    Ok(())
 }
 
 /// A result that may be published.
