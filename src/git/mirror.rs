@@ -27,7 +27,7 @@ use crate::git::remote::{Remote, RemoteFault};
 use crate::git::{Git, GitError, reason};
 use crate::model::dispatch::{REVISION_TRAILER, WORK_TRAILER, WorkKey};
 use crate::model::text;
-use crate::model::tree_policy::TreeChange;
+use crate::model::tree_policy::{TreeChange, TreeLink};
 use crate::model::work_name::TRACE_DIRECTORY;
 use crate::process::command::{Captured, HelperError};
 
@@ -378,8 +378,8 @@ impl Mirror {
         Ok(self.git().tree_paths(commit)?)
     }
 
-    /// Every symbolic link of a commit's tree, and its target.
-    pub fn links(&self, commit: &str) -> Result<Vec<(Vec<u8>, Vec<u8>)>, MirrorError> {
+    /// Every symbolic link of a commit's tree, see [`Git::tree_links`].
+    pub fn links(&self, commit: &str) -> Result<Vec<TreeLink>, MirrorError> {
         Ok(self.git().tree_links(commit)?)
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::git::{Git, GitError, reason};
-use crate::model::tree_policy::{EntryKind, MAX_READ_BYTES, TreeChange, TreeEntry};
+use crate::model::tree_policy::{EntryKind, MAX_READ_BYTES, TreeChange, TreeEntry, TreeLink};
 
 /// The most that git may print of a list of paths: more than a million files.
 const MAX_LIST_BYTES: usize = 256 << 20;
@@ -80,8 +80,8 @@ impl Git {
             .collect())
     }
 
-    /// Every symbolic link of a commit's tree, and its target as far as [`MAX_READ_BYTES`].
-    pub fn tree_links(&self, commit: &str) -> Result<Vec<(Vec<u8>, Vec<u8>)>, GitError> {
+    /// Every symbolic link of a commit's tree; a target beyond [`MAX_READ_BYTES`] is left empty.
+    pub fn tree_links(&self, commit: &str) -> Result<Vec<TreeLink>, GitError> {
         let git = self.bounded(MAX_LIST_BYTES);
         let output = git.read(&["ls-tree", "-r", "-z", "--full-tree", commit])?;
         // `120000 blob ID\tPATH`.
@@ -103,8 +103,10 @@ impl Git {
                 .cloned()
                 .collect();
             let targets = git.blobs(&ids)?;
-            let target = |id: &String| targets.get(id).cloned().unwrap_or_default();
-            found.extend(links.iter().map(|(id, path)| (path.clone(), target(id))));
+            found.extend(links.iter().map(|(id, path)| TreeLink {
+                path: path.clone(),
+                target: targets.get(id).cloned().unwrap_or_default(),
+            }));
         }
         Ok(found)
     }

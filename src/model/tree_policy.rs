@@ -103,6 +103,15 @@ impl TreeChange {
     }
 }
 
+/// A symbolic link.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TreeLink {
+    /// The path from the root of the tree.
+    pub path: Vec<u8>,
+    /// Where it leads, as it is written.
+    pub target: Vec<u8>,
+}
+
 /// All that a judgement is made from.
 #[derive(Clone, Copy, Debug)]
 pub struct TreeEvidence<'a> {
@@ -111,9 +120,9 @@ pub struct TreeEvidence<'a> {
     /// Every path of the tree in the end; two that some file systems take for one are refused
     /// where a change added one of them.
     pub paths: &'a [Vec<u8>],
-    /// Every symbolic link of the tree in the end, and its target: what is changed there is changed
-    /// under the name of the link, too.
-    pub links: &'a [(Vec<u8>, Vec<u8>)],
+    /// Every symbolic link of the tree in the end: what is changed where it leads is changed under
+    /// its name, too.
+    pub links: &'a [TreeLink],
     /// Where secrets were found in what was added, each a path or words such as `a commit message`.
     pub secrets: &'a [String],
 }
@@ -422,10 +431,10 @@ struct Alias {
 
 /// The places that links turn into orders: where a link in the place of an order leads to, through
 /// whatever links there are.
-fn aliases(links: &[(Vec<u8>, Vec<u8>)]) -> Vec<Alias> {
-    let links = links.iter().filter_map(|(path, target)| {
-        let path = String::from_utf8_lossy(path);
-        let place = led_to(&path, &String::from_utf8_lossy(target))?;
+fn aliases(links: &[TreeLink]) -> Vec<Alias> {
+    let links = links.iter().filter_map(|link| {
+        let path = String::from_utf8_lossy(&link.path);
+        let place = led_to(&path, &String::from_utf8_lossy(&link.target))?;
         let name = opened_parts(&path);
         Some(Alias { name, place })
     });
@@ -555,7 +564,10 @@ mod tests {
         let paths: Vec<Vec<u8>> = paths.iter().map(|path| (*path).into()).collect();
         let links: Vec<_> = links
             .iter()
-            .map(|(path, target)| ((*path).into(), (*target).into()))
+            .map(|(path, target)| TreeLink {
+                path: (*path).into(),
+                target: (*target).into(),
+            })
             .collect();
         let evidence = TreeEvidence {
             changes,

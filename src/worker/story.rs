@@ -646,7 +646,7 @@ struct Finished {
 async fn keep(result: &Finished, work: &Accepted, lease: &Lease) {
     let kept = Kept {
         tip: result.tip.clone(),
-        run: result.record.path().to_string(),
+        run: result.record.path().clone(),
         revision: work.revision.clone(),
     };
     if let Err(error) = lease.note(|notes| notes.kept = Some(kept)).await {

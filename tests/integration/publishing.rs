@@ -16,7 +16,7 @@ use agent_runner::git::{
     Identity, Mirror, MirrorError, MirrorLimits, PushError, Pushed, Remote, RemoteFault,
 };
 use agent_runner::model::dispatch::WorkKey;
-use agent_runner::model::tree_policy::{TreeEvidence, TreePolicy};
+use agent_runner::model::tree_policy::{TreeEvidence, TreeLink, TreePolicy};
 use agent_runner::model::work_name::WorkName;
 use base64::Engine as _;
 use proptest::prelude::{ProptestConfig, any, proptest};
@@ -528,7 +528,8 @@ fn what_any_commit_changed_is_judged_and_not_the_sum_alone() {
     );
     let paths = mirror.paths(&tip).unwrap();
     let links = mirror.links(&tip).unwrap();
-    assert_eq!(links, [(b"link".to_vec(), b"/etc/passwd".to_vec())]);
+    let (path, target) = (b"link".to_vec(), b"/etc/passwd".to_vec());
+    assert_eq!(links, [TreeLink { path, target }]);
     let evidence = TreeEvidence {
         changes: &changes,
         paths: &paths,

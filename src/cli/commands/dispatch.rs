@@ -100,15 +100,12 @@ pub(crate) fn dispatch(world: &World, arguments: &DispatchArguments) -> Result<u
         address,
         github: None,
     };
-    let ended = match issues {
-        Some((repository, credentials)) => {
-            tracing::info!("Monitoring dispatch repository: {repository}");
-            office.work_off_issues(repository, credentials)?
-        }
-        None => {
-            let url = wiring::local_queue_url(&settings, &layout)?;
-            office.work_off(&url, |queue| Local::new(queue, Arc::new(SystemClock)))?
-        }
+    let ended = if let Some((repository, credentials)) = issues {
+        tracing::info!("Monitoring dispatch repository: {repository}");
+        office.work_off_issues(repository, credentials)?
+    } else {
+        let url = wiring::local_queue_url(&settings, &layout)?;
+        office.work_off(&url, |queue| Local::new(queue, Arc::new(SystemClock)))?
     };
     if scope != Scope::Forever {
         metrics::write_file(&world.ui, &settings, office.github.as_ref());

@@ -206,24 +206,16 @@ impl Issues {
         Ok(login)
     }
 
-    /// Our own comment of a kind, the first, if it is there.
-    async fn find_comment(
-        &self,
-        number: u64,
-        key: &WorkKey,
-        kind: Kind,
-    ) -> Result<Option<Comment>, SourceError> {
+    /// Our own comments on an issue, the oldest first. Anybody may write a marker into a comment.
+    async fn own_comments(&self, number: u64) -> Result<Vec<Comment>, SourceError> {
         let login = self.login().await?;
-        let marker = wording::marker(kind, key);
         let listed = self.github.comments(&self.settings.repository, number);
-        let comments = listed.await.map_err(|error| trouble(&error))?;
-        // Anybody may write the marker into a comment.
-        let ours = |comment: &Comment| {
+        let mut comments = listed.await.map_err(|error| trouble(&error))?;
+        comments.retain(|comment| {
             let author = comment.author.as_ref();
             author.is_some_and(|author| author.login.eq_ignore_ascii_case(&login))
-                && comment.body.contains(&marker)
-        };
-        Ok(comments.into_iter().find(ours))
+        });
+        Ok(comments)
     }
 
     /// Writes a comment of a kind, unless it is there; an existing one is edited where `edit`.
@@ -235,7 +227,8 @@ impl Issues {
         edit: bool,
     ) -> Result<(), SourceError> {
         let repository = &self.settings.repository;
-        match self.find_comment(number, key, kind).await? {
+        let comments = self.own_comments(number).await?;
+        match first(&comments, kind, key) {
             Some(comment) if edit && comment.body != body => {
                 let edited = self.github.edit_comment(repository, comment.id, body);
                 edited.await.map_err(|error| trouble(&error))?;
@@ -250,16 +243,27 @@ impl Issues {
                 }
             }
         }
+        let body = wording::overcome(&self.settings.agent_name, key);
+        if kind == Kind::Completed
+            && let Some(failed) = first(&comments, Kind::Failed, key)
+            && failed.body != body
+        {
+            let edited = self.github.edit_comment(repository, failed.id, &body);
+            // It is done all the same.
+            if let Err(error) = edited.await {
+                tracing::warn!("{}", reason(&error));
+            }
+        }
         Ok(())
     }
 
     /// Takes our comment back if another machine, which has the same name, wrote its own before it:
     /// neither could see the other's when it looked.
     async fn leave_the_first(&self, (number, key): (u64, &WorkKey), kind: Kind, created: u64) {
-        let Ok(Some(first)) = self.find_comment(number, key, kind).await else {
+        let Ok(comments) = self.own_comments(number).await else {
             return;
         };
-        if first.id < created {
+        if first(&comments, kind, key).is_some_and(|first| first.id < created) {
             let repository = &self.settings.repository;
             if let Err(error) = self.github.delete_comment(repository, created).await {
                 tracing::warn!("{}", reason(&error));
@@ -537,6 +541,13 @@ impl TaskSource for Issues {
 /// Which work an issue is.
 pub fn work_key(issue: &Issue) -> WorkKey {
     WorkKey::new("github-issue", &[&issue.id.to_string()])
+}
+
+fn first<'a>(comments: &'a [Comment], kind: Kind, key: &WorkKey) -> Option<&'a Comment> {
+    let marker = wording::marker(kind, key);
+    comments
+        .iter()
+        .find(|comment| comment.body.contains(&marker))
 }
 
 /// The newest that is open, else the newest.

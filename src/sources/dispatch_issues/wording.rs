@@ -67,6 +67,12 @@ pub(super) fn failed(name: &str, key: &WorkKey, reason: &str, next: Next) -> Str
     format!("❌ {name} failed to process this task: {reason}\n\n{next}\n\n{marker}")
 }
 
+/// What is left of [`failed`] when the work is done after all.
+pub(super) fn overcome(name: &str, key: &WorkKey) -> String {
+    let marker = marker(Kind::Failed, key);
+    format!("{name} failed to process this task at first, and has completed it since.\n\n{marker}")
+}
+
 pub(super) fn pull_title(request: &WorkRequest) -> String {
     // A merge may make it the subject of a commit.
     let title = text::unlinked(&text::first_line(&request.title, MAX_TITLE_CHARS));
@@ -161,6 +167,7 @@ mod tests {
                 ),
                 failed("bot", key, "no @user, #1 or <!-- x --> here", Next::Rests),
                 failed("bot", key, "later", pause),
+                overcome("bot", key),
                 pull_title(&request),
                 pull_body(&request, &dispatch, "bot", "agent-tasks/task-1.md", noon()),
             ]

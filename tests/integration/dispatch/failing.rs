@@ -318,9 +318,10 @@ fn a_closed_pull_request_stays_the_only_one_whatever_its_text_became() {
         let issue = place.issue("t", &body("task-1", &adds("a.txt")));
         place.dispatches(0);
         let pull = place.host.pulls(TARGET)[0]["number"].as_u64().unwrap();
-        let text = match is_rewritten {
-            true => "In my own words.".to_owned(),
-            false => format!("In my own words.\n\nFixes {DISPATCH}#{issue}"),
+        let text = if is_rewritten {
+            "In my own words.".to_owned()
+        } else {
+            format!("In my own words.\n\nFixes {DISPATCH}#{issue}")
         };
         place.host.change_issue(TARGET, pull, Some(&text), false);
         place.host.set_open(TARGET, pull, false);
@@ -420,10 +421,29 @@ fn a_push_that_is_forbidden_is_tried_again_once_and_the_work_is_not_done_again()
         assert_eq!(place.host.labels(DISPATCH, issue), ["copilot-agent", label]);
         let runs = fs::read_to_string(place.env.root().join("home/runs")).unwrap();
         assert_eq!(runs.lines().count(), 1, "{is_once}");
+        assert_eq!(place.comments(issue, "❌").len(), usize::from(!is_once));
         let record = place.env.records("dispatch_issue", "script").pop().unwrap();
         let outcome = if is_once { "success" } else { "policy_blocked" };
         assert_eq!(record["outcome"], outcome);
     }
+}
+
+#[test]
+fn a_failure_that_was_overcome_is_not_told_as_one_any_more() {
+    let place = Place::agent("echo x > x; git add x; git commit -qm x", "");
+    let issue = place.issue("t", &body("task-1", "Do it."));
+    let refused = Fault::on("POST", "/octo/target.git/git-receive-pack").nth(1);
+    place.host.fault(refused.before(Action::Status(403)));
+    place.dispatches(1);
+    assert_eq!(place.comments(issue, "❌").len(), 1);
+    place.until_processed(issue);
+    place.assert_done(issue);
+    let words = "failed to process this task at first, and has completed it since";
+    let texts = place.host.comments(DISPATCH, issue);
+    assert!(
+        texts.iter().any(|(_, text)| text.contains(words)),
+        "{texts:?}"
+    );
 }
 
 #[test]
