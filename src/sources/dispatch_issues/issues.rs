@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use chrono::TimeDelta;
 
 use crate::git::Remote;
-use crate::github::{Comment, GitHub, GitHubError, Issue, NewPull, Permission, Pull, State};
+use crate::github::{Comment, Fault, GitHub, GitHubError, Issue, NewPull, Permission, Pull, State};
 use crate::model::clock::Clock;
 use crate::model::dispatch::{WorkKey, WorkRequest};
 use crate::model::repository::RepositoryName;
@@ -134,12 +134,13 @@ impl Issues {
 
     async fn read(&self, number: u64) -> Result<Issue, SourceError> {
         let issue = self.github.issue(&self.settings.repository, number).await;
-        let issue = issue.map_err(|error| {
-            if error.is_not_found() {
-                SourceError::Unwanted(format!("issue #{number} is gone"))
-            } else {
-                trouble(&error)
-            }
+        let issue = issue.map_err(|error| match error.fault() {
+            Fault::Gone { .. } => SourceError::Unwanted(format!("issue #{number} is gone")),
+            Fault::NotFound { .. } => SourceError::Unwanted(format!(
+                "there is no issue #{number} in {}, or the token may not see it",
+                self.settings.repository
+            )),
+            _ => trouble(&error),
         })?;
         if issue.repository != self.settings.repository {
             let reason = format!("issue #{number} has moved to {}", issue.repository);
