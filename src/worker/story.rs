@@ -15,7 +15,7 @@ use crate::model::outcome::Outcome;
 use crate::model::record::Record;
 use crate::model::text::{self, chain};
 use crate::model::tree_policy::TreeEvidence;
-use crate::model::work_name::WorkName;
+use crate::model::work_name::{TRACE_DIRECTORY, WorkName};
 use crate::queue::{End, Queue};
 use crate::sources::source::{
     Accepted, Fate, Next, Offer, Publication, SourceError, Standing, TaskSource,
@@ -528,6 +528,12 @@ async fn prepare(
         let commit = mirror
             .tip(&branch)?
             .ok_or_else(|| Failure::Failed(format!("the repository has no branch `{branch}`")))?;
+        if mirror.file(&commit, TRACE_DIRECTORY)?.is_some() {
+            return Err(Failure::refused(format!(
+                "the branch `{branch}` has a file `{TRACE_DIRECTORY}`, where the directory of the \
+                 traces has to be: it needs another name"
+            )));
+        }
         Ok(Base { branch, commit })
     })
     .await

@@ -495,7 +495,8 @@ impl TaskSource for Issues {
                 })?
             }
             // What was just pushed may not be seen everywhere yet; whether it is there, git tells.
-            Err(error) if error.is_unknown_head() => {
+            // The default branch may have another name now, which is asked for the next time.
+            Err(error) if error.is_unknown_head() || error.is_unknown_base() => {
                 let (reason, retry_at) = (reason(&error), None);
                 return Err(SourceError::Later { reason, retry_at });
             }

@@ -447,6 +447,32 @@ fn a_failure_that_was_overcome_is_not_told_as_one_any_more() {
 }
 
 #[test]
+fn a_default_branch_that_is_renamed_during_the_work_is_asked_for_again() {
+    let place = Place::new();
+    let issue = place.issue("t", &body("task-1", &adds("a.txt")));
+    let gone = r#"{"message": "Validation Failed", "errors": [{"resource": "PullRequest", "field": "base", "code": "invalid"}]}"#;
+    let opened = Fault::on("POST", "/repos/*/*/pulls").nth(1);
+    let answer = Action::Answer(422, Vec::new(), gone.to_owned());
+    place.host.fault(opened.before(answer));
+    place.dispatches(1);
+    place.host.rename_default_branch(TARGET, "trunk");
+    place.until_processed(issue);
+    place.assert_done(issue);
+    assert_eq!(place.host.pulls(TARGET)[0]["base"]["ref"], "trunk");
+    assert_eq!(place.env.records("dispatch_issue", "patch").len(), 1);
+}
+
+#[test]
+fn a_file_in_the_place_of_the_traces_is_named_before_anything_is_done() {
+    let place = Place::new();
+    let bare = place.host.bare(TARGET);
+    git::commit(&bare, "main", "agent-tasks", "a file\n", "theirs");
+    let issue = place.issue("t", &body("task-1", &adds("a.txt")));
+    place.dispatches(1);
+    place.assert_refused(issue, "the branch `main` has a file `agent-tasks`");
+}
+
+#[test]
 fn a_result_that_could_not_be_pushed_is_made_again_from_another_text() {
     let place = Place::agent(
         "cat >> $HOME/runs; echo x > x; git add x; git commit -qm x",
