@@ -192,6 +192,15 @@ pub(crate) fn queue_url(settings: &Settings, layout: &Layout) -> Result<QueueUrl
     }
 }
 
+/// Where local tasks wait: only this machine has their repositories. A server's queue is for several.
+pub(crate) fn local_queue_url(settings: &Settings, layout: &Layout) -> Result<QueueUrl, CliError> {
+    let url = queue_url(settings, layout)?;
+    Ok(match url.path() {
+        Some(_) => url,
+        None => QueueUrl::sqlite(own_queue(layout)),
+    })
+}
+
 pub(crate) fn log_caps(settings: &Settings) -> LogCaps {
     LogCaps {
         head: settings.runner.log_head_bytes.value,

@@ -146,6 +146,7 @@ pub(crate) struct NtfyTable {
 pub(crate) struct QueueTable {
     /// A database that several machines share, as `postgres://USER:PASSWORD@HOST/NAME`, or a file as
     /// `sqlite:PATH`. Besides work they share in it which agents are parked and what caps leave.
+    /// Tasks of `delegate --provider local` are not put into a server's, but into the default.
     /// Default: an SQLite file below the log root, for work alone.
     pub(crate) url: Setting<QueueUrl>,
 }

@@ -27,7 +27,7 @@ use crate::git::remote::{Remote, RemoteFault};
 use crate::git::{Git, GitError, reason};
 use crate::model::dispatch::{REVISION_TRAILER, WORK_TRAILER, WorkKey};
 use crate::model::text;
-use crate::model::tree_policy::TreeChange;
+use crate::model::tree_policy::{TreeChange, TreeLink};
 use crate::model::work_name::TRACE_DIRECTORY;
 use crate::process::command::{Captured, HelperError};
 
@@ -235,6 +235,11 @@ impl Mirror {
         Ok(self.git().commit_of(&format!("refs/heads/{branch}"))?)
     }
 
+    /// Whether the mirror has a commit, with a name or without.
+    pub fn has(&self, commit: &str) -> Result<bool, MirrorError> {
+        Ok(self.git().commit_of(commit)?.is_some())
+    }
+
     /// Makes a repository in `directory`, which must not exist, with `base` checked out as
     /// `branch`: a copy of its own without any remote, for an agent.
     ///
@@ -322,11 +327,17 @@ impl Mirror {
 
     /// The error where git failed for a reason of this machine, and not for what it was given.
     fn own_fault(&self, command: &str, captured: &Captured) -> Option<MirrorError> {
-        const FULL: [&str; 4] = [
+        const FULL: [&str; 10] = [
             "No space left on device",
             "Disk quota exceeded",
             "Input/output error",
             "Too many open files",
+            "Read-only file system",
+            "Cannot allocate memory",
+            "Out of memory",
+            "out of memory",
+            "Resource temporarily unavailable",
+            "unable to create thread",
         ];
         let reason = reason(captured);
         if FULL.iter().any(|words| captured.stderr.contains(words)) {
@@ -365,6 +376,11 @@ impl Mirror {
     /// Every path of a commit's tree.
     pub fn paths(&self, commit: &str) -> Result<Vec<Vec<u8>>, MirrorError> {
         Ok(self.git().tree_paths(commit)?)
+    }
+
+    /// Every symbolic link of a commit's tree, see [`Git::tree_links`].
+    pub fn links(&self, commit: &str) -> Result<Vec<TreeLink>, MirrorError> {
+        Ok(self.git().tree_links(commit)?)
     }
 
     /// Shows `visit` what `base..tip` added, see [`Git::added_content`].

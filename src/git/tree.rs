@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::git::{Git, GitError, reason};
-use crate::model::tree_policy::{EntryKind, MAX_READ_BYTES, TreeChange, TreeEntry};
+use crate::model::tree_policy::{EntryKind, MAX_READ_BYTES, TreeChange, TreeEntry, TreeLink};
 
 /// The most that git may print of a list of paths: more than a million files.
 const MAX_LIST_BYTES: usize = 256 << 20;
@@ -78,6 +78,37 @@ impl Git {
             .filter(|path| !path.is_empty())
             .map(<[u8]>::to_vec)
             .collect())
+    }
+
+    /// Every symbolic link of a commit's tree; a target beyond [`MAX_READ_BYTES`] is left empty.
+    pub fn tree_links(&self, commit: &str) -> Result<Vec<TreeLink>, GitError> {
+        let git = self.bounded(MAX_LIST_BYTES);
+        let output = git.read(&["ls-tree", "-r", "-z", "--full-tree", commit])?;
+        // `120000 blob ID\tPATH`.
+        let links = output.split(|byte| *byte == 0).filter_map(|line| {
+            let line = line.strip_prefix(b"120000 blob ")?;
+            let end = line.iter().position(|byte| *byte == b'\t')?;
+            let id = std::str::from_utf8(&line[..end]).ok()?;
+            Some((id.to_owned(), line[end + 1..].to_vec()))
+        });
+        let links: Vec<(String, Vec<u8>)> = links.collect();
+        let sizes = git.sizes(links.iter().map(|(id, _)| id.as_str()))?;
+        let mut found = Vec::new();
+        for links in links.chunks(1_000) {
+            let short = |id: &&String| sizes.get(*id).is_some_and(|size| *size <= MAX_READ_BYTES);
+            let ids: Vec<String> = links
+                .iter()
+                .map(|(id, _)| id)
+                .filter(short)
+                .cloned()
+                .collect();
+            let targets = git.blobs(&ids)?;
+            found.extend(links.iter().map(|(id, path)| TreeLink {
+                path: path.clone(),
+                target: targets.get(id).cloned().unwrap_or_default(),
+            }));
+        }
+        Ok(found)
     }
 
     /// Shows `visit` what was added: of each change, the lines that the path did not have before;

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::github::GitHub;
 use crate::github::error::{Fault, GitHubError};
-use crate::github::wire::Issue;
+use crate::github::wire::{Issue, User};
 use crate::model::repository::RepositoryName;
 
 /// The agent among those that issues can be assigned to.
@@ -41,6 +41,15 @@ const ASSIGN: &str = "mutation($issue: ID!, $agent: ID!, $repository: ID!) {
 pub struct CodingAgent {
     id: String,
     repository_id: String,
+}
+
+impl Issue {
+    /// Whether the coding agent works on it.
+    pub fn is_with_coding_agent(&self) -> bool {
+        // REST calls it `copilot-swe-agent[bot]` or by its other name.
+        let is_agent = |user: &User| user.login.starts_with(LOGIN) || user.login == "Copilot";
+        self.assignees.iter().any(is_agent)
+    }
 }
 
 #[derive(Deserialize)]

@@ -117,6 +117,28 @@ impl GitHub {
         Ok(issues)
     }
 
+    /// The newest open issues of a repository, with pull requests at most 100; those are left out.
+    pub async fn newest_issues(
+        &self,
+        repository: &RepositoryName,
+    ) -> Result<Vec<Issue>, GitHubError> {
+        let query = [
+            ("state", "open"),
+            ("sort", "created"),
+            ("direction", "desc"),
+            PER_PAGE,
+        ];
+        let listed = async {
+            let url = self.url(repository, &["issues"], &query)?;
+            self.0.read::<Vec<Issue>>(Some(repository), url).await
+        };
+        let mut issues = listed
+            .await
+            .map_err(|fault| failed(format!("list the issues of `{repository}`"), fault))?;
+        issues.retain(|issue| !issue.is_pull_request());
+        Ok(issues)
+    }
+
     /// One issue. A transferred one names another repository.
     pub async fn issue(
         &self,

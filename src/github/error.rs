@@ -176,6 +176,11 @@ impl GitHubError {
         self.says("head invalid")
     }
 
+    /// Whether GitHub sees no branch of the name that the pull request is to go to.
+    pub fn is_unknown_base(&self) -> bool {
+        self.says("base invalid")
+    }
+
     /// Whether the branch holds nothing that its base lacks.
     pub fn no_commits_between(&self) -> bool {
         self.says("No commits between")

@@ -36,6 +36,9 @@ pub struct Issue {
     /// The names of its labels.
     #[serde(deserialize_with = "label_names")]
     pub labels: Vec<String>,
+    /// Who is to work on it.
+    #[serde(default)]
+    pub assignees: Vec<User>,
     /// Whether only people who may write can comment.
     #[serde(default)]
     pub locked: bool,

@@ -61,15 +61,23 @@ fn is_bidirectional_control(c: char) -> bool {
 }
 
 /// Whether a text has characters that its reader does not see: bidirectional controls, characters
-/// of no width, tags. The joiner within an emoji is seen.
+/// of no width, tags, variation selectors. Within an emoji the joiner is seen, and so are the
+/// selectors of its two looks after one sign.
 pub fn has_hidden_characters(text: &str) -> bool {
     let mut before = ' ';
     text.chars().any(|c| {
         let is_hidden = match c {
             '\u{200d}' => before < '\u{203c}',
+            // After a digit, `#` or `*` it makes a key.
+            '\u{fe0e}' | '\u{fe0f}' => {
+                before < '\u{a9}' && !matches!(before, '0'..='9' | '#' | '*')
+                    || matches!(before, '\u{fe00}'..='\u{fe0f}')
+            }
+            '\u{fe00}'..='\u{fe0d}' | '\u{17b4}' | '\u{17b5}' => true,
             '\u{ad}' | '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{180b}'..='\u{180f}' => true,
             '\u{200b}' | '\u{200c}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}' => true,
             '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}' => true,
+            '\u{1d173}'..='\u{1d17a}' => true,
             c => is_bidirectional_control(c),
         };
         before = c;
@@ -348,7 +356,11 @@ mod tests {
     #[test]
     fn what_a_reader_does_not_see_is_told() {
         let family = "\u{1f469}\u{200d}\u{1f4bb} \u{2764}\u{fe0f}\u{200d}\u{1f525}";
-        for clear in ["plain ünï ✓ 中文\t\n", family] {
+        for clear in [
+            "plain ünï ✓ 中文\t\n",
+            family,
+            "1\u{fe0f}\u{20e3} \u{ae}\u{fe0e}",
+        ] {
             assert!(!has_hidden_characters(clear), "{clear}");
         }
         for hidden in [
@@ -358,6 +370,10 @@ mod tests {
             "\u{feff}",
             "\u{e0041}",
             "b\u{200d}c",
+            "\u{fe0f}",
+            "\u{fe01}",
+            "\u{2764}\u{fe0f}\u{fe0e}",
+            "\u{e0100}",
         ] {
             assert!(has_hidden_characters(&format!("a{hidden}")), "{hidden:?}");
         }

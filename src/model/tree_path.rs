@@ -53,9 +53,23 @@ fn is_short_name(part: &str, prefix: &str) -> bool {
     digit.is_some_and(|digit| matches!(digit.as_bytes(), [b'1'..=b'9']))
 }
 
+/// Where code hosts look for what they run.
+const HOSTS: [&str; 3] = [".github", ".gitea", ".forgejo"];
+
+/// Directories of which some files are orders to agents and editors.
+const PLACES: [(&str, &[&str]); 2] = [
+    (
+        ".vscode",
+        &["tasks.json", "launch.json", "settings.json", "mcp.json"],
+    ),
+    (
+        ".github",
+        &["copilot-instructions.md", "instructions", "hooks"],
+    ),
+];
+
 /// Whether a code host would run what the file says.
 pub fn is_workflow(parts: &[String]) -> bool {
-    const HOSTS: [&str; 3] = [".github", ".gitea", ".forgejo"];
     matches!(parts, [host, what, ..]
         if HOSTS.contains(&host.as_str()) && matches!(what.as_str(), "workflows" | "actions"))
 }
@@ -106,16 +120,6 @@ pub fn is_agent_config(parts: &[String]) -> bool {
         "lefthook.",
         "lefthook-local.",
     ];
-    const PLACES: [(&str, &[&str]); 2] = [
-        (
-            ".vscode",
-            &["tasks.json", "launch.json", "settings.json", "mcp.json"],
-        ),
-        (
-            ".github",
-            &["copilot-instructions.md", "instructions", "hooks"],
-        ),
-    ];
     parts.iter().enumerate().any(|(at, part)| {
         let next = parts.get(at + 1).map_or("", String::as_str);
         DIRECTORIES.contains(&part.as_str())
@@ -125,6 +129,36 @@ pub fn is_agent_config(parts: &[String]) -> bool {
                 .iter()
                 .any(|(place, names)| part == place && names.contains(&next))
     })
+}
+
+/// Whether the path is where [`is_workflow`] begins: what it holds would be run.
+pub fn holds_workflows(parts: &[String]) -> bool {
+    matches!(parts, [host] if HOSTS.contains(&host.as_str()))
+}
+
+/// Whether files of [`is_agent_config`] may be below the path, as below `.vscode`.
+pub fn holds_agent_config(parts: &[String]) -> bool {
+    let last = parts.last().map_or("", String::as_str);
+    PLACES.iter().any(|(place, _)| *place == last)
+}
+
+/// Where in the tree a symbolic link at `path` to `target` leads, in parts as [`opened_parts`] has
+/// them; `None` where that is out of it.
+pub fn led_to(path: &str, target: &str) -> Option<Vec<String>> {
+    if target.starts_with(['/', '\\']) {
+        return None;
+    }
+    let mut parts = opened_parts(path);
+    parts.pop();
+    // A dot at the end of a name is nothing, so `..` is told first.
+    for part in target.split(['/', '\\']) {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()?),
+            name => parts.extend(opened_parts(name)),
+        }
+    }
+    Some(parts)
 }
 
 /// Whether a symbolic link at `path` to `target` can lead out of the tree, or into git's own
@@ -230,6 +264,26 @@ mod tests {
         ] {
             assert!(!leaves_the_tree(path, target), "{path} -> {target}");
         }
+    }
+
+    #[test]
+    fn where_a_link_leads_is_told_as_it_would_be_opened() {
+        let led = |path, target| led_to(path, target).map(|parts| parts.join("/"));
+        for (path, target, place) in [
+            (".vscode", "tools", "tools"),
+            ("a/b", "../Tools/./x/", "tools/x"),
+            ("a/b", "..", ""),
+            ("a/b", "c/../d", "a/d"),
+            ("a", "b\\c", "b/c"),
+        ] {
+            assert_eq!(
+                led(path, target).as_deref(),
+                Some(place),
+                "{path} -> {target}"
+            );
+        }
+        assert_eq!(led("a", "../b"), None);
+        assert_eq!(led("a", "/b"), None);
     }
 
     #[test]

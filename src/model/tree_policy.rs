@@ -9,8 +9,8 @@ use std::fmt;
 
 use crate::model::text;
 use crate::model::tree_path::{
-    attribute_driver, fold, is_agent_config, is_git_directory, is_gitattributes, is_gitmodules,
-    is_workflow, leaves_the_tree, opened_parts,
+    attribute_driver, fold, holds_agent_config, holds_workflows, is_agent_config, is_git_directory,
+    is_gitattributes, is_gitmodules, is_workflow, leaves_the_tree, led_to, opened_parts,
 };
 use crate::model::work_name::TRACE_DIRECTORY;
 
@@ -83,6 +83,11 @@ pub struct TreeChange {
 }
 
 impl TreeChange {
+    fn is_link(&self) -> bool {
+        let new = self.new.as_ref();
+        new.is_some_and(|new| new.kind == EntryKind::Symlink)
+    }
+
     /// Whether a judgement needs the contents: a link's target, a file of attributes.
     pub fn is_read(&self) -> bool {
         self.new.as_ref().is_some_and(|new| match new.kind {
@@ -98,6 +103,15 @@ impl TreeChange {
     }
 }
 
+/// A symbolic link.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TreeLink {
+    /// The path from the root of the tree.
+    pub path: Vec<u8>,
+    /// Where it leads, as it is written.
+    pub target: Vec<u8>,
+}
+
 /// All that a judgement is made from.
 #[derive(Clone, Copy, Debug)]
 pub struct TreeEvidence<'a> {
@@ -106,6 +120,9 @@ pub struct TreeEvidence<'a> {
     /// Every path of the tree in the end; two that some file systems take for one are refused
     /// where a change added one of them.
     pub paths: &'a [Vec<u8>],
+    /// Every symbolic link of the tree in the end: what is changed where it leads is changed under
+    /// its name, too.
+    pub links: &'a [TreeLink],
     /// Where secrets were found in what was added, each a path or words such as `a commit message`.
     pub secrets: &'a [String],
 }
@@ -271,8 +288,9 @@ impl TreePolicy {
             }
         }
         if paths.len() <= self.max_files {
+            let aliases = aliases(evidence.links);
             for change in evidence.changes {
-                self.judge(change, &mut push);
+                self.judge(change, &aliases, &mut push);
             }
             for violation in collisions(&added, evidence.paths) {
                 push(violation);
@@ -285,7 +303,7 @@ impl TreePolicy {
         violations
     }
 
-    fn judge(&self, change: &TreeChange, push: &mut impl FnMut(Violation)) {
+    fn judge(&self, change: &TreeChange, aliases: &[Alias], push: &mut impl FnMut(Violation)) {
         let shown = shown(&change.path);
         let lossy = String::from_utf8_lossy(&change.path);
         let parts = opened_parts(&lossy);
@@ -330,12 +348,16 @@ impl TreePolicy {
                 });
             }
         };
-        if is_workflow(&parts) {
-            needs(Permission::Workflows, "is run by the code host".to_owned());
-        }
-        if is_agent_config(&parts) {
-            let what = "instructs agents, editors or hooks".to_owned();
-            needs(Permission::AgentConfig, what);
+        let names = names(change, &parts, aliases);
+        for (permission, what, is_order, holds_orders) in ORDERS {
+            let asks = |(name, is_whole): &&(Vec<String>, bool)| {
+                is_order(name) || *is_whole && holds_orders(name)
+            };
+            match names.iter().find(asks) {
+                Some((name, _)) if *name == parts => needs(permission, what.to_owned()),
+                Some((name, _)) => needs(permission, format!("{what}, as {}", listed(name))),
+                None => {}
+            }
         }
         if parts.iter().any(|part| is_gitmodules(part)) {
             needs(Permission::Submodules, "names submodules".to_owned());
@@ -371,6 +393,107 @@ impl TreePolicy {
             }),
         }
     }
+}
+
+/// What takes orders: the permission, words, whether a path is an order, whether orders may be below
+/// it.
+type Order = (
+    Permission,
+    &'static str,
+    fn(&[String]) -> bool,
+    fn(&[String]) -> bool,
+);
+
+const ORDERS: [Order; 2] = [
+    (
+        Permission::Workflows,
+        "is run by the code host",
+        is_workflow,
+        holds_workflows,
+    ),
+    (
+        Permission::AgentConfig,
+        "instructs agents, editors or hooks",
+        is_agent_config,
+        holds_agent_config,
+    ),
+];
+
+/// The most names beside two for each link: those of a circle have no end.
+const MAX_ALIASES: usize = 256;
+
+/// A name of orders, and the place that links make it stand for.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+struct Alias {
+    name: Vec<String>,
+    place: Vec<String>,
+}
+
+/// The places that links turn into orders: where a link in the place of an order leads to, through
+/// whatever links there are.
+fn aliases(links: &[TreeLink]) -> Vec<Alias> {
+    let links = links.iter().filter_map(|link| {
+        let path = String::from_utf8_lossy(&link.path);
+        let place = led_to(&path, &String::from_utf8_lossy(&link.target))?;
+        let name = opened_parts(&path);
+        Some(Alias { name, place })
+    });
+    let links: Vec<Alias> = links.collect();
+    let is_order = |link: &&Alias| {
+        let mut orders = ORDERS.iter();
+        orders
+            .any(|(_, _, is_order, holds_orders)| is_order(&link.name) || holds_orders(&link.name))
+    };
+    let mut aliases: Vec<Alias> = links.iter().filter(is_order).cloned().collect();
+    let most = MAX_ALIASES + 2 * links.len();
+    let mut seen: BTreeSet<Alias> = aliases.iter().cloned().collect();
+    let mut at = 0;
+    while let Some(Alias { name, place }) = aliases.get(at).cloned() {
+        for link in &links {
+            let further = if let Some(rest) = place.strip_prefix(&link.name[..]) {
+                let (name, place) = (name.clone(), [&link.place, rest].concat());
+                Alias { name, place }
+            } else if let Some(rest) = link.name.strip_prefix(&place[..]) {
+                let (name, place) = ([&name, rest].concat(), link.place.clone());
+                Alias { name, place }
+            } else {
+                continue;
+            };
+            if aliases.len() < most && seen.insert(further.clone()) {
+                aliases.push(further);
+            }
+        }
+        at += 1;
+    }
+    aliases
+}
+
+/// The names under which a change is seen, and whether it puts a link, or anything else that holds
+/// more than itself, there.
+fn names(change: &TreeChange, parts: &[String], aliases: &[Alias]) -> Vec<(Vec<String>, bool)> {
+    let is_file = |entry: &TreeEntry| matches!(entry.kind, EntryKind::File | EntryKind::Executable);
+    let is_whole = [&change.old, &change.new]
+        .into_iter()
+        .flatten()
+        .any(|entry| !is_file(entry));
+    let mut names = vec![(parts.to_vec(), is_whole)];
+    for Alias { name, place } in aliases {
+        if let Some(rest) = parts.strip_prefix(&place[..]) {
+            names.push(([name, rest].concat(), is_whole));
+        } else if place.starts_with(parts) {
+            names.push((name.clone(), true));
+        }
+    }
+    if let Some(target) = change.content.as_deref().filter(|_| change.is_link()) {
+        let path = String::from_utf8_lossy(&change.path);
+        let place = led_to(&path, &String::from_utf8_lossy(target));
+        names.extend(place.map(|place| (place, true)));
+    }
+    names
+}
+
+fn listed(name: &[String]) -> String {
+    format!("`{}`", shown(name.join("/").as_bytes()))
 }
 
 fn shown(path: &[u8]) -> String {
@@ -429,10 +552,27 @@ mod tests {
     }
 
     fn told(policy: &TreePolicy, changes: &[TreeChange], paths: &[&str]) -> String {
+        told_with_links(policy, changes, paths, &[])
+    }
+
+    fn told_with_links(
+        policy: &TreePolicy,
+        changes: &[TreeChange],
+        paths: &[&str],
+        links: &[(&str, &str)],
+    ) -> String {
         let paths: Vec<Vec<u8>> = paths.iter().map(|path| (*path).into()).collect();
+        let links: Vec<_> = links
+            .iter()
+            .map(|(path, target)| TreeLink {
+                path: (*path).into(),
+                target: (*target).into(),
+            })
+            .collect();
         let evidence = TreeEvidence {
             changes,
             paths: &paths,
+            links: &links,
             secrets: &["`src/a.rs`".to_owned()][..usize::from(changes.is_empty())],
         };
         let violations = policy.violations(evidence);
@@ -482,6 +622,65 @@ mod tests {
             told(&TreePolicy::default(), &[], &[]),
             "a secret is in `src/a.rs`\n"
         );
+    }
+
+    #[test]
+    fn a_link_at_or_into_the_place_of_an_order_is_refused_like_the_order() {
+        for (path, target) in [
+            (".vscode", "tools"),
+            ("sub/.VSCode", "tools"),
+            (".github", "hub"),
+            ("CLAUDE.md", "notes.md"),
+            ("notes", ".claude/skills"),
+            ("sub/notes", "../.vscode"),
+        ] {
+            let told = told(
+                &TreePolicy::default(),
+                &[change(path, "120000", target)],
+                &[],
+            );
+            assert!(told.contains("`agent_config` is not in"), "{path}: {told}");
+        }
+        let mut gone = change(".vscode", "000000", "");
+        gone.old = EntryKind::from_mode("120000").map(|kind| TreeEntry {
+            kind,
+            id: String::new(),
+        });
+        assert!(told(&TreePolicy::default(), &[gone], &[]).contains("agent_config"));
+        let hub = change(".github", "120000", "hub");
+        assert!(told(&TreePolicy::default(), &[hub], &[]).contains("`workflows`"));
+    }
+
+    #[test]
+    fn a_file_that_an_earlier_link_makes_an_order_is_refused_like_the_order() {
+        let told_of = |path: &str, links: &[(&str, &str)]| {
+            let changes = [change(path, "100644", "")];
+            told_with_links(&TreePolicy::default(), &changes, &[], links)
+        };
+        assert_eq!(
+            told_of("Tools/tasks.json", &[(".vscode", "tools")]),
+            "`Tools/tasks.json` instructs agents, editors or hooks, as `.vscode/tasks.json` \
+             (`agent_config` is not in `dispatch.allow`)\n"
+        );
+        let chain = [
+            (".claude", "x/conf"),
+            ("x", "y"),
+            ("y/conf/skills", "../../z"),
+        ];
+        for path in ["y/conf/a", "z/b.md", "x", "y"] {
+            assert!(told_of(path, &chain).contains("agent_config"), "{path}");
+        }
+        assert!(told_of("hub/workflows/x", &[(".github", "hub")]).contains("`workflows`"));
+        let circle = [(".vscode", "tools"), ("tools/self", "."), ("a", "a")];
+        assert!(told_of("tools/mcp.json", &circle).contains("agent_config"));
+        for (path, links) in [
+            ("tools/readme", &[(".vscode", "tools")][..]),
+            ("other/tasks.json", &[(".vscode", "tools")]),
+            ("src/a.rs", &[("latest", "src")]),
+            ("z/b.md", &chain[..2]),
+        ] {
+            assert_eq!(told_of(path, links), "", "{path}");
+        }
     }
 
     #[test]

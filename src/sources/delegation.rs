@@ -70,7 +70,8 @@ impl Delegation {
             let line = text::first_line(line.map_or("", String::as_str), 80);
             return Err(format!(
                 "from the line `{line}` on the instruction would be read as another: a heading of \
-                 the first or second level, a line `---` and a line with a target end or leave it; \
+                 the first or second level, a line `---`, a comment and a line with a target end or \
+                 leave it; \
                  put it another way, as a heading with `###`"
             ));
         }

@@ -291,9 +291,7 @@ impl TaskSource for Local {
         let status = read_status(&task).unwrap_or_default();
         let is_done = status["state"] == "completed" && status["branch"] == name.branch();
         Ok(if is_done {
-            Standing::Published(Publication {
-                address: address(&task, name),
-            })
+            Standing::Published(Publication::at(address(&task, name)))
         } else {
             Standing::Free
         })
@@ -313,9 +311,7 @@ impl TaskSource for Local {
         let (_, task) = self.task(&work.request.key).await?;
         let more = json!({"branch": name.branch(), "base": base, "trace": name.trace_path()});
         self.note(&task, "completed", more)?;
-        Ok(Publication {
-            address: address(&task, name),
-        })
+        Ok(Publication::at(address(&task, name)))
     }
 
     async fn tell_completed(

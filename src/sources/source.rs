@@ -46,6 +46,16 @@ pub struct Accepted {
 pub struct Publication {
     /// Where it can be looked at.
     pub address: String,
+    /// What whoever asked must know of it, in whole sentences.
+    pub remarks: Vec<String>,
+}
+
+impl Publication {
+    /// One of which nothing more is to be said.
+    pub fn at(address: String) -> Self {
+        let remarks = Vec::new();
+        Self { address, remarks }
+    }
 }
 
 /// How the publication of a branch stands.
@@ -55,8 +65,8 @@ pub enum Standing {
     Free,
     /// It is published, and perhaps already merged or closed by a person.
     Published(Publication),
-    /// The name belongs to something else.
-    Taken,
+    /// Somebody else has published something under this name: the work, where its branch is there.
+    Taken(Publication),
 }
 
 /// What has become of work that is not among the offers.

@@ -15,6 +15,19 @@ pub(super) struct Notes {
     pushed: Vec<String>,
     /// The commit of a branch that another machine pushed; a lease was waited since it was seen.
     pub(super) seen: Option<String>,
+    /// What was done and could not be pushed.
+    pub(super) kept: Option<Kept>,
+}
+
+/// A result in the mirror of one machine that was judged and not pushed.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub(super) struct Kept {
+    /// Its commit.
+    pub(super) tip: String,
+    /// The run that made it.
+    pub(super) run: String,
+    /// The text that it was made from.
+    pub(super) revision: String,
 }
 
 impl Notes {

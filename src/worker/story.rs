@@ -15,12 +15,14 @@ use crate::model::outcome::Outcome;
 use crate::model::record::Record;
 use crate::model::text::{self, chain};
 use crate::model::tree_policy::TreeEvidence;
-use crate::model::work_name::WorkName;
+use crate::model::work_name::{TRACE_DIRECTORY, WorkName};
 use crate::queue::{End, Queue};
 use crate::sources::source::{
     Accepted, Fate, Next, Offer, Publication, SourceError, Standing, TaskSource,
 };
+use crate::store::reader;
 use crate::worker::lease::{Lease, Stop};
+use crate::worker::notes::Kept;
 use crate::worker::settings::WorkerSettings;
 use crate::worker::workspace::{self, Workspace};
 use crate::worker::{record, run, trace};
@@ -34,6 +36,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 3600);
 /// The most of an agent's last message that is passed on to whoever asked; it is asked for that
 /// much.
 const MAX_MESSAGE_CHARS: usize = 1500;
+
+/// What is said of a result that was published before the text became another.
+const EARLIER_TEXT: &str = "It answers the text that this issue had before it was edited. What the \
+    text asks for now is not done: open another issue for it.";
 
 /// How a piece of work ended for this worker.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -249,21 +255,36 @@ async fn carry_out<S: TaskSource>(
     let (work, mut mirror, base) = lease.unless_stopped(begun).await?;
 
     // A name may be taken between the look at it and the push; the work is not done again then.
-    let mut done: Option<Finished> = None;
+    let mut done = kept(settings, &mirror, &work, lease).await?;
     for _try in 0..3 {
         let choice = choose(source, &mirror, &work, &base);
         let (name, place) = lease.unless_stopped(choice).await?;
         let publication = match place {
-            Place::Published(publication, tip) => {
+            Place::Published(mut publication, tip) => {
                 tracing::info!("found published: {}", publication.address);
+                let mut told = work.clone();
+                if let Some(tip) = &tip
+                    && let Some(earlier) = earlier_text(&mirror, &work, &base, &name, tip).await?
+                {
+                    told.revision = earlier;
+                    publication.remarks.push(EARLIER_TEXT.to_owned());
+                }
                 let found = Found { name: &name, tip };
-                take_over(settings, &mirror, &work, &base, found, lease).await?;
+                take_over(settings, &mirror, &told, &base, found, lease).await?;
                 publication
             }
             Place::Pushed(tip) => {
                 let branch = name.branch();
                 tracing::info!("Branch {branch} already exists remotely, checking it out");
-                check_revision(&mirror, &work, &base, &branch, &tip).await?;
+                if earlier_text(&mirror, &work, &base, &name, &tip)
+                    .await?
+                    .is_some()
+                {
+                    return Err(Failure::refused(format!(
+                        "the text was edited after the work on it began; the branch {branch} holds \
+                         what was done before, and when it is deleted the work is done anew"
+                    )));
+                }
                 let found = Found {
                     name: &name,
                     tip: Some(tip),
@@ -302,6 +323,8 @@ async fn carry_out<S: TaskSource>(
                     Err(NotPushed::Failed(failure)) => {
                         if failure == Failure::Stopped(Stop::LostLease) {
                             not_published(Outcome::LostLease, "the claim was lost before the push");
+                        } else {
+                            keep(result, &work, lease).await;
                         }
                         return Err(failure);
                     }
@@ -439,9 +462,7 @@ async fn take_over(
         .text(&trace::commit_message(work, &settings.holder));
     let branch = name.branch();
     let commit = blocking(move || {
-        if asked.tip(&branch)?.as_ref() != Some(&seen) {
-            asked.fetch()?;
-        }
+        up_to_date(&asked, &branch, &seen)?;
         // A branch that a person has added to is not moved.
         let Some(parent) = asked.below_trace(&seen, &below)? else {
             return Ok(None);
@@ -507,6 +528,12 @@ async fn prepare(
         let commit = mirror
             .tip(&branch)?
             .ok_or_else(|| Failure::Failed(format!("the repository has no branch `{branch}`")))?;
+        if mirror.file(&commit, TRACE_DIRECTORY)?.is_some() {
+            return Err(Failure::refused(format!(
+                "the branch `{branch}` has a file `{TRACE_DIRECTORY}`, where the directory of the \
+                 traces has to be: it needs another name"
+            )));
+        }
         Ok(Base { branch, commit })
     })
     .await
@@ -543,7 +570,12 @@ async fn choose<S: TaskSource>(
         }
         match tip {
             Some(tip) if owned(mirror, work, base, &name, &tip).await? => {
-                return Ok((name, Place::Pushed(tip)));
+                let place = match standing {
+                    // By a person, who perhaps closed it since.
+                    Standing::Taken(publication) => Place::Published(publication, Some(tip)),
+                    Standing::Free | Standing::Published(_) => Place::Pushed(tip),
+                };
+                return Ok((name, place));
             }
             None if standing == Standing::Free && free.is_none() => {
                 let (asked, commit) = (mirror.clone(), base.commit.clone());
@@ -576,32 +608,37 @@ async fn owned(
     let (mirror, key, branch) = (mirror.clone(), work.request.key.clone(), name.branch());
     let (tip, base) = (tip.to_owned(), base.commit.clone());
     blocking(move || {
-        // It may be younger than the last fetch.
-        if mirror.tip(&branch)?.as_ref() != Some(&tip) {
-            mirror.fetch()?;
-        }
+        up_to_date(&mirror, &branch, &tip)?;
         Ok(mirror.owner(&tip, &base)? == Some(key))
     })
     .await
 }
 
-/// Makes sure that a branch which nobody has published yet was made from the text of now.
-async fn check_revision(
+/// The revision of the text that a branch of this work was made from, where it is another one now.
+async fn earlier_text(
     mirror: &Mirror,
     work: &Accepted,
     base: &Base,
-    branch: &str,
+    name: &WorkName,
     tip: &str,
-) -> Result<(), Failure> {
-    let (mirror, tip, base) = (mirror.clone(), tip.to_owned(), base.commit.clone());
-    let revision = blocking(move || mirror.revision(&tip, &base)).await?;
-    if revision.is_none_or(|revision| revision.as_str() == work.revision) {
-        return Ok(());
+) -> Result<Option<String>, Failure> {
+    let (mirror, branch) = (mirror.clone(), name.branch());
+    let (tip, base) = (tip.to_owned(), base.commit.clone());
+    let revision = blocking(move || {
+        up_to_date(&mirror, &branch, &tip)?;
+        mirror.revision(&tip, &base)
+    });
+    let revision = revision.await?.map(|revision| revision.to_string());
+    Ok(revision.filter(|revision| *revision != work.revision))
+}
+
+/// Makes sure that the mirror has a branch as it is at the remote: it may be younger than the last
+/// fetch.
+fn up_to_date(mirror: &Mirror, branch: &str, tip: &str) -> Result<(), MirrorError> {
+    if mirror.tip(branch)?.as_deref() != Some(tip) {
+        mirror.fetch()?;
     }
-    Err(Failure::refused(format!(
-        "the text was edited after the work on it began; the branch {branch} holds what was done \
-         before, and when it is deleted the work is done anew"
-    )))
+    Ok(())
 }
 
 /// A result that may be published.
@@ -609,6 +646,47 @@ struct Finished {
     tip: String,
     record: Record,
     started: DateTime<Utc>,
+}
+
+/// Notes a result that could not be pushed, so that the next attempt need not make it again.
+async fn keep(result: &Finished, work: &Accepted, lease: &Lease) {
+    let kept = Kept {
+        tip: result.tip.clone(),
+        run: result.record.path().clone(),
+        revision: work.revision.clone(),
+    };
+    if let Err(error) = lease.note(|notes| notes.kept = Some(kept)).await {
+        tracing::warn!("{}", chain(&error));
+    }
+}
+
+/// The result of an attempt before, where it was noted and is still here.
+async fn kept(
+    settings: &WorkerSettings,
+    mirror: &Mirror,
+    work: &Accepted,
+    lease: &Lease,
+) -> Result<Option<Finished>, Failure> {
+    let kept = lease.notes().kept;
+    let Some(Kept { tip, run, .. }) = kept.filter(|kept| kept.revision == work.revision) else {
+        return Ok(None);
+    };
+    let Ok(run) = run.parse() else {
+        return Ok(None);
+    };
+    let record = reader::read_run(&settings.layout, run).record;
+    let (mirror, commit) = (mirror.clone(), tip.clone());
+    let is_here = blocking(move || mirror.has(&commit)).await?;
+    if !is_here || judge_run(settings, &record).is_err() {
+        return Ok(None);
+    }
+    tracing::info!("The work was done before and is only to be pushed");
+    let started = record.start_time.unwrap_or_else(|| settings.clock.now());
+    Ok(Some(Finished {
+        tip,
+        record,
+        started,
+    }))
 }
 
 /// Does the work in a clone of its own, and takes the result if it may be published.
@@ -746,7 +824,7 @@ async fn take(
         }
         let tip = taken?;
         let changes = mirror.changes(base, &tip)?;
-        let paths = mirror.paths(&tip)?;
+        let (paths, links) = (mirror.paths(&tip)?, mirror.links(&tip)?);
         let mut secrets = Vec::new();
         mirror.added_content(base, &tip, &changes, |place, content| {
             if redactor.finds(content) {
@@ -756,6 +834,7 @@ async fn take(
         let violations = policy.violations(TreeEvidence {
             changes: &changes,
             paths: &paths,
+            links: &links,
             secrets: &secrets,
         });
         if !violations.is_empty() {

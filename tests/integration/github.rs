@@ -69,7 +69,7 @@ impl Place {
     /// A client that soon gives up.
     fn hasty_client(&self) -> GitHub {
         GitHub::new(Settings {
-            total_limit: Duration::from_secs(1),
+            total_limit: Duration::from_secs(3),
             ..self.settings()
         })
         .unwrap()

@@ -16,7 +16,7 @@ use agent_runner::git::{
     Identity, Mirror, MirrorError, MirrorLimits, PushError, Pushed, Remote, RemoteFault,
 };
 use agent_runner::model::dispatch::WorkKey;
-use agent_runner::model::tree_policy::{TreeEvidence, TreePolicy};
+use agent_runner::model::tree_policy::{TreeEvidence, TreeLink, TreePolicy};
 use agent_runner::model::work_name::WorkName;
 use base64::Engine as _;
 use proptest::prelude::{ProptestConfig, any, proptest};
@@ -527,9 +527,13 @@ fn what_any_commit_changed_is_judged_and_not_the_sum_alone() {
         "what was there is not added"
     );
     let paths = mirror.paths(&tip).unwrap();
+    let links = mirror.links(&tip).unwrap();
+    let (path, target) = (b"link".to_vec(), b"/etc/passwd".to_vec());
+    assert_eq!(links, [TreeLink { path, target }]);
     let evidence = TreeEvidence {
         changes: &changes,
         paths: &paths,
+        links: &links,
         secrets: &secrets,
     };
     let violations = TreePolicy::default().violations(evidence);
@@ -546,8 +550,10 @@ fn a_fault_of_this_machine_is_no_refusal_of_the_work() {
     let work = place.path("work");
     place.mirror().clone_to(&work, &base, "b").unwrap();
     let full = "echo 'fatal: write error: No space left on device' >&2; exit 128";
+    let poor = "echo 'fatal: Out of memory, malloc failed' >&2; exit 128";
     for (command, deed, is_transient) in [
         ("fetch", full, true),
+        ("fetch", poor, true),
         ("merge-base", full, true),
         ("fetch", "kill -9 $$", false),
         ("merge-base", "kill -9 $$", false),

@@ -9,6 +9,7 @@ use serde_json::Value;
 use sqlx::{Executor as _, Row as _};
 
 use crate::queue::{Place, block_on};
+use crate::support::postgres::Postgres;
 use crate::support::{TestEnv, claude, eventually};
 
 fn machine(queue: &str, script: &str, agent_keys: &str) -> TestEnv {
@@ -79,6 +80,31 @@ fn what_the_runs_of_a_worker_meet_is_known_elsewhere_too() {
         let done = worker.agent_runner(&["dispatch", "--source", "local", "--once"]);
         assert!(is_parked(&other), "{}", done.stderr);
     }
+}
+
+#[test]
+fn a_local_task_is_done_by_the_machine_that_has_its_repository_and_by_no_other() {
+    let Some(queue) = Postgres::start() else {
+        return;
+    };
+    let machine = || {
+        TestEnv::new()
+            .script("fake", "text", "exit 3")
+            .config("[dispatch]\nagent = \"fake\"\nattempts = 1")
+            .variable("AGENT_RUNNER_QUEUE_URL", queue.url())
+    };
+    let (one, other) = (machine(), machine());
+    let ordered = one.agent_runner(&["delegate", "Do it.", "--provider", "local"]);
+    assert_eq!(ordered.code, Some(0), "{}", ordered.stderr);
+    let work = |env: &TestEnv| env.agent_runner(&["dispatch", "--source", "local", "--once"]);
+    let runs = |env: &TestEnv| env.records("dispatch_issue", "fake").len();
+    assert_eq!(work(&other).code, Some(0));
+    assert_eq!((runs(&one), runs(&other)), (0, 0));
+    assert_eq!(work(&one).code, Some(1));
+    assert_eq!((runs(&one), runs(&other)), (1, 0));
+    // At rest it is told where it rests, beside what the shared queue has.
+    let told = |env: &TestEnv| env.agent_runner(&["triage"]).stdout.contains("local#1");
+    assert!(told(&one) && !told(&other));
 }
 
 #[test]

@@ -40,7 +40,7 @@ use crate::orchestrator::Announce;
 use crate::planner::{self, RunPlan};
 use crate::process::shutdown::Shutdown;
 use crate::process::{command, identity};
-use crate::queue::Queue;
+use crate::queue::{Queue, QueueUrl};
 use crate::redact::Redactor;
 use crate::sources::dispatch_issues::{Issues, IssuesSettings};
 use crate::sources::local::Local;
@@ -100,12 +100,12 @@ pub(crate) fn dispatch(world: &World, arguments: &DispatchArguments) -> Result<u
         address,
         github: None,
     };
-    let ended = match issues {
-        Some((repository, credentials)) => {
-            tracing::info!("Monitoring dispatch repository: {repository}");
-            office.work_off_issues(repository, credentials)?
-        }
-        None => office.work_off(|queue| Local::new(queue, Arc::new(SystemClock)))?,
+    let ended = if let Some((repository, credentials)) = issues {
+        tracing::info!("Monitoring dispatch repository: {repository}");
+        office.work_off_issues(repository, credentials)?
+    } else {
+        let url = wiring::local_queue_url(&settings, &layout)?;
+        office.work_off(&url, |queue| Local::new(queue, Arc::new(SystemClock)))?
     };
     if scope != Scope::Forever {
         metrics::write_file(&world.ui, &settings, office.github.as_ref());
@@ -193,11 +193,13 @@ impl Office<'_> {
         let github = github(self.settings, self.layout, credentials)?;
         let issues = issues_settings(self.settings, repository);
         self.github = Some(github.clone());
-        self.work_off(|_| Issues::new(github, issues, Arc::new(SystemClock)))
+        let url = wiring::queue_url(self.settings, self.layout)?;
+        self.work_off(&url, |_| Issues::new(github, issues, Arc::new(SystemClock)))
     }
 
     fn work_off<S: TaskSource + 'static>(
         &self,
+        url: &QueueUrl,
         source: impl FnOnce(Queue) -> S,
     ) -> Result<Ended, CliError> {
         let Self {
@@ -240,7 +242,7 @@ impl Office<'_> {
                 })?;
                 tokio::spawn(serve(listener, station));
             }
-            let queue = Queue::open(&wiring::queue_url(settings, layout)?)
+            let queue = Queue::open(url)
                 .await
                 .map_err(|error| CliError::failure("the queue cannot be used").because(error))?;
             let worker = Worker::new(source(queue.clone()), queue.clone(), worker_settings);

@@ -1,5 +1,6 @@
 //! `triage`: what was due, what ran, what arrived, and what to do about the rest.
 
+use std::path::Path;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -18,7 +19,7 @@ use crate::model::record::{Evidence, EvidenceSource, Record};
 use crate::model::text::chain;
 use crate::notify::ntfy::Ntfy;
 use crate::orchestrator::Announce;
-use crate::queue::{Queue, Work};
+use crate::queue::{Queue, QueueError, Work};
 use crate::store::beats::{Beats, beats};
 use crate::store::layout::Layout;
 use crate::store::outbox::Outbox;
@@ -172,18 +173,23 @@ const QUEUE_LIMIT: Duration = Duration::from_secs(5);
 
 /// Dispatched works that failed. No file is made by looking for one.
 fn works(settings: &Settings, layout: &Layout) -> Result<Result<Vec<Work>, String>, CliError> {
-    let url = match wiring::queue_url(settings, layout) {
-        Ok(url) => url,
+    let urls = wiring::queue_url(settings, layout)
+        .and_then(|url| Ok(vec![url, wiring::local_queue_url(settings, layout)?]));
+    let mut urls = match urls {
+        Ok(urls) => urls,
         Err(error) => return Ok(Err(error.brief())),
     };
-    if url.path().is_some_and(|path| !path.exists()) {
-        return Ok(Ok(Vec::new()));
-    }
+    urls.dedup();
+    urls.retain(|url| url.path().is_none_or(Path::exists));
     let ask = async {
-        let queue = Queue::open(&url).await?;
-        let works = queue.failed().await;
-        queue.close().await;
-        works
+        let mut works = Vec::new();
+        for url in &urls {
+            let queue = Queue::open(url).await?;
+            let failed = queue.failed().await;
+            queue.close().await;
+            works.extend(failed?);
+        }
+        Ok::<_, QueueError>(works)
     };
     Ok(
         match wiring::block_on(async { tokio::time::timeout(QUEUE_LIMIT, ask).await })? {

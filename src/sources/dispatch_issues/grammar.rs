@@ -53,7 +53,7 @@ pub struct Instructed {
     pub task_id: String,
     /// The issue's title, on one line.
     pub title: String,
-    /// What to do, as Markdown with line feeds; never empty.
+    /// What to do, as Markdown with line feeds and without comments; never empty.
     pub instruction: String,
     /// The repository to change; `None` when the issue does not say.
     pub target: Option<RepositoryName>,
@@ -82,7 +82,7 @@ fn read_body(title: &str, body: &str) -> Result<Option<Instructed>, String> {
         .replace('\0', "\u{fffd}");
     let body = body.replace("\r\n", "\n").replace('\r', "\n");
     let parts = Parts::find(&body);
-    let mut metadata = metadata(&body, &parts.comments)?;
+    let mut metadata = metadata(&body, &parts.metadata)?;
     let Some(task_id) = take_task_id(&mut metadata)? else {
         return Ok(None);
     };
@@ -109,21 +109,16 @@ fn read_body(title: &str, body: &str) -> Result<Option<Instructed>, String> {
 /// Where in a body the parts are that mean something; ranges of bytes.
 #[derive(Debug, Default)]
 struct Parts {
-    /// Comments about the metadata.
-    comments: Vec<Comment>,
+    /// What the comments about the metadata say; `None` for one that has no end.
+    metadata: Vec<Option<Range<usize>>>,
+    /// All comments, which a page does not show.
+    comments: Vec<Range<usize>>,
     /// The first section with an instruction, without its heading.
     section: Option<Range<usize>>,
     /// Lines `Target Repository: …`, with the line feed.
     target_repository: Vec<Range<usize>>,
     /// Lines `**Target:** …`, with the line feed.
     target: Vec<Range<usize>>,
-}
-
-#[derive(Debug)]
-struct Comment {
-    whole: Range<usize>,
-    /// What follows the first word; `None` when the comment has no end.
-    json: Option<Range<usize>>,
 }
 
 impl Parts {
@@ -143,8 +138,8 @@ impl Parts {
                 Event::End(TagEnd::Item) => items -= 1,
                 Event::Start(Tag::CodeBlock(_)) => is_code = true,
                 Event::End(TagEnd::CodeBlock) => is_code = false,
-                Event::Start(Tag::HtmlBlock) | Event::InlineHtml(_) if quotations == 0 => {
-                    parts.add_comments(body, &range);
+                Event::Start(Tag::HtmlBlock) | Event::InlineHtml(_) => {
+                    parts.add_comments(body, &range, quotations);
                 }
                 Event::Start(Tag::Heading { .. }) => heading = Some(String::new()),
                 Event::End(TagEnd::Heading(level)) => {
@@ -181,8 +176,8 @@ impl Parts {
         parts
     }
 
-    /// Looks for comments about the metadata in a piece of HTML.
-    fn add_comments(&mut self, body: &str, html: &Range<usize>) {
+    /// Looks for comments in a piece of HTML; those about the metadata stand in no quotation.
+    fn add_comments(&mut self, body: &str, html: &Range<usize>, quotations: usize) {
         let text = &body[html.clone()];
         // Browsers find no comment in these.
         let is_raw = ["<script", "<style", "<textarea"].iter().any(|tag| {
@@ -196,15 +191,14 @@ impl Parts {
             let end = text[start + 2..].find("-->").map(|end| start + 2 + end);
             let inside = start + 4..end.unwrap_or(text.len()).max(start + 4);
             at = end.map_or(text.len(), |end| end + 3);
+            self.comments.push(html.start + start..html.start + at);
             let comment = text[inside.clone()].trim_start();
-            if let Some(rest) = comment.strip_prefix("agent_task_metadata")
+            if quotations == 0
+                && let Some(rest) = comment.strip_prefix("agent_task_metadata")
                 && !rest.starts_with(|c: char| c.is_alphanumeric() || "_-".contains(c))
             {
-                let json = inside.end - rest.len()..inside.end;
-                self.comments.push(Comment {
-                    whole: html.start + start..html.start + at,
-                    json: end.map(|_| html.start + json.start..html.start + json.end),
-                });
+                let json = html.start + inside.end - rest.len()..html.start + inside.end;
+                self.metadata.push(end.map(|_| json));
             }
         }
     }
@@ -231,13 +225,14 @@ impl Parts {
         }
     }
 
-    /// What stands in the section, without metadata and target.
+    /// What stands in the section, without comments and target.
     fn instruction(&self, body: &str) -> String {
         let Some(section) = self.section.clone() else {
             return String::new();
         };
-        let comments = self.comments.iter().map(|comment| &comment.whole);
-        let mut left_out: Vec<_> = comments.chain(&self.target_repository).collect();
+        let mut left_out: Vec<_> = (self.comments.iter())
+            .chain(&self.target_repository)
+            .collect();
         left_out.sort_by_key(|range| range.start);
         let mut instruction = String::new();
         let mut at = section.start;
@@ -308,11 +303,12 @@ fn thematic_line(heading: &str) -> Option<usize> {
 }
 
 /// What all comments say together.
-fn metadata(body: &str, comments: &[Comment]) -> Result<Map<String, Value>, String> {
+fn metadata(body: &str, comments: &[Option<Range<usize>>]) -> Result<Map<String, Value>, String> {
     let mut metadata = Map::new();
     for comment in comments {
-        let json = comment.json.clone();
-        let json = json.ok_or("its comment `agent_task_metadata` is not closed by `-->`")?;
+        let json = comment
+            .clone()
+            .ok_or("its comment `agent_task_metadata` is not closed by `-->`")?;
         let value = serde_json::from_str(body[json].trim())
             .map_err(|error| format!("its metadata is not valid JSON: {error}"))?;
         let Value::Object(keys) = value else {

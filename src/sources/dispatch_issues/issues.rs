@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 use chrono::TimeDelta;
 
 use crate::git::Remote;
-use crate::github::{Comment, GitHub, GitHubError, Issue, NewPull, Permission, Pull, State};
+use crate::github::{Comment, Fault, GitHub, GitHubError, Issue, NewPull, Permission, Pull, State};
 use crate::model::clock::Clock;
 use crate::model::dispatch::{WorkKey, WorkRequest};
 use crate::model::repository::RepositoryName;
 use crate::model::work_name::WorkName;
+use crate::sources::delegation::closed_issues;
 use crate::sources::dispatch_issues::grammar::{self, Instructed, Reading};
 use crate::sources::dispatch_issues::wording::{self, Kind};
 use crate::sources::source::{
@@ -133,12 +134,13 @@ impl Issues {
 
     async fn read(&self, number: u64) -> Result<Issue, SourceError> {
         let issue = self.github.issue(&self.settings.repository, number).await;
-        let issue = issue.map_err(|error| {
-            if error.is_not_found() {
-                SourceError::Unwanted(format!("issue #{number} is gone"))
-            } else {
-                trouble(&error)
-            }
+        let issue = issue.map_err(|error| match error.fault() {
+            Fault::Gone { .. } => SourceError::Unwanted(format!("issue #{number} is gone")),
+            Fault::NotFound { .. } => SourceError::Unwanted(format!(
+                "there is no issue #{number} in {}, or the token may not see it",
+                self.settings.repository
+            )),
+            _ => trouble(&error),
         })?;
         if issue.repository != self.settings.repository {
             let reason = format!("issue #{number} has moved to {}", issue.repository);
@@ -205,24 +207,16 @@ impl Issues {
         Ok(login)
     }
 
-    /// Our own comment of a kind, the first, if it is there.
-    async fn find_comment(
-        &self,
-        number: u64,
-        key: &WorkKey,
-        kind: Kind,
-    ) -> Result<Option<Comment>, SourceError> {
+    /// Our own comments on an issue, the oldest first. Anybody may write a marker into a comment.
+    async fn own_comments(&self, number: u64) -> Result<Vec<Comment>, SourceError> {
         let login = self.login().await?;
-        let marker = wording::marker(kind, key);
         let listed = self.github.comments(&self.settings.repository, number);
-        let comments = listed.await.map_err(|error| trouble(&error))?;
-        // Anybody may write the marker into a comment.
-        let ours = |comment: &Comment| {
+        let mut comments = listed.await.map_err(|error| trouble(&error))?;
+        comments.retain(|comment| {
             let author = comment.author.as_ref();
             author.is_some_and(|author| author.login.eq_ignore_ascii_case(&login))
-                && comment.body.contains(&marker)
-        };
-        Ok(comments.into_iter().find(ours))
+        });
+        Ok(comments)
     }
 
     /// Writes a comment of a kind, unless it is there; an existing one is edited where `edit`.
@@ -234,7 +228,8 @@ impl Issues {
         edit: bool,
     ) -> Result<(), SourceError> {
         let repository = &self.settings.repository;
-        match self.find_comment(number, key, kind).await? {
+        let comments = self.own_comments(number).await?;
+        match first(&comments, kind, key) {
             Some(comment) if edit && comment.body != body => {
                 let edited = self.github.edit_comment(repository, comment.id, body);
                 edited.await.map_err(|error| trouble(&error))?;
@@ -249,16 +244,27 @@ impl Issues {
                 }
             }
         }
+        let body = wording::overcome(&self.settings.agent_name, key);
+        if kind == Kind::Completed
+            && let Some(failed) = first(&comments, Kind::Failed, key)
+            && failed.body != body
+        {
+            let edited = self.github.edit_comment(repository, failed.id, &body);
+            // It is done all the same.
+            if let Err(error) = edited.await {
+                tracing::warn!("{}", reason(&error));
+            }
+        }
         Ok(())
     }
 
     /// Takes our comment back if another machine, which has the same name, wrote its own before it:
     /// neither could see the other's when it looked.
     async fn leave_the_first(&self, (number, key): (u64, &WorkKey), kind: Kind, created: u64) {
-        let Ok(Some(first)) = self.find_comment(number, key, kind).await else {
+        let Ok(comments) = self.own_comments(number).await else {
             return;
         };
-        if first.id < created {
+        if first(&comments, kind, key).is_some_and(|first| first.id < created) {
             let repository = &self.settings.repository;
             if let Err(error) = self.github.delete_comment(repository, created).await {
                 tracing::warn!("{}", reason(&error));
@@ -322,24 +328,27 @@ impl Issues {
         Ok((work, target))
     }
 
-    /// The pull request of this work under a branch, and whether the branch has others.
+    /// The pull request of this work under a branch, and one that somebody else opened of it.
     async fn pulls(
         &self,
         work: &Accepted,
         name: &WorkName,
-    ) -> Result<(Option<Pull>, bool), SourceError> {
+    ) -> Result<(Option<Pull>, Option<Pull>), SourceError> {
         let target = Self::target(work)?;
         let login = self.login().await?;
         let marker = wording::pull_marker(&work.request.key);
         let listed = self.github.pulls(&target, &name.branch()).await;
         let pulls = listed.map_err(|error| trouble(&error))?;
-        let ours = |pull: &Pull| {
-            let author = pull.author.as_ref();
-            author.is_some_and(|author| author.login.eq_ignore_ascii_case(&login))
-                && pull.body.contains(&marker)
+        let issue = (self.settings.repository.clone(), work.request.number);
+        // Somebody may have written another text around what it closes.
+        let names_us = |pull: &Pull| {
+            pull.body.contains(&marker) || closed_issues(&pull.body, &target).contains(&issue)
         };
-        let is_shared = !pulls.is_empty();
-        Ok((pulls.into_iter().find(ours), is_shared))
+        let (ours, others): (Vec<Pull>, Vec<Pull>) = pulls.into_iter().partition(|pull| {
+            let author = pull.author.as_ref();
+            author.is_some_and(|author| author.login.eq_ignore_ascii_case(&login)) && names_us(pull)
+        });
+        Ok((first_open(ours), first_open(others)))
     }
 }
 
@@ -440,11 +449,9 @@ impl TaskSource for Issues {
 
     async fn standing(&self, work: &Accepted, name: &WorkName) -> Result<Standing, SourceError> {
         Ok(match self.pulls(work, name).await? {
-            (Some(pull), _) => Standing::Published(Publication {
-                address: pull.html_url,
-            }),
-            (None, true) => Standing::Taken,
-            (None, false) => Standing::Free,
+            (Some(pull), _) => Standing::Published(publication(pull)),
+            (None, Some(pull)) => Standing::Taken(publication(pull)),
+            (None, None) => Standing::Free,
         })
     }
 
@@ -476,9 +483,9 @@ impl TaskSource for Issues {
         let created = match self.github.create_pull(&target, &pull).await {
             // Made by an attempt whose answer was lost, or by somebody else.
             Err(error) if error.is_already_exists() || error.is_ambiguous() => {
-                let (found, is_shared) = self.pulls(work, name).await?;
+                let (found, other) = self.pulls(work, name).await?;
                 found.ok_or_else(|| {
-                    if is_shared {
+                    if other.is_some() {
                         let what = "somebody else has opened a pull request of the branch";
                         return SourceError::Refused(format!("{what} {branch}"));
                     }
@@ -488,16 +495,15 @@ impl TaskSource for Issues {
                 })?
             }
             // What was just pushed may not be seen everywhere yet; whether it is there, git tells.
-            Err(error) if error.is_unknown_head() => {
+            // The default branch may have another name now, which is asked for the next time.
+            Err(error) if error.is_unknown_head() || error.is_unknown_base() => {
                 let (reason, retry_at) = (reason(&error), None);
                 return Err(SourceError::Later { reason, retry_at });
             }
             created => created.map_err(|error| trouble(&error))?,
         };
         tracing::info!("Created PR #{}: {}", created.number, created.html_url);
-        Ok(Publication {
-            address: created.html_url,
-        })
+        Ok(Publication::at(created.html_url))
     }
 
     async fn tell_completed(
@@ -506,9 +512,10 @@ impl TaskSource for Issues {
         publication: &Publication,
     ) -> Result<(), SourceError> {
         let WorkRequest { key, number, .. } = &work.request;
-        let body = wording::completed(&self.settings.agent_name, key, &publication.address);
+        let body = wording::completed(&self.settings.agent_name, key, publication);
+        let is_changed = !publication.remarks.is_empty();
         let told = self
-            .comment((*number, key), Kind::Completed, &body, false)
+            .comment((*number, key), Kind::Completed, &body, is_changed)
             .await;
         // An issue whose conversation is locked can be labelled.
         if matches!(told, Ok(()) | Err(SourceError::Refused(_))) {
@@ -536,6 +543,28 @@ impl TaskSource for Issues {
 /// Which work an issue is.
 pub fn work_key(issue: &Issue) -> WorkKey {
     WorkKey::new("github-issue", &[&issue.id.to_string()])
+}
+
+fn first<'a>(comments: &'a [Comment], kind: Kind, key: &WorkKey) -> Option<&'a Comment> {
+    let marker = wording::marker(kind, key);
+    comments
+        .iter()
+        .find(|comment| comment.body.contains(&marker))
+}
+
+/// The newest that is open, else the newest.
+fn first_open(pulls: Vec<Pull>) -> Option<Pull> {
+    let open = pulls.iter().position(|pull| pull.state == State::Open);
+    pulls.into_iter().nth(open.unwrap_or(0))
+}
+
+fn publication(pull: Pull) -> Publication {
+    let mut publication = Publication::at(pull.html_url);
+    if pull.state == State::Closed && pull.merged_at.is_none() {
+        let remark = "It was closed without a merge, and no other is opened for this issue.";
+        publication.remarks.push(remark.to_owned());
+    }
+    publication
 }
 
 fn login_of(issue: &Issue) -> &str {

@@ -8,7 +8,7 @@ use crate::model::duration;
 use crate::model::repository::RepositoryName;
 use crate::model::text;
 use crate::sources::correlation::task_metadata;
-use crate::sources::source::Next;
+use crate::sources::source::{Next, Publication};
 
 /// The longest reason in a comment, in bytes; GitHub takes 65,536 characters.
 const MAX_REASON_BYTES: usize = 8000;
@@ -44,12 +44,14 @@ pub(super) fn started(name: &str, key: &WorkKey, now: DateTime<Utc>) -> String {
     format!("🤖 {name} started processing this task at {time}\n\n{marker}")
 }
 
-pub(super) fn completed(name: &str, key: &WorkKey, address: &str) -> String {
+pub(super) fn completed(name: &str, key: &WorkKey, publication: &Publication) -> String {
     let marker = marker(Kind::Completed, key);
+    let Publication { address, remarks } = publication;
+    let remarks: String = remarks.iter().flat_map(|it| [it, "\n\n"]).collect();
     format!(
         "✅ {name} completed processing this task.\n\n\
          A pull request has been created with correlation metadata in the target repository: \
-         {address}\n\n{marker}"
+         {address}\n\n{remarks}{marker}"
     )
 }
 
@@ -63,6 +65,12 @@ pub(super) fn failed(name: &str, key: &WorkKey, reason: &str, next: Next) -> Str
     };
     let marker = marker(Kind::Failed, key);
     format!("❌ {name} failed to process this task: {reason}\n\n{next}\n\n{marker}")
+}
+
+/// What is left of [`failed`] when the work is done after all.
+pub(super) fn overcome(name: &str, key: &WorkKey) -> String {
+    let marker = marker(Kind::Failed, key);
+    format!("{name} failed to process this task at first, and has completed it since.\n\n{marker}")
 }
 
 pub(super) fn pull_title(request: &WorkRequest) -> String {
@@ -152,9 +160,14 @@ mod tests {
         insta::assert_snapshot!(
             [
                 started("bot", key, noon()),
-                completed("bot", key, "https://h/octo/target/pull/3"),
+                completed(
+                    "bot",
+                    key,
+                    &Publication::at("https://h/octo/target/pull/3".to_owned())
+                ),
                 failed("bot", key, "no @user, #1 or <!-- x --> here", Next::Rests),
                 failed("bot", key, "later", pause),
+                overcome("bot", key),
                 pull_title(&request),
                 pull_body(&request, &dispatch, "bot", "agent-tasks/task-1.md", noon()),
             ]

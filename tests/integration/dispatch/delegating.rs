@@ -545,6 +545,41 @@ fn an_issue_is_assigned_to_the_coding_agent_of_github_where_it_is_offered() {
 }
 
 #[test]
+fn a_task_whose_answer_was_lost_is_handed_over_once() {
+    let place = Place::new();
+    let lost = Fault::on("POST", "/repos/*/*/issues").nth(1);
+    place.host.fault(lost.after(Action::Status(502)));
+    let give = |instruction: &str| {
+        let handed = ["delegate", instruction, "--repo", TARGET, "--task-id", "it"];
+        let done = place.env.agent_runner(&handed);
+        assert_eq!(done.code, Some(0), "{}", done.stderr);
+        let tasks = json(&place.env.agent_runner(&["delegated", "--json"]).stdout);
+        tasks[0]["issue_number"].clone()
+    };
+    assert_eq!(give("Do it."), 1);
+    // As after a call that was killed before it had the answer.
+    place.forget();
+    assert_eq!(give("Do it."), 1);
+    place.forget();
+    assert_eq!(give("Do something else."), 2);
+    place.host.label(DISPATCH, 1, "processed", "alice");
+    place.forget();
+    assert_eq!(give("Do it."), 3, "the first has ended");
+}
+
+#[test]
+fn an_assignment_whose_answer_was_lost_counts() {
+    let place = Place::new();
+    place.host.offer_agent(TARGET);
+    let lost = Fault::on("POST", "/graphql").nth(2);
+    place.host.fault(lost.after(Action::Status(502)));
+    let told = ["delegate", "x", "--provider", "copilot", "--repo", TARGET];
+    let done = place.env.agent_runner(&told);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    assert_eq!(place.host.issue(TARGET, 1)["state"], "open");
+}
+
+#[test]
 fn an_issue_that_cannot_be_assigned_to_the_coding_agent_does_not_stay_open() {
     let graphql = |data: &str| {
         let answer = Action::Answer(200, Vec::new(), data.to_owned());

@@ -312,6 +312,33 @@ fn a_pull_request_that_a_person_closed_or_merged_is_left_alone() {
 }
 
 #[test]
+fn a_closed_pull_request_stays_the_only_one_whatever_its_text_became() {
+    for (is_rewritten, is_deleted) in [(true, false), (false, true)] {
+        let place = Place::with("lease = \"2s\"");
+        let issue = place.issue("t", &body("task-1", &adds("a.txt")));
+        place.dispatches(0);
+        let pull = place.host.pulls(TARGET)[0]["number"].as_u64().unwrap();
+        let text = if is_rewritten {
+            "In my own words.".to_owned()
+        } else {
+            format!("In my own words.\n\nFixes {DISPATCH}#{issue}")
+        };
+        place.host.change_issue(TARGET, pull, Some(&text), false);
+        place.host.set_open(TARGET, pull, false);
+        if is_deleted {
+            place.git(&["update-ref", "-d", "refs/heads/agent-task-task-1"]);
+        }
+        place.host.unlabel(DISPATCH, issue, "processed", "alice");
+        place.forget();
+        place.until_processed(issue);
+        place.assert_done(issue);
+        assert_eq!(place.host.pulls(TARGET).len(), 1, "{is_rewritten}");
+        let comment = &place.comments(issue, "✅")[0];
+        assert!(comment.contains("closed without a merge"), "{comment}");
+    }
+}
+
+#[test]
 fn an_issue_that_carries_a_label_of_the_end_is_not_worked_on() {
     let place = Place::new();
     for label in ["processed", "failed", "Processed"] {
@@ -375,20 +402,96 @@ fn where_the_failure_cannot_be_told_the_work_is_not_done_again() {
 }
 
 #[test]
-fn a_push_that_is_forbidden_is_tried_again_once() {
+fn a_push_that_is_forbidden_is_tried_again_once_and_the_work_is_not_done_again() {
     for is_once in [true, false] {
-        let place = Place::agent("echo x > x; git add x; git commit -qm x", "");
+        let script = "echo x >> $HOME/runs; echo x > x; git add x; git commit -qm x";
+        let place = Place::agent(script, "");
         let issue = place.issue("t", &body("task-1", "Do it."));
         let forbidden = Fault::on("POST", "/octo/target.git/git-receive-pack");
         let forbidden = if is_once { forbidden.nth(1) } else { forbidden };
         place.host.fault(forbidden.before(Action::Status(403)));
         place.dispatches(1);
         assert!(place.comments(issue, "❌")[0].contains("tried again in"));
+        // What was fetched meanwhile does not matter to the result.
+        let bare = place.host.bare(TARGET);
+        git::commit(&bare, "main", "their.txt", "theirs\n", "theirs");
         std::thread::sleep(Duration::from_millis(1200));
         place.dispatches(i32::from(!is_once));
         let label = if is_once { "processed" } else { "failed" };
         assert_eq!(place.host.labels(DISPATCH, issue), ["copilot-agent", label]);
+        let runs = fs::read_to_string(place.env.root().join("home/runs")).unwrap();
+        assert_eq!(runs.lines().count(), 1, "{is_once}");
+        assert_eq!(place.comments(issue, "❌").len(), usize::from(!is_once));
+        let record = place.env.records("dispatch_issue", "script").pop().unwrap();
+        let outcome = if is_once { "success" } else { "policy_blocked" };
+        assert_eq!(record["outcome"], outcome);
     }
+}
+
+#[test]
+fn a_failure_that_was_overcome_is_not_told_as_one_any_more() {
+    let place = Place::agent("echo x > x; git add x; git commit -qm x", "");
+    let issue = place.issue("t", &body("task-1", "Do it."));
+    let refused = Fault::on("POST", "/octo/target.git/git-receive-pack").nth(1);
+    place.host.fault(refused.before(Action::Status(403)));
+    place.dispatches(1);
+    assert_eq!(place.comments(issue, "❌").len(), 1);
+    place.until_processed(issue);
+    place.assert_done(issue);
+    let words = "failed to process this task at first, and has completed it since";
+    let texts = place.host.comments(DISPATCH, issue);
+    assert!(
+        texts.iter().any(|(_, text)| text.contains(words)),
+        "{texts:?}"
+    );
+}
+
+#[test]
+fn a_default_branch_that_is_renamed_during_the_work_is_asked_for_again() {
+    let place = Place::new();
+    let issue = place.issue("t", &body("task-1", &adds("a.txt")));
+    let gone = r#"{"message": "Validation Failed", "errors": [{"resource": "PullRequest", "field": "base", "code": "invalid"}]}"#;
+    let opened = Fault::on("POST", "/repos/*/*/pulls").nth(1);
+    let answer = Action::Answer(422, Vec::new(), gone.to_owned());
+    place.host.fault(opened.before(answer));
+    place.dispatches(1);
+    place.host.rename_default_branch(TARGET, "trunk");
+    place.until_processed(issue);
+    place.assert_done(issue);
+    assert_eq!(place.host.pulls(TARGET)[0]["base"]["ref"], "trunk");
+    assert_eq!(place.env.records("dispatch_issue", "patch").len(), 1);
+}
+
+#[test]
+fn a_file_in_the_place_of_the_traces_is_named_before_anything_is_done() {
+    let place = Place::new();
+    let bare = place.host.bare(TARGET);
+    git::commit(&bare, "main", "agent-tasks", "a file\n", "theirs");
+    let issue = place.issue("t", &body("task-1", &adds("a.txt")));
+    place.dispatches(1);
+    place.assert_refused(issue, "the branch `main` has a file `agent-tasks`");
+}
+
+#[test]
+fn a_result_that_could_not_be_pushed_is_made_again_from_another_text() {
+    let place = Place::agent(
+        "cat >> $HOME/runs; echo x > x; git add x; git commit -qm x",
+        "",
+    );
+    let issue = place.issue("t", &body("task-1", "Do it this way."));
+    let forbidden = Fault::on("POST", "/octo/target.git/git-receive-pack").nth(1);
+    place.host.fault(forbidden.before(Action::Status(502)));
+    place.dispatches(1);
+    let other = body("task-1", "Do it that way.");
+    place
+        .host
+        .change_issue(DISPATCH, issue, Some(&other), false);
+    place.until_processed(issue);
+    let runs = fs::read_to_string(place.env.root().join("home/runs")).unwrap();
+    assert!(
+        runs.contains("this way") && runs.contains("that way"),
+        "{runs}"
+    );
 }
 
 #[test]

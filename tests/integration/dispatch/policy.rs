@@ -100,7 +100,7 @@ fn hooks_and_settings_in_the_clone_of_an_agent_are_never_used() {
 }
 
 /// One for each reason to refuse: what the agent does, what the comment says, and what allows it.
-const REFUSED: [(&str, &str, Option<&str>); 11] = [
+const REFUSED: [(&str, &str, Option<&str>); 12] = [
     (
         "mkdir -p .github/workflows; echo 'on: push' > .github/workflows/x.yml",
         "`.github/workflows/x.yml`",
@@ -137,6 +137,11 @@ const REFUSED: [(&str, &str, Option<&str>); 11] = [
         "mkdir agent-tasks; echo forged > agent-tasks/task-1.md",
         "is the runner's own",
         None,
+    ),
+    (
+        "mkdir tools; echo {} > tools/tasks.json; ln -s tools .vscode",
+        "`.vscode` instructs",
+        Some("agent_config"),
     ),
     ("echo a > Name; echo b > name", "`name`", None),
     // Taken back, and yet it would be published with its commit.

@@ -8,7 +8,7 @@ use crate::model::delegated::{Delegated, DelegatedState};
 use crate::model::repository::RepositoryName;
 use crate::planner::chain;
 use crate::sources::delegation::{Delegation, answers};
-use crate::sources::dispatch_issues::FAILED;
+use crate::sources::dispatch_issues::{FAILED, PROCESSED};
 
 /// Opens the issue of a task in the dispatch repository.
 pub(in crate::cli::commands) async fn open(
@@ -68,9 +68,19 @@ pub(super) async fn open_for_copilot(
         return Err(CliError::failure(what).hint(NEEDS));
     };
     let issue = create(github, repository, order, &[]).await?;
+    if issue.is_with_coding_agent() {
+        return Ok(issue);
+    }
     let Err(error) = github.assign(&issue, &agent).await else {
         return Ok(issue);
     };
+    // It may work on it although the answer was lost.
+    if error.is_ambiguous()
+        && let Ok(issue) = github.issue(repository, issue.number).await
+        && issue.is_with_coding_agent()
+    {
+        return Ok(issue);
+    }
     // Nobody else works on it.
     let place = close(github, &issue).await;
     let failure = CliError::failure(format!("{}; {place}", chain(&error)));
@@ -82,6 +92,8 @@ pub(super) async fn open_for_copilot(
     })
 }
 
+/// Opens the issue, unless one is open that hands over the same: the answer to an earlier call may
+/// have been lost.
 async fn create(
     github: &GitHub,
     repository: &RepositoryName,
@@ -89,13 +101,33 @@ async fn create(
     labels: &[&str],
 ) -> Result<Issue, CliError> {
     let (title, body) = (order.title(), order.body());
+    let find = async || {
+        let issues = github.newest_issues(repository).await?;
+        let is_it = |issue: &Issue| {
+            let is_ended = issue.has_label(PROCESSED) || issue.has_label(FAILED);
+            issue.body == body && !is_ended
+        };
+        Ok::<_, GitHubError>(issues.into_iter().find(is_it))
+    };
+    let failed = |error: GitHubError| failure("Failed to create dispatch issue", &error);
+    if let Some(issue) = find().await.map_err(failed)? {
+        return Ok(issue);
+    }
     let new = NewIssue {
         title: &title,
         body: &body,
         labels,
     };
-    let created = github.create_issue(repository, &new).await;
-    created.map_err(|error| failure("Failed to create dispatch issue", &error))
+    match github.create_issue(repository, &new).await {
+        Err(error) if error.is_ambiguous() => match find().await {
+            Ok(Some(issue)) => Ok(issue),
+            Ok(None) | Err(_) => Err(failed(error).hint(format!(
+                "it may be open all the same: the same call with `--task-id {}` finds it",
+                order.task_id
+            ))),
+        },
+        created => created.map_err(failed),
+    }
 }
 
 /// What GitHub did not do, why, and what a person can do about it.

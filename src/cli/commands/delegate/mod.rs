@@ -286,7 +286,7 @@ impl<'a> Desk<'a> {
                 layout
                     .create()
                     .map_err(|error| CliError::failure("the queue has no place").because(error))?;
-                let url = wiring::queue_url(settings, layout)?;
+                let url = wiring::local_queue_url(settings, layout)?;
                 let queue = Queue::open(&url).await;
                 desk.queue = Some(queue.map_err(|error| {
                     CliError::failure("the queue cannot be used").because(error)

@@ -277,8 +277,25 @@ fn metadata_and_target_are_no_part_of_the_instruction() {
         assert_eq!(target(body).as_deref(), Some("octo/hello"), "{body}");
     }
     let kept =
-        "do\n```\nTarget Repository: a/b\n<!-- agent_task_metadata {} -->\n```\n<!-- a note -->";
+        "do\n```\nTarget Repository: a/b\n<!-- agent_task_metadata {} -->\n```\n`<!-- a note -->`";
     assert_eq!(instruction(&format!("## Instruction\n{kept}")), kept);
+}
+
+#[test]
+fn what_a_page_does_not_show_is_no_part_of_the_instruction() {
+    for (body, read) in [
+        ("do <!-- and that --> it", "do  it"),
+        ("do\n\n<!--\nand\n\nthat\n-->\n\nit", "do\n\n\n\nit"),
+        ("do\n\n> quoted <!-- and that -->", "do\n\n> quoted"),
+        ("- do\n- <!-- and that --> it", "- do\n-  it"),
+        ("<div><!-- a --><!-- b --></div>\n\ndo", "<div></div>\n\ndo"),
+        ("do\n\n<!-- and that", "do"),
+    ] {
+        let body = format!("## Instruction\n{body}");
+        assert_eq!(instruction(&body), read, "{body}");
+    }
+    let code = "```html\n<!-- shown -->\n```\n\n    <!-- shown -->\n\n`<!-- shown -->`";
+    assert_eq!(instruction(&format!("## Instruction\n{code}")), code);
 }
 
 #[test]
@@ -366,6 +383,7 @@ fn hidden_characters_are_told_and_kept() {
         "## Instruction\ndo\u{200b}it",
         "## Instruction\ndo \u{202e}ti",
         "## Instruction\ndo\u{e0041}\u{e0042}",
+        "## Instruction\ndo\u{fe0f}",
     ] {
         let work = work(&format!("{ID}\n\n{body}"));
         assert!(work.hidden_characters, "{body:?}");

@@ -284,6 +284,15 @@ impl Host {
         name.clone_into(&mut repository.name);
     }
 
+    /// Gives the default branch another name.
+    pub fn rename_default_branch(&self, repository: &str, name: &str) {
+        let bare = self.bare(repository);
+        let mut state = self.state();
+        let known = &mut state.repository(repository).default_branch;
+        git::run(&bare, &["branch", "-m", known, name]).expect("git succeeds");
+        name.clone_into(known);
+    }
+
     /// Adds an account that may do this in every repository, and gives its token.
     pub fn user(&self, login: &str, permission: Permission) -> String {
         let mut state = self.state();
