@@ -495,7 +495,9 @@ impl WorkTree {
             let has_none = began.is_none_or(|began| began == tip);
             if has_none || home_name.as_deref().map_or(Ok(false), has)? {
                 outside.read(&["update-ref", "-d", &name, &tip])?;
-                if let Some(home) = home.filter(|_| !has_none) {
+                // Of a branch that was set back nothing came.
+                let came = !has_none && !began.map_or(Ok(false), has)?;
+                if let Some(home) = home.filter(|_| came) {
                     facts.push(format!("its commits came to branch `{home}`"));
                 }
             } else {
