@@ -1,6 +1,6 @@
 //! What a run's time changed in a repository, against the snapshot from before.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use chrono::DateTime;
@@ -219,7 +219,7 @@ impl Git {
         let gone = self.gone(before, tip.as_deref(), left_behind, entries, &case)?;
         let mut of_others = case.of_others(before.head(), &gone);
         of_others.drain(..of_others.len().saturating_sub(MAX_LISTED_FOREIGN));
-        tell_amended(&mut appeared, &of_others, rewrites);
+        tell_amended(&mut appeared, &rewrites.amended(&on_branch, &of_others));
         bound_foreign(&mut appeared);
         rewrites.drop_replaced(&mut of_others, &on_branch);
         let took = Took::new(before.head(), &gone, &case, rewrites);
@@ -332,10 +332,10 @@ fn is_foreign(standing: &Standing) -> bool {
 }
 
 /// Tells an own commit that took the place of one that is gone from a new one.
-fn tell_amended(commits: &mut [(Facts, Standing)], gone: &[Facts], rewrites: Rewrites<'_>) {
+fn tell_amended(commits: &mut [(Facts, Standing)], amended: &HashMap<&str, &Facts>) {
     for (facts, standing) in commits {
         if *standing == Standing::Own
-            && let Some(old) = rewrites.replaced(facts, gone)
+            && let Some(old) = amended.get(facts.id.as_str())
         {
             let of = old.id.clone();
             *standing = Standing::Amended { of };
