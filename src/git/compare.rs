@@ -68,7 +68,7 @@ impl Git {
         let configured = self.start(&CONFIGURED, &[])?;
         // `git log` runs none of the programs.
         let walked = self.walk_ahead(before, run_mark)?;
-        let git = self.with_programs(&before.programs, configured)?;
+        let git = self.with_programs(before, configured)?;
         git.compare_with(before, run_mark, paths, walked)
     }
 

@@ -27,6 +27,7 @@ mod remote;
 mod snapshot;
 mod standing;
 mod strays;
+mod submodules;
 #[cfg(test)]
 mod tests;
 mod tree;

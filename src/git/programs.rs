@@ -4,6 +4,9 @@
 //! not run by our own commands.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 
 use crate::git::{Git, GitError, Snapshot};
 use crate::process::command::RunningHelper;
@@ -18,21 +21,19 @@ pub(super) const CONFIGURED: [&str; 4] = [
 
 /// Settings that name programs, by their keys.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(super) struct Programs(BTreeMap<String, String>);
+pub(super) struct Programs {
+    own: BTreeMap<String, String>,
+    /// Those of submodules, by where they are.
+    of_submodules: BTreeMap<(PathBuf, String), String>,
+}
 
 impl Programs {
-    pub(super) fn parse(output: &[u8]) -> Self {
-        let is_program = |key: &str| key.starts_with("filter.") || key.starts_with("merge.");
-        let programs = entries(output).filter(|(key, _)| is_program(key));
-        Self(programs.collect())
-    }
-
     /// The settings with which git runs what was named in `self` alone, when the configuration
-    /// says `now`.
+    /// says `now`. They count in submodules, too.
     fn instead_of(&self, now: &Self) -> Vec<(String, String)> {
-        let keys = self.0.keys().chain(now.0.keys());
-        let changed = keys.filter(|key| self.0.get(*key) != now.0.get(*key));
-        let drivers: BTreeSet<&str> = changed
+        let own = differing(&self.own, &now.own);
+        let theirs = differing(&self.of_submodules, &now.of_submodules);
+        let drivers: BTreeSet<&str> = (own.chain(theirs.map(|(_, key)| key)))
             .filter_map(|key| key.rsplit_once('.'))
             .map(|(driver, _)| driver)
             .collect();
@@ -51,7 +52,11 @@ impl Programs {
             };
             for (variable, nothing) in variables {
                 let key = format!("{driver}.{variable}");
-                let value = self.0.get(&key).map_or(*nothing, String::as_str).to_owned();
+                let value = self
+                    .own
+                    .get(&key)
+                    .map_or(*nothing, String::as_str)
+                    .to_owned();
                 settings.push((key, value));
             }
         }
@@ -59,28 +64,76 @@ impl Programs {
     }
 }
 
+/// The keys under which two differ.
+fn differing<'a, K: Ord>(
+    one: &'a BTreeMap<K, String>,
+    other: &'a BTreeMap<K, String>,
+) -> impl Iterator<Item = &'a K> {
+    let keys = one.keys().chain(other.keys());
+    keys.filter(|key| one.get(*key) != other.get(*key))
+}
+
 impl Git {
     /// The same repository, with commands that run no filter or merge driver that was not
     /// configured at `before`.
     pub fn with_programs_of(&self, before: &Snapshot) -> Result<Self, GitError> {
-        self.with_programs(&before.programs, self.start(&CONFIGURED, &[])?)
+        self.with_programs(before, self.start(&CONFIGURED, &[])?)
     }
 
-    /// The same repository, with commands that run no filter or merge driver.
+    /// The same repository, with commands that run no filter or merge driver. Its directory is the
+    /// root of its work tree.
     pub fn without_programs(&self) -> Result<Self, GitError> {
-        self.with_programs(&Programs::default(), self.start(&CONFIGURED, &[])?)
+        let configured = self.start(&CONFIGURED, &[])?;
+        let configured = self.finish(&CONFIGURED, configured)?.stdout;
+        let directory = match self.read(&["rev-parse", "--absolute-git-dir"]) {
+            Ok(line) => PathBuf::from(OsStr::from_bytes(line.trim_ascii_end())),
+            // No other command runs there either.
+            Err(GitError::NotARepository { .. }) => PathBuf::new(),
+            Err(error) => return Err(error),
+        };
+        let now = self.programs(&self.repository, &directory, &configured)?;
+        Ok(self.running(&Programs::default(), &now))
     }
 
     /// `configured`: [`CONFIGURED`], started.
     pub(super) fn with_programs(
         &self,
-        before: &Programs,
+        before: &Snapshot,
         configured: RunningHelper,
     ) -> Result<Self, GitError> {
-        let now = Programs::parse(&self.finish(&CONFIGURED, configured)?.stdout);
-        let settings = before.instead_of(&now);
+        let configured = self.finish(&CONFIGURED, configured)?.stdout;
+        let place = &before.place;
+        let now = self.programs(&place.top_level, &place.directory, &configured)?;
+        Ok(self.running(&before.programs, &now))
+    }
+
+    /// What is named in a repository, whose own configuration is at hand, and in its submodules.
+    pub(super) fn programs(
+        &self,
+        top_level: &Path,
+        directory: &Path,
+        configured: &[u8],
+    ) -> Result<Programs, GitError> {
+        let mut programs = Programs {
+            own: parse(configured).collect(),
+            ..Programs::default()
+        };
+        for (tree, git) in self.submodules(top_level, directory)? {
+            let configured = git
+                .finish(&CONFIGURED, git.start(&CONFIGURED, &[])?)?
+                .stdout;
+            let theirs = parse(&configured).map(|(key, value)| ((tree.clone(), key), value));
+            programs.of_submodules.extend(theirs);
+        }
+        Ok(programs)
+    }
+
+    /// The same repository, with commands that run what `before` names, when the configuration says
+    /// `now`.
+    fn running(&self, before: &Programs, now: &Programs) -> Self {
+        let settings = before.instead_of(now);
         if settings.is_empty() {
-            return Ok(self.clone());
+            return self.clone();
         }
         let keys: Vec<&str> = settings.iter().map(|(key, _)| key.as_str()).collect();
         tracing::warn!(?keys, "configured programs are not run");
@@ -88,8 +141,14 @@ impl Git {
             .iter()
             .map(|(key, value)| (key.as_str(), value.as_str()))
             .collect();
-        Ok(self.with_settings(&settings))
+        self.with_settings(&settings)
     }
+}
+
+/// The settings that name programs.
+fn parse(output: &[u8]) -> impl Iterator<Item = (String, String)> {
+    let is_program = |key: &str| key.starts_with("filter.") || key.starts_with("merge.");
+    entries(output).filter(move |(key, _)| is_program(key))
 }
 
 /// The value that counts of a setting, the last.

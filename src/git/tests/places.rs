@@ -60,6 +60,41 @@ fn a_submodule_is_a_repository_of_its_own() {
 }
 
 #[test]
+fn a_filter_that_a_run_configured_in_a_submodule_or_below_it_is_not_run_and_an_older_one_is() {
+    for submodule in ["work/library", "work/library/core"] {
+        let scene = Scene::new();
+        scene.person_in("", &["clone", "-q", "work", "core"]);
+        scene.person_in("", &["clone", "-q", "work", "library"]);
+        scene.person_in("library", &["submodule", "-q", "add", "../core", "core"]);
+        scene.person_in("library", &["commit", "-qm", "with core"]);
+        scene.person(&["submodule", "-q", "add", "../library", "library"]);
+        scene.person(&["commit", "-qm", "with library"]);
+        scene.person(&["submodule", "-q", "update", "--init", "--recursive"]);
+        let filter = |name: &str| {
+            let filter = format!("touch '{}'; cat", scene.path(name).display());
+            scene.person_in(submodule, &["config", "filter.x.clean", &filter]);
+        };
+        let attributes = format!("{submodule}/.gitattributes");
+        scene.write(&attributes, "* filter=x\n");
+        // Of the same length, so that git must read it.
+        let changed = format!("{submodule}/old.txt");
+        scene.write(&changed, scene.read(&changed).replace('1', "x"));
+        filter("older");
+        let before = scene.snapshot();
+        assert!(scene.path("older").exists());
+        filter("planted");
+        let git = scene.git();
+        let change = git.compare_guarded(&before, MARK, &[]).unwrap();
+        assert_eq!(change.changed_before, ["library"]);
+        let without = git.without_programs().unwrap();
+        without.snapshot(start()).unwrap();
+        assert!(!scene.path("planted").exists());
+        scene.person(&["status"]);
+        assert!(scene.path("planted").exists(), "the trap works");
+    }
+}
+
+#[test]
 fn variables_that_point_elsewhere_are_not_heeded() {
     let mut scene = Scene::new();
     let clean = scene.environment.clone();
