@@ -672,7 +672,7 @@ fn commits_in_whose_place_an_isolated_run_put_others_leave_nothing() {
 fn an_isolated_run_that_set_its_branch_back_is_told_of_no_commits_that_came() {
     let env = env("git reset -q --hard HEAD~1");
     env.git(&["commit", "-q", "--allow-empty", "-m", "second"]);
-    env.run("fake", "work");
+    assert_eq!(env.run("fake", "work").code, Some(1));
     let facts = evidence(&env.record("work", "fake"));
     assert!(!facts.contains("came to branch"), "{facts}");
     assert_eq!(env.git(&["log", "--format=%s", "main"]), "second\nfirst");
@@ -682,7 +682,7 @@ fn an_isolated_run_that_set_its_branch_back_is_told_of_no_commits_that_came() {
 #[test]
 fn of_an_isolated_run_that_removed_its_work_tree_it_is_told_that_it_is_gone() {
     let env = env("tree=$PWD; cd /; rm -r $tree");
-    env.run("fake", "work");
+    assert_eq!(env.run("fake", "work").code, Some(1));
     let facts = evidence(&env.record("work", "fake"));
     let told = format!("is gone; branch `{}` is left as it is", left_branch(&env));
     assert!(facts.contains(&told), "{facts}");
