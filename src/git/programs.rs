@@ -4,8 +4,6 @@
 //! not run by our own commands.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::git::{Git, GitError, Snapshot};
@@ -85,8 +83,8 @@ impl Git {
     pub fn without_programs(&self) -> Result<Self, GitError> {
         let configured = self.start(&CONFIGURED, &[])?;
         let configured = self.finish(&CONFIGURED, configured)?.stdout;
-        let directory = match self.read(&["rev-parse", "--absolute-git-dir"]) {
-            Ok(line) => PathBuf::from(OsStr::from_bytes(line.trim_ascii_end())),
+        let directory = match self.read_path(&["rev-parse", "--absolute-git-dir"]) {
+            Ok(directory) => directory,
             // No other command runs there either.
             Err(GitError::NotARepository { .. }) => PathBuf::new(),
             Err(error) => return Err(error),

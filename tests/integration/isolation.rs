@@ -1,7 +1,9 @@
 //! Runs in a work tree of their own: their commits come home, and nobody's work is touched.
 
+use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -407,6 +409,26 @@ fn commits_come_home_to_a_repository_whose_directory_lies_elsewhere() {
     assert_eq!(env.git(&["log", "--format=%s", "main"]), "agent\nfirst");
     assert!(env.repository().join("agent.txt").exists());
     is_tidy(&env);
+}
+
+#[test]
+fn commits_come_home_to_a_repository_whose_path_is_not_utf_8_and_such_a_log_root_is_refused() {
+    let env = env("echo a > a.txt; git add a.txt; git commit -qm agent");
+    let odd = env.root().join(OsStr::from_bytes(b"re\xffpository"));
+    fs::rename(env.repository(), &odd).unwrap();
+    symlink(&odd, env.repository()).unwrap();
+    let done = env.run("fake", "work");
+    let facts = evidence(&env.record("work", "fake"));
+    assert_eq!(done.code, Some(0), "{facts}");
+    assert_eq!(env.git(&["log", "--format=%s", "main"]), "agent\nfirst");
+    is_tidy(&env);
+
+    let mut command = env.command(&["run", "--agent", "fake", "--task", "work"]);
+    command.env("AGENT_RUNNER_LOG_ROOT", odd.join("logs"));
+    let done = Done::from(command.output().unwrap());
+    assert_eq!(done.code, Some(1));
+    let told = "is not UTF-8; set another log root";
+    assert!(done.stdout.contains(told), "{}", done.stdout);
 }
 
 #[test]
