@@ -66,8 +66,8 @@ impl Git {
         paths: &[String],
     ) -> Result<RepositoryChange, GitError> {
         let configured = self.start(&CONFIGURED, &[])?;
-        // `git log` runs none of the programs.
-        let walked = self.walk_ahead(before, run_mark)?;
+        // `git log` runs no other program than one that fetches; of commits nothing is missing.
+        let walked = self.fetching_nothing().walk_ahead(before, run_mark)?;
         let git = self.with_programs(before, configured)?;
         git.compare_with(before, run_mark, paths, walked)
     }

@@ -1,4 +1,5 @@
-//! Programs that a repository's configuration names and that git runs: filters and merge drivers.
+//! Programs that a repository's configuration names and that git runs: filters, merge drivers, and
+//! whatever speaks with a repository that has what is missing here.
 //!
 //! An agent may have named them. What was named before it began is run as ever; what it changed is
 //! not run by our own commands.
@@ -14,7 +15,7 @@ pub(super) const CONFIGURED: [&str; 4] = [
     "config",
     "-z",
     "--get-regexp",
-    r"^(user\.(name|email)|core\.worktree|filter\..*|merge\..*\.driver)$",
+    r"^(user\.(name|email)|core\.worktree|filter\..*|merge\..*\.driver|extensions\.partialclone|remote\..*\.(promisor|partialclonefilter))$",
 ];
 
 /// Settings that name programs, by their keys.
@@ -26,12 +27,19 @@ pub(super) struct Programs {
 }
 
 impl Programs {
-    /// The settings with which git runs what was named in `self` alone, when the configuration
-    /// says `now`. They count in submodules, too.
-    fn instead_of(&self, now: &Self) -> Vec<(String, String)> {
+    /// The keys that tell something else at `now`, here or in a submodule.
+    fn changed<'a>(&'a self, now: &'a Self) -> Vec<&'a str> {
         let own = differing(&self.own, &now.own);
         let theirs = differing(&self.of_submodules, &now.of_submodules);
-        let drivers: BTreeSet<&str> = (own.chain(theirs.map(|(_, key)| key)))
+        let changed = own.chain(theirs.map(|(_, key)| key));
+        changed.map(String::as_str).collect()
+    }
+
+    /// The settings with which git runs what was named in `self` alone, when these keys have
+    /// changed. They count in submodules, too.
+    fn instead_of(&self, changed: &[&str]) -> Vec<(String, String)> {
+        let drivers: BTreeSet<&str> = (changed.iter())
+            .filter(|key| !is_of_partial_clone(key))
             .filter_map(|key| key.rsplit_once('.'))
             .map(|(driver, _)| driver)
             .collect();
@@ -90,7 +98,7 @@ impl Git {
             Err(error) => return Err(error),
         };
         let now = self.programs(&self.repository, &directory, &configured)?;
-        Ok(self.running(&Programs::default(), &now))
+        self.running(&Programs::default(), &now)
     }
 
     /// `configured`: [`CONFIGURED`], started.
@@ -102,7 +110,7 @@ impl Git {
         let configured = self.finish(&CONFIGURED, configured)?.stdout;
         let place = &before.place;
         let now = self.programs(&place.top_level, &place.directory, &configured)?;
-        Ok(self.running(&before.programs, &now))
+        self.running(&before.programs, &now)
     }
 
     /// What is named in a repository, whose own configuration is at hand, and in its submodules.
@@ -128,24 +136,46 @@ impl Git {
 
     /// The same repository, with commands that run what `before` names, when the configuration says
     /// `now`.
-    fn running(&self, before: &Programs, now: &Programs) -> Self {
-        let settings = before.instead_of(now);
-        if settings.is_empty() {
-            return self.clone();
+    fn running(&self, before: &Programs, now: &Programs) -> Result<Self, GitError> {
+        let changed = before.changed(now);
+        if changed.is_empty() {
+            return Ok(self.clone());
         }
-        let keys: Vec<&str> = settings.iter().map(|(key, _)| key.as_str()).collect();
-        tracing::warn!(?keys, "configured programs are not run");
+        // Of a name that is not UTF-8 no setting can be made.
+        if changed.iter().any(|key| key.contains('\u{fffd}')) {
+            return Err(GitError::Output {
+                command: "config".to_owned(),
+            });
+        }
+        tracing::warn!(keys = ?changed, "configured programs are not run");
+        let settings = before.instead_of(&changed);
         let settings: Vec<_> = settings
             .iter()
             .map(|(key, value)| (key.as_str(), value.as_str()))
             .collect();
-        self.with_settings(&settings)
+        let git = self.with_settings(&settings);
+        Ok(if changed.iter().any(|key| is_of_partial_clone(key)) {
+            git.fetching_nothing()
+        } else {
+            git
+        })
     }
+
+    /// The same repository, with commands that do not fetch what is missing in it.
+    pub(super) fn fetching_nothing(&self) -> Self {
+        self.with_variable("GIT_ALLOW_PROTOCOL", "none")
+    }
+}
+
+fn is_of_partial_clone(key: &str) -> bool {
+    key.starts_with("remote.") || key.starts_with("extensions.")
 }
 
 /// The settings that name programs.
 fn parse(output: &[u8]) -> impl Iterator<Item = (String, String)> {
-    let is_program = |key: &str| key.starts_with("filter.") || key.starts_with("merge.");
+    let is_program = |key: &str| {
+        key.starts_with("filter.") || key.starts_with("merge.") || is_of_partial_clone(key)
+    };
     entries(output).filter(move |(key, _)| is_program(key))
 }
 

@@ -104,8 +104,9 @@ impl Git {
             reason,
         };
         let path_text = path.to_str().ok_or_else(|| {
+            let path = path.display();
             refused(format!(
-                "the path {path:?} is not UTF-8; set another log root"
+                "the path `{path}` is not UTF-8; set another log root"
             ))
         })?;
         let turn = self.turn()?;

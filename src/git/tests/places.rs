@@ -1,5 +1,6 @@
 //! Repositories of every kind, environments of every kind.
 
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{chown, symlink};
 
 use chrono::DateTime;
@@ -92,6 +93,51 @@ fn a_filter_that_a_run_configured_in_a_submodule_or_below_it_is_not_run_and_an_o
         scene.person(&["status"]);
         assert!(scene.path("planted").exists(), "the trap works");
     }
+}
+
+#[test]
+fn a_repository_to_fetch_from_that_a_run_configured_for_what_is_missing_is_not_asked() {
+    let scene = Scene::new();
+    let before = scene.snapshot();
+    scene.agent_commits("a.txt");
+    let blob = scene.agent(&["rev-parse", "HEAD:a.txt"]);
+    let (directory, file) = blob.split_at(2);
+    let object = format!("work/.git/objects/{directory}/{file}");
+    std::fs::remove_file(scene.path(&object)).unwrap();
+    std::fs::remove_file(scene.path("work/a.txt")).unwrap();
+    let url = format!("ext::touch {}", scene.path("planted").display());
+    for (key, value) in [
+        ("core.repositoryFormatVersion", "1"),
+        ("extensions.partialClone", "evil"),
+        ("protocol.ext.allow", "always"),
+        ("remote.evil.promisor", "true"),
+        ("remote.evil.url", &url),
+    ] {
+        scene.agent(&["config", key, value]);
+    }
+    let git = scene.git();
+    let change = git.compare_guarded(&before, MARK, &[]);
+    assert!(change.is_err() && !scene.path("planted").exists());
+    assert!(git.compare(&before, MARK, &[]).is_err());
+    assert!(scene.path("planted").exists(), "the trap works");
+}
+
+#[test]
+fn a_filter_whose_name_is_not_utf_8_is_not_run() {
+    let scene = Scene::new();
+    let before = scene.snapshot();
+    let trap = scene.path("planted");
+    let mut config = scene.read("work/.git/config").into_bytes();
+    config.extend(b"[filter \"\xff\"]\nclean = touch ");
+    config.extend(trap.as_os_str().as_bytes());
+    scene.write("work/.git/config", config);
+    scene.write("work/.gitattributes", b"* filter=\xff\n");
+    scene.write("work/old.txt", scene.read("work/old.txt").replace('1', "x"));
+    let git = scene.git();
+    assert!(git.compare_guarded(&before, MARK, &[]).is_err());
+    assert!(git.without_programs().is_err() && !trap.exists());
+    scene.person(&["status"]);
+    assert!(trap.exists(), "the trap works");
 }
 
 #[test]
