@@ -264,6 +264,7 @@ impl<'a> Ways<'a> {
         // alone tell nothing: what is new after a `reset --hard` has them, too.
         for entry in rewrites.entries {
             if let (Some(old), Some(new)) = (all.get(&*entry.old), all.get(&*entry.new))
+                && old.id != new.id
                 && old.parents == new.parents
                 && entry.made(new)
             {
