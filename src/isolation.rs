@@ -148,9 +148,7 @@ impl Room {
 
     /// What stays where nothing can be known.
     pub fn left(&self) -> Evidence {
-        let (path, branch) = (self.tree.path().display(), self.tree.branch());
-        let fact = format!("the work tree `{path}` and branch `{branch}` stay");
-        Evidence::new(EvidenceSource::Git, fact)
+        Evidence::new(EvidenceSource::Git, stay(&self.tree))
     }
 
     /// Removes what need not stay, and tells where the commits are and what stays.
@@ -162,13 +160,20 @@ impl Room {
     }
 }
 
+/// What stays of a work tree that was not put away.
+fn stay(tree: &WorkTree) -> String {
+    let (path, branch) = (tree.path().display(), tree.branch());
+    if tree.is_there() {
+        format!("the work tree `{path}` and branch `{branch}` stay")
+    } else {
+        format!("the work tree `{path}` is gone; branch `{branch}` is left as it is")
+    }
+}
+
 fn told(tree: &WorkTree, left: Result<Vec<String>, GitError>) -> Vec<Evidence> {
     let facts = left.unwrap_or_else(|error| {
-        let (path, branch) = (tree.path().display(), tree.branch());
         let cause = planner::chain(&error);
-        vec![format!(
-            "the work tree `{path}` and branch `{branch}` stay: {cause}"
-        )]
+        vec![format!("{}: {cause}", stay(tree))]
     });
     let evidence = |fact| Evidence::new(EvidenceSource::Git, fact);
     facts.into_iter().map(evidence).collect()

@@ -1,6 +1,6 @@
 //! What a run's time changed in a repository, against the snapshot from before.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use chrono::DateTime;
@@ -74,10 +74,10 @@ impl Git {
         paths: &[String],
     ) -> Result<RepositoryChange, GitError> {
         let configured = self.ask_for_programs(before)?;
-        // What is asked ahead runs none of the programs.
-        let ahead = self.ask_ahead(before, run_mark)?;
+        // What is asked ahead runs no other program than those that fetch what is missing.
+        let ahead = self.fetching_nothing().ask_ahead(before, run_mark)?;
         let git = match configured {
-            Some(configured) => self.with_programs(&before.programs, configured)?,
+            Some(configured) => self.with_programs(before, configured)?,
             None => self.clone(),
         };
         git.compare_with(before, run_mark, paths, ahead)
@@ -93,8 +93,9 @@ impl Git {
         let allowed = parse_paths(paths)?;
         let status = self.start(&STATUS, &[])?;
         let walked = ahead.walk.map(|log| self.walked(log)).transpose()?;
+        // What could not be counted ahead is counted with the others.
         let numbers = ahead.numbers.map(|numbers| self.counted(numbers));
-        let mut numbers = numbers.transpose()?.unwrap_or_default();
+        let mut numbers = numbers.and_then(Result::ok).unwrap_or_default();
         let after = self.parse_status(&before.place, &self.output(&STATUS, status)?)?;
         let run = Run {
             mark: run_mark,
@@ -237,7 +238,7 @@ impl Git {
         let gone = self.gone(before, tip.as_deref(), left_behind, entries, &case)?;
         let mut of_others = case.of_others(before.head(), &gone);
         of_others.drain(..of_others.len().saturating_sub(MAX_LISTED_FOREIGN));
-        tell_amended(&mut appeared, &of_others, rewrites);
+        tell_amended(&mut appeared, &rewrites.amended(&on_branch, &of_others));
         bound_foreign(&mut appeared);
         rewrites.drop_replaced(&mut of_others, &on_branch);
         let took = Took::new(before.head(), &gone, &case, rewrites);
@@ -350,10 +351,10 @@ fn is_foreign(standing: &Standing) -> bool {
 }
 
 /// Tells an own commit that took the place of one that is gone from a new one.
-fn tell_amended(commits: &mut [(Facts, Standing)], gone: &[Facts], rewrites: Rewrites<'_>) {
+fn tell_amended(commits: &mut [(Facts, Standing)], amended: &HashMap<&str, &Facts>) {
     for (facts, standing) in commits {
         if *standing == Standing::Own
-            && let Some(old) = rewrites.replaced(facts, gone)
+            && let Some(old) = amended.get(facts.id.as_str())
         {
             let of = old.id.clone();
             *standing = Standing::Amended { of };

@@ -1,6 +1,6 @@
 //! What git tells of commits.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::git::{Git, GitError};
 use crate::process::command::RunningHelper;
@@ -25,9 +25,12 @@ pub(super) struct Facts {
 impl Facts {
     /// Whether two commits are the same work, as before and after a rebase.
     pub(super) fn is_same_work(&self, other: &Self) -> bool {
-        self.first_line == other.first_line
-            && self.email == other.email
-            && self.authored == other.authored
+        self.work() == other.work()
+    }
+
+    /// What a rebase keeps.
+    pub(super) fn work(&self) -> [&str; 3] {
+        [&self.first_line, &self.email, &self.authored]
     }
 }
 
@@ -55,6 +58,57 @@ pub(super) fn reach<'a>(graph: &Graph<'a>, tip: &str) -> HashSet<&'a str> {
         }
     }
     reached
+}
+
+/// Commits at hand, by id, each with how many generations are below it.
+pub(super) struct Lineage<'a>(HashMap<&'a str, (usize, &'a Facts)>);
+
+impl<'a> Lineage<'a> {
+    pub(super) fn new(graph: &Graph<'a>) -> Self {
+        let mut known: HashMap<&str, (usize, &Facts)> = HashMap::new();
+        let mut entered = HashSet::new();
+        let mut open: Vec<&Facts> = graph.values().copied().collect();
+        while let Some(&commit) = open.last() {
+            let parents = commit.parents.iter().map(String::as_str);
+            if entered.insert(commit.id.as_str()) {
+                // A circle, which a file of grafts can make, is not gone round.
+                let is_open = |parent: &&&Facts| !entered.contains(parent.id.as_str());
+                open.extend(parents.filter_map(|id| graph.get(id)).filter(is_open));
+            } else {
+                let below = parents.filter_map(|id| Some(known.get(id)?.0)).max();
+                known.insert(&commit.id, (below.map_or(0, |below| below + 1), commit));
+                open.pop();
+            }
+        }
+        Self(known)
+    }
+
+    /// The commits that can be reached from `tip` and not from `other`. Looks at no more than lies
+    /// between the two.
+    pub(super) fn beyond(&self, tip: &str, other: &str) -> Vec<&'a str> {
+        let key = |id: &str| {
+            self.0
+                .get(id)
+                .map(|(height, commit)| (*height, &*commit.id))
+        };
+        let mut found = Vec::new();
+        // The highest first: when a commit comes up, all that lead to it have.
+        let mut is_others: BTreeMap<(usize, &str), bool> = BTreeMap::new();
+        is_others.extend(key(tip).map(|key| (key, false)));
+        is_others.extend(key(other).map(|key| (key, true)));
+        while is_others.values().any(|is_others| !is_others)
+            && let Some(((height, id), is_reached)) = is_others.pop_last()
+        {
+            if !is_reached {
+                found.push(id);
+            }
+            let parents = self.0[id].1.parents.iter().filter_map(|parent| key(parent));
+            for parent in parents.filter(|(below, _)| *below < height) {
+                *is_others.entry(parent).or_insert(is_reached) |= is_reached;
+            }
+        }
+        found
+    }
 }
 
 /// The most that is read of one commit: an agent can write a message of any size.

@@ -28,6 +28,7 @@ mod remote;
 mod snapshot;
 mod standing;
 mod strays;
+mod submodules;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -38,6 +39,7 @@ mod workspace;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -349,6 +351,13 @@ impl Git {
     fn read_line(&self, arguments: &[&str]) -> Result<String, GitError> {
         let output = self.read(arguments)?;
         Ok(String::from_utf8_lossy(&output).trim_end().to_owned())
+    }
+
+    /// The same, of a path, which need not be UTF-8.
+    fn read_path(&self, arguments: &[&str]) -> Result<PathBuf, GitError> {
+        let output = self.read(arguments)?;
+        let path = output.strip_suffix(b"\n").unwrap_or(&output);
+        Ok(OsStr::from_bytes(path).into())
     }
 
     fn not_run(&self, arguments: &[&str], error: HelperError) -> GitError {

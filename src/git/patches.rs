@@ -77,8 +77,8 @@ impl Git {
         fallback: &Identity,
     ) -> Result<Applied, PatchError> {
         // Below the root, `git apply` silently passes over what lies outside the directory.
-        let top_level = self.read_line(&["rev-parse", "--show-toplevel"])?;
-        let work_tree = self.at(top_level.as_ref());
+        let top_level = self.read_path(&["rev-parse", "--show-toplevel"])?;
+        let work_tree = self.at(&top_level);
         let head = work_tree.commit_of("HEAD")?;
         let scratch = tempfile::tempdir().map_err(GitError::Scratch)?;
         let index = work_tree.with_variable("GIT_INDEX_FILE", scratch.path().join("index"));

@@ -1,10 +1,13 @@
-//! Programs that a repository's configuration names and that git runs: filters and merge drivers.
+//! Programs that a repository's configuration names and that git runs: filters, merge drivers, and
+//! whatever speaks with a repository that has what is missing here.
 //!
 //! An agent may have named them. What was named before it began is run as ever; what it changed is
 //! not run by our own commands.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
+use crate::git::submodules::may_have_submodules;
 use crate::git::{Git, GitError, Snapshot};
 use crate::process::command::RunningHelper;
 
@@ -14,26 +17,31 @@ pub(super) const CONFIGURED: [&str; 4] = [
     "config",
     "-z",
     "--get-regexp",
-    r"^(user\.(name|email)|core\.worktree|include(if\..*)?\.path|filter\..*|merge\..*\.driver)$",
+    r"^(user\.(name|email)|core\.worktree|include(if\..*)?\.path|filter\..*|merge\..*\.driver|extensions\.partialclone|remote\..*\.(promisor|partialclonefilter))$",
 ];
 
 /// Settings that name programs, by their keys.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(super) struct Programs(BTreeMap<String, String>);
+pub(super) struct Programs {
+    own: BTreeMap<String, String>,
+    /// Those of submodules, by where they are.
+    of_submodules: BTreeMap<(PathBuf, String), String>,
+}
 
 impl Programs {
-    pub(super) fn parse(output: &[u8]) -> Self {
-        let is_program = |key: &str| key.starts_with("filter.") || key.starts_with("merge.");
-        let programs = entries(output).filter(|(key, _)| is_program(key));
-        Self(programs.collect())
+    /// The keys that tell something else at `now`, here or in a submodule.
+    fn changed<'a>(&'a self, now: &'a Self) -> Vec<&'a str> {
+        let own = differing(&self.own, &now.own);
+        let theirs = differing(&self.of_submodules, &now.of_submodules);
+        let changed = own.chain(theirs.map(|(_, key)| key));
+        changed.map(String::as_str).collect()
     }
 
-    /// The settings with which git runs what was named in `self` alone, when the configuration
-    /// says `now`.
-    fn instead_of(&self, now: &Self) -> Vec<(String, String)> {
-        let keys = self.0.keys().chain(now.0.keys());
-        let changed = keys.filter(|key| self.0.get(*key) != now.0.get(*key));
-        let drivers: BTreeSet<&str> = changed
+    /// The settings with which git runs what was named in `self` alone, when these keys have
+    /// changed. They count in submodules, too.
+    fn instead_of(&self, changed: &[&str]) -> Vec<(String, String)> {
+        let drivers: BTreeSet<&str> = (changed.iter())
+            .filter(|key| !is_of_partial_clone(key))
             .filter_map(|key| key.rsplit_once('.'))
             .map(|(driver, _)| driver)
             .collect();
@@ -52,7 +60,11 @@ impl Programs {
             };
             for (variable, nothing) in variables {
                 let key = format!("{driver}.{variable}");
-                let value = self.0.get(&key).map_or(*nothing, String::as_str).to_owned();
+                let value = self
+                    .own
+                    .get(&key)
+                    .map_or(*nothing, String::as_str)
+                    .to_owned();
                 settings.push((key, value));
             }
         }
@@ -60,50 +72,128 @@ impl Programs {
     }
 }
 
+/// The keys under which two differ.
+fn differing<'a, K: Ord>(
+    one: &'a BTreeMap<K, String>,
+    other: &'a BTreeMap<K, String>,
+) -> impl Iterator<Item = &'a K> {
+    let keys = one.keys().chain(other.keys());
+    keys.filter(|key| one.get(*key) != other.get(*key))
+}
+
 impl Git {
     /// The same repository, with commands that run no filter or merge driver that was not
     /// configured at `before`.
     pub fn with_programs_of(&self, before: &Snapshot) -> Result<Self, GitError> {
         match self.ask_for_programs(before)? {
-            Some(configured) => self.with_programs(&before.programs, configured),
+            Some(configured) => self.with_programs(before, configured),
             None => Ok(self.clone()),
         }
     }
 
-    /// Asks for the configuration, unless it is known to be the same as at `before`.
+    /// Asks for the configuration, unless it is known to be the same as at `before`, without
+    /// submodules that have their own.
     pub(super) fn ask_for_programs(
         &self,
         before: &Snapshot,
     ) -> Result<Option<RunningHelper>, GitError> {
         let known = before.configuration.as_ref();
-        let is_same = known.is_some_and(|known| self.configuration().as_ref() == Some(known));
+        let is_same = known.is_some_and(|known| self.configuration().as_ref() == Some(known))
+            && !may_have_submodules(&before.place.directory);
         (!is_same).then(|| self.start(&CONFIGURED, &[])).transpose()
     }
 
-    /// The same repository, with commands that run no filter or merge driver.
+    /// The same repository, with commands that run no filter or merge driver. Its directory is the
+    /// root of its work tree.
     pub fn without_programs(&self) -> Result<Self, GitError> {
-        self.with_programs(&Programs::default(), self.start(&CONFIGURED, &[])?)
+        let configured = self.start(&CONFIGURED, &[])?;
+        let configured = self.finish(&CONFIGURED, configured)?.stdout;
+        let directory = match self.read_path(&["rev-parse", "--absolute-git-dir"]) {
+            Ok(directory) => directory,
+            // No other command runs there either.
+            Err(GitError::NotARepository { .. }) => PathBuf::new(),
+            Err(error) => return Err(error),
+        };
+        let now = self.programs(&self.repository, &directory, &configured)?;
+        self.running(&Programs::default(), &now)
     }
 
     /// `configured`: [`CONFIGURED`], started.
     pub(super) fn with_programs(
         &self,
-        before: &Programs,
+        before: &Snapshot,
         configured: RunningHelper,
     ) -> Result<Self, GitError> {
-        let now = Programs::parse(&self.finish(&CONFIGURED, configured)?.stdout);
-        let settings = before.instead_of(&now);
-        if settings.is_empty() {
+        let configured = self.finish(&CONFIGURED, configured)?.stdout;
+        let place = &before.place;
+        let now = self.programs(&place.top_level, &place.directory, &configured)?;
+        self.running(&before.programs, &now)
+    }
+
+    /// What is named in a repository, whose own configuration is at hand, and in its submodules.
+    pub(super) fn programs(
+        &self,
+        top_level: &Path,
+        directory: &Path,
+        configured: &[u8],
+    ) -> Result<Programs, GitError> {
+        let mut programs = Programs {
+            own: parse(configured).collect(),
+            ..Programs::default()
+        };
+        for (tree, git) in self.submodules(top_level, directory)? {
+            let configured = git
+                .finish(&CONFIGURED, git.start(&CONFIGURED, &[])?)?
+                .stdout;
+            let theirs = parse(&configured).map(|(key, value)| ((tree.clone(), key), value));
+            programs.of_submodules.extend(theirs);
+        }
+        Ok(programs)
+    }
+
+    /// The same repository, with commands that run what `before` names, when the configuration says
+    /// `now`.
+    fn running(&self, before: &Programs, now: &Programs) -> Result<Self, GitError> {
+        let changed = before.changed(now);
+        if changed.is_empty() {
             return Ok(self.clone());
         }
-        let keys: Vec<&str> = settings.iter().map(|(key, _)| key.as_str()).collect();
-        tracing::warn!(?keys, "configured programs are not run");
+        // Of a name that is not UTF-8 no setting can be made.
+        if changed.iter().any(|key| key.contains('\u{fffd}')) {
+            return Err(GitError::Output {
+                command: "config".to_owned(),
+            });
+        }
+        tracing::warn!(keys = ?changed, "configured programs are not run");
+        let settings = before.instead_of(&changed);
         let settings: Vec<_> = settings
             .iter()
             .map(|(key, value)| (key.as_str(), value.as_str()))
             .collect();
-        Ok(self.with_settings(&settings))
+        let git = self.with_settings(&settings);
+        Ok(if changed.iter().any(|key| is_of_partial_clone(key)) {
+            git.fetching_nothing()
+        } else {
+            git
+        })
     }
+
+    /// The same repository, with commands that do not fetch what is missing in it.
+    pub(super) fn fetching_nothing(&self) -> Self {
+        self.with_variable("GIT_ALLOW_PROTOCOL", "none")
+    }
+}
+
+fn is_of_partial_clone(key: &str) -> bool {
+    key.starts_with("remote.") || key.starts_with("extensions.")
+}
+
+/// The settings that name programs.
+fn parse(output: &[u8]) -> impl Iterator<Item = (String, String)> {
+    let is_program = |key: &str| {
+        key.starts_with("filter.") || key.starts_with("merge.") || is_of_partial_clone(key)
+    };
+    entries(output).filter(move |(key, _)| is_program(key))
 }
 
 /// Whether a configuration goes on in further files.

@@ -122,7 +122,8 @@ impl Git {
             let range: Vec<&str> = moved.into_iter().chain(["--not"]).chain(old).collect();
             self.walk(&range, MAX_WALKED)?
         };
-        commits.retain(|old| !left.appeared.iter().any(|new| new.is_same_work(old)));
+        let appeared: HashSet<_> = left.appeared.iter().map(Facts::work).collect();
+        commits.retain(|old| !appeared.contains(&old.work()));
         let made = left.made;
         Rewrites { entries, made }.drop_replaced(&mut commits, &put_there);
         // What was staged and what was untracked is part of a stash.

@@ -164,7 +164,7 @@ impl Git {
             start: start.timestamp(),
             name: setting(&configured, "user.name"),
             email: setting(&configured, "user.email"),
-            programs: Programs::parse(&configured),
+            programs: self.programs(&place.top_level, &place.directory, &configured)?,
             configuration: configuration.filter(|_| !includes(&configured)),
             took: began.elapsed(),
             place,

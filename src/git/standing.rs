@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::git::history::{Facts, Graph, reach};
+use crate::git::history::{Facts, Graph, Lineage, reach};
 use crate::git::reflog::{Entry, Log, Run};
 use crate::model::change::Standing;
 
@@ -49,15 +49,11 @@ impl<'a> Case<'a> {
             .chain(fetch_heads)
             .flat_map(|tip| reach(&graph, tip))
             .collect();
+        let lineage = Lineage::new(&graph);
         let brought = entries
             .iter()
             .filter(|entry| entry.log != Log::Remote && run.wrote(entry))
-            .flat_map(|entry| {
-                let there_before = reach(&graph, &entry.old);
-                let mut brought = reach(&graph, &entry.new);
-                brought.retain(|id| !there_before.contains(id));
-                brought
-            })
+            .flat_map(|entry| lineage.beyond(&entry.new, &entry.old))
             .collect();
         let mut by_commit: HashMap<&str, Vec<&Entry>> = HashMap::new();
         for entry in entries.iter().filter(|entry| entry.log != Log::Remote) {
@@ -187,47 +183,125 @@ pub(super) struct Rewrites<'a> {
     pub made: &'a [Facts],
 }
 
-impl Rewrites<'_> {
-    /// The commit among `gone` in whose place `commit` was put.
-    pub(super) fn replaced<'g>(self, commit: &Facts, gone: &'g [Facts]) -> Option<&'g Facts> {
-        let replaced = self.replaced_by(std::slice::from_ref(commit), gone);
-        gone.iter().find(|old| replaced.contains(&old.id))
+impl<'a> Rewrites<'a> {
+    /// What was put in the place of others, each with the first of `gone` in whose place it was put;
+    /// of `kept` none is gone. Takes the longer, the more are gone.
+    pub(super) fn amended(
+        self,
+        kept: &'a [Facts],
+        gone: &'a [Facts],
+    ) -> HashMap<&'a str, &'a Facts> {
+        let ways = Ways::new(self, kept, gone, Direction::ToNew);
+        let mut amended = HashMap::new();
+        for old in gone.iter().rev() {
+            let new = ways.follow(std::slice::from_ref(old));
+            amended.extend(new.into_iter().map(|new| (new, old)));
+        }
+        amended
     }
 
-    /// Drops what `kept` took the place of.
+    /// Drops what `kept` took the place of, and what that had taken the place of before.
     pub(super) fn drop_replaced(self, gone: &mut Vec<Facts>, kept: &[Facts]) {
-        let replaced = self.replaced_by(kept, gone);
+        let replaced = Ways::new(self, kept, gone, Direction::ToOld).follow(kept);
+        let replaced: HashSet<String> = replaced.into_iter().map(str::to_owned).collect();
         gone.retain(|old| !replaced.contains(&old.id));
     }
+}
 
-    /// What `kept` took the place of, and what that had taken the place of before.
-    fn replaced_by(self, kept: &[Facts], gone: &[Facts]) -> HashSet<String> {
-        let mut replaced = HashSet::new();
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Direction {
+    ToOld,
+    ToNew,
+}
+
+/// A commit, or what two commits have in common when one is in the place of the other.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+enum Node<'a> {
+    Commit(&'a str),
+    /// It is the same work, as after a rebase.
+    Work([&'a str; 3]),
+    /// It is the same content on the same parents, as after a `reset --soft`.
+    Content(&'a [String], &'a str),
+}
+
+/// The ways between commits and those in whose place they are.
+#[derive(Default)]
+struct Ways<'a> {
+    edges: HashMap<Node<'a>, Vec<Node<'a>>>,
+    /// The commits by which a way may lead.
+    steps: HashSet<&'a str>,
+}
+
+impl<'a> Ways<'a> {
+    fn new(
+        rewrites: Rewrites<'a>,
+        kept: &'a [Facts],
+        gone: &'a [Facts],
+        direction: Direction,
+    ) -> Self {
         if gone.is_empty() {
-            return replaced;
+            return Self::default();
         }
-        let mut new: Vec<&Facts> = kept.iter().collect();
-        let mut checked = 0;
-        while let Some(&by) = new.get(checked) {
-            checked += 1;
-            for old in gone.iter().chain(self.made) {
-                let is_by = old.id == by.id || replaced.contains(&old.id);
-                if !is_by && self.replaces(by, old) {
-                    replaced.insert(old.id.clone());
-                    new.push(old);
-                }
+        let mut edges: HashMap<_, Vec<_>> = HashMap::new();
+        let steps = gone.iter().chain(rewrites.made);
+        let all: Graph = (steps.clone().chain(kept))
+            .map(|one| (one.id.as_str(), one))
+            .collect();
+        let mut alike: HashMap<_, Vec<_>> = HashMap::new();
+        for one in all.values() {
+            let content = Node::Content(&one.parents, &one.tree);
+            for same in [Node::Work(one.work()), content] {
+                alike.entry(same).or_default().push(Node::Commit(&one.id));
             }
         }
-        replaced
+        for (same, commits) in alike.into_iter().filter(|(_, commits)| commits.len() > 1) {
+            for commit in &commits {
+                edges.entry(*commit).or_default().push(same);
+            }
+            edges.insert(same, commits);
+        }
+        // Or git went from old to new when it made that, as for `commit --amend`. The same parents
+        // alone tell nothing: what is new after a `reset --hard` has them, too.
+        for entry in rewrites.entries {
+            if let (Some(old), Some(new)) = (all.get(&*entry.old), all.get(&*entry.new))
+                && old.id != new.id
+                && old.parents == new.parents
+                && entry.made(new)
+            {
+                let (from, to) = match direction {
+                    Direction::ToOld => (new, old),
+                    Direction::ToNew => (old, new),
+                };
+                let to = Node::Commit(&to.id);
+                edges.entry(Node::Commit(&from.id)).or_default().push(to);
+            }
+        }
+        Self {
+            edges,
+            steps: steps.map(|one| one.id.as_str()).collect(),
+        }
     }
 
-    /// Whether it is the same work, as after a rebase; the same content, as after a `reset --soft`;
-    /// or git went from `old` to `new` when it made that, as for `commit --amend`. The same parents
-    /// alone tell nothing: what is new after a `reset --hard` has them, too.
-    fn replaces(self, new: &Facts, old: &Facts) -> bool {
-        let made = |entry: &Entry| entry.new == new.id && entry.old == old.id && entry.made(new);
-        old.is_same_work(new)
-            || old.parents == new.parents && (old.tree == new.tree || self.entries.iter().any(made))
+    /// All commits to which these lead.
+    fn follow(&self, from: &'a [Facts]) -> HashSet<&'a str> {
+        let mut seen = HashSet::new();
+        let mut reached = HashSet::new();
+        let mut open: Vec<Node> = from.iter().map(|one| Node::Commit(&one.id)).collect();
+        while let Some(node) = open.pop() {
+            for &next in self.edges.get(&node).into_iter().flatten() {
+                if !seen.insert(next) {
+                    continue;
+                }
+                if let Node::Commit(id) = next {
+                    reached.insert(id);
+                    if !self.steps.contains(id) {
+                        continue;
+                    }
+                }
+                open.push(next);
+            }
+        }
+        reached
     }
 }
 
@@ -259,11 +333,10 @@ impl<'a> Took<'a> {
         let graph: Graph = (gone.iter().chain(rewrites.made))
             .map(|one| (one.id.as_str(), one))
             .collect();
+        let lineage = Lineage::new(&graph);
         let mut by_others = HashMap::new();
         for entry in moves {
-            let mut left = reach(&graph, &entry.old);
-            let stays = reach(&graph, &entry.new);
-            left.retain(|id| !stays.contains(id));
+            let left = lineage.beyond(&entry.old, &entry.new);
             let is_others = !case.wrote(entry);
             by_others.extend(left.into_iter().map(|id| (id, is_others)));
         }

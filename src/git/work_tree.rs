@@ -76,7 +76,7 @@ impl Git {
     /// Finds the branch and the commit from which an isolated run may begin.
     pub fn home(&self) -> Result<Home, GitError> {
         let place = self.place()?;
-        let below = self.read_line(&["rev-parse", "--show-prefix"])?;
+        let below = self.read_path(&["rev-parse", "--show-prefix"])?;
         let refused = |reason: &str| GitError::Refused {
             command: "worktree add".to_owned(),
             reason: format!("{reason}; isolation needs a branch to bring the commits to"),
@@ -88,7 +88,7 @@ impl Git {
                 .commit_of("HEAD")?
                 .ok_or_else(|| refused("the repository has no commit yet"))?,
             top_level: place.top_level,
-            below: below.into(),
+            below,
         })
     }
 
@@ -99,7 +99,16 @@ impl Git {
         branch: &str,
         commit: &str,
     ) -> Result<WorkTree, GitError> {
-        let path_text = path.to_string_lossy();
+        let refused = |reason: String| GitError::Refused {
+            command: "worktree add".to_owned(),
+            reason,
+        };
+        let path_text = path.to_str().ok_or_else(|| {
+            let path = path.display();
+            refused(format!(
+                "the path `{path}` is not UTF-8; set another log root"
+            ))
+        })?;
         let turn = self.turn()?;
         let add = [
             "worktree",
@@ -109,25 +118,23 @@ impl Git {
             "--no-track",
             "-b",
             branch,
-            &path_text,
+            path_text,
             commit,
         ];
         self.quiet().read(&add)?;
         let tree = self.work_tree(path, branch);
-        let top_level = tree.git.read_line(&["rev-parse", "--show-toplevel"])?;
+        let top_level = tree.git.read_path(&["rev-parse", "--show-toplevel"])?;
         drop(turn);
-        if path.canonicalize().ok().as_deref() == Some(Path::new(&top_level)) {
+        if path.canonicalize().ok().as_ref() == Some(&top_level) {
             tree.inside().read(&["reset", "-q", "--hard"])?;
             return Ok(tree);
         }
         tree.put_away(None, None)?;
-        Err(GitError::Refused {
-            command: "worktree add".to_owned(),
-            reason: format!(
-                "the repository's `core.worktree` leads every work tree to `{top_level}`; \
-                 `git config --worktree` is the place for it"
-            ),
-        })
+        let elsewhere = top_level.display();
+        Err(refused(format!(
+            "the repository's `core.worktree` leads every work tree to `{elsewhere}`; \
+             `git config --worktree` is the place for it"
+        )))
     }
 
     /// A work tree that was made before.
@@ -155,10 +162,8 @@ impl Git {
     /// Waits for one's turn to look at or change the list of work trees, which lasts until the file
     /// is dropped: git fails where it meets one that is just being made.
     fn turn(&self) -> Result<File, GitError> {
-        let path = self.read_line(&["rev-parse", "--path-format=absolute", "--git-common-dir"])?;
-        let busy = || GitError::Busy {
-            path: (&path).into(),
-        };
+        let path = self.read_path(&["rev-parse", "--path-format=absolute", "--git-common-dir"])?;
+        let busy = || GitError::Busy { path: path.clone() };
         let directory = File::open(&path).map_err(GitError::Scratch)?;
         let has_turn = match &self.budget {
             Some(budget) => budget.wait_until(|| directory.try_lock().is_ok()),
@@ -203,13 +208,12 @@ impl Git {
     /// The work tree that has a branch checked out.
     fn holder(&self, branch: &str) -> Result<Option<PathBuf>, GitError> {
         let output = self.read(&["worktree", "list", "--porcelain", "-z"])?;
-        let output = String::from_utf8_lossy(&output);
         let wanted = format!("branch refs/heads/{branch}");
         let mut tree = None;
-        for line in output.split('\0') {
-            if let Some(path) = line.strip_prefix("worktree ") {
-                tree = Some(PathBuf::from(path));
-            } else if line == wanted {
+        for line in output.split(|byte| *byte == 0) {
+            if let Some(path) = line.strip_prefix(b"worktree ") {
+                tree = Some(OsStr::from_bytes(path).into());
+            } else if line == wanted.as_bytes() {
                 return Ok(tree);
             }
         }
@@ -434,8 +438,8 @@ impl WorkTree {
 
     fn half_done(&self, tree: &Path) -> Result<Option<&'static str>, GitError> {
         let git = self.git.at(tree);
-        let directory = git.read_line(&["rev-parse", "--absolute-git-dir"])?;
-        Ok(in_progress(Path::new(&directory)))
+        let directory = git.read_path(&["rev-parse", "--absolute-git-dir"])?;
+        Ok(in_progress(&directory))
     }
 
     /// Removes the work tree, and the branch where nothing is lost with it; keeps what was not
@@ -495,7 +499,9 @@ impl WorkTree {
             let has_none = began.is_none_or(|began| began == tip);
             if has_none || home_name.as_deref().map_or(Ok(false), has)? {
                 outside.read(&["update-ref", "-d", &name, &tip])?;
-                if let Some(home) = home.filter(|_| !has_none) {
+                // Of a branch that was set back nothing came.
+                let came = !has_none && !began.map_or(Ok(false), has)?;
+                if let Some(home) = home.filter(|_| came) {
                     facts.push(format!("its commits came to branch `{home}`"));
                 }
             } else {
@@ -523,8 +529,8 @@ impl WorkTree {
         if let Some(operation) = self.half_done(&self.path)? {
             return Ok(Some(format!("a half-done {operation} stays")));
         }
-        let directory = self.git.read_line(&["rev-parse", "--absolute-git-dir"])?;
-        if Path::new(&directory).join("modules").is_dir() {
+        let directory = self.git.read_path(&["rev-parse", "--absolute-git-dir"])?;
+        if directory.join("modules").is_dir() {
             return Ok(Some("submodules that the run filled in stay".to_owned()));
         }
         let status = [
@@ -572,8 +578,8 @@ fn gone(path: &Path) -> PathBuf {
 /// The repository of a work tree, as its `.git` file tells.
 fn common_directory(tree: &Path) -> Option<PathBuf> {
     let link = files::read(&tree.join(".git")).ok()?;
-    let link = String::from_utf8(link).ok()?;
-    let own = Path::new(link.strip_prefix("gitdir: ")?.trim_end());
+    let own = link.strip_prefix(b"gitdir: ")?.trim_ascii_end();
+    let own = Path::new(OsStr::from_bytes(own));
     own.parent()?.parent().map(Path::to_owned)
 }
 

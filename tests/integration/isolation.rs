@@ -1,7 +1,9 @@
 //! Runs in a work tree of their own: their commits come home, and nobody's work is touched.
 
+use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -410,6 +412,26 @@ fn commits_come_home_to_a_repository_whose_directory_lies_elsewhere() {
 }
 
 #[test]
+fn commits_come_home_to_a_repository_whose_path_is_not_utf_8_and_such_a_log_root_is_refused() {
+    let env = env("echo a > a.txt; git add a.txt; git commit -qm agent");
+    let odd = env.root().join(OsStr::from_bytes(b"re\xffpository"));
+    fs::rename(env.repository(), &odd).unwrap();
+    symlink(&odd, env.repository()).unwrap();
+    let done = env.run("fake", "work");
+    let facts = evidence(&env.record("work", "fake"));
+    assert_eq!(done.code, Some(0), "{facts}");
+    assert_eq!(env.git(&["log", "--format=%s", "main"]), "agent\nfirst");
+    is_tidy(&env);
+
+    let mut command = env.command(&["run", "--agent", "fake", "--task", "work"]);
+    command.env("AGENT_RUNNER_LOG_ROOT", odd.join("logs"));
+    let done = Done::from(command.output().unwrap());
+    assert_eq!(done.code, Some(1));
+    let told = "is not UTF-8; set another log root";
+    assert!(done.stdout.contains(told), "{}", done.stdout);
+}
+
+#[test]
 fn a_conflict_leaves_the_commits_on_a_named_branch_and_says_so() {
     let env = waiting(COMMIT_AND_WAIT).unreachable_server();
     let mut before = Vec::new();
@@ -666,6 +688,27 @@ fn commits_in_whose_place_an_isolated_run_put_others_leave_nothing() {
         assert_eq!(done.code, Some(0), "{script}: {facts}");
         is_tidy(&env);
     }
+}
+
+#[test]
+fn an_isolated_run_that_set_its_branch_back_is_told_of_no_commits_that_came() {
+    let env = env("git reset -q --hard HEAD~1");
+    env.git(&["commit", "-q", "--allow-empty", "-m", "second"]);
+    assert_eq!(env.run("fake", "work").code, Some(1));
+    let facts = evidence(&env.record("work", "fake"));
+    assert!(!facts.contains("came to branch"), "{facts}");
+    assert_eq!(env.git(&["log", "--format=%s", "main"]), "second\nfirst");
+    is_tidy(&env);
+}
+
+#[test]
+fn of_an_isolated_run_that_removed_its_work_tree_it_is_told_that_it_is_gone() {
+    let env = env("tree=$PWD; cd /; rm -r $tree");
+    assert_eq!(env.run("fake", "work").code, Some(1));
+    let facts = evidence(&env.record("work", "fake"));
+    let told = format!("is gone; branch `{}` is left as it is", left_branch(&env));
+    assert!(facts.contains(&told), "{facts}");
+    assert!(!facts.contains("stay"), "{facts}");
 }
 
 #[test]

@@ -4,5 +4,6 @@ mod attribution;
 mod patches;
 mod places;
 mod refs;
+mod standing;
 mod support;
 mod uncommitted;

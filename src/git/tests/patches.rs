@@ -1,5 +1,7 @@
 //! Diffs that are committed, all or none.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 
 use crate::git::tests::support::{MARK, Scene, identity, told};
@@ -324,4 +326,15 @@ fn hooks_and_settings_of_the_repository_have_no_say() {
     let change = scene.change(&before);
     assert_eq!(told(&change), ["own: apply them +1/-0"]);
     assert_eq!(change.attribution, Attribution::Reflog);
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "what a person called it")]
+fn diffs_are_applied_in_a_repository_whose_path_is_not_utf_8() {
+    let scene = Scene::new();
+    let odd = scene.path("").join(OsStr::from_bytes(b"wo\xffrk"));
+    std::fs::rename(scene.path("work"), &odd).unwrap();
+    std::os::unix::fs::symlink(&odd, scene.path("work")).unwrap();
+    assert!(apply(&scene, &[ADD_LINE]).unwrap().commit.is_some());
+    assert!(scene.read("work/old.txt").contains("new"));
 }

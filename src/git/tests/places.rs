@@ -1,5 +1,6 @@
 //! Repositories of every kind, environments of every kind.
 
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{chown, symlink};
 
 use chrono::DateTime;
@@ -58,6 +59,86 @@ fn a_submodule_is_a_repository_of_its_own() {
     let change = scene.change(&outer);
     assert!(change.commits.is_empty());
     assert_eq!(change.left_uncommitted, ["library"]);
+}
+
+#[test]
+fn a_filter_that_a_run_configured_in_a_submodule_or_below_it_is_not_run_and_an_older_one_is() {
+    for submodule in ["work/library", "work/library/core"] {
+        let scene = Scene::new();
+        scene.person_in("", &["clone", "-q", "work", "core"]);
+        scene.person_in("", &["clone", "-q", "work", "library"]);
+        scene.person_in("library", &["submodule", "-q", "add", "../core", "core"]);
+        scene.person_in("library", &["commit", "-qm", "with core"]);
+        scene.person(&["submodule", "-q", "add", "../library", "library"]);
+        scene.person(&["commit", "-qm", "with library"]);
+        scene.person(&["submodule", "-q", "update", "--init", "--recursive"]);
+        let filter = |name: &str| {
+            let filter = format!("touch '{}'; cat", scene.path(name).display());
+            scene.person_in(submodule, &["config", "filter.x.clean", &filter]);
+        };
+        let attributes = format!("{submodule}/.gitattributes");
+        scene.write(&attributes, "* filter=x\n");
+        // Of the same length, so that git must read it.
+        let changed = format!("{submodule}/old.txt");
+        scene.write(&changed, scene.read(&changed).replace('1', "x"));
+        filter("older");
+        let before = scene.snapshot();
+        assert!(scene.path("older").exists());
+        filter("planted");
+        let git = scene.git();
+        let change = git.compare_guarded(&before, MARK, &[]).unwrap();
+        assert_eq!(change.changed_before, ["library"]);
+        let without = git.without_programs().unwrap();
+        without.snapshot(start()).unwrap();
+        assert!(!scene.path("planted").exists());
+        scene.person(&["status"]);
+        assert!(scene.path("planted").exists(), "the trap works");
+    }
+}
+
+#[test]
+fn a_repository_to_fetch_from_that_a_run_configured_for_what_is_missing_is_not_asked() {
+    let scene = Scene::new();
+    let before = scene.snapshot();
+    scene.agent_commits("a.txt");
+    let blob = scene.agent(&["rev-parse", "HEAD:a.txt"]);
+    let (directory, file) = blob.split_at(2);
+    let object = format!("work/.git/objects/{directory}/{file}");
+    std::fs::remove_file(scene.path(&object)).unwrap();
+    std::fs::remove_file(scene.path("work/a.txt")).unwrap();
+    let url = format!("ext::touch {}", scene.path("planted").display());
+    for (key, value) in [
+        ("core.repositoryFormatVersion", "1"),
+        ("extensions.partialClone", "evil"),
+        ("protocol.ext.allow", "always"),
+        ("remote.evil.promisor", "true"),
+        ("remote.evil.url", &url),
+    ] {
+        scene.agent(&["config", key, value]);
+    }
+    let git = scene.git();
+    let change = git.compare_guarded(&before, MARK, &[]);
+    assert!(change.is_err() && !scene.path("planted").exists());
+    assert!(git.compare(&before, MARK, &[]).is_err());
+    assert!(scene.path("planted").exists(), "the trap works");
+}
+
+#[test]
+fn a_filter_whose_name_is_not_utf_8_is_not_run() {
+    let scene = Scene::new();
+    let before = scene.snapshot();
+    let trap = scene.path("planted");
+    let mut config = scene.read("work/.git/config").into_bytes();
+    config.extend(b"[filter \"\xff\"]\nclean = touch ");
+    config.extend(trap.as_os_str().as_bytes());
+    scene.write("work/.git/config", config);
+    scene.write("work/.gitattributes", b"* filter=\xff\n");
+    scene.write("work/old.txt", scene.read("work/old.txt").replace('1', "x"));
+    let git = scene.git();
+    assert!(git.compare_guarded(&before, MARK, &[]).is_err());
+    assert!(git.without_programs().is_err() && !trap.exists());
+    scene.person(&["status"]);
+    assert!(trap.exists(), "the trap works");
 }
 
 #[test]

@@ -1,0 +1,68 @@
+//! Submodules, into which `git status` goes by itself, and runs the filters that are configured there.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::git::{Git, GitError, files};
+
+/// The mode of a submodule, as an index has it.
+const MODE: [u8; 4] = [0, 0, 0o340, 0];
+
+/// The submodules from the root of a repository.
+const LIST: [&str; 6] = ["ls-files", "--stage", "-z", "--full-name", "--", ":/"];
+
+impl Git {
+    /// The submodules of a repository that are filled in, and theirs, each as the git of its own
+    /// that `git status` runs there. `directory` has the index. Runs no command where there is none.
+    pub(super) fn submodules(
+        &self,
+        top_level: &Path,
+        directory: &Path,
+    ) -> Result<Vec<(PathBuf, Self)>, GitError> {
+        let mut submodules: Vec<(PathBuf, Self)> = Vec::new();
+        if !may_have_submodules(directory) {
+            return Ok(submodules);
+        }
+        let mut seen = BTreeSet::from([top_level.to_owned()]);
+        // Whatever an agent made of `core.bare` and `core.worktree`.
+        let git = self.with_variable("GIT_WORK_TREE", top_level);
+        let mut open = vec![(top_level.to_owned(), git)];
+        while let Some((tree, git)) = open.pop() {
+            // Where it fails, so does `git status`.
+            let listed = git.finish(&LIST, git.start(&LIST, &[])?)?.stdout;
+            for entry in listed.split(|byte| *byte == 0) {
+                let Some(entry) = entry.strip_prefix(b"160000 ") else {
+                    continue;
+                };
+                let path = entry.splitn(2, |byte| *byte == b'\t').nth(1);
+                let path = Path::new(OsStr::from_bytes(path.unwrap_or_default()));
+                // By a link it may lead round in a circle.
+                if let Ok(path) = fs::canonicalize(tree.join(path))
+                    && path.join(".git").symlink_metadata().is_ok()
+                    && seen.insert(path.clone())
+                {
+                    let git = self.at(&path).with_variable("GIT_DIR", ".git");
+                    open.push((path.clone(), git.clone()));
+                    submodules.push((path, git));
+                }
+            }
+        }
+        Ok(submodules)
+    }
+}
+
+/// Whether the index has the mode of a submodule somewhere, or cannot tell.
+pub(super) fn may_have_submodules(directory: &Path) -> bool {
+    match files::read(&directory.join("index")) {
+        Ok(index) => {
+            let has = |wanted: &[u8]| index.windows(wanted.len()).any(|bytes| bytes == wanted);
+            // The end of an index that is split, whose greater part is another file.
+            has(&MODE) || has(b"link\0")
+        }
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+    }
+}
