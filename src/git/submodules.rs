@@ -59,7 +59,7 @@ impl Git {
 pub(super) fn may_have_submodules(directory: &Path) -> bool {
     match files::read(&directory.join("index")) {
         Ok(index) => {
-            let has = |wanted: &[u8]| index.windows(wanted.len()).any(|bytes| bytes == wanted);
+            let has = |wanted: &[u8]| memchr::memmem::find(&index, wanted).is_some();
             // The end of an index that is split, whose greater part is another file.
             has(&MODE) || has(b"link\0")
         }
