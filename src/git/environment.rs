@@ -59,16 +59,20 @@ pub(super) fn for_own_commands(
         ("GIT_PAGER", "cat"),
         // Looking at a repository must not write in it.
         ("GIT_OPTIONAL_LOCKS", "0"),
-        // A commit is what it is, whatever an agent put in its place.
+        // A commit is what it is, whatever an agent put in its place, and so are its parents.
         ("GIT_NO_REPLACE_OBJECTS", "1"),
+        ("GIT_GRAFT_FILE", "/dev/null"),
     ];
     environment.extend(fixed.map(|(name, value)| (name.into(), value.into())));
     environment.extend(appended_settings(
         inherited,
         &[
+            ("advice.graftFileDeprecated", "false"),
+            ("core.commitGraph", "false"),
             // Programs that the repository names; an agent may have named them.
             ("core.fsmonitor", "false"),
             ("core.hooksPath", "/dev/null"),
+            ("log.showSignature", "false"),
             ("core.logAllRefUpdates", "true"),
             // A clean-up in the background would outlive the run.
             ("gc.auto", "0"),

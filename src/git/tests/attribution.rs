@@ -200,6 +200,19 @@ fn new_commits_after_a_hard_reset_amend_nothing_and_what_was_there_is_lost() {
 }
 
 #[test]
+fn parents_that_a_run_makes_up_keep_no_lost_commit() {
+    let scene = Scene::new();
+    scene.person_commits("theirs.txt");
+    let theirs = scene.person(&["rev-parse", "HEAD"]);
+    let before = scene.snapshot();
+    scene.agent(&["reset", "-q", "--hard", "HEAD~1"]);
+    scene.agent_commits("a.txt");
+    let own = scene.agent(&["rev-parse", "HEAD"]);
+    scene.write("work/.git/info/grafts", format!("{own} {theirs}\n"));
+    assert_eq!(scene.change(&before).lost.len(), 1);
+}
+
+#[test]
 fn history_that_was_rewritten_is_not_lost() {
     let rebase = [
         "-c",

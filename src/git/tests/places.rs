@@ -301,6 +301,28 @@ fn the_configuration_is_asked_for_again_only_where_it_may_be_another() {
     assert!(below.ask_for_programs(&before).unwrap().is_some());
 }
 
+#[test]
+fn looking_at_a_signed_commit_runs_no_program_that_the_repository_names() {
+    let scene = Scene::new();
+    let ran = scene.path("ran");
+    scene.write("gpg", format!("#!/bin/sh\ntouch '{}'\n", ran.display()));
+    let gpg = scene.path("gpg");
+    let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&gpg, permissions).unwrap();
+    scene.person(&["config", "gpg.program", gpg.to_str().unwrap()]);
+    scene.person(&["config", "log.showSignature", "true"]);
+    let commit = scene.person(&["cat-file", "commit", "HEAD"]);
+    let signature = "gpgsig -----BEGIN PGP SIGNATURE-----\n \n x\n -----END PGP SIGNATURE-----";
+    let (head, message) = commit.split_once("\n\n").unwrap();
+    scene.write("signed", format!("{head}\n{signature}\n\n{message}\n"));
+    let signed = scene.person(&["hash-object", "-t", "commit", "-w", "../signed"]);
+    let look = ["log", "-1", &signed];
+    scene.git().read(&look).unwrap();
+    assert!(!ran.exists());
+    scene.person(&look);
+    assert!(ran.exists(), "git would have run it");
+}
+
 fn refusal(git: &Git) -> GitError {
     git.snapshot(DateTime::UNIX_EPOCH).unwrap_err()
 }
