@@ -14,7 +14,7 @@
 //! line (or `Merge made by …`). That is how a commit that was made is told from one that was
 //! pulled, checked out or reset to.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -104,6 +104,19 @@ impl Entry {
             Log::Head => false,
         }
     }
+}
+
+/// What branches of remote repositories had before a fetch moved them, as revisions to leave out:
+/// a remote repository had it, and it was no work of this place alone. What was pushed may have
+/// been.
+pub(super) fn were_remote_branches(entries: &[Entry]) -> Vec<String> {
+    let moves = entries.iter().filter(|entry| entry.log == Log::Remote);
+    let (pushes, fetches): (Vec<&Entry>, Vec<&Entry>) = moves.partition(|entry| entry.is_push);
+    let pushed: HashSet<&str> = pushes.iter().map(|push| push.new.as_str()).collect();
+    let had = fetches.iter().map(|fetch| fetch.old.as_str());
+    had.filter(|id| !is_none(id) && !pushed.contains(id))
+        .map(|id| format!("^{id}"))
+        .collect()
 }
 
 /// The most that is read of all logs.
@@ -289,6 +302,11 @@ fn parse_line(log: &Log, line: &str) -> Option<Entry> {
     let (old, new) = split_line(head)?;
     let time = head.rsplit(' ').nth(1)?.parse().ok()?;
     Some(Entry::new(log.clone(), old, new, time, message))
+}
+
+/// Whether this name says that there is no object.
+pub(super) fn is_none(id: &str) -> bool {
+    id.bytes().all(|byte| byte == b'0')
 }
 
 /// Whether a word can only be the name of an object; an agent may have written anything for one.

@@ -8,7 +8,9 @@ use std::path::Path;
 
 use crate::git::history::Facts;
 use crate::git::place::Place;
-use crate::git::reflog::{Entry, Log, Run, absent, is_object_name, split_line};
+use crate::git::reflog::{
+    Entry, Log, Run, absent, is_object_name, split_line, were_remote_branches,
+};
 use crate::git::snapshot::{Snapshot, Status};
 use crate::git::standing::Rewrites;
 use crate::git::{Git, GitError, files};
@@ -116,6 +118,7 @@ impl Git {
         }
         let (names, mut lost) = self.peel(&gone)?;
         let kept = now.stashes.iter().map(|id| format!("^{id}"));
+        let kept = kept.chain(were_remote_branches(entries));
         let tips: Vec<String> = names.keys().cloned().chain(kept).collect();
         let tips: Vec<&str> = tips.iter().map(String::as_str).collect();
         let mut commits = self.walk_unkept(&tips, &["--all"], MAX_WALKED)?;
