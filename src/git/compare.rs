@@ -8,7 +8,7 @@ use glob::{MatchOptions, Pattern};
 
 use crate::git::files;
 use crate::git::history::{Facts, Numbers};
-use crate::git::reflog::{Entry, Log, Run};
+use crate::git::reflog::{Entry, Log, Run, were_remote_branches};
 use crate::git::refs::{Left, Refs};
 use crate::git::snapshot::{STATUS, Snapshot, Status};
 use crate::git::standing::{Case, Rewrites, Took};
@@ -242,7 +242,7 @@ impl Git {
         bound_foreign(&mut appeared);
         rewrites.drop_replaced(&mut of_others, &on_branch);
         let took = Took::new(before.head(), &gone, &case, rewrites);
-        let lost = self.lost(left_behind, &gone, of_others, &took)?;
+        let lost = self.lost(left_behind, &gone, of_others, &took, entries)?;
 
         let some_stay = !appeared.iter().all(|(_, standing)| is_foreign(standing));
         appeared.extend(self.elsewhere(&made, some_stay)?);
@@ -262,6 +262,7 @@ impl Git {
         gone: &[Facts],
         mut of_others: Vec<Facts>,
         took: &Took<'_>,
+        entries: &[Entry],
     ) -> Result<Vec<String>, GitError> {
         if let Some(head) = left_behind
             && !gone.iter().any(|one| one.id == head)
@@ -274,7 +275,9 @@ impl Git {
         if of_others.is_empty() {
             return Ok(Vec::new());
         }
-        let ids: Vec<&str> = of_others.iter().map(|one| one.id.as_str()).collect();
+        let remote = were_remote_branches(entries);
+        let ids = of_others.iter().map(|one| &one.id).chain(&remote);
+        let ids: Vec<&str> = ids.map(String::as_str).collect();
         let unkept = self.walk_unkept(&ids, &["--all"], MAX_LISTED_FOREIGN)?;
         of_others.retain(|one| unkept.contains(one));
         let told = |old: &Facts| format!("{} `{}`", short(&old.id), old.first_line);

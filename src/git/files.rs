@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::regular;
 
 /// More than any reflog or list of fetched heads that a run is judged by.
-const MAX_BYTES: u64 = 64 << 20;
+pub(super) const MAX_BYTES: u64 = 64 << 20;
 
 /// Reads a regular file; anything else, and a larger one, is an error and never waited for.
 pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {

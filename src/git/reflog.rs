@@ -14,16 +14,17 @@
 //! line (or `Merge made by …`). That is how a commit that was made is told from one that was
 //! pulled, checked out or reset to.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::git::files;
 use crate::git::history::{Facts, cut_line};
 use crate::git::place::Place;
 use crate::git::{Git, GitError};
+use crate::process::budget::Budget;
+use crate::regular;
 
 const ACTION_PREFIX: &str = "agent-runner/";
 
@@ -105,6 +106,22 @@ impl Entry {
     }
 }
 
+/// What branches of remote repositories had before a fetch moved them, as revisions to leave out:
+/// a remote repository had it, and it was no work of this place alone. What was pushed may have
+/// been.
+pub(super) fn were_remote_branches(entries: &[Entry]) -> Vec<String> {
+    let moves = entries.iter().filter(|entry| entry.log == Log::Remote);
+    let (pushes, fetches): (Vec<&Entry>, Vec<&Entry>) = moves.partition(|entry| entry.is_push);
+    let pushed: HashSet<&str> = pushes.iter().map(|push| push.new.as_str()).collect();
+    let had = fetches.iter().map(|fetch| fetch.old.as_str());
+    had.filter(|id| !is_none(id) && !pushed.contains(id))
+        .map(|id| format!("^{id}"))
+        .collect()
+}
+
+/// The most that is read of all logs.
+const MAX_LOGS_BYTES: u64 = 32 << 20;
+
 /// Entries this much older than the run are read, too, should the clock have been set back.
 const CLOCK_SLACK_SECONDS: i64 = 60;
 
@@ -135,8 +152,10 @@ impl Git {
         if place.has_reftable() {
             entries = self.reftable_entries()?;
         } else {
-            for (path, log) in log_files(place)? {
-                entries.extend(read_log(&path, &log, run)?);
+            let mut bytes_left = MAX_LOGS_BYTES;
+            for (path, log) in self.log_files(place)? {
+                self.has_time(&path)?;
+                entries.extend(read_log(&path, &log, run, &mut bytes_left)?);
             }
         }
         entries.retain(|entry| entry.time >= run.earliest() || run.wrote(entry));
@@ -187,36 +206,46 @@ impl Git {
         }
         Ok(entries)
     }
-}
 
-fn log_files(place: &Place) -> Result<Vec<(PathBuf, Log)>, GitError> {
-    let common = &place.common_directory;
-    let mut files = vec![(common.join("logs/HEAD"), Log::Head)];
-    for work_tree in list(&common.join("worktrees"))? {
-        files.push((work_tree.join("logs/HEAD"), Log::Head));
-    }
-    let branches = common.join("logs/refs/heads");
-    for path in list_files(&branches)? {
-        let name = path.strip_prefix(&branches).unwrap_or(&path);
-        let name = name.to_string_lossy().into_owned();
-        files.push((path, Log::Branch(name)));
-    }
-    for path in list_files(&common.join("logs/refs/remotes"))? {
-        files.push((path, Log::Remote));
-    }
-    Ok(files)
-}
-
-pub(super) fn list_files(directory: &Path) -> Result<Vec<PathBuf>, GitError> {
-    let mut files = Vec::new();
-    for path in list(directory)? {
-        match fs::symlink_metadata(&path) {
-            Ok(metadata) if metadata.is_dir() => files.extend(list_files(&path)?),
-            Ok(_) => files.push(path),
-            Err(error) => absent(&path, error)?,
+    fn log_files(&self, place: &Place) -> Result<Vec<(PathBuf, Log)>, GitError> {
+        let common = &place.common_directory;
+        let mut files = vec![(common.join("logs/HEAD"), Log::Head)];
+        for work_tree in list(&common.join("worktrees"))? {
+            files.push((work_tree.join("logs/HEAD"), Log::Head));
         }
+        let branches = common.join("logs/refs/heads");
+        for path in self.list_files(&branches)? {
+            let name = path.strip_prefix(&branches).unwrap_or(&path);
+            let name = name.to_string_lossy().into_owned();
+            files.push((path, Log::Branch(name)));
+        }
+        for path in self.list_files(&common.join("logs/refs/remotes"))? {
+            files.push((path, Log::Remote));
+        }
+        Ok(files)
     }
-    Ok(files)
+
+    pub(super) fn list_files(&self, directory: &Path) -> Result<Vec<PathBuf>, GitError> {
+        let mut files = Vec::new();
+        for path in list(directory)? {
+            self.has_time(&path)?;
+            match fs::symlink_metadata(&path) {
+                Ok(metadata) if metadata.is_dir() => files.extend(self.list_files(&path)?),
+                Ok(_) => files.push(path),
+                Err(error) => absent(&path, error)?,
+            }
+        }
+        Ok(files)
+    }
+
+    /// Fails where no time is left to read a ref or a log: there may be any number of them.
+    pub(super) fn has_time(&self, path: &Path) -> Result<(), GitError> {
+        if self.budget.as_ref().is_some_and(Budget::is_over) {
+            let (path, source) = (path.to_owned(), io::ErrorKind::TimedOut.into());
+            return Err(GitError::Reflog { path, source });
+        }
+        Ok(())
+    }
 }
 
 fn list(directory: &Path) -> Result<Vec<PathBuf>, GitError> {
@@ -239,15 +268,27 @@ pub(super) fn absent<T: Default>(path: &Path, error: io::Error) -> Result<T, Git
     })
 }
 
-fn read_log(path: &Path, log: &Log, run: Run<'_>) -> Result<Vec<Entry>, GitError> {
+/// Reads a log, of at most so many bytes as are left for all.
+fn read_log(
+    path: &Path,
+    log: &Log,
+    run: Run<'_>,
+    bytes_left: &mut u64,
+) -> Result<Vec<Entry>, GitError> {
     let read = || -> io::Result<Vec<u8>> {
         // Most branches have not moved for long.
         if fs::metadata(path)?.mtime() < run.earliest() {
             return Ok(Vec::new());
         }
-        files::read(path)
+        regular::read(path, *bytes_left).map_err(|error| match error.kind() {
+            kind @ io::ErrorKind::FileTooLarge => {
+                io::Error::new(kind, "all reflogs together are larger than 32 MiB")
+            }
+            _ => error,
+        })
     };
     let bytes = read().or_else(|error| absent(path, error))?;
+    *bytes_left -= bytes.len() as u64;
     let text = String::from_utf8_lossy(&bytes);
     let lines = text.split_inclusive('\n');
     Ok(lines.filter_map(|line| parse_line(log, line)).collect())
@@ -263,9 +304,14 @@ fn parse_line(log: &Log, line: &str) -> Option<Entry> {
     Some(Entry::new(log.clone(), old, new, time, message))
 }
 
+/// Whether this name says that there is no object.
+pub(super) fn is_none(id: &str) -> bool {
+    id.bytes().all(|byte| byte == b'0')
+}
+
 /// Whether a word can only be the name of an object; an agent may have written anything for one.
 pub(super) fn is_object_name(word: &str) -> bool {
-    !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_hexdigit())
+    matches!(word.len(), 40 | 64) && word.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// The old and the new object name of a line.

@@ -8,15 +8,21 @@ use std::path::Path;
 
 use crate::git::history::Facts;
 use crate::git::place::Place;
-use crate::git::reflog::{Entry, Log, Run, absent, is_object_name, list_files, split_line};
+use crate::git::reflog::{
+    Entry, Log, Run, absent, is_object_name, split_line, were_remote_branches,
+};
 use crate::git::snapshot::{Snapshot, Status};
 use crate::git::standing::Rewrites;
 use crate::git::{Git, GitError, files};
 use crate::model::change::Commit;
 use crate::model::verdict::short;
+use crate::regular;
 
 /// The most commits that are looked for.
 const MAX_WALKED: usize = 100;
+
+/// More than a file has that is a ref: an object's name, or the name of another ref.
+const MAX_REF_BYTES: u64 = 4096;
 
 /// Where refs point at one moment.
 #[derive(Clone, Debug, Default)]
@@ -47,12 +53,12 @@ impl Git {
             return self.reftable_refs(is_linked);
         }
         let common = &place.common_directory;
-        let read = |path: &str| {
+        let read = |path: &str, max_bytes| {
             let path = common.join(path);
-            let bytes = files::read(&path).or_else(|error| absent(&path, error))?;
+            let bytes = regular::read(&path, max_bytes).or_else(|error| absent(&path, error))?;
             Ok(String::from_utf8_lossy(&bytes).into_owned())
         };
-        let stashes = read("logs/refs/stash")?;
+        let stashes = read("logs/refs/stash", files::MAX_BYTES)?;
         let stashes = stashes.lines().filter_map(split_line);
         let mut refs = Refs {
             stashes: stashes.map(|(_, new)| new.to_owned()).collect(),
@@ -63,14 +69,15 @@ impl Git {
         }
         // In git's own order: a ref that is being packed is in one of both.
         for kind in [BRANCHES, TAGS] {
-            for path in list_files(&common.join(kind))? {
+            for path in self.list_files(&common.join(kind))? {
+                self.has_time(&path)?;
                 let name = path.strip_prefix(common).unwrap_or(&path);
                 let name = name.to_string_lossy().into_owned();
-                let id = read(&name)?;
+                let id = read(&name, MAX_REF_BYTES)?;
                 refs.loose.insert(name, id.trim().to_owned());
             }
         }
-        refs.packed = read("packed-refs")?;
+        refs.packed = read("packed-refs", files::MAX_BYTES)?;
         Ok(refs)
     }
 
@@ -111,6 +118,7 @@ impl Git {
         }
         let (names, mut lost) = self.peel(&gone)?;
         let kept = now.stashes.iter().map(|id| format!("^{id}"));
+        let kept = kept.chain(were_remote_branches(entries));
         let tips: Vec<String> = names.keys().cloned().chain(kept).collect();
         let tips: Vec<&str> = tips.iter().map(String::as_str).collect();
         let mut commits = self.walk_unkept(&tips, &["--all"], MAX_WALKED)?;

@@ -108,6 +108,11 @@ impl Change {
         self.line.starts_with(b"u ")
     }
 
+    /// Whether it is a submodule's: `1 .M S.M.`.
+    pub(super) fn is_submodule(&self) -> bool {
+        !self.line.starts_with(b"? ") && self.line.get(5) == Some(&b'S')
+    }
+
     /// Whether it is but another commit of a submodule: `1 .M SC..`.
     pub(super) fn is_submodules_commit(&self) -> bool {
         self.line.get(5..9) == Some(b"SC..")

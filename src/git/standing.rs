@@ -8,7 +8,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::git::history::{Facts, Graph, Lineage, reach};
-use crate::git::reflog::{Entry, Log, Run};
+use crate::git::reflog::{Entry, Log, Run, is_none};
 use crate::model::change::Standing;
 
 /// What is known of one run's time.
@@ -321,7 +321,6 @@ impl<'a> Took<'a> {
         rewrites: Rewrites<'a>,
     ) -> Self {
         // `git branch -m` and `git update-ref -d` never carry a mark.
-        let is_none = |id: &str| id.bytes().all(|byte| byte == b'0');
         let moves: Vec<&Entry> = (rewrites.entries.iter())
             .filter(|one| one.log == Log::Head && !is_none(&one.old) && !is_none(&one.new))
             .collect();

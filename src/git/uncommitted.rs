@@ -81,7 +81,9 @@ impl Snapshot {
         vanished
             .filter(|(path, change)| {
                 let is_there = |stamp| FileStamp::of(&top_level.join(path)) == Some(stamp);
-                let is_kept = |stamp| stamps.contains(&stamp) || is_there(stamp);
+                // The directory of a submodule is the same whatever becomes of a file deep in it.
+                let is_kept =
+                    |stamp| stamps.contains(&stamp) || !change.is_submodule() && is_there(stamp);
                 let is_settled = change.is_conflict() && !commits.is_empty();
                 !change.file.is_some_and(is_kept) && !is_settled && !change.is_submodules_commit()
             })

@@ -239,13 +239,17 @@ impl Git {
             tree.clone_from(&home.top_level);
         }
         // Half of it would be somebody's broken work tree, so no request to stop cuts it short.
+        // Nor does any setting make git wait for a file, or merge after all: as it does, in spite
+        // of `--ff-only`, by the strategy `ours`.
+        let merge_options = format!("branch.{}.mergeOptions", home.branch);
         let git = Self {
             budget: None,
-            ..git.at(&tree)
+            ..git.at(&tree).with_settings(&[(&merge_options, "")])
         };
         git.attempt(&[
             "merge",
             "-q",
+            "--strategy=recursive",
             "--ff-only",
             "--no-overwrite-ignore",
             "--no-stat",

@@ -35,12 +35,17 @@ impl Budget {
     /// Waits until something is so; false when the time was over before.
     pub fn wait_until(&self, mut is_so: impl FnMut() -> bool) -> bool {
         while !is_so() {
-            if self.is_cut() || Instant::now() >= self.end {
+            if self.is_over() {
                 return false;
             }
             std::thread::park_timeout(PAUSE);
         }
         true
+    }
+
+    /// Whether nothing is left of it.
+    pub fn is_over(&self) -> bool {
+        self.is_cut() || Instant::now() >= self.end
     }
 
     pub(super) fn is_cut(&self) -> bool {

@@ -297,13 +297,17 @@ impl RunFolder {
         remove_tree(&self.directory().private_directory())
     }
 
-    /// Puts the logs in order that a runner left that died.
+    /// Puts the logs in order that a runner left that died, each whatever becomes of the others.
+    ///
+    /// # Errors
+    /// The first.
     pub(crate) fn order_logs(&self) -> Result<(), StoreError> {
         let directory = self.directory();
         let logs = [directory.transcript(), directory.stdout()].into_iter();
         let checks = self.check_logs().take_while(|log| log.exists());
         logs.chain(checks)
-            .try_for_each(|log| capped_log::recover(&log))
+            .map(|log| capped_log::recover(&log))
+            .fold(Ok(()), Result::and)
     }
 
     /// Removes the mark of a run that has begun and not ended.

@@ -80,6 +80,9 @@ fn look_after(layout: &Layout, mark: &str) -> Result<Option<Abandoned>, StoreErr
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+    use std::os::unix::fs::FileExt as _;
+
     use super::*;
     use crate::store::capped_log::LogCaps;
     use crate::store::reader::read_run;
@@ -161,6 +164,35 @@ mod tests {
             let text = std::fs::read_to_string(path).unwrap();
             assert_eq!(text, "01\n… 5 bytes left out …\n789", "{name}");
         }
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_put_in_order_leaves_the_others_no_less_in_order() {
+        let (_root, layout) = log_root();
+        let folder = folder(&layout);
+        let caps = LogCaps { head: 2, tail: 3 };
+        folder.checks(caps).unwrap().write(b"0123456789");
+        // As large as a file can be: its tail has no room to be put in order.
+        let mut transcript = folder.transcript(caps).unwrap();
+        transcript.write(b"0123456789");
+        let path = folder.directory().transcript();
+        let note = std::fs::read_to_string(&path).unwrap().split_off(5);
+        let file = File::options().write(true).open(&path).unwrap();
+        let sizes = (0..63).rev().map(|bit| 1_u64 << bit);
+        let largest = sizes.fold(0, |size, more| {
+            let is_possible = file.set_len(size + more).is_ok();
+            size + if is_possible { more } else { 0 }
+        });
+        file.set_len(largest).unwrap();
+        let (end, tail) = (largest - note.len() as u64, 4096);
+        let zeroes = |number: u64| format!("{number:020}");
+        let note = note.replacen(&zeroes(2), &zeroes(end - tail), 1);
+        let note = note.replacen(&zeroes(3), &zeroes(tail), 1);
+        let note = note.replacen(&zeroes(10), &zeroes(end + 1), 1);
+        file.write_all_at(note.as_bytes(), end).unwrap();
+        folder.order_logs().unwrap_err();
+        let text = std::fs::read_to_string(folder.directory().path().join("checks.log"));
+        assert_eq!(text.unwrap(), "01\n… 5 bytes left out …\n789");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Whose commit it is.
 
+use crate::git::Git;
 use crate::git::tests::support::{MARK, Scene, start, told};
 use crate::model::change::{Attribution, Standing};
 
@@ -484,6 +485,46 @@ fn colleague_pushes(scene: &Scene, file: &str) {
         &["commit", "-qm", &format!("colleague {file}")],
     );
     scene.person_in("colleague", &["push", "-q"]);
+}
+
+#[test]
+fn what_a_remote_repository_threw_away_or_a_shallow_clone_cut_off_is_not_lost_and_own_work_is() {
+    let scene = with_remote();
+    let remote = format!("file://{}", scene.path("remote.git").display());
+    scene.person_in("", &["clone", "-q", "--depth", "1", &remote, "shallow"]);
+    let git = Git::new(&scene.environment, &scene.path("shallow"));
+    let before = git.snapshot(start()).unwrap();
+    colleague_pushes(&scene, "d.txt");
+    scene.agent_in("shallow", &["fetch", "-q", "--depth", "1"]);
+    scene.agent_in("shallow", &["reset", "-q", "--hard", "origin/main"]);
+    let change = git.compare(&before, MARK, &[]).unwrap();
+    assert_ne!(change.head_after.as_deref(), before.head());
+    assert_eq!(change.lost, [""; 0]);
+
+    for (has_work, is_pushed) in [(false, false), (true, false), (true, true)] {
+        let scene = with_remote();
+        scene.person(&["pull", "-q"]);
+        if has_work {
+            scene.person_commits("p.txt");
+        }
+        let before = scene.snapshot();
+        if is_pushed {
+            // Others had it for a moment.
+            scene.agent(&["push", "-q"]);
+        }
+        scene.person_in("colleague", &["commit", "-q", "--amend", "-m", "instead"]);
+        scene.person_in("colleague", &["push", "-qf"]);
+        scene.agent(&["fetch", "-q"]);
+        scene.agent(&["reset", "-q", "--hard", "origin/main"]);
+        let lost = scene.change(&before).lost;
+        let words = lost.iter().filter_map(|one| Some(one.split_once(' ')?.1));
+        let expected = if has_work {
+            &["`person p.txt`"][..]
+        } else {
+            &[]
+        };
+        assert_eq!(words.collect::<Vec<_>>(), expected);
+    }
 }
 
 #[test]

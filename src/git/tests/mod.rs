@@ -7,3 +7,4 @@ mod refs;
 mod standing;
 mod support;
 mod uncommitted;
+mod work_tree;

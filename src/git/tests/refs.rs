@@ -1,6 +1,12 @@
 //! What becomes of other branches, tags and stashes.
 
-use crate::git::tests::support::Scene;
+use std::fs::File;
+use std::time::Duration;
+
+use crate::git::GitError;
+use crate::git::reflog::Run;
+use crate::git::tests::support::{MARK, Scene};
+use crate::process::budget::Budget;
 
 /// A repository with a branch `side` (also a tag) and a stash, both with work of a person's.
 fn scene() -> Scene {
@@ -105,4 +111,41 @@ fn what_is_reached_from_elsewhere_brought_back_or_moved_by_others_is_not_lost() 
     scene.person(&["reset", "-q", "--hard", "HEAD~1"]);
     scene.person(&["checkout", "-q", "main"]);
     assert_eq!(lost(&before, &scene), [""; 0]);
+}
+
+#[test]
+fn giants_among_refs_and_reflogs_are_not_read() {
+    for (files, size, why) in [
+        (&["refs/heads/giant"][..], 4097, "file too large"),
+        (
+            &["logs/refs/heads/one", "logs/refs/heads/other"],
+            20 << 20,
+            "all reflogs together are larger than 32 MiB",
+        ),
+    ] {
+        let scene = Scene::new();
+        let before = scene.snapshot();
+        scene.agent_commits("a.txt");
+        for file in files {
+            let file = File::create(scene.path("work/.git").join(file)).unwrap();
+            file.set_len(size).unwrap();
+        }
+        let change = scene.git().compare_guarded(&before, MARK, &[]);
+        let Err(GitError::Reflog { source, .. }) = change else {
+            panic!("{change:?}");
+        };
+        assert_eq!(source.to_string(), why);
+    }
+}
+
+#[test]
+fn refs_and_reflogs_are_read_as_long_as_there_is_time() {
+    let scene = scene();
+    let before = scene.snapshot();
+    let git = scene.git().within(&Budget::new(Duration::ZERO));
+    let start = before.start;
+    let entries = git.entries(&before.place, Run { mark: MARK, start });
+    assert!(entries.is_err(), "{entries:?}");
+    let refs = git.refs(&before.place);
+    assert!(refs.is_err(), "{refs:?}");
 }

@@ -86,6 +86,40 @@ fn a_discarded_change_is_gone_and_a_committed_moved_ignored_or_further_changed_o
 }
 
 #[test]
+fn work_in_a_submodule_that_is_thrown_away_is_gone_and_what_is_committed_or_moved_is_not() {
+    let scene = Scene::new();
+    scene.write("work/deep/x.txt", "x\n");
+    scene.person(&["add", "."]);
+    scene.person(&["commit", "-qm", "deep"]);
+    scene.person_in("", &["clone", "-q", "work", "library"]);
+    scene.person(&["submodule", "-q", "add", "../library", "library"]);
+    scene.person(&["commit", "-qm", "with submodule"]);
+    let library = |arguments: &[&str]| scene.agent_in("work/library", arguments);
+    let begin = || {
+        scene.write("work/library/deep/x.txt", "person\n");
+        scene.snapshot()
+    };
+    let throw_away: [&[&str]; 2] = [&["checkout", "-q", "."], &["clean", "-fdq"]];
+    for (file, arguments) in ["x.txt", "new.txt"].iter().zip(throw_away) {
+        scene.write(&format!("work/library/deep/{file}"), "person\n");
+        let before = scene.snapshot();
+        scene.agent_commits(file);
+        library(arguments);
+        assert_eq!(scene.change(&before).discarded, ["library"]);
+    }
+    let before = begin();
+    scene.agent(&["mv", "library", "lib"]);
+    assert_eq!(scene.change(&before).discarded, [""; 0]);
+    scene.agent(&["mv", "lib", "library"]);
+    let before = begin();
+    library(&["commit", "-qam", "taken"]);
+    assert_eq!(scene.change(&before).discarded, [""; 0]);
+    scene.agent(&["commit", "-qam", "taken"]);
+    let change = scene.change(&before);
+    assert_eq!((change.discarded, change.dirty_after), (vec![], false));
+}
+
+#[test]
 fn work_in_the_stash_is_no_commit_and_what_it_took_away_is_told() {
     let scene = Scene::new();
     scene.write("work/old.txt", "person\n");
