@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -36,17 +36,9 @@ pub fn since(
     things: impl Iterator<Item = String>,
     now: DateTime<Utc>,
 ) -> Since {
-    let path = layout.since().join(format!("{subject}.json"));
-    let noted = regular::read(&path, MAX_BYTES).ok();
-    let noted = noted.and_then(|bytes| serde_json::from_slice::<Since>(&bytes).ok());
-    let of = |thing: &String| match &noted {
-        // A clock that was ahead hides nothing for long.
-        Some(noted) => noted
-            .get(thing)
-            .map_or(Some(now), |at| at.map(|at| at.min(now))),
-        None => None,
-    };
-    let known: Since = things.map(|thing| (thing.clone(), of(&thing))).collect();
+    let path = path(layout, subject);
+    let noted = noted(&path);
+    let known = known(noted.as_ref(), things, now);
     if noted.as_ref() != Some(&known)
         && is_directory(layout.root())
         && let Err(error) = note(layout, &path, &known)
@@ -54,6 +46,36 @@ pub fn since(
         tracing::debug!(error = text::chain(&error), subject, "not noted");
     }
     known
+}
+
+/// The same without noting anything.
+pub fn look(
+    layout: &Layout,
+    subject: &str,
+    things: impl Iterator<Item = String>,
+    now: DateTime<Utc>,
+) -> Since {
+    known(noted(&path(layout, subject)).as_ref(), things, now)
+}
+
+fn path(layout: &Layout, subject: &str) -> PathBuf {
+    layout.since().join(format!("{subject}.json"))
+}
+
+fn noted(path: &Path) -> Option<Since> {
+    let bytes = regular::read(path, MAX_BYTES).ok()?;
+    serde_json::from_slice(&bytes).ok()
+}
+
+fn known(noted: Option<&Since>, things: impl Iterator<Item = String>, now: DateTime<Utc>) -> Since {
+    let of = |thing: &String| match noted {
+        // A clock that was ahead hides nothing for long.
+        Some(noted) => noted
+            .get(thing)
+            .map_or(Some(now), |at| at.map(|at| at.min(now))),
+        None => None,
+    };
+    things.map(|thing| (thing.clone(), of(&thing))).collect()
 }
 
 fn note(layout: &Layout, path: &Path, known: &Since) -> Result<(), StoreError> {
@@ -95,6 +117,10 @@ mod tests {
             plant(&layout.since().join("x.json"), torn);
             assert_eq!(look("a", 6), [None]);
         }
+        let known = super::look(&layout, "x", ["b".to_owned()].into_iter(), start());
+        assert_eq!(known["b"], Some(start()));
+        let again = super::look(&layout, "x", ["a".to_owned()].into_iter(), start());
+        assert_eq!(again["a"], None, "nothing was noted");
         let elsewhere = Layout::new(layout.root().join("none"));
         assert_eq!(
             since(&elsewhere, "x", ["a".to_owned()].into_iter(), start())["a"],
