@@ -370,6 +370,22 @@ fn the_first_installation_misses_nothing_from_before_it() {
 }
 
 #[test]
+fn an_overdue_success_that_may_now_take_longer_is_no_success() {
+    let env = place()
+        .unreachable_server()
+        .script("good", "text", "echo hello")
+        .task("work", "notify = false\nexpect_success_within = \"1h\"");
+    beats(&env, 120, 0);
+    drop(env.agent_runner(&["heartbeat"]));
+    assert_eq!(env.outbox().len(), 1);
+    let file = env.root().join("config.toml");
+    let text = fs::read_to_string(&file).unwrap().replace("1h", "9h");
+    fs::write(&file, text).unwrap();
+    drop(env.agent_runner(&["heartbeat"]));
+    assert_eq!(env.outbox().len(), 1, "{:?}", env.outbox());
+}
+
+#[test]
 fn an_overdue_success_is_told_once_and_its_return_once() {
     let env = place()
         .unreachable_server()

@@ -60,6 +60,10 @@ pub(super) fn tell(
             }
             Outbox::new(layout).put(&Entry::of_event(&event, message, now))
         };
+        // Ends are noted by the second.
+        let alarm = parked::told_at(layout, &subject).map_or(DateTime::<Utc>::MAX_UTC, |told| {
+            told - TimeDelta::seconds(1)
+        });
         let tell = |before: &str| {
             let last = if is_overdue {
                 last_success(layout, &task.name, None)?
@@ -73,10 +77,14 @@ pub(super) fn tell(
                     format!("overdue.{name}.{of}"),
                     wording::of_overdue(name, within, last),
                 ),
-                (false, "overdue") => put(
-                    format!("recovered.{name}.{of}"),
-                    wording::of_recovered(name, last),
-                ),
+                // A longer time to wait, or another clock, is no success.
+                (false, "overdue") => match last.filter(|(_, end)| *end >= alarm) {
+                    Some(last) => put(
+                        format!("recovered.{name}.{of}"),
+                        wording::of_recovered(name, last),
+                    ),
+                    None => Ok(()),
+                },
                 (false, _) => Ok(()),
             }
         };
