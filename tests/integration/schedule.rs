@@ -169,6 +169,9 @@ fn a_zone_that_cron_would_not_heed_is_refused() {
         done.stderr
     );
     assert!(!tab(&env).exists());
+    // The zone of a shell is none of cron's.
+    let env = env.variable("TZ", "Asia/Tokyo");
+    assert_eq!(env.agent_runner(&["schedule", "install"]).code, Some(1));
     let same = place().task("work", "schedule = \"0 6 * * *\"\ntimezone = \"Etc/UTC\"");
     assert_eq!(same.agent_runner(&["schedule", "install"]).code, Some(0));
 }

@@ -26,7 +26,7 @@ use crate::model::text;
 use crate::process::command::{Captured, HelperCommand, run};
 use crate::schedule::crontab::{self, Block, BrokenBlock, Call, Job, MAX_LINE, quoted};
 use crate::schedule::units::Timer;
-use crate::schedule::Zone;
+use crate::schedule::{Zone, machine_zone};
 use crate::store::{atomic, probed};
 
 /// Does what is asked for with the schedule.
@@ -159,7 +159,10 @@ impl Plan<'_> {
             }
         }
         if zone.is_some() {
-            lines.push(format!("CRON_TZ={}", machine_zone()));
+            lines.push(format!(
+                "CRON_TZ={}",
+                machine_zone().unwrap_or("UTC".to_owned())
+            ));
         }
         if let Some(line) = lines.iter().find(|line| line.len() > MAX_LINE) {
             return Err(CliError::failure(format!(
@@ -524,14 +527,6 @@ fn start(timer: &Timer) -> String {
     );
     let times = times.join(", ");
     format!("{times}: {}{}", call.verb, options.collect::<String>())
-}
-
-/// The name of the machine's zone, as it is installed in `/etc`.
-fn machine_zone() -> String {
-    let link = std::fs::read_link("/etc/localtime").ok();
-    let link = link.and_then(|link| link.into_os_string().into_string().ok());
-    let name = link.and_then(|link| Some(link.split_once("/zoneinfo/")?.1.to_owned()));
-    name.unwrap_or_else(|| "UTC".to_owned())
 }
 
 /// `%` begins a specifier in a unit.
