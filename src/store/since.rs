@@ -5,7 +5,8 @@
 //! where the note is lost.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use crate::regular;
 use crate::store::StoreError;
 use crate::store::atomic;
 use crate::store::layout::Layout;
-use crate::store::private::{is_directory, lock};
+use crate::store::private::lock;
 
 /// Since when each is known; `None` is always.
 pub type Since = BTreeMap<String, Option<DateTime<Utc>>>;
@@ -29,7 +30,7 @@ const MAX_BYTES: u64 = 1 << 20;
 /// named any more is forgotten. `subject` becomes the name of a file.
 ///
 /// That the note cannot be kept is no error: what is new is so at the next look, too. No log root is
-/// made for it.
+/// made for it, and nothing in another user's.
 pub fn since(
     layout: &Layout,
     subject: &str,
@@ -40,7 +41,7 @@ pub fn since(
     let noted = noted(&path);
     let known = known(noted.as_ref(), things, now);
     if noted.as_ref() != Some(&known)
-        && is_directory(layout.root())
+        && is_own(layout.root())
         && let Err(error) = note(layout, &path, &known)
     {
         tracing::debug!(error = text::chain(&error), subject, "not noted");
@@ -56,6 +57,12 @@ pub fn look(
     now: DateTime<Utc>,
 ) -> Since {
     known(noted(&path(layout, subject)).as_ref(), things, now)
+}
+
+/// Whether a directory of this user lies there: what root makes in another's, that one cannot use.
+fn is_own(path: &Path) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    fs::symlink_metadata(path).is_ok_and(|found| found.is_dir() && found.uid() == own)
 }
 
 fn path(layout: &Layout, subject: &str) -> PathBuf {
@@ -127,5 +134,17 @@ mod tests {
             None
         );
         assert!(!elsewhere.root().exists());
+    }
+
+    #[test]
+    fn a_look_makes_nothing_in_the_log_root_of_somebody_else() {
+        let (_root, layout) = log_root();
+        layout.create().unwrap();
+        if std::os::unix::fs::chown(layout.root(), Some(12_345), None).is_err() {
+            eprintln!("SKIPPED: only root looks at the log root of others");
+            return;
+        }
+        since(&layout, "x", ["a".to_owned()].into_iter(), start());
+        assert!(!layout.state().exists());
     }
 }
