@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::iter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,7 +40,6 @@ use crate::store::capped_log::LogCaps;
 use crate::store::layout::Layout;
 use crate::store::reader::{self, Run};
 use crate::store::recovery::odd_marks;
-use crate::store::since::since;
 
 /// What every command starts from.
 #[derive(Debug)]
@@ -229,19 +227,19 @@ pub(crate) fn notifier(settings: &Settings) -> Option<Ntfy> {
     ))
 }
 
-/// Since when notifications go where they go now; `None` is always.
-pub(crate) fn note_topic(
-    notifier: &Ntfy,
-    layout: &Layout,
-    now: DateTime<Utc>,
-) -> Option<DateTime<Utc>> {
-    // A topic may be all that it takes to read along.
-    let topic = format!("{}/{}", notifier.server(), notifier.topic());
-    let topic = text::hexadecimal(&Sha256::digest(topic)[..8]);
-    since(layout, "topic", iter::once(topic), now)
-        .into_values()
-        .next()
-        .flatten()
+/// The name of what is noted of this configuration: others may have the same log root.
+pub(crate) fn subject(what: &str, settings: &Settings) -> String {
+    let owner = settings.owner().as_os_str().as_encoded_bytes();
+    format!("{what}-{}", digest(owner))
+}
+
+/// Where notifications go, in a word: a topic may be all that it takes to read along.
+pub(crate) fn place(notifier: &Ntfy) -> String {
+    digest(format!("{}/{}", notifier.server(), notifier.topic()).as_bytes())
+}
+
+fn digest(bytes: &[u8]) -> String {
+    text::hexadecimal(&Sha256::digest(bytes)[..8])
 }
 
 /// The environment that programs are found in and agents inherit from: the runner's own, with the

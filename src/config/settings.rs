@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use thiserror::Error;
@@ -49,6 +49,12 @@ impl Settings {
         let known = |known: &&AgentSettings| known.name.as_str() == name;
         let names = self.agents.keys().map(AgentName::as_str);
         (self.agents.values().find(known)).ok_or_else(|| UnknownName::new("agent", name, names))
+    }
+
+    /// What tells one installation on a machine from another: its file, else its repository.
+    pub fn owner(&self) -> &Path {
+        let repository = &self.runner.repo_root.value;
+        self.file.as_ref().unwrap_or(repository)
     }
 
     /// The task that a person named.

@@ -7,10 +7,10 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use reqwest012::Client;
+use reqwest012::{Client, StatusCode};
 use serde::Deserialize;
 
-use crate::notify::ntfy::Ntfy;
+use crate::notify::ntfy::{Ntfy, answer_of, body};
 use crate::tls;
 
 /// The longest time for asking the server.
@@ -34,6 +34,12 @@ pub enum JournalError {
     /// It was not reached, or refused.
     #[error("the notification server does not tell its messages")]
     NotTold(#[source] reqwest012::Error),
+    /// Who asks may not read the topic; what the server answers.
+    #[error(
+        "the notification server does not let the topic be read: {0}; let the token or user of \
+         [ntfy] read the topic, which writing does not need"
+    )]
+    NotAllowed(String),
     /// Its answer is too long.
     #[error("the notification server tells more than {MAX_BYTES} bytes")]
     TooLong,
@@ -70,8 +76,13 @@ impl Ntfy {
             .authorized(client.get(url))
             .send()
             .await
-            .and_then(reqwest012::Response::error_for_status)
             .map_err(not_told)?;
+        let status = answer.status();
+        if [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&status) {
+            let told = body(answer).await.unwrap_or_default();
+            return Err(JournalError::NotAllowed(answer_of(status, &told)));
+        }
+        answer = answer.error_for_status().map_err(not_told)?;
         let mut bytes = Vec::new();
         while let Some(chunk) = answer.chunk().await.map_err(not_told)? {
             bytes.extend_from_slice(&chunk);

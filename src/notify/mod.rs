@@ -42,6 +42,9 @@ pub enum NotifyError {
     /// The server will never take it.
     #[error("the notification server refused the notification")]
     Refused(#[source] Box<dyn Error + Send + Sync>),
+    /// The server would never take one; none was sent.
+    #[error("the notification server would refuse each notification")]
+    WouldRefuse(#[source] Box<dyn Error + Send + Sync>),
 }
 
 impl NotifyError {
@@ -49,7 +52,7 @@ impl NotifyError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Transient(_) | Self::Untrusted(_) => true,
-            Self::Refused(_) => false,
+            Self::Refused(_) | Self::WouldRefuse(_) => false,
         }
     }
 }

@@ -186,7 +186,7 @@ impl Ntfy {
             let refused = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN];
             if refused.contains(&answer.status()) {
                 let why = format!("it does not accept the credentials ({})", answer.status());
-                return Err(NotifyError::Refused(why.into()));
+                return Err(NotifyError::WouldRefuse(why.into()));
             }
             if let Credentials::Token(token) = credentials {
                 token_end = end_of(token, &body(answer).await.unwrap_or_default());
@@ -220,7 +220,10 @@ impl Ntfy {
         let code = serde_json::from_slice::<Value>(&told).unwrap_or_default()["code"].as_u64();
         match code {
             Some(NO_SUCH_PRIORITY | NO_SUCH_DELAY) => Ok(true),
-            _ if is_refusal(status) => Err(failed(status, &told)),
+            _ if is_refusal(status) => Err(match failed(status, &told) {
+                NotifyError::Refused(why) => NotifyError::WouldRefuse(why),
+                other => other,
+            }),
             _ => Ok(false),
         }
     }
@@ -278,7 +281,7 @@ fn priority(priority: Priority) -> ntfy::Priority {
 }
 
 /// What a server answers with, as far as it is of use.
-async fn body(mut answer: Response) -> Result<Vec<u8>, NotifyError> {
+pub(crate) async fn body(mut answer: Response) -> Result<Vec<u8>, NotifyError> {
     let mut body = Vec::new();
     while let Some(piece) = answer.chunk().await.map_err(error_of)?
         && body.len() < MAX_ANSWER_BYTES
@@ -290,21 +293,26 @@ async fn body(mut answer: Response) -> Result<Vec<u8>, NotifyError> {
 
 /// What an answer means that is no success, with ntfy's own reason.
 fn failed(status: StatusCode, body: &[u8]) -> NotifyError {
-    let told: Value = serde_json::from_slice(body).unwrap_or_default();
-    let reason = told["error"].as_str().map_or(String::new(), |reason| {
-        format!(", {}", text::first_line(reason, MAX_REASON_CHARS))
-    });
     let remedy = match status {
         StatusCode::UNAUTHORIZED => ": check the token, or user and password",
         StatusCode::FORBIDDEN => ": whoever publishes must be allowed to write to the topic",
         _ => "",
     };
-    let why = format!("it answers {status}{reason}{remedy}");
+    let why = format!("{}{remedy}", answer_of(status, body));
     if is_refusal(status) {
         NotifyError::Refused(why.into())
     } else {
         NotifyError::Transient(why.into())
     }
+}
+
+/// What a server answers with, and its own reason.
+pub(crate) fn answer_of(status: StatusCode, body: &[u8]) -> String {
+    let told: Value = serde_json::from_slice(body).unwrap_or_default();
+    let reason = told["error"].as_str().map_or(String::new(), |reason| {
+        format!(", {}", text::first_line(reason, MAX_REASON_CHARS))
+    });
+    format!("it answers {status}{reason}")
 }
 
 fn not_ntfy(status: StatusCode) -> NotifyError {
@@ -502,6 +510,20 @@ mod tests {
     }
 
     #[test]
+    fn a_topic_that_may_not_be_read_is_told_with_the_reason_and_what_it_takes() {
+        let server =
+            serve(&["403 Forbidden\r\nconnection: close\r\n\r\n{\"error\":\"forbidden\"}"]);
+        let ntfy = Ntfy::new(&server.url, "topic", None);
+        let error = block_on(ntfy.heard(DateTime::UNIX_EPOCH)).unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains("it answers 403 Forbidden, forbidden; let the"),
+            "{text}"
+        );
+        server.requests.join().unwrap();
+    }
+
+    #[test]
     fn only_what_answers_as_an_ntfy_server_does_is_one() {
         const WELL: &str = "200 OK\r\nconnection: close\r\n\r\n{\"healthy\":true}\n";
         const ANSWERS: &[&str] = &[
@@ -521,7 +543,9 @@ mod tests {
             assert_eq!(block_on(ntfy.reach()).unwrap().may_publish, may_publish);
         }
         let error = block_on(ntfy.reach()).unwrap_err();
-        assert!(chain(&error).contains("allowed to write"), "{error:?}");
+        let expected = "the notification server would refuse each notification: it answers 403 \
+                        Forbidden, forbidden: whoever publishes must be allowed to write to the topic";
+        assert_eq!(chain(&error), expected);
         for _ in &ANSWERS[6..] {
             let error = block_on(ntfy.reach()).unwrap_err();
             assert!(error.is_transient());

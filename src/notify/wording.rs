@@ -145,11 +145,10 @@ pub fn of_overdue(task: &str, within: Duration, last: Option<(&str, DateTime<Utc
 }
 
 /// Words that a task has a success again after all.
-pub fn of_recovered(task: &str, last: Option<(&str, DateTime<Utc>)>) -> Message {
-    let last = last.map(|(run, at)| format!("{run} ended well at {}.\n", utc(at)));
+pub fn of_recovered(task: &str, (run, at): (&str, DateTime<Utc>)) -> Message {
     Message {
         title: format!("[{task}] SUCCESS again"),
-        body: last.unwrap_or_default(),
+        body: format!("{run} ended well at {}.\n", utc(at)),
         priority: Priority::Default,
         tags: vec!["white_check_mark".to_owned()],
     }

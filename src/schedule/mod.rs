@@ -2,7 +2,8 @@
 //! crontab or of systemd's units.
 //!
 //! Cron's own rules, as Debian's cron has them, so that what is told here is what cron does. Not
-//! for doing anything at these times: cron and systemd start the runs. Pure.
+//! for doing anything at these times: cron and systemd start the runs. Pure but for the machine's
+//! zone.
 
 pub mod crontab;
 pub mod expression;
@@ -10,13 +11,17 @@ pub mod fires;
 pub mod systemd;
 pub mod units;
 
+use std::fs;
+use std::io;
+use std::sync::OnceLock;
+
 use chrono::{DateTime, Local, Offset as _, TimeZone as _, Utc};
 use chrono_tz::Tz;
 
 /// The zone of a schedule.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Zone {
-    /// The machine's.
+    /// The machine's, by which cron and systemd start; not that of a shell's `TZ`.
     Local,
     /// One of the IANA database.
     Named(Tz),
@@ -32,9 +37,9 @@ impl Zone {
     /// Seconds east of UTC.
     pub(crate) fn offset(self, at: DateTime<Utc>) -> i64 {
         let at = at.naive_utc();
-        let offset = match self {
-            Self::Local => Local.offset_from_utc_datetime(&at).fix(),
-            Self::Named(zone) => zone.offset_from_utc_datetime(&at).fix(),
+        let offset = match self.named() {
+            None => Local.offset_from_utc_datetime(&at).fix(),
+            Some(zone) => zone.offset_from_utc_datetime(&at).fix(),
         };
         i64::from(offset.local_minus_utc())
     }
@@ -42,9 +47,18 @@ impl Zone {
     /// A time as a clock of the zone shows it: `2026-02-19 21:40 +01:00`.
     pub fn shows(self, at: DateTime<Utc>) -> String {
         let form = "%Y-%m-%d %H:%M %:z";
+        match self.named() {
+            None => at.with_timezone(&Local).format(form).to_string(),
+            Some(zone) => at.with_timezone(&zone).format(form).to_string(),
+        }
+    }
+
+    /// `None` where the machine's zone has no known name.
+    fn named(self) -> Option<Tz> {
+        static MACHINE: OnceLock<Option<Tz>> = OnceLock::new();
         match self {
-            Self::Local => at.with_timezone(&Local).format(form).to_string(),
-            Self::Named(zone) => at.with_timezone(&zone).format(form).to_string(),
+            Self::Local => *MACHINE.get_or_init(|| machine_zone()?.parse().ok()),
+            Self::Named(zone) => Some(zone),
         }
     }
 
@@ -54,5 +68,13 @@ impl Zone {
             let at = from + chrono::TimeDelta::hours(hours);
             self.offset(at) == other.offset(at)
         })
+    }
+}
+
+/// The name of the machine's zone, as it is installed in `/etc`; `None` where it has none.
+pub fn machine_zone() -> Option<String> {
+    match fs::read_link("/etc/localtime") {
+        Ok(link) => Some(link.to_str()?.split_once("/zoneinfo/")?.1.to_owned()),
+        Err(error) => (error.kind() == io::ErrorKind::NotFound).then(|| "UTC".to_owned()),
     }
 }

@@ -4,10 +4,11 @@
 //! directory; no file, and nobody is parked, which is what a start pays for. One file a subject,
 //! `.state/told/<subject>`, names the last occasion of which a person was told.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::PathBuf;
 
+use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -77,7 +78,13 @@ pub fn first_told(layout: &Layout, subject: &str, occasion: &str) -> Result<bool
     tell_once(layout, subject, occasion, |_last| Ok(()))
 }
 
-/// The same, with what is told: `tell` gets the last occasion, empty where there is none, and is
+/// When a person was last told of an occasion of a subject; `None` where nobody was.
+pub fn told_at(layout: &Layout, subject: &str) -> Option<DateTime<Utc>> {
+    let told = fs::symlink_metadata(layout.told().join(subject)).ok()?;
+    told.modified().ok().map(DateTime::from)
+}
+
+/// The same as [`first_told`], with what is told: `tell` gets the last occasion, empty where there is none, and is
 /// called by one at a time. The occasion is noted after it: a crash between the two, or an error of
 /// `tell`, lets it be told again.
 pub fn tell_once(

@@ -16,6 +16,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::model::ids::RunPath;
 use crate::model::outcome::Outcome;
 use crate::model::retention::Kept;
+use crate::model::text;
 use crate::store::StoreError;
 use crate::store::atomic;
 use crate::store::layout::{Layout, mark_name};
@@ -155,7 +156,12 @@ pub fn remove_leftovers(
         layout.since(),
     ];
     for place in places {
-        leftovers.extend(temporary_files(&place, now)?);
+        match temporary_files(&place, now) {
+            Err(error) if error.source.kind() == io::ErrorKind::PermissionDenied => {
+                tracing::warn!(error = text::chain(&error), "it is passed over");
+            }
+            found => leftovers.extend(found?),
+        }
     }
     if let Some(before) = refused_before {
         let refused = children(&layout.refused())?;

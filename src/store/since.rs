@@ -5,8 +5,9 @@
 //! where the note is lost.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::path::Path;
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -17,7 +18,7 @@ use crate::regular;
 use crate::store::StoreError;
 use crate::store::atomic;
 use crate::store::layout::Layout;
-use crate::store::private::{is_directory, lock};
+use crate::store::private::lock;
 
 /// Since when each is known; `None` is always.
 pub type Since = BTreeMap<String, Option<DateTime<Utc>>>;
@@ -29,31 +30,59 @@ const MAX_BYTES: u64 = 1 << 20;
 /// named any more is forgotten. `subject` becomes the name of a file.
 ///
 /// That the note cannot be kept is no error: what is new is so at the next look, too. No log root is
-/// made for it.
+/// made for it, and nothing in another user's.
 pub fn since(
     layout: &Layout,
     subject: &str,
     things: impl Iterator<Item = String>,
     now: DateTime<Utc>,
 ) -> Since {
-    let path = layout.since().join(format!("{subject}.json"));
-    let noted = regular::read(&path, MAX_BYTES).ok();
-    let noted = noted.and_then(|bytes| serde_json::from_slice::<Since>(&bytes).ok());
-    let of = |thing: &String| match &noted {
+    let path = path(layout, subject);
+    let noted = noted(&path);
+    let known = known(noted.as_ref(), things, now);
+    if noted.as_ref() != Some(&known)
+        && is_own(layout.root())
+        && let Err(error) = note(layout, &path, &known)
+    {
+        tracing::debug!(error = text::chain(&error), subject, "not noted");
+    }
+    known
+}
+
+/// The same without noting anything.
+pub fn look(
+    layout: &Layout,
+    subject: &str,
+    things: impl Iterator<Item = String>,
+    now: DateTime<Utc>,
+) -> Since {
+    known(noted(&path(layout, subject)).as_ref(), things, now)
+}
+
+/// Whether a directory of this user lies there: what root makes in another's, that one cannot use.
+fn is_own(path: &Path) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    fs::symlink_metadata(path).is_ok_and(|found| found.is_dir() && found.uid() == own)
+}
+
+fn path(layout: &Layout, subject: &str) -> PathBuf {
+    layout.since().join(format!("{subject}.json"))
+}
+
+fn noted(path: &Path) -> Option<Since> {
+    let bytes = regular::read(path, MAX_BYTES).ok()?;
+    serde_json::from_slice(&bytes).ok()
+}
+
+fn known(noted: Option<&Since>, things: impl Iterator<Item = String>, now: DateTime<Utc>) -> Since {
+    let of = |thing: &String| match noted {
         // A clock that was ahead hides nothing for long.
         Some(noted) => noted
             .get(thing)
             .map_or(Some(now), |at| at.map(|at| at.min(now))),
         None => None,
     };
-    let known: Since = things.map(|thing| (thing.clone(), of(&thing))).collect();
-    if noted.as_ref() != Some(&known)
-        && is_directory(layout.root())
-        && let Err(error) = note(layout, &path, &known)
-    {
-        tracing::debug!(error = text::chain(&error), subject, "not noted");
-    }
-    known
+    things.map(|thing| (thing.clone(), of(&thing))).collect()
 }
 
 fn note(layout: &Layout, path: &Path, known: &Since) -> Result<(), StoreError> {
@@ -95,11 +124,27 @@ mod tests {
             plant(&layout.since().join("x.json"), torn);
             assert_eq!(look("a", 6), [None]);
         }
+        let known = super::look(&layout, "x", ["b".to_owned()].into_iter(), start());
+        assert_eq!(known["b"], Some(start()));
+        let again = super::look(&layout, "x", ["a".to_owned()].into_iter(), start());
+        assert_eq!(again["a"], None, "nothing was noted");
         let elsewhere = Layout::new(layout.root().join("none"));
         assert_eq!(
             since(&elsewhere, "x", ["a".to_owned()].into_iter(), start())["a"],
             None
         );
         assert!(!elsewhere.root().exists());
+    }
+
+    #[test]
+    fn a_look_makes_nothing_in_the_log_root_of_somebody_else() {
+        let (_root, layout) = log_root();
+        layout.create().unwrap();
+        if std::os::unix::fs::chown(layout.root(), Some(12_345), None).is_err() {
+            eprintln!("SKIPPED: only root looks at the log root of others");
+            return;
+        }
+        since(&layout, "x", ["a".to_owned()].into_iter(), start());
+        assert!(!layout.state().exists());
     }
 }

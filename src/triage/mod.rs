@@ -87,6 +87,13 @@ impl Told {
         }
     }
 
+    /// Takes a run that was delivered for one that was heard of.
+    pub fn trust(&mut self, record: &Record) {
+        if record.notification.state == NotificationState::Delivered {
+            self.runs.insert(record.path());
+        }
+    }
+
     fn names(&self, record: &Record) -> bool {
         let id = record.notification.id.as_ref();
         self.runs.contains(&record.path()) || id.is_some_and(|id| self.digests.contains(id))
@@ -104,6 +111,9 @@ pub struct Facts {
     pub fires: Vec<Fire>,
     /// Installed times that are not understood, each with whose they are.
     pub unread: Vec<String>,
+    /// How many lines of the schedule are known for less than the look back, and since when the
+    /// newest.
+    pub new: Option<(usize, DateTime<Utc>)>,
     /// Dispatched works that rest or wait for another try; a reason where the queue cannot be asked.
     pub works: Result<Vec<Work>, String>,
     /// The runs, newest first, those from before `since` too, as far as they are known.
@@ -256,6 +266,15 @@ fn remarks(facts: &Facts) -> Vec<Remark> {
             false,
             format!(
                 "when {unread} is due is not understood, so what is missed of that cannot be told"
+            ),
+        );
+    }
+    if let Some((lines, newest)) = facts.new {
+        let (lines, newest) = (text::count(lines, "line"), utc(newest));
+        say(
+            false,
+            format!(
+                "{lines} of the schedule known only since {newest}: no start from before is missed"
             ),
         );
     }

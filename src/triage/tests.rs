@@ -79,6 +79,7 @@ fn facts(fires: Vec<Fire>, mut runs: Vec<Record>) -> Facts {
         since: at("00:00"),
         fires,
         unread: Vec::new(),
+        new: None,
         works: Ok(Vec::new()),
         runs,
         heard: Heard::Since(at("00:00"), told),
@@ -403,7 +404,7 @@ fn a_timer_that_was_due_while_its_run_went_on_missed_nothing() {
 
 #[test]
 fn a_quiet_day_has_nothing_to_do() {
-    let facts = facts(
+    let mut facts = facts(
         vec![fire("06:00", "claude")],
         vec![run("06:00", "claude", Outcome::Success)],
     );
@@ -415,6 +416,15 @@ fn a_quiet_day_has_nothing_to_do() {
     ok      06:00 claude
       docs
     ");
+    // It says how far it could know.
+    facts.new = Some((2, at("11:00")));
+    let report = triage(&facts);
+    assert!(!report.needs_somebody());
+    assert_eq!(
+        report.remarks[0].text,
+        "2 lines of the schedule known only since 2026-02-19 11:00:00 UTC: no start from before \
+         is missed"
+    );
 }
 
 #[test]
@@ -451,6 +461,17 @@ fn silence_is_told_only_where_it_can_be_known() {
         (NotificationState::Expired, Status::Silent),
     ] {
         assert_eq!(status(&facts(Vec::new(), vec![record(name)])), expected);
+    }
+    // Another configuration may have told of it elsewhere.
+    for (name, expected) in [
+        (NotificationState::Delivered, Status::Ok),
+        (NotificationState::Refused, Status::Silent),
+    ] {
+        let mut facts = facts(Vec::new(), vec![record(name)]);
+        let mut told = Told::default();
+        told.trust(&facts.runs[0]);
+        facts.heard = Heard::Since(at("00:00"), told);
+        assert_eq!(status(&facts), expected);
     }
     // A digest stands for many, and an agent's words for nobody.
     let digested = |record: &mut Record| record.notification.id = Some("digest-17".to_owned());

@@ -191,6 +191,18 @@ fn a_tree_whose_directories_have_no_permissions_is_removed() {
 }
 
 #[test]
+fn a_place_of_somebody_else_that_may_not_be_listed_is_passed_over() {
+    let env = TestEnv::new();
+    let run = old(&env, "20200101_000000");
+    let place = env.logs().join(".state/since");
+    fs::create_dir_all(&place).unwrap();
+    fs::set_permissions(&place, fs::Permissions::from_mode(0o0)).unwrap();
+    let done = env.agent_runner_of_nobody(&["clean", "--older-than", "1d"]);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    assert!(!run.exists());
+}
+
+#[test]
 fn what_crashes_left_is_removed_once_it_is_old() {
     let env = TestEnv::new();
     let run = old(&env, "20200101_000000");

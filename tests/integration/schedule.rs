@@ -169,6 +169,9 @@ fn a_zone_that_cron_would_not_heed_is_refused() {
         done.stderr
     );
     assert!(!tab(&env).exists());
+    // The zone of a shell is none of cron's.
+    let env = env.variable("TZ", "Asia/Tokyo");
+    assert_eq!(env.agent_runner(&["schedule", "install"]).code, Some(1));
     let same = place().task("work", "schedule = \"0 6 * * *\"\ntimezone = \"Etc/UTC\"");
     assert_eq!(same.agent_runner(&["schedule", "install"]).code, Some(0));
 }
@@ -286,7 +289,7 @@ fn no_start_is_missed_that_lies_before_its_line() {
     let done = env.agent_runner(&["schedule", "install"]);
     assert_eq!(done.code, Some(0), "{}", done.stderr);
     assert_eq!(missed(), 0, "installed just now");
-    let note = env.logs().join(".state/since/schedule.json");
+    let note = env.note_of("configured");
     let mut noted: Value = serde_json::from_slice(&fs::read(&note).unwrap()).unwrap();
     for since in noted.as_object_mut().unwrap().values_mut() {
         *since = (Utc::now() - TimeDelta::minutes(6)).to_rfc3339().into();
@@ -295,6 +298,94 @@ fn no_start_is_missed_that_lies_before_its_line() {
     assert!((2..=6).contains(&missed()), "installed a few minutes ago");
     fs::write(&note, "torn").unwrap();
     assert!(missed() >= 7, "nobody knows since when");
+}
+
+#[test]
+fn what_another_configuration_schedules_in_the_same_log_root_is_forgotten_by_nobody() {
+    let env = place()
+        .script("good", "text", "echo hello")
+        .task("nightly", "schedule = \"* * * * *\"\nagents = [\"good\"]");
+    beats(&env, 20, 0);
+    let triage = || {
+        env.agent_runner(&["triage", "--since", "10m", "--json"])
+            .stdout
+    };
+    let count = || triage().matches("\"missed\"").count();
+    assert!(count() >= 7);
+    let other = env.root().join("other.toml");
+    fs::write(&other, "").unwrap();
+    let other = ["--config", other.to_str().unwrap()];
+    for verb in ["triage", "heartbeat"] {
+        drop(env.agent_runner(&[&other[..], &[verb]].concat()));
+        assert!(count() >= 7, "{verb}");
+    }
+}
+
+#[test]
+fn a_heartbeat_knows_what_is_configured_before_anybody_looks() {
+    let env = place().script("good", "text", "echo hello");
+    beats(&env, 20, 0);
+    drop(env.agent_runner(&["heartbeat"]));
+    let env = env.task("nightly", "schedule = \"* * * * *\"\nagents = [\"good\"]");
+    drop(env.agent_runner(&["heartbeat"]));
+    let note = env.note_of("configured");
+    let noted: Value = serde_json::from_slice(&fs::read(&note).unwrap()).unwrap();
+    assert_eq!(noted.as_object().unwrap().len(), 1);
+    let earlier = (Utc::now() - TimeDelta::minutes(6)).to_rfc3339();
+    let key = noted.as_object().unwrap().keys().next().unwrap();
+    fs::write(&note, serde_json::json!({key: earlier}).to_string()).unwrap();
+    let triage = env
+        .agent_runner(&["triage", "--since", "10m", "--json"])
+        .stdout;
+    let missed = triage.matches("\"missed\"").count();
+    assert!((2..=6).contains(&missed), "{triage}");
+    assert!(
+        triage.contains("1 line of the schedule known only since"),
+        "{triage}"
+    );
+}
+
+#[test]
+fn what_was_not_scheduled_then_is_not_made_up_for() {
+    let env = place().script("fake", "text", "echo hello");
+    beats(&env, 300, 60);
+    drop(env.agent_runner(&["heartbeat"]));
+    beats(&env, 300, 60);
+    let env = env.task(
+        "work",
+        "schedule = \"* * * * *\"\nagents = [\"fake\"]\ncatch_up = \"once\"",
+    );
+    assert_eq!(env.agent_runner(&["heartbeat"]).code, Some(0));
+    assert_eq!(env.run_directories("work", "fake").len(), 0);
+}
+
+#[test]
+fn the_first_installation_misses_nothing_from_before_it() {
+    let env = place()
+        .script("good", "text", "echo hello")
+        .task("nightly", "schedule = \"* * * * *\"\nagents = [\"good\"]");
+    assert_eq!(env.agent_runner(&["schedule", "install"]).code, Some(0));
+    beats(&env, 20, 0);
+    let triage = env
+        .agent_runner(&["triage", "--since", "10m", "--json"])
+        .stdout;
+    assert_eq!(triage.matches("\"missed\"").count(), 0, "{triage}");
+}
+
+#[test]
+fn an_overdue_success_that_may_now_take_longer_is_no_success() {
+    let env = place()
+        .unreachable_server()
+        .script("good", "text", "echo hello")
+        .task("work", "notify = false\nexpect_success_within = \"1h\"");
+    beats(&env, 120, 0);
+    drop(env.agent_runner(&["heartbeat"]));
+    assert_eq!(env.outbox().len(), 1);
+    let file = env.root().join("config.toml");
+    let text = fs::read_to_string(&file).unwrap().replace("1h", "9h");
+    fs::write(&file, text).unwrap();
+    drop(env.agent_runner(&["heartbeat"]));
+    assert_eq!(env.outbox().len(), 1, "{:?}", env.outbox());
 }
 
 #[test]

@@ -62,6 +62,15 @@ fn a_start_by_a_timer_that_left_no_run_is_missed() {
     let env = place("schedule = \"* * * * *\"\nagents = [\"good\"]");
     install(&env);
     let triage = |env: &TestEnv| env.agent_runner(&["triage", "--since", "20m", "--json"]);
+    let done = triage(&env);
+    assert_eq!(whys(&done, "missed"), [""; 0], "installed just now");
+    let remarks = report(&done)["remarks"].to_string();
+    assert!(
+        remarks.contains("1 line of the schedule known only since"),
+        "{remarks}"
+    );
+    // Known for long in config.toml, whoever starts it.
+    fs::remove_file(env.note_of("configured")).unwrap();
     let missed = whys(&triage(&env), "missed");
     assert!(missed.len() >= 15, "{missed:?}");
     assert!(missed.iter().all(|why| why.contains("journalctl")));
@@ -138,7 +147,7 @@ fn a_timer_that_is_not_enabled_or_of_another_configuration_starts_nothing() {
     assert_eq!(missed(), 0);
     symlink("../idle.timer", wants.join("idle.timer")).unwrap();
     assert_eq!(missed(), 0, "enabled just now");
-    fs::remove_file(env.logs().join(".state/since/schedule.json")).unwrap();
+    fs::remove_file(env.note_of("installed")).unwrap();
     assert!(missed() >= 15, "nobody knows since when");
     // As `systemctl mask` does it.
     fs::remove_file(units.join("idle.timer")).unwrap();

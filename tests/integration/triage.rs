@@ -112,17 +112,39 @@ fn real_ntfy_tells_triage_which_runs_a_person_heard_of() {
     );
 
     // What was told on another topic is not missed on this one.
+    assert_eq!(env.agent_runner(&["heartbeat"]).code, Some(0));
     let file = env.root().join("config.toml");
     let text = fs::read_to_string(&file).unwrap().replace(&heard, &deaf);
     fs::write(&file, text).unwrap();
-    let done = env.agent_runner(&["triage", "--json"]);
-    assert_eq!(statuses(&done), ["failed bad", "ok good"]);
+    for _ in 0..2 {
+        let done = env.agent_runner(&["triage", "--json"]);
+        assert_eq!(statuses(&done), ["failed bad", "ok good"]);
+    }
 
     // A topic that was always this one, and where nothing arrived.
-    fs::remove_file(env.logs().join(".state/since/topic.json")).unwrap();
+    fs::remove_file(env.note_of("topic")).unwrap();
     let done = env.agent_runner(&["triage", "--json"]);
     assert_eq!(done.code, Some(1));
     assert_eq!(statuses(&done), ["silent bad", "silent good"]);
+
+    // Neither another topic of a shell nor another configuration makes anybody forget that.
+    assert_eq!(env.agent_runner(&["heartbeat"]).code, Some(0));
+    let topic = [("AGENT_RUNNER_NTFY_TOPIC", "mistyped")];
+    drop(env.command(&["triage"]).envs(topic).output().unwrap());
+    let other = env.root().join("other.toml");
+    fs::write(
+        &other,
+        format!("{heard}\n[tasks.other]\nprompt_text = \"x\""),
+    )
+    .unwrap();
+    let other = ["--config", other.to_str().unwrap()];
+    let elsewhere = |verb: &[&str]| env.agent_runner(&[&other, verb].concat());
+    assert_eq!(elsewhere(&["heartbeat"]).code, Some(0));
+    let done = env.agent_runner(&["triage", "--json"]);
+    assert_eq!(statuses(&done), ["silent bad", "silent good"]);
+    // Whose task it is may tell of it on another topic.
+    let done = elsewhere(&["triage", "--json"]);
+    assert_eq!(statuses(&done), ["failed bad", "ok good"]);
     assert!(
         rows(&done)[0].2.contains("cannot go on"),
         "{:?}",

@@ -1,13 +1,16 @@
 //! What is due: by the installed crontab and timers, and by the configuration where those have
 //! nothing for a task and agent.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{schedule, timers};
-use crate::cli::wiring::World;
+use crate::cli::wiring::{self, World};
+use crate::config::schedule::Scheduled;
 use crate::config::settings::Settings;
+use crate::model::ids::TaskName;
 use crate::model::task::CatchUp;
 use crate::schedule::Zone;
 use crate::schedule::crontab::Call;
@@ -20,8 +23,17 @@ use crate::triage::{Fire, Starter};
 /// A start is on time within this.
 const ON_TIME: Duration = Duration::from_secs(90);
 
+/// What was due.
+pub(super) struct Due {
+    pub(super) fires: Vec<Fire>,
+    /// What of the timers is not understood.
+    pub(super) unread: Vec<String>,
+    /// How many lines are known only since later than the look back, and since when the newest.
+    pub(super) new: Option<(usize, DateTime<Utc>)>,
+}
+
 /// What is scheduled.
-struct Due {
+struct Schedule {
     starts: Vec<Start>,
     /// What is configured, also where it is installed: a crontab is not seen from everywhere.
     configured: Vec<String>,
@@ -36,54 +48,89 @@ struct Start {
     expression: Expression,
     zone: Zone,
     fire: Fire,
-    /// What tells it from what was scheduled before.
+    /// What tells it from what was scheduled before, whoever starts it.
     line: String,
+    is_installed: bool,
 }
 
-/// What was due since a time, and what of the timers is not understood. Of a line that is known
-/// since later, nothing was due before.
-pub(super) fn fires(
+/// What was due since a time. Of a line that is known since later, nothing was due before.
+pub(super) fn due(
     world: &World,
     settings: &Settings,
     layout: &Layout,
     from: DateTime<Utc>,
     now: DateTime<Utc>,
-) -> (Vec<Fire>, Vec<String>) {
-    let due = due(world, settings, layout, now);
-    let known = note_lines(&due, layout, now);
+) -> Due {
+    let schedule = scheduled(world, settings, layout, now);
+    let known = schedule.note(settings, layout, now);
+    let since = |line: &String| known.get(line).copied().flatten();
+    let lines: BTreeSet<&String> = schedule.starts.iter().map(|start| &start.line).collect();
+    let new = lines.into_iter().filter_map(since);
+    let new: Vec<_> = new.filter(|since| *since > from).collect();
+    let newest = new.iter().max().map(|newest| (new.len(), *newest));
     // A fire at the very moment of the look back counts.
     let from = from - TimeDelta::seconds(1);
-    let fires_of = |start: Start| {
-        let since = known.get(&start.line).copied().flatten();
-        let from = since.map_or(from, |since| since.max(from));
+    let fires_of = |start: &Start| {
+        let from = since(&start.line).map_or(from, |since| since.max(from));
         let moments = start.expression.fires(start.zone, from, now);
-        moments.map(move |at| Fire {
-            at,
-            ..start.fire.clone()
-        })
+        let fire = start.fire.clone();
+        moments.map(move |at| Fire { at, ..fire.clone() })
     };
-    let mut fires: Vec<Fire> = due.starts.into_iter().flat_map(fires_of).collect();
+    let mut fires: Vec<Fire> = schedule.starts.iter().flat_map(fires_of).collect();
     fires.sort_by(|a, b| (a.at, &a.task, &a.agent).cmp(&(b.at, &b.task, &b.agent)));
     // Two values of one timer may name the same moment; two lines of a crontab are two starts.
     fires.dedup_by(|a, b| a.starter == Some(Starter::Systemd) && a == b);
-    (fires, due.unread)
+    Due {
+        fires,
+        unread: schedule.unread,
+        new: newest,
+    }
 }
 
 /// Notes what is scheduled from now on.
 pub(super) fn note(world: &World, settings: &Settings, layout: &Layout, now: DateTime<Utc>) {
-    note_lines(&due(world, settings, layout, now), layout, now);
+    scheduled(world, settings, layout, now).note(settings, layout, now);
 }
 
-fn note_lines(due: &Due, layout: &Layout, now: DateTime<Utc>) -> Since {
-    if !due.is_whole {
-        return Since::new();
+/// The same before the schedule is installed: what was configured until now and started by nobody
+/// is new with that.
+pub(super) fn begin_anew(world: &World, settings: &Settings, layout: &Layout, now: DateTime<Utc>) {
+    let mut schedule = scheduled(world, settings, layout, now);
+    let installed: Vec<_> = schedule.installed().collect();
+    schedule.configured.retain(|line| installed.contains(line));
+    schedule.note(settings, layout, now);
+}
+
+/// Notes what is configured, and tells since when. No crontab is asked for.
+pub(super) fn note_configured(settings: &Settings, layout: &Layout, now: DateTime<Utc>) -> Since {
+    let lines = configured(settings, layout).map(|entry| line(&entry));
+    let subject = wiring::subject("configured", settings);
+    since(layout, &subject, lines, now)
+}
+
+impl Schedule {
+    fn installed(&self) -> impl Iterator<Item = String> {
+        let starts = self.starts.iter().filter(|start| start.is_installed);
+        starts.map(|start| start.line.clone())
     }
-    let starts = due.starts.iter().map(|start| &start.line);
-    let lines = starts.chain(&due.configured).cloned();
-    since(layout, "schedule", lines, now)
+
+    /// A line that was configured before it was installed, or elsewhere, is known since then.
+    fn note(&self, settings: &Settings, layout: &Layout, now: DateTime<Utc>) -> Since {
+        let note = |what: &str, lines: &mut dyn Iterator<Item = String>| {
+            since(layout, &wiring::subject(what, settings), lines, now)
+        };
+        let mut known = note("configured", &mut self.configured.iter().cloned());
+        if self.is_whole {
+            for (line, since) in note("installed", &mut self.installed()) {
+                let first = known.get(&line).map_or(since, |known| since.min(*known));
+                known.insert(line, first);
+            }
+        }
+        known
+    }
 }
 
-fn due(world: &World, settings: &Settings, layout: &Layout, now: DateTime<Utc>) -> Due {
+fn scheduled(world: &World, settings: &Settings, layout: &Layout, now: DateTime<Utc>) -> Schedule {
     let jobs = schedule::jobs(world, settings);
     let timers = timers::timers(world, settings);
     let is_whole = jobs.is_ok() || !timers.is_empty();
@@ -95,12 +142,13 @@ fn due(world: &World, settings: &Settings, layout: &Layout, now: DateTime<Utc>) 
     let mut starts = Vec::new();
     let mut installed = Vec::new();
     let mut unread = Vec::new();
-    let mut add = |expression, zone: Option<&str>, fire: Fire, line: &str| {
+    let mut add = |expression, zone: Option<&str>, fire: Fire, calendars: &[String]| {
         starts.push(Start {
-            line: line_of(&fire, line, zone),
+            line: line_of(&fire.task, &fire.agent, calendars),
             expression,
             zone: Zone::of(zone),
             fire,
+            is_installed: true,
         });
     };
     let of_call = |call: &Call, starter| {
@@ -122,7 +170,7 @@ fn due(world: &World, settings: &Settings, layout: &Layout, now: DateTime<Utc>) 
         };
         let zone = job.timezone.as_deref().filter(|_| heeds_zones);
         installed.push((fire.task.clone(), fire.agent.clone()));
-        add(expression, zone, fire, &format!("cron {}", job.expression));
+        add(expression, zone, fire, &expression.calendars(zone));
     }
     for timer in &timers {
         let Some(fire) = of_call(&timer.call, Starter::Systemd) else {
@@ -134,19 +182,16 @@ fn due(world: &World, settings: &Settings, layout: &Layout, now: DateTime<Utc>) 
             ..fire
         };
         installed.push((fire.task.clone(), fire.agent.clone()));
-        let line = format!("{} {}", timer.name, timer.calendars.join(", "));
         for time in &timer.times {
             let zone = time.timezone.as_deref();
-            add(time.expression, zone, fire.clone(), &line);
+            add(time.expression, zone, fire.clone(), &timer.calendars);
         }
         let not_understood = timer.unread.iter();
         unread.extend(not_understood.map(|value| format!("{} ({value})", timer.name)));
     }
-    let mut configured = Vec::new();
-    for entry in settings.scheduled() {
-        let is_installed = installed.contains(&(entry.task.clone(), entry.agent.clone()));
-        let is_off = entry.agent == "gemini" && !probed::is_probed(layout, &entry.agent);
-        if is_off {
+    let entries: Vec<Scheduled> = configured(settings, layout).collect();
+    for entry in &entries {
+        if installed.contains(&(entry.task.clone(), entry.agent.clone())) {
             continue;
         }
         let fire = Fire {
@@ -158,22 +203,36 @@ fn due(world: &World, settings: &Settings, layout: &Layout, now: DateTime<Utc>) 
             // Without either, something starts it that is not seen from here.
             starter: (jobs.is_none() && timers.is_empty()).then_some(Starter::Cron),
         };
-        let zone = entry.timezone.as_deref();
-        let line = format!("config {}", entry.text);
-        configured.push(line_of(&fire, &line, zone));
-        if !is_installed {
-            add(entry.expression, zone, fire, &line);
-        }
+        starts.push(Start {
+            line: line(entry),
+            expression: entry.expression,
+            zone: entry.zone(),
+            fire,
+            is_installed: false,
+        });
     }
-    Due {
+    Schedule {
         starts,
-        configured,
+        configured: entries.iter().map(line).collect(),
         unread,
         is_whole,
     }
 }
 
-fn line_of(fire: &Fire, line: &str, zone: Option<&str>) -> String {
-    let zone = zone.unwrap_or_default();
-    format!("{} {} {line} {zone}", fire.task, fire.agent)
+/// What config.toml schedules and may be started.
+fn configured(settings: &Settings, layout: &Layout) -> impl Iterator<Item = Scheduled> {
+    let is_on =
+        |entry: &Scheduled| entry.agent != "gemini" || probed::is_probed(layout, &entry.agent);
+    settings.scheduled().into_iter().filter(is_on)
+}
+
+/// What tells a line of the configuration from others and from what it was before.
+pub(super) fn line(entry: &Scheduled) -> String {
+    let calendars = entry.expression.calendars(entry.timezone.as_deref());
+    line_of(&entry.task, &entry.agent, &calendars)
+}
+
+/// Whoever starts it: cron's expression is told in the words of systemd.
+fn line_of(task: &TaskName, agent: &str, calendars: &[String]) -> String {
+    format!("{task} {agent} {}", calendars.join(", "))
 }

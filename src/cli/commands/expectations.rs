@@ -3,6 +3,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use super::due;
 use crate::cli::args::{OverlapPolicy, RunArguments};
 use crate::cli::error::CliError;
 use crate::cli::wiring::World;
@@ -18,6 +19,7 @@ use crate::store::beats::Beats;
 use crate::store::layout::Layout;
 use crate::store::outbox::{Entry, Outbox};
 use crate::store::reader::{self, Filter};
+use crate::store::since::Since;
 use crate::store::{StoreError, parked, probed};
 use crate::triage::late;
 
@@ -58,6 +60,10 @@ pub(super) fn tell(
             }
             Outbox::new(layout).put(&Entry::of_event(&event, message, now))
         };
+        // Ends are noted by the second.
+        let alarm = parked::told_at(layout, &subject).map_or(DateTime::<Utc>::MAX_UTC, |told| {
+            told - TimeDelta::seconds(1)
+        });
         let tell = |before: &str| {
             let last = if is_overdue {
                 last_success(layout, &task.name, None)?
@@ -71,10 +77,14 @@ pub(super) fn tell(
                     format!("overdue.{name}.{of}"),
                     wording::of_overdue(name, within, last),
                 ),
-                (false, "overdue") => put(
-                    format!("recovered.{name}.{of}"),
-                    wording::of_recovered(name, last),
-                ),
+                // A longer time to wait, or another clock, is no success.
+                (false, "overdue") => match last.filter(|(_, end)| *end >= alarm) {
+                    Some(last) => put(
+                        format!("recovered.{name}.{of}"),
+                        wording::of_recovered(name, last),
+                    ),
+                    None => Ok(()),
+                },
                 (false, _) => Ok(()),
             }
         };
@@ -108,12 +118,13 @@ fn last_success(
 }
 
 /// Starts one run that was missed while nobody was there, and carries it out. The next heartbeat
-/// takes the next one.
+/// takes the next one. `configured` is since when each line is known.
 pub(super) fn catch_up(
     world: &World,
     settings: &Settings,
     layout: &Layout,
     beats: &Beats,
+    configured: &Since,
     now: DateTime<Utc>,
 ) -> Result<(), CliError> {
     let Some(began) = beats.first else {
@@ -126,9 +137,12 @@ pub(super) fn catch_up(
         }
         // Whoever starts it in time may be a little late.
         let slack = TimeDelta::from_std(entry.jitter).unwrap_or_default() + TimeDelta::minutes(2);
-        let fires = entry
-            .expression
-            .fires(entry.zone(), now - late::MAX_CATCH_UP, now - slack);
+        // What was not scheduled then is not made up for.
+        let since = configured.get(&due::line(&entry)).copied().flatten();
+        let after = since
+            .into_iter()
+            .fold(now - late::MAX_CATCH_UP, DateTime::max);
+        let fires = entry.expression.fires(entry.zone(), after, now - slack);
         let is_started = |fire| is_started(layout, &entry, fire);
         let Some(fire) = late::missed(fires, began, &beats.recent, is_started) else {
             continue;

@@ -1,6 +1,8 @@
 //! `heartbeat`: a sign of life each minute, and the care for what crashes and outages left.
 
-use super::expectations;
+use std::iter;
+
+use super::{due, expectations};
 use crate::cli::error::CliError;
 use crate::cli::metrics;
 use crate::cli::sharing::Sharing;
@@ -12,6 +14,7 @@ use crate::model::task::CatchUp;
 use crate::orchestrator::Announce;
 use crate::store::beats::{Beats, beats};
 use crate::store::recorder;
+use crate::store::since::since;
 
 /// Appends a line to the heartbeat's log, ends runs whose runner died, tells of successes that are
 /// overdue, delivers what waits, and starts a run that was missed. Quiet when all is well.
@@ -24,8 +27,10 @@ pub(crate) fn heartbeat(world: &World) -> Result<u8, CliError> {
         .map_err(|error| CliError::failure("the heartbeat is not recorded").because(error))?;
     let notifier = wiring::notifier(&settings);
     if let Some(notifier) = &notifier {
-        wiring::note_topic(notifier, &layout, now);
+        let subject = wiring::subject("topic", &settings);
+        since(&layout, &subject, iter::once(wiring::place(notifier)), now);
     }
+    let configured = due::note_configured(&settings, &layout, now);
     let announce = wiring::announcement(&layout);
     let announce = notifier.as_ref().map(|_| &announce as &Announce<'_>);
     wiring::recover(world, &layout, announce)?;
@@ -44,7 +49,7 @@ pub(crate) fn heartbeat(world: &World) -> Result<u8, CliError> {
     let told = expectations::tell(world, &settings, &layout, &beats, now, notifier.is_some());
     wiring::block_on(wiring::deliver(&world.ui, &layout, notifier.as_ref()))?;
     told?;
-    expectations::catch_up(world, &settings, &layout, &beats, now)?;
+    expectations::catch_up(world, &settings, &layout, &beats, &configured, now)?;
     metrics::write_file(&world.ui, &settings, None);
     Ok(EXIT_SUCCESS)
 }

@@ -24,9 +24,9 @@ use crate::model::outcome::{EXIT_FAILURE, EXIT_SUCCESS};
 use crate::model::task::CatchUp;
 use crate::model::text;
 use crate::process::command::{Captured, HelperCommand, run};
-use crate::schedule::Zone;
 use crate::schedule::crontab::{self, Block, BrokenBlock, Call, Job, MAX_LINE, quoted};
 use crate::schedule::units::Timer;
+use crate::schedule::{Zone, machine_zone};
 use crate::store::{atomic, probed};
 
 /// Does what is asked for with the schedule.
@@ -80,8 +80,7 @@ struct Plan<'a> {
 impl Plan<'_> {
     /// Two installations on one machine have a block each.
     fn block(&self) -> Block {
-        let owner = self.settings.file.as_ref();
-        let owner = owner.unwrap_or(&self.settings.runner.repo_root.value);
+        let owner = self.settings.owner();
         Block::of(&text::sanitize(&owner.to_string_lossy()).replace(['\n', '\t'], " "))
     }
 
@@ -160,7 +159,10 @@ impl Plan<'_> {
             }
         }
         if zone.is_some() {
-            lines.push(format!("CRON_TZ={}", machine_zone()));
+            lines.push(format!(
+                "CRON_TZ={}",
+                machine_zone().unwrap_or("UTC".to_owned())
+            ));
         }
         if let Some(line) = lines.iter().find(|line| line.len() > MAX_LINE) {
             return Err(CliError::failure(format!(
@@ -248,16 +250,15 @@ impl Plan<'_> {
         }
         // The lines append to a log there, and cron starts nothing where that fails.
         let layout = wiring::layout(self.settings);
-        let note = || due::note(self.world, self.settings, &layout, SystemClock.now());
-        note();
         layout
             .create()
             .map_err(|error| CliError::failure("the crontab stays as it is").because(error))?;
+        due::begin_anew(self.world, self.settings, &layout, SystemClock.now());
         let done = crontab_program(self.world, &["-"], after.as_bytes())?;
         if done.code != Some(0) {
             return Err(CliError::failure("`crontab` refused the new crontab").because(done.stderr));
         }
-        note();
+        due::note(self.world, self.settings, &layout, SystemClock.now());
         self.world.ui.talk("the crontab is changed");
         Ok(EXIT_SUCCESS)
     }
@@ -400,6 +401,7 @@ impl Plan<'_> {
 
     fn systemd(&self, directory: Option<&Path>) -> Result<u8, CliError> {
         let units = self.units();
+        let layout = wiring::layout(self.settings);
         let Some(directory) = directory else {
             for (name, text) in &units {
                 self.world.ui.data(&format!("# {name}\n{text}"));
@@ -408,6 +410,7 @@ impl Plan<'_> {
         };
         let directory = self.world.current_directory.join(directory);
         wiring::make_directory(&directory)?;
+        due::begin_anew(self.world, self.settings, &layout, SystemClock.now());
         for (name, text) in &units {
             let path = directory.join(name);
             // One that is masked is a link to /dev/null, and stays it.
@@ -416,6 +419,7 @@ impl Plan<'_> {
                 .map_err(|error| CliError::failure("a unit is not written").because(error))?;
             self.world.ui.talk(&format!("written  {}", path.display()));
         }
+        due::note(self.world, self.settings, &layout, SystemClock.now());
         self.world.ui.talk(
             "\nNext: systemctl --user daemon-reload, then systemctl --user enable --now on each timer,\n\
              and loginctl enable-linger for the time when you are not logged in",
@@ -523,14 +527,6 @@ fn start(timer: &Timer) -> String {
     );
     let times = times.join(", ");
     format!("{times}: {}{}", call.verb, options.collect::<String>())
-}
-
-/// The name of the machine's zone, as it is installed in `/etc`.
-fn machine_zone() -> String {
-    let link = std::fs::read_link("/etc/localtime").ok();
-    let link = link.and_then(|link| link.into_os_string().into_string().ok());
-    let name = link.and_then(|link| Some(link.split_once("/zoneinfo/")?.1.to_owned()));
-    name.unwrap_or_else(|| "UTC".to_owned())
 }
 
 /// `%` begins a specifier in a unit.

@@ -1,5 +1,6 @@
 //! `triage`: what was due, what ran, what arrived, and what to do about the rest.
 
+use std::iter;
 use std::path::Path;
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use crate::store::beats::{Beats, beats};
 use crate::store::layout::Layout;
 use crate::store::outbox::Outbox;
 use crate::store::reader::{self, Filter, Run};
+use crate::store::since::look;
 use crate::store::{StoreError, parked};
 use crate::triage::page::{Part, page};
 use crate::triage::{self, Facts, Heard, Report, Told};
@@ -85,7 +87,7 @@ fn facts(
         .min();
     // What begins in its minute began at its fire.
     let began = began.unwrap_or(now) - TimeDelta::minutes(1);
-    let (fires, unread) = due::fires(world, settings, layout, since.max(began), now);
+    let due = due::due(world, settings, layout, since.max(began), now);
     let day = now - TimeDelta::days(1);
     recent.retain(|beat| *beat >= day.min(since) && *beat <= now);
     if recent.is_empty() {
@@ -94,6 +96,14 @@ fn facts(
     let outbox = Outbox::new(layout);
     let waiting = outbox.pending().map_err(unreadable)?;
     let refused = outbox.refused().map_err(unreadable)?;
+    let mut heard = heard(settings, notifier, layout, since, now)?;
+    if let Heard::Since(_, told) = &mut heard {
+        // Another configuration with this log root may tell of its tasks elsewhere.
+        let is_known = |run: &Record| settings.tasks.keys().any(|task| task.as_str() == run.task);
+        runs.iter()
+            .filter(|run| !is_known(run))
+            .for_each(|run| told.trust(run));
+    }
     let parking = |agent| {
         Some((
             Clone::clone(agent),
@@ -103,11 +113,12 @@ fn facts(
     Ok(Facts {
         now,
         since,
-        fires,
-        unread,
+        fires: due.fires,
+        unread: due.unread,
+        new: due.new,
         works: works(settings, layout)?,
         runs,
-        heard: heard(notifier, layout, since, now)?,
+        heard,
         parked: settings.agents.keys().filter_map(parking).collect(),
         waiting: waiting
             .iter()
@@ -145,6 +156,7 @@ fn with_last_words(run: Run) -> Record {
 }
 
 fn heard(
+    settings: &Settings,
     notifier: Option<&Ntfy>,
     layout: &Layout,
     since: DateTime<Utc>,
@@ -154,8 +166,10 @@ fn heard(
         return Ok(Heard::Off);
     };
     // What was told on another topic is not to be found on this one.
-    let known = wiring::note_topic(notifier, layout, now);
-    let proves = known.map_or(since, |known| known.max(since));
+    let subject = wiring::subject("topic", settings);
+    let place = iter::once(wiring::place(notifier));
+    let known = look(layout, &subject, place, now).into_values().flatten();
+    let proves = known.fold(since, DateTime::max);
     Ok(match wiring::block_on(notifier.heard(since))? {
         Ok(messages) => {
             let mut told = Told::default();

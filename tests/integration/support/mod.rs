@@ -113,6 +113,17 @@ impl TestEnv {
         fs::write(directory.join("task.log"), beats.collect::<String>()).unwrap();
     }
 
+    /// The note of since when something is as it is for this configuration.
+    pub fn note_of(&self, what: &str) -> PathBuf {
+        let notes = fs::read_dir(self.logs().join(".state/since")).unwrap();
+        let mut notes = notes.map(|note| note.unwrap().path());
+        let is_it = |note: &PathBuf| {
+            let name = note.file_name().unwrap().to_str().unwrap();
+            name.starts_with(&format!("{what}-"))
+        };
+        notes.find(is_it).expect("it was noted")
+    }
+
     /// The program with arguments, ready to be started in this place.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_agent-runner"));
