@@ -82,12 +82,13 @@ fn differing<'a, K: Ord>(
 }
 
 impl Git {
-    /// The same repository, with commands that run no filter or merge driver that was not
-    /// configured at `before`.
+    /// The repository that was looked at before, with commands that run no filter or merge driver
+    /// that was not configured then.
     pub fn with_programs_of(&self, before: &Snapshot) -> Result<Self, GitError> {
-        match self.ask_for_programs(before)? {
-            Some(configured) => self.with_programs(before, configured),
-            None => Ok(self.clone()),
+        let git = self.pinned(before)?;
+        match git.ask_for_programs(before)? {
+            Some(configured) => git.with_programs(before, configured),
+            None => Ok(git),
         }
     }
 

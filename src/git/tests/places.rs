@@ -455,3 +455,87 @@ fn a_work_tree_that_the_configuration_names_is_heeded() {
     assert_eq!(before.place.top_level, scene.path("elsewhere"));
     assert!(before.is_dirty());
 }
+
+/// Makes a repository in which a look runs a filter, and tells the file that this makes.
+fn trap(scene: &Scene, directory: &str) -> std::path::PathBuf {
+    let ran = scene.path("ran");
+    let file = format!("{directory}/f.txt");
+    scene.write(&file, "aaaa");
+    scene.person_in(directory, &["init", "-q"]);
+    scene.person_in(directory, &["add", "f.txt"]);
+    scene.person_in(directory, &["commit", "-qm", "trap"]);
+    let filter = format!("touch '{}'; cat", ran.display());
+    scene.person_in(directory, &["config", "filter.x.clean", &filter]);
+    scene.write(&format!("{directory}/.git/info/attributes"), "* filter=x");
+    // Of the same length, so that git must read it.
+    scene.write(&file, "bbbb");
+    ran
+}
+
+/// Makes a trap, and a submodule of it in the index of another repository.
+fn trap_as_submodule(scene: &Scene, of: &str, directory: &str) -> std::path::PathBuf {
+    let ran = trap(scene, directory);
+    let commit = scene.person_in(directory, &["rev-parse", "HEAD"]);
+    let entry = format!("160000,{commit},sub");
+    scene.person_in(of, &["update-index", "--add", "--cacheinfo", &entry]);
+    ran
+}
+
+#[test]
+fn no_repository_is_looked_at_but_the_one_before_the_run() {
+    type Lead = fn(&Scene) -> std::path::PathBuf;
+    let leads: [(&str, &str, Lead); 5] = [
+        ("one above", "work", |scene| {
+            let ran = trap(scene, ".");
+            std::fs::remove_dir_all(scene.path("work/.git/refs")).unwrap();
+            scene.write("work/.git/refs", "");
+            ran
+        }),
+        ("another work tree", "work", |scene| {
+            let ran = trap_as_submodule(scene, "work", "other/sub");
+            let other = scene.path("other");
+            scene.person(&["config", "core.worktree", other.to_str().unwrap()]);
+            ran
+        }),
+        ("another work tree of a submodule", "work", |scene| {
+            let ran = trap_as_submodule(scene, "work/lib", "other/sub");
+            let other = scene.path("other");
+            let lead = ["config", "core.worktree", other.to_str().unwrap()];
+            scene.person_in("work/lib", &lead);
+            ran
+        }),
+        ("another place of a linked work tree", "linked", |scene| {
+            scene.person_in("", &["clone", "-q", "work", "evil"]);
+            let ran = trap_as_submodule(scene, "evil", "linked/sub");
+            let evil = scene.path("evil/.git");
+            scene.write("linked/.git", format!("gitdir: {}\n", evil.display()));
+            ran
+        }),
+        ("one below", "work/below", |scene| {
+            scene.person_in("work/below", &["init", "-q"]);
+            trap_as_submodule(scene, "work/below", "work/below/sub")
+        }),
+    ];
+    for (name, directory, lead) in leads {
+        let scene = Scene::new();
+        scene.write("work/below/b.txt", "");
+        scene.person(&["add", "."]);
+        if name.ends_with("submodule") {
+            scene.person_in("", &["clone", "-q", "work", "library"]);
+            scene.person(&["submodule", "-q", "add", "../library", "lib"]);
+        }
+        scene.person(&["commit", "-qm", "prepared"]);
+        scene.person(&["worktree", "add", "-q", "../linked", "-b", "linked"]);
+        let git = Git::new(&scene.environment, &scene.path(directory));
+        let before = git.snapshot(start()).unwrap();
+        let ran = lead(&scene);
+        let change = git.compare_guarded(&before, MARK, &[]);
+        assert!(!ran.exists(), "{name}: {change:?}");
+        if let Ok(git) = git.with_programs_of(&before) {
+            drop(git.compare(&before, MARK, &[]));
+        }
+        assert!(!ran.exists(), "{name}");
+        drop(git.compare(&before, MARK, &[]));
+        assert!(ran.exists(), "{name}: the trap works");
+    }
+}
