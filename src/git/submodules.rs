@@ -65,8 +65,9 @@ pub(super) fn may_have_submodules(directory: &Path) -> bool {
     match files::read(&directory.join("index")) {
         Ok(index) => {
             let has = |wanted: &[u8]| memchr::memmem::find(&index, wanted).is_some();
-            // The end of an index that is split, whose greater part is another file.
-            has(&MODE) || has(b"link\0")
+            // The end of an index that is split, whose greater part is another file, or of a sparse
+            // one, which has whole directories as one entry.
+            has(&MODE) || has(b"link\0") || has(b"sdir")
         }
         Err(error) => error.kind() != io::ErrorKind::NotFound,
     }

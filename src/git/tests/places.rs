@@ -539,3 +539,32 @@ fn no_repository_is_looked_at_but_the_one_before_the_run() {
         assert!(ran.exists(), "{name}: the trap works");
     }
 }
+
+#[test]
+fn a_filter_in_a_submodule_that_a_sparse_index_hides_is_not_run() {
+    let scene = Scene::new();
+    scene.write("work/a/a.txt", "a");
+    scene.write("work/d/d.txt", "d");
+    scene.person(&["add", "."]);
+    scene.person(&["commit", "-qm", "directories"]);
+    scene.person(&["sparse-checkout", "set", "--cone", "--sparse-index", "a"]);
+    let before = scene.snapshot();
+    let ran = trap(&scene, "sub");
+    let commit = scene.person_in("sub", &["rev-parse", "HEAD"]);
+    let index = scene.path("index");
+    let git = scene.git().with_variable("GIT_INDEX_FILE", index);
+    git.read(&["read-tree", "HEAD"]).unwrap();
+    let entry = format!("160000,{commit},d/sub");
+    git.read(&["update-index", "--add", "--cacheinfo", &entry])
+        .unwrap();
+    let tree = git.read_line(&["write-tree"]).unwrap();
+    let made = scene.person(&["commit-tree", "-p", "HEAD", "-m", "with sub", &tree]);
+    scene.person(&["checkout", "-q", "-B", "main", &made]);
+    std::fs::create_dir_all(scene.path("work/d")).unwrap();
+    #[expect(clippy::disallowed_methods, reason = "a test's own directory")]
+    std::fs::rename(scene.path("sub"), scene.path("work/d/sub")).unwrap();
+    let change = scene.git().compare_guarded(&before, MARK, &[]);
+    assert!(!ran.exists(), "{change:?}");
+    scene.person(&["status"]);
+    assert!(ran.exists(), "the trap works");
+}
