@@ -1,7 +1,9 @@
 //! Repositories of every kind, environments of every kind.
 
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{chown, symlink};
+use std::path::Path;
 
 use chrono::DateTime;
 use rustix::fs::{CWD, Mode, mkfifoat};
@@ -9,6 +11,7 @@ use rustix::fs::{CWD, Mode, mkfifoat};
 use crate::git::place::Place;
 use crate::git::tests::support::{MARK, Scene, identity, start, told};
 use crate::git::{Git, GitError, Identity};
+use crate::process::program::find_program;
 
 #[test]
 fn a_directory_below_the_root_stands_for_the_whole_repository() {
@@ -299,6 +302,45 @@ fn the_configuration_is_asked_for_again_only_where_it_may_be_another() {
     let below = Git::new(&scene.environment, &scene.path("work/below"));
     let before = below.snapshot(start()).unwrap();
     assert!(below.ask_for_programs(&before).unwrap().is_some());
+}
+
+#[test]
+fn the_configuration_of_the_system_is_that_of_the_git_program_and_a_relative_path_is_asked_for() {
+    let mut scene = Scene::new();
+    let search_path = scene.environment[OsStr::new("PATH")].clone();
+    let real = find_program(Path::new("git"), &search_path).unwrap();
+    scene.write("prefix/bin/other", "");
+    symlink(real, scene.path("prefix/bin/git")).unwrap();
+    let with_prefix = std::env::join_paths(
+        [scene.path("prefix/bin")]
+            .into_iter()
+            .chain(std::env::split_paths(&search_path)),
+    );
+    let with_prefix = with_prefix.unwrap();
+    scene.environment.insert("PATH".into(), with_prefix);
+    let is_asked_for = |scene: &Scene, before: &_| {
+        let asked = scene.git().ask_for_programs(before).unwrap();
+        asked.is_some()
+    };
+    let before = scene.snapshot();
+    assert!(!is_asked_for(&scene, &before));
+    scene.write("prefix/etc/gitconfig", "[filter \"x\"]\nclean = cat\n");
+    assert!(is_asked_for(&scene, &before));
+
+    let before = scene.snapshot();
+    assert!(!is_asked_for(&scene, &before));
+    for (name, value) in [
+        ("GIT_CONFIG_GLOBAL", "further"),
+        ("GIT_CONFIG_SYSTEM", "further"),
+        ("XDG_CONFIG_HOME", "."),
+        ("HOME", "../home"),
+    ] {
+        let old = scene.environment.insert(name.into(), value.into());
+        let before = scene.snapshot();
+        assert!(is_asked_for(&scene, &before), "{name}");
+        scene.environment.remove(OsStr::new(name));
+        scene.environment.extend(old.map(|old| (name.into(), old)));
+    }
 }
 
 fn refusal(git: &Git) -> GitError {
