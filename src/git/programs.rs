@@ -92,6 +92,16 @@ impl Git {
         }
     }
 
+    /// The same repository, with commands that run no filter or merge driver that was not configured
+    /// at an earlier look, also in another work tree.
+    pub fn with_programs_since(&self, earlier: &Snapshot) -> Result<Self, GitError> {
+        let configured = self.start(&CONFIGURED, &[])?;
+        let place = self.place()?;
+        let configured = self.finish(&CONFIGURED, configured)?.stdout;
+        let now = self.programs(&place.top_level, &place.directory, &configured)?;
+        self.running(&earlier.programs, &now)
+    }
+
     /// Asks for the configuration, unless it is known to be the same as at `before`, without
     /// submodules that have their own.
     pub(super) fn ask_for_programs(
