@@ -610,3 +610,41 @@ fn a_filter_in_a_submodule_that_a_sparse_index_hides_is_not_run() {
     scene.person(&["status"]);
     assert!(ran.exists(), "the trap works");
 }
+
+#[test]
+fn a_run_is_seen_in_a_repository_of_every_kind() {
+    type Make = fn(&Scene);
+    let kinds: [(&str, Make); 5] = [
+        ("work", |scene| {
+            scene.person(&["init", "-q", "--separate-git-dir", "../apart"]);
+        }),
+        ("tree", |scene| {
+            scene.write("tree/old.txt", scene.read("work/old.txt"));
+            let tree = scene.path("tree");
+            scene.person(&["config", "core.worktree", tree.to_str().unwrap()]);
+            scene.write("tree/.git", "gitdir: ../work/.git\n");
+        }),
+        ("linked", |scene| {
+            scene.person_in("", &["clone", "-q", "--bare", "work", "bare"]);
+            scene.person_in("bare", &["worktree", "add", "-q", "-b", "x", "../linked"]);
+        }),
+        ("work/lib", |scene| {
+            scene.person_in("", &["clone", "-q", "work", "library"]);
+            scene.person(&["submodule", "-q", "add", "../library", "lib"]);
+        }),
+        ("work/below", |scene| scene.write("work/below/kept", "")),
+    ];
+    for (directory, make) in kinds {
+        let scene = Scene::new();
+        make(&scene);
+        let git = Git::new(&scene.environment, &scene.path(directory));
+        let before = git.snapshot(start()).unwrap();
+        scene.write(&format!("{directory}/a.txt"), "a\n");
+        scene.agent_in(directory, &["add", "a.txt"]);
+        scene.agent_in(directory, &["commit", "-qm", "agent a.txt"]);
+        scene.write(&format!("{directory}/left"), "");
+        let change = git.compare_guarded(&before, MARK, &[]).unwrap();
+        assert_eq!(told(&change), ["own: agent a.txt +1/-0"], "{directory}");
+        assert!(change.dirty_after, "{directory}");
+    }
+}
