@@ -73,13 +73,13 @@ impl Git {
         run_mark: &str,
         paths: &[String],
     ) -> Result<RepositoryChange, GitError> {
-        let configured = self.ask_for_programs(before)?;
+        let mut git = self.pinned(before)?;
+        let configured = git.ask_for_programs(before)?;
         // What is asked ahead runs no other program than those that fetch what is missing.
-        let ahead = self.fetching_nothing().ask_ahead(before, run_mark)?;
-        let git = match configured {
-            Some(configured) => self.with_programs(before, configured)?,
-            None => self.clone(),
-        };
+        let ahead = git.fetching_nothing().ask_ahead(before, run_mark)?;
+        if let Some(configured) = configured {
+            git = git.with_programs(before, configured)?;
+        }
         git.compare_with(before, run_mark, paths, ahead)
     }
 

@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::git::place::Place;
 use crate::git::{Git, files};
+use crate::process::program;
 
 /// Where a repository lies, and what is in each file that git reads settings from, whether it is
 /// there or not. Only a digest is kept: a configuration may hold secrets.
@@ -29,12 +30,17 @@ impl Git {
         if place.top_level != self.repository.canonicalize().ok()? {
             return None;
         }
-        let files = self.configuration_files(&place).into_iter().map(digest);
+        let files = self.configuration_files(&place)?;
+        // Which file another path is depends on where git is when it reads it.
+        if !files.iter().all(|file| file.is_absolute()) {
+            return None;
+        }
+        let files = files.into_iter().map(digest);
         let files = files.collect::<io::Result<_>>().ok()?;
         Some(Configuration { place, files })
     }
 
-    fn configuration_files(&self, place: &Place) -> Vec<PathBuf> {
+    fn configuration_files(&self, place: &Place) -> Option<Vec<PathBuf>> {
         let variable = |name: &str| {
             let value = self.environment.get(OsStr::new(name));
             value.filter(|value| !value.is_empty()).map(PathBuf::from)
@@ -52,9 +58,29 @@ impl Git {
             .flatten()
             .collect(),
         };
-        let of_system = variable("GIT_CONFIG_SYSTEM").unwrap_or_else(|| "/etc/gitconfig".into());
+        let of_system = match variable("GIT_CONFIG_SYSTEM") {
+            Some(file) => vec![file],
+            None => self.system_files()?,
+        };
         let of_repository = ["config", "config.worktree"].map(|name| place.directory.join(name));
-        [&[of_system], &of_user[..], &of_repository].concat()
+        Some([&of_system, &of_user[..], &of_repository].concat())
+    }
+
+    /// Where git may have been built to look: in `/etc`, or in `etc` beside the `bin` with its
+    /// program. `None` where a script is in its place.
+    fn system_files(&self) -> Option<Vec<PathBuf>> {
+        let search_path = self.environment.get(OsStr::new("PATH"))?;
+        let program = program::find_program(Path::new("git"), search_path).ok()?;
+        let real = fs::canonicalize(&program).ok()?;
+        if program::interpreter(&real).is_some() {
+            return None;
+        }
+        let beside = |program: &Path| Some(program.parent()?.parent()?.join("etc/gitconfig"));
+        Some(vec![
+            "/etc/gitconfig".into(),
+            beside(&program)?,
+            beside(&real)?,
+        ])
     }
 }
 

@@ -283,6 +283,30 @@ impl Git {
         }
     }
 
+    /// git as it is used here, in the repository that is found from another directory.
+    fn found_at(&self, directory: &Path) -> Self {
+        let mut changed = self.at(directory);
+        changed.environment.remove(OsStr::new("GIT_DIR"));
+        changed.environment.remove(OsStr::new("GIT_WORK_TREE"));
+        changed
+    }
+
+    /// The repository that was looked at before, whatever an agent put in its way: where it is
+    /// none any more, git looks for no other.
+    fn pinned(&self, before: &Snapshot) -> Result<Self, GitError> {
+        let place = &before.place;
+        let is_linked = place.directory != place.common_directory;
+        // So directed, git would not miss it.
+        if is_linked && place.top_level.join(".git").symlink_metadata().is_err() {
+            let path = place.top_level.clone();
+            return Err(GitError::NotARepository { path });
+        }
+        let git = self.at(&place.top_level);
+        Ok(git
+            .with_variable("GIT_DIR", &place.directory)
+            .with_variable("GIT_WORK_TREE", &place.top_level))
+    }
+
     /// The same repository, with one more variable for its commands.
     fn with_variable(&self, name: &str, value: impl Into<OsString>) -> Self {
         let mut changed = self.clone();

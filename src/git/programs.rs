@@ -82,13 +82,24 @@ fn differing<'a, K: Ord>(
 }
 
 impl Git {
-    /// The same repository, with commands that run no filter or merge driver that was not
-    /// configured at `before`.
+    /// The repository that was looked at before, with commands that run no filter or merge driver
+    /// that was not configured then.
     pub fn with_programs_of(&self, before: &Snapshot) -> Result<Self, GitError> {
-        match self.ask_for_programs(before)? {
-            Some(configured) => self.with_programs(before, configured),
-            None => Ok(self.clone()),
+        let git = self.pinned(before)?;
+        match git.ask_for_programs(before)? {
+            Some(configured) => git.with_programs(before, configured),
+            None => Ok(git),
         }
+    }
+
+    /// The same repository, with commands that run no filter or merge driver that was not configured
+    /// at an earlier look, also in another work tree.
+    pub fn with_programs_since(&self, earlier: &Snapshot) -> Result<Self, GitError> {
+        let configured = self.start(&CONFIGURED, &[])?;
+        let place = self.place()?;
+        let configured = self.finish(&CONFIGURED, configured)?.stdout;
+        let now = self.programs(&place.top_level, &place.directory, &configured)?;
+        self.running(&earlier.programs, &now)
     }
 
     /// Asks for the configuration, unless it is known to be the same as at `before`, without

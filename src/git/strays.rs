@@ -31,7 +31,7 @@ impl WorkTree {
     /// in whose place the run put others.
     pub(super) fn keep_strays(&self, began: &str) -> Result<Strays, GitError> {
         let place = self.git.place()?;
-        let outside = self.git.at(&place.common_directory);
+        let outside = self.outside(&place.common_directory);
         let tips = self.strays(&place.directory, &outside, began)?;
         if tips.len() > MAX_BRANCHES {
             return Ok(Strays::TooMany(tips.len()));

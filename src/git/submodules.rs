@@ -30,14 +30,19 @@ impl Git {
         let mut seen = BTreeSet::from([top_level.to_owned()]);
         // Whatever an agent made of `core.bare` and `core.worktree`.
         let git = self.with_variable("GIT_WORK_TREE", top_level);
-        let mut open = vec![(top_level.to_owned(), git)];
-        while let Some((tree, git)) = open.pop() {
+        let mut open = vec![git];
+        while let Some(git) = open.pop() {
             // Where it fails, so does `git status`.
             let listed = git.finish(&LIST, git.start(&LIST, &[])?)?.stdout;
-            for entry in listed.split(|byte| *byte == 0) {
-                let Some(entry) = entry.strip_prefix(b"160000 ") else {
-                    continue;
-                };
+            let entries = listed.split(|byte| *byte == 0);
+            let mut entries = entries
+                .filter_map(|entry| entry.strip_prefix(b"160000 "))
+                .peekable();
+            if entries.peek().is_none() {
+                continue;
+            }
+            let tree = git.read_path(&["rev-parse", "--show-toplevel"])?;
+            for entry in entries {
                 let path = entry.splitn(2, |byte| *byte == b'\t').nth(1);
                 let path = Path::new(OsStr::from_bytes(path.unwrap_or_default()));
                 // By a link it may lead round in a circle.
@@ -45,8 +50,8 @@ impl Git {
                     && path.join(".git").symlink_metadata().is_ok()
                     && seen.insert(path.clone())
                 {
-                    let git = self.at(&path).with_variable("GIT_DIR", ".git");
-                    open.push((path.clone(), git.clone()));
+                    let git = self.found_at(&path).with_variable("GIT_DIR", ".git");
+                    open.push(git.clone());
                     submodules.push((path, git));
                 }
             }
@@ -60,8 +65,9 @@ pub(super) fn may_have_submodules(directory: &Path) -> bool {
     match files::read(&directory.join("index")) {
         Ok(index) => {
             let has = |wanted: &[u8]| memchr::memmem::find(&index, wanted).is_some();
-            // The end of an index that is split, whose greater part is another file.
-            has(&MODE) || has(b"link\0")
+            // The end of an index that is split, whose greater part is another file, or of a sparse
+            // one, which has whole directories as one entry.
+            has(&MODE) || has(b"link\0") || has(b"sdir")
         }
         Err(error) => error.kind() != io::ErrorKind::NotFound,
     }

@@ -140,7 +140,7 @@ impl Git {
     /// A work tree that was made before.
     pub fn work_tree(&self, path: &Path, branch: &str) -> WorkTree {
         WorkTree {
-            git: self.quiet().at(path),
+            git: self.quiet().found_at(path),
             path: path.to_owned(),
             branch: branch.to_owned(),
         }
@@ -244,7 +244,7 @@ impl Git {
         let merge_options = format!("branch.{}.mergeOptions", home.branch);
         let git = Self {
             budget: None,
-            ..git.at(&tree).with_settings(&[(&merge_options, "")])
+            ..git.found_at(&tree).with_settings(&[(&merge_options, "")])
         };
         git.attempt(&[
             "merge",
@@ -278,15 +278,24 @@ impl WorkTree {
         self.path.is_dir() || gone(&self.path).is_dir()
     }
 
-    /// The same, with git as it is used in `git`.
+    /// The same, with `git`, which is one in it.
     #[must_use]
     pub fn with(&self, git: &Git) -> Self {
-        git.work_tree(&self.path, &self.branch)
+        Self {
+            git: git.quiet().at(&self.path),
+            ..self.clone()
+        }
     }
 
     /// git in the work tree, whatever the run made of `core.worktree`.
     fn inside(&self) -> Git {
         self.git.with_variable("GIT_WORK_TREE", &self.path)
+    }
+
+    /// git in what all work trees share.
+    pub(super) fn outside(&self, common: &Path) -> Git {
+        let git = self.git.found_at(common);
+        git.with_variable("GIT_DIR", common)
     }
 
     fn tip(&self) -> Result<Option<String>, GitError> {
@@ -334,7 +343,7 @@ impl WorkTree {
         let mut since = home.commit.clone();
         let mut onto = None;
         for _ in 0..TRIES {
-            if let Some(operation) = self.half_done(&home.top_level)? {
+            if let Some(operation) = half_done(&self.git.found_at(&home.top_level))? {
                 return left(format!(
                     "a {operation} is half-done in `{}`",
                     home.top_level.display()
@@ -427,7 +436,7 @@ impl WorkTree {
         let Err(why) = git.attempt(&rebase)? else {
             return Ok(Ok(()));
         };
-        if self.half_done(&self.path)?.is_none() {
+        if half_done(&self.git)?.is_none() {
             return Ok(Err(format!("they cannot be rebased: {why}")));
         }
         let conflicts = git.read(&["diff", "--name-only", "-z", "--diff-filter=U"])?;
@@ -438,12 +447,6 @@ impl WorkTree {
             "they conflict: {}",
             text::first_line(&names.join(", "), 300)
         )))
-    }
-
-    fn half_done(&self, tree: &Path) -> Result<Option<&'static str>, GitError> {
-        let git = self.git.at(tree);
-        let directory = git.read_path(&["rev-parse", "--absolute-git-dir"])?;
-        Ok(in_progress(&directory))
     }
 
     /// Removes the work tree, and the branch where nothing is lost with it; keeps what was not
@@ -485,7 +488,8 @@ impl WorkTree {
             remove(&gone)?;
             return Ok(facts);
         };
-        let outside = self.git.at(&common);
+        // The run may have led the work tree to a repository of its own.
+        let outside = self.outside(&common).fetching_nothing();
         let turn = outside.turn()?;
         let path = self.path.to_string_lossy();
         // Twice, for one that a killed `git worktree add` has left locked.
@@ -530,7 +534,7 @@ impl WorkTree {
             // git would look at the repository around it.
             return Ok(Some("what is no work tree any more stays".to_owned()));
         }
-        if let Some(operation) = self.half_done(&self.path)? {
+        if let Some(operation) = half_done(&self.git)? {
             return Ok(Some(format!("a half-done {operation} stays")));
         }
         let directory = self.git.read_path(&["rev-parse", "--absolute-git-dir"])?;
@@ -570,6 +574,11 @@ impl WorkTree {
                 .is_empty();
         Ok((!is_kept).then(|| "commits on no branch stay".to_owned()))
     }
+}
+
+fn half_done(git: &Git) -> Result<Option<&'static str>, GitError> {
+    let directory = git.read_path(&["rev-parse", "--absolute-git-dir"])?;
+    Ok(in_progress(&directory))
 }
 
 /// Where a work tree lies that is being removed.

@@ -30,16 +30,15 @@ pub(super) async fn tell_apart(
     let make = {
         let (git, layout) = (git.clone(), services.layout.clone());
         let run = begun.folder.run().clone();
-        let base = plan.base.clone();
+        let (base, first) = (plan.base.clone(), services.first_look.clone());
         let is_checked = !plan.task.verify.is_empty();
         move |budget: &Budget| {
-            Room::make(
-                &git.within(budget),
-                &layout,
-                &run,
-                base.as_deref(),
-                is_checked,
-            )
+            let mut git = git.within(budget);
+            if let Some(first) = &first {
+                let guarded = git.with_programs_since(first);
+                git = guarded.map_err(|error| planner::chain(&error))?;
+            }
+            Room::make(&git, &layout, &run, base.as_deref(), is_checked)
         }
     };
     let (room, signal) = budget::within(isolation::MAKING, services.shutdown, make).await;

@@ -79,6 +79,9 @@ pub struct Services<'a> {
     pub begun: &'a dyn Fn(&RunFolder),
     /// Shows the run while it works.
     pub spectator: &'a mut dyn Spectator,
+    /// The first look at the repository of several runs, one after another: what git runs for a
+    /// later one was configured then.
+    pub first_look: &'a mut Option<Snapshot>,
     /// Asks the runner to stop.
     pub shutdown: &'a mut Shutdown,
 }
@@ -200,36 +203,39 @@ async fn tell(
         tracing::warn!(%error, "what git is made to start may outlive the run");
     }
     let look = {
-        let (git, requires_commit) = (git.clone(), plan.policy().requires_commit);
-        move |budget: &Budget| snapshot(&git.within(budget), start, requires_commit)
+        let (first, requires_commit) = (services.first_look.clone(), plan.policy().requires_commit);
+        move |budget: &Budget| snapshot(git.within(budget), first.as_ref(), start, requires_commit)
     };
-    let (before, signal) = budget::within(FIRST_LOOK, services.shutdown, look).await;
+    let (looked, signal) = budget::within(FIRST_LOOK, services.shutdown, look).await;
     if let Some(signal) = signal {
         containment::kill_started(&marker(folder.run(), std::process::id()));
         let meanwhile = "while it looked at the repository";
         return Ok(refused(Refusal::stopped(signal, meanwhile)));
     }
+    let (git, before) = match looked {
+        Ok(looked) => looked,
+        Err(reason) => return Ok(not_started(plan, reason)),
+    };
+    if services.first_look.is_none() {
+        services.first_look.clone_from(&before);
+    }
     let private_directory = folder.directory().private_directory();
-    let prepared = before.as_ref().map_err(Clone::clone).and_then(|before| {
-        let identity = before
-            .as_ref()
-            .map(|before| before.identity(&plan.identity));
-        let identity = identity.as_ref().unwrap_or(&plan.identity);
-        let git_environment = git.agent_environment(&mark, identity);
-        let place = Place {
-            run: folder.run(),
-            private_directory: &private_directory,
-            branch: before.as_ref().and_then(Snapshot::branch),
-            start,
-            git_environment: &git_environment,
-        };
-        planner::prepare(plan, place)
-    });
-    let prepared = match prepared {
+    let identity = before
+        .as_ref()
+        .map(|before| before.identity(&plan.identity));
+    let identity = identity.as_ref().unwrap_or(&plan.identity);
+    let git_environment = git.agent_environment(&mark, identity);
+    let place = Place {
+        run: folder.run(),
+        private_directory: &private_directory,
+        branch: before.as_ref().and_then(Snapshot::branch),
+        start,
+        git_environment: &git_environment,
+    };
+    let prepared = match planner::prepare(plan, place) {
         Ok(prepared) => prepared,
         Err(reason) => return Ok(not_started(plan, reason)),
     };
-    let before = before.ok().flatten();
     let (layout, clock) = (services.layout, services.clock);
     let turn = match admission::admit(plan, layout, clock, services.shutdown).await? {
         Admission::Granted(turn) => turn,
@@ -380,15 +386,23 @@ async fn hear_objection(plan: &RunPlan, services: &mut Services<'_>, story: &mut
 /// files on a cold disk needs most of a minute.
 const FIRST_LOOK: Duration = Duration::from_mins(2);
 
-/// The repository before the run; `None` where there is none and none is needed.
+/// The repository before the run, by the programs that were configured at the first look; `None`
+/// where there is none and none is needed.
 fn snapshot(
-    git: &Git,
+    mut git: Git,
+    first: Option<&Snapshot>,
     start: DateTime<Utc>,
     requires_commit: bool,
-) -> Result<Option<Snapshot>, String> {
-    match git.snapshot(start) {
-        Ok(snapshot) => Ok(Some(snapshot)),
-        Err(GitError::NotARepository { .. }) if !requires_commit => Ok(None),
+) -> Result<(Git, Option<Snapshot>), String> {
+    let mut look = || {
+        if let Some(first) = first {
+            git = git.with_programs_since(first)?;
+        }
+        git.snapshot(start)
+    };
+    match look() {
+        Ok(snapshot) => Ok((git, Some(snapshot))),
+        Err(GitError::NotARepository { .. }) if !requires_commit => Ok((git, None)),
         Err(error) => Err(planner::chain(&error)),
     }
 }

@@ -78,6 +78,23 @@ fn first_fails_after(work: &str, then: &str, task: &str) -> TestEnv {
 }
 
 #[test]
+fn a_filter_that_a_try_configured_is_not_run_by_the_next() {
+    let plant = "printf '#!/bin/sh\ntouch $0.ran\ncat\n' > ~/filter; chmod +x ~/filter
+        git config filter.f.clean ~/filter; git config filter.f.smudge ~/filter
+        echo '* filter=f' > \"$(git rev-parse --git-common-dir)/info/attributes\"
+        touch -d 2001-01-01 README.md";
+    for task in ["", "isolation = \"worktree\""] {
+        let env = first_fails_after(plant, "", task);
+        assert_eq!(env.run("fake", "work").code, Some(1), "{task}");
+        assert_eq!(env.records("work", "fake").len(), 2, "{task}");
+        let ran = env.root().join("home/filter.ran");
+        assert!(!ran.exists(), "{task}");
+        env.git(&["hash-object", "--path=README.md", "README.md"]);
+        assert!(ran.exists(), "{task}: the trap works");
+    }
+}
+
+#[test]
 fn what_a_try_committed_before_it_failed_counts_for_the_next() {
     let commit = "echo x > x; git add x; git commit -qm work";
     let env = first_fails_after(commit, "", "");

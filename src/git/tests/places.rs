@@ -1,7 +1,9 @@
 //! Repositories of every kind, environments of every kind.
 
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{chown, symlink};
+use std::path::Path;
 
 use chrono::DateTime;
 use rustix::fs::{CWD, Mode, mkfifoat};
@@ -9,6 +11,7 @@ use rustix::fs::{CWD, Mode, mkfifoat};
 use crate::git::place::Place;
 use crate::git::tests::support::{MARK, Scene, identity, start, told};
 use crate::git::{Git, GitError, Identity};
+use crate::process::program::find_program;
 
 #[test]
 fn a_directory_below_the_root_stands_for_the_whole_repository() {
@@ -323,6 +326,45 @@ fn looking_at_a_signed_commit_runs_no_program_that_the_repository_names() {
     assert!(ran.exists(), "git would have run it");
 }
 
+#[test]
+fn the_configuration_of_the_system_is_that_of_the_git_program_and_a_relative_path_is_asked_for() {
+    let mut scene = Scene::new();
+    let search_path = scene.environment[OsStr::new("PATH")].clone();
+    let real = find_program(Path::new("git"), &search_path).unwrap();
+    scene.write("prefix/bin/other", "");
+    symlink(real, scene.path("prefix/bin/git")).unwrap();
+    let with_prefix = std::env::join_paths(
+        [scene.path("prefix/bin")]
+            .into_iter()
+            .chain(std::env::split_paths(&search_path)),
+    );
+    let with_prefix = with_prefix.unwrap();
+    scene.environment.insert("PATH".into(), with_prefix);
+    let is_asked_for = |scene: &Scene, before: &_| {
+        let asked = scene.git().ask_for_programs(before).unwrap();
+        asked.is_some()
+    };
+    let before = scene.snapshot();
+    assert!(!is_asked_for(&scene, &before));
+    scene.write("prefix/etc/gitconfig", "[filter \"x\"]\nclean = cat\n");
+    assert!(is_asked_for(&scene, &before));
+
+    let before = scene.snapshot();
+    assert!(!is_asked_for(&scene, &before));
+    for (name, value) in [
+        ("GIT_CONFIG_GLOBAL", "further"),
+        ("GIT_CONFIG_SYSTEM", "further"),
+        ("XDG_CONFIG_HOME", "."),
+        ("HOME", "../home"),
+    ] {
+        let old = scene.environment.insert(name.into(), value.into());
+        let before = scene.snapshot();
+        assert!(is_asked_for(&scene, &before), "{name}");
+        scene.environment.remove(OsStr::new(name));
+        scene.environment.extend(old.map(|old| (name.into(), old)));
+    }
+}
+
 fn refusal(git: &Git) -> GitError {
     git.snapshot(DateTime::UNIX_EPOCH).unwrap_err()
 }
@@ -476,4 +518,155 @@ fn a_work_tree_that_the_configuration_names_is_heeded() {
     let before = git.snapshot(start()).unwrap();
     assert_eq!(before.place.top_level, scene.path("elsewhere"));
     assert!(before.is_dirty());
+}
+
+/// Makes a repository in which a look runs a filter, and tells the file that this makes.
+fn trap(scene: &Scene, directory: &str) -> std::path::PathBuf {
+    let ran = scene.path("ran");
+    let file = format!("{directory}/f.txt");
+    scene.write(&file, "aaaa");
+    scene.person_in(directory, &["init", "-q"]);
+    scene.person_in(directory, &["add", "f.txt"]);
+    scene.person_in(directory, &["commit", "-qm", "trap"]);
+    let filter = format!("touch '{}'; cat", ran.display());
+    scene.person_in(directory, &["config", "filter.x.clean", &filter]);
+    scene.write(&format!("{directory}/.git/info/attributes"), "* filter=x");
+    // Of the same length, so that git must read it.
+    scene.write(&file, "bbbb");
+    ran
+}
+
+/// Makes a trap, and a submodule of it in the index of another repository.
+fn trap_as_submodule(scene: &Scene, of: &str, directory: &str) -> std::path::PathBuf {
+    let ran = trap(scene, directory);
+    let commit = scene.person_in(directory, &["rev-parse", "HEAD"]);
+    let entry = format!("160000,{commit},sub");
+    scene.person_in(of, &["update-index", "--add", "--cacheinfo", &entry]);
+    ran
+}
+
+#[test]
+fn no_repository_is_looked_at_but_the_one_before_the_run() {
+    type Lead = fn(&Scene) -> std::path::PathBuf;
+    let leads: [(&str, &str, Lead); 5] = [
+        ("one above", "work", |scene| {
+            let ran = trap(scene, ".");
+            std::fs::remove_dir_all(scene.path("work/.git/refs")).unwrap();
+            scene.write("work/.git/refs", "");
+            ran
+        }),
+        ("another work tree", "work", |scene| {
+            let ran = trap_as_submodule(scene, "work", "other/sub");
+            let other = scene.path("other");
+            scene.person(&["config", "core.worktree", other.to_str().unwrap()]);
+            ran
+        }),
+        ("another work tree of a submodule", "work", |scene| {
+            let ran = trap_as_submodule(scene, "work/lib", "other/sub");
+            let other = scene.path("other");
+            let lead = ["config", "core.worktree", other.to_str().unwrap()];
+            scene.person_in("work/lib", &lead);
+            ran
+        }),
+        ("another place of a linked work tree", "linked", |scene| {
+            scene.person_in("", &["clone", "-q", "work", "evil"]);
+            let ran = trap_as_submodule(scene, "evil", "linked/sub");
+            let evil = scene.path("evil/.git");
+            scene.write("linked/.git", format!("gitdir: {}\n", evil.display()));
+            ran
+        }),
+        ("one below", "work/below", |scene| {
+            scene.person_in("work/below", &["init", "-q"]);
+            trap_as_submodule(scene, "work/below", "work/below/sub")
+        }),
+    ];
+    for (name, directory, lead) in leads {
+        let scene = Scene::new();
+        scene.write("work/below/b.txt", "");
+        scene.person(&["add", "."]);
+        if name.ends_with("submodule") {
+            scene.person_in("", &["clone", "-q", "work", "library"]);
+            scene.person(&["submodule", "-q", "add", "../library", "lib"]);
+        }
+        scene.person(&["commit", "-qm", "prepared"]);
+        scene.person(&["worktree", "add", "-q", "../linked", "-b", "linked"]);
+        let git = Git::new(&scene.environment, &scene.path(directory));
+        let before = git.snapshot(start()).unwrap();
+        let ran = lead(&scene);
+        let change = git.compare_guarded(&before, MARK, &[]);
+        assert!(!ran.exists(), "{name}: {change:?}");
+        if let Ok(git) = git.with_programs_of(&before) {
+            drop(git.compare(&before, MARK, &[]));
+        }
+        assert!(!ran.exists(), "{name}");
+        drop(git.compare(&before, MARK, &[]));
+        assert!(ran.exists(), "{name}: the trap works");
+    }
+}
+
+#[test]
+fn a_filter_in_a_submodule_that_a_sparse_index_hides_is_not_run() {
+    let scene = Scene::new();
+    scene.write("work/a/a.txt", "a");
+    scene.write("work/d/d.txt", "d");
+    scene.person(&["add", "."]);
+    scene.person(&["commit", "-qm", "directories"]);
+    scene.person(&["sparse-checkout", "set", "--cone", "--sparse-index", "a"]);
+    let before = scene.snapshot();
+    let ran = trap(&scene, "sub");
+    let commit = scene.person_in("sub", &["rev-parse", "HEAD"]);
+    let index = scene.path("index");
+    let git = scene.git().with_variable("GIT_INDEX_FILE", index);
+    git.read(&["read-tree", "HEAD"]).unwrap();
+    let entry = format!("160000,{commit},d/sub");
+    git.read(&["update-index", "--add", "--cacheinfo", &entry])
+        .unwrap();
+    let tree = git.read_line(&["write-tree"]).unwrap();
+    let made = scene.person(&["commit-tree", "-p", "HEAD", "-m", "with sub", &tree]);
+    scene.person(&["checkout", "-q", "-B", "main", &made]);
+    std::fs::create_dir_all(scene.path("work/d")).unwrap();
+    #[expect(clippy::disallowed_methods, reason = "a test's own directory")]
+    std::fs::rename(scene.path("sub"), scene.path("work/d/sub")).unwrap();
+    let change = scene.git().compare_guarded(&before, MARK, &[]);
+    assert!(!ran.exists(), "{change:?}");
+    scene.person(&["status"]);
+    assert!(ran.exists(), "the trap works");
+}
+
+#[test]
+fn a_run_is_seen_in_a_repository_of_every_kind() {
+    type Make = fn(&Scene);
+    let kinds: [(&str, Make); 5] = [
+        ("work", |scene| {
+            scene.person(&["init", "-q", "--separate-git-dir", "../apart"]);
+        }),
+        ("tree", |scene| {
+            scene.write("tree/old.txt", scene.read("work/old.txt"));
+            let tree = scene.path("tree");
+            scene.person(&["config", "core.worktree", tree.to_str().unwrap()]);
+            scene.write("tree/.git", "gitdir: ../work/.git\n");
+        }),
+        ("linked", |scene| {
+            scene.person_in("", &["clone", "-q", "--bare", "work", "bare"]);
+            scene.person_in("bare", &["worktree", "add", "-q", "-b", "x", "../linked"]);
+        }),
+        ("work/lib", |scene| {
+            scene.person_in("", &["clone", "-q", "work", "library"]);
+            scene.person(&["submodule", "-q", "add", "../library", "lib"]);
+        }),
+        ("work/below", |scene| scene.write("work/below/kept", "")),
+    ];
+    for (directory, make) in kinds {
+        let scene = Scene::new();
+        make(&scene);
+        let git = Git::new(&scene.environment, &scene.path(directory));
+        let before = git.snapshot(start()).unwrap();
+        scene.write(&format!("{directory}/a.txt"), "a\n");
+        scene.agent_in(directory, &["add", "a.txt"]);
+        scene.agent_in(directory, &["commit", "-qm", "agent a.txt"]);
+        scene.write(&format!("{directory}/left"), "");
+        let change = git.compare_guarded(&before, MARK, &[]).unwrap();
+        assert_eq!(told(&change), ["own: agent a.txt +1/-0"], "{directory}");
+        assert!(change.dirty_after, "{directory}");
+    }
 }
