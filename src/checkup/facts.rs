@@ -161,8 +161,10 @@ pub struct Notifications {
     pub published: Option<Result<(), String>>,
     /// Those that wait.
     pub waiting: usize,
-    /// Those that the server refused.
-    pub refused: usize,
+    /// Why some of them cannot be read.
+    pub unread: Vec<String>,
+    /// Titles of those that are put aside, oldest first: the server refused them, or they are torn.
+    pub refused: Vec<String>,
     /// Runs of the last days whose notification was given up.
     pub expired: usize,
     /// Where the refused ones lie.

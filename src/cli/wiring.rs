@@ -498,7 +498,11 @@ const DELIVERY_LIMIT: Duration = Duration::from_secs(10);
 /// Delivers the notifications that wait. What fails is said, and changes nothing else.
 pub(crate) async fn deliver(ui: &Ui, layout: &Layout, notifier: Option<&Ntfy>) {
     let Some(notifier) = notifier else { return };
-    match deliver::deliver(layout, notifier, DELIVERY_LIMIT, &SystemClock).await {
+    let delivered = deliver::deliver(layout, notifier, DELIVERY_LIMIT, &SystemClock).await;
+    for error in delivered.iter().flat_map(|delivered| &delivered.unread) {
+        ui.talk(&format!("warning: not notified: {}", chain(error)));
+    }
+    match delivered {
         Ok(Delivered { error: None, .. }) => {}
         Ok(Delivered {
             error: Some(error),

@@ -111,7 +111,7 @@ pub fn of_runs<'a>(
             family.sample(&[("agent", agent.as_str())], seconds(parking.until));
         }
     }
-    let waiting = Outbox::new(layout).pending()?.len();
+    let waiting = Outbox::new(layout).count()?;
     page.gauge(
         "agent_runner_notifications_waiting",
         "Notifications that the server has not accepted yet.",

@@ -71,8 +71,11 @@ pub(super) fn gather(
         skews,
     } = heard;
     let outbox = Outbox::new(&layout);
-    notifications.waiting = outbox.pending().map_or(0, |waiting| waiting.len());
-    notifications.refused = outbox.refused().map_or(0, |refused| refused.len());
+    notifications.waiting = outbox.count().unwrap_or_default();
+    let unread = outbox.unread().unwrap_or_default();
+    notifications.unread = unread.iter().map(|error| chain(error)).collect();
+    let refused = outbox.refused().unwrap_or_default().into_iter();
+    notifications.refused = refused.map(|entry| entry.message.title).collect();
     notifications.refused_directory = layout.refused();
     notifications.expired = expired(&layout);
     let (prompts, bad_prompts) = prompts(world, settings);
