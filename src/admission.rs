@@ -212,6 +212,7 @@ impl Subject<'_> {
     ) -> Result<Spent, StoreError> {
         let today = Filter {
             since: Some(day_began(now, &Local)),
+            until: Filter::past(now).until,
             ..self.runs.clone()
         };
         let mut spent = Spent::default();

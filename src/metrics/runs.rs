@@ -74,7 +74,7 @@ pub fn of_runs<'a>(
     let since = Some(midnight - TimeDelta::days(DAYS_BACK));
     let wanted = Filter {
         since,
-        ..Filter::default()
+        ..Filter::past(now)
     };
     let mut groups: BTreeMap<(String, String), Group> = BTreeMap::new();
     let mut tasks = Tasks::default();

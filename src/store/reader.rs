@@ -56,6 +56,15 @@ pub struct Filter {
 }
 
 impl Filter {
+    /// Runs that began before `now`, or so little after it that a clock was set back. One that began
+    /// later did so by a clock that was ahead, and would be the newest until then.
+    pub fn past(now: DateTime<Utc>) -> Self {
+        Self {
+            until: now.checked_add_signed(BELIEVED_AHEAD),
+            ..Self::default()
+        }
+    }
+
     fn takes(&self, run_id: &RunId) -> bool {
         if self.since.is_none() && self.until.is_none() {
             return true;
@@ -123,7 +132,7 @@ pub fn find(layout: &Layout, text: &str, now: DateTime<Utc>) -> Result<Run, Find
     };
     if let Some(filter) = latest_filter(text) {
         let past = Filter {
-            until: Some(now + BELIEVED_AHEAD),
+            until: Filter::past(now).until,
             ..filter.clone()
         };
         let newest = runs(layout, &past)?.next();

@@ -155,11 +155,10 @@ fn runs(world: &World, settings: &Settings, layout: &Layout) -> Runs {
 }
 
 fn expired(layout: &Layout) -> usize {
+    let now = SystemClock.now();
     let filter = Filter {
-        task: None,
-        agent: None,
-        since: Some(SystemClock.now() - EXPIRES_AFTER - TimeDelta::days(7)),
-        until: None,
+        since: Some(now - EXPIRES_AFTER - TimeDelta::days(7)),
+        ..Filter::past(now)
     };
     let Ok(runs) = reader::runs(layout, &filter) else {
         return 0;
