@@ -39,7 +39,7 @@ use crate::queue::QueueUrl;
 use crate::recovery;
 use crate::store::capped_log::LogCaps;
 use crate::store::layout::Layout;
-use crate::store::reader::{self, Run};
+use crate::store::reader::{self, Filter, Run};
 use crate::store::recovery::odd_marks;
 use crate::store::since::since;
 
@@ -527,7 +527,7 @@ pub(crate) async fn deliver(ui: &Ui, layout: &Layout, notifier: Option<&Ntfy>) {
 
 /// Says which directories of the log root are passed over.
 pub(crate) fn tell_unlisted(world: &World, layout: &Layout) {
-    for error in reader::unlisted(layout) {
+    for error in reader::unlisted(layout, &Filter::default()) {
         let why = chain(&error);
         (world.ui).talk(&format!("warning: {why}; runs in it are passed over"));
     }

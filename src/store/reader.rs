@@ -515,13 +515,17 @@ fn passing_over(names: Result<Vec<String>, StoreError>) -> Vec<String> {
     })
 }
 
-/// Why directories in which there may be runs are passed over: they cannot be listed.
-pub fn unlisted(layout: &Layout) -> Vec<StoreError> {
+/// Why directories in which there may be runs that are wanted, whenever they began, are passed over:
+/// they cannot be listed.
+pub fn unlisted(layout: &Layout, filter: &Filter) -> Vec<StoreError> {
     let named = |parent: &Path| subdirectories(parent).into_iter().flatten();
     let tasks = named(layout.root()).filter_map(|name| name.parse().ok());
+    let tasks = tasks.filter(|task| filter.task.as_ref().is_none_or(|wanted| wanted == task));
+    let is_wanted = |agent: &AgentName| filter.agent.as_ref().is_none_or(|wanted| wanted == agent);
     let agents = |task: &TaskName| {
         let names = named(&layout.task(task)).filter_map(|name| name.parse().ok());
-        let runs = names.map(|agent| layout.agent(task, &agent));
+        let runs = names.filter(is_wanted);
+        let runs = runs.map(|agent| layout.agent(task, &agent));
         runs.collect::<Vec<PathBuf>>()
     };
     tasks
