@@ -136,6 +136,8 @@ pub struct Runs {
     pub ground: Result<Ground, String>,
     /// What lies in it and is none of ours.
     pub foreign: Vec<PathBuf>,
+    /// Why directories in it cannot be listed.
+    pub unlisted: Vec<String>,
     /// A file in it that git tracks.
     pub tracked: Option<PathBuf>,
     /// Directories of the runner in it that git does not ignore.

@@ -48,6 +48,7 @@ fn well() -> Facts {
             root: PathBuf::from("/srv/logs"),
             ground: Ok(ground()),
             foreign: Vec::new(),
+            unlisted: Vec::new(),
             tracked: None,
             unignored: Vec::new(),
             crashed: Vec::new(),
@@ -269,6 +270,9 @@ fn every_fault_is_found_once_with_its_level_and_a_remedy() {
         (Error, "NFS", |f| ground_of(f).network = Some("NFS")),
         (Warning, "`a` and 1 other are none of agent-runner's", |f| {
             f.runs.foreign = vec!["a".into(), "b/c".into()];
+        }),
+        (Warning, "cannot list `x`; runs in it", |f| {
+            f.runs.unlisted = vec!["cannot list `x`".to_owned()];
         }),
         (Warning, "git tracks `notes.md`", |f| {
             f.runs.tracked = Some("notes.md".into());

@@ -147,6 +147,9 @@ fn runs(world: &World, settings: &Settings, layout: &Layout) -> Runs {
         ground,
         // A log root that cannot be listed is told by its ground.
         foreign: foreign(layout).unwrap_or_default(),
+        unlisted: (reader::unlisted(layout, &Filter::default()).iter())
+            .map(|error| chain(error))
+            .collect(),
         tracked: ignorance.tracked,
         unignored: ignorance.unignored,
         crashed,
