@@ -233,6 +233,13 @@ fn has_record(directory: &RunDirectory) -> bool {
 /// What is said first of a run of which something else may be true.
 const UNREADABLE: &str = "unreadable record";
 
+/// Why a record cannot be read; what it says of its run is then not known.
+pub fn unreadable(record: &Record) -> Option<&str> {
+    let facts = record.evidence.iter().map(|fact| fact.fact.as_str());
+    let mut facts = facts.filter(|fact| fact.starts_with(UNREADABLE));
+    facts.next().filter(|_| record.runner_version.is_none())
+}
+
 /// Reads a run's record as it is on disk. A run that is just being created has none and runs.
 pub(crate) fn read_record(directory: &RunDirectory, path: &RunPath) -> Record {
     let (task, agent) = (path.task.as_str(), path.agent.as_str());

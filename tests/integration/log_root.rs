@@ -188,6 +188,17 @@ fn what_may_not_be_read_in_the_log_root_is_passed_over_with_a_word_and_stays() {
             assert!(done.stdout.contains(denied), "{}", done.stdout);
         }
     }
+    let name = older.strip_prefix(&logs).unwrap().to_str().unwrap();
+    let explained = env.agent_runner_of_nobody(&["explain", name]).stdout;
+    let unknown = "is not known: its record cannot be read.";
+    assert!(
+        explained.replace('\n', " ").contains(unknown),
+        "{explained}"
+    );
+    let cancelled = env.agent_runner_of_nobody(&["cancel", name]);
+    assert_eq!(cancelled.code, Some(1));
+    let unknown = format!("whether {name} has ended is not known: unreadable record");
+    assert!(cancelled.stderr.contains(&unknown), "{}", cancelled.stderr);
     let found = env.agent_runner_of_nobody(&["doctor"]).stdout;
     let found: String = found.split_whitespace().collect();
     for directory in &shut[..2] {
