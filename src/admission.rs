@@ -140,16 +140,20 @@ pub fn refusal(
         return Ok(Some(Refusal::parked(plan, &parking, now)));
     }
     for subject in subjects(plan) {
-        let Some(reached) = subject.reached(plan, layout, now)? else {
+        let Subject { noun, name, .. } = &subject;
+        let (key, error) = if let Some(error) = subject.uncounted(layout) {
+            let why = planner::chain(&error);
+            let error =
+                format!("what the {noun} `{name}` has used up today cannot be counted: {why}");
+            ("uncounted", error)
+        } else if let Some(Reached { key, fact }) = subject.reached(plan, layout, now)? {
+            let error = format!("the {noun} `{name}` has reached its `{key}` today: {fact}");
+            (key, error)
+        } else {
             continue;
         };
-        let Subject { noun, name, .. } = &subject;
-        let error = format!(
-            "the {noun} `{name}` has reached its `{}` today: {}",
-            reached.key, reached.fact
-        );
         let occasion = Occasion {
-            subject: format!("{}.{}", subject.key(), reached.key),
+            subject: format!("{}.{key}", subject.key()),
             name: day(now),
         };
         let source = EvidenceSource::Policy;
@@ -203,6 +207,11 @@ impl Subject<'_> {
         format!("{}.{}", self.noun, self.name)
     }
 
+    /// Why not all records of this log root are known: a directory of them cannot be listed.
+    fn uncounted(&self, layout: &Layout) -> Option<StoreError> {
+        reader::unlisted(layout, &self.runs).into_iter().next()
+    }
+
     /// What today's records of this log root say.
     fn spent_here(
         &self,
@@ -212,6 +221,7 @@ impl Subject<'_> {
     ) -> Result<Spent, StoreError> {
         let today = Filter {
             since: Some(day_began(now, &Local)),
+            until: Filter::past(now).until,
             ..self.runs.clone()
         };
         let mut spent = Spent::default();
@@ -234,13 +244,14 @@ impl Subject<'_> {
 }
 
 /// What the capped agent and the capped task of a plan have used up today, by this log root's
-/// records.
+/// records; nothing of one that cannot be counted.
 pub(crate) fn spent_here(
     plan: &RunPlan,
     layout: &Layout,
     now: DateTime<Utc>,
 ) -> Result<Vec<(String, Spent)>, StoreError> {
     subjects(plan)
+        .filter(|subject| subject.uncounted(layout).is_none())
         .map(|subject| Ok((subject.key(), subject.spent_here(plan, layout, now)?)))
         .collect()
 }

@@ -31,6 +31,9 @@ pub struct Delivered {
     pub left: usize,
     /// Why one that was tried failed.
     pub error: Option<NotifyError>,
+    /// Why files of the outbox cannot be read: what is no notification is put aside, the others wait
+    /// on.
+    pub unread: Vec<StoreError>,
 }
 
 /// More that wait are told in one message: a server that comes back is not flooded, and neither is
@@ -52,7 +55,7 @@ pub async fn deliver(
 ) -> Result<Delivered, StoreError> {
     let deadline = Instant::now() + limit;
     let outbox = Outbox::new(layout);
-    let pending = outbox.pending()?.len();
+    let pending = outbox.count()?;
     if pending == 0 {
         return Ok(Delivered::default());
     }
@@ -98,7 +101,9 @@ impl Courier<'_> {
     /// What is to be told now. What is told already is taken out.
     fn ready(&mut self) -> Result<Vec<Waiting>, StoreError> {
         let mut ready = Vec::new();
-        for waiting in self.delivery.waiting()? {
+        let (waiting, unread) = self.delivery.waiting()?;
+        self.told.unread = unread;
+        for waiting in waiting {
             let run = waiting.entry.run.as_ref();
             let record = run.map(|run| read_record(&self.layout.run(run), run));
             if (record.as_ref()).is_some_and(|record| !record.outcome.is_final()) {
@@ -552,6 +557,21 @@ mod tests {
         stage.check((0, 0, 0, 1), &[]);
         drop(delivery);
         stage.check((1, 0, 0, 0), &["one"]);
+    }
+
+    #[test]
+    fn a_torn_notification_that_waits_alone_is_put_aside_and_named() {
+        let stage = Stage::new(&[]);
+        let outbox = stage.layout.outbox();
+        std::fs::create_dir_all(&outbox).unwrap();
+        std::fs::File::create(outbox.join("1-torn.json")).unwrap();
+        let told = stage.deliver();
+        assert!(
+            told.unread[0].to_string().contains("1-torn.json"),
+            "{told:?}"
+        );
+        assert_eq!(Outbox::new(&stage.layout).refused().unwrap().len(), 1);
+        assert!(stage.deliver().unread.is_empty());
     }
 
     fn digest(stage: &Stage) -> Option<Digest> {

@@ -136,6 +136,8 @@ pub struct Runs {
     pub ground: Result<Ground, String>,
     /// What lies in it and is none of ours.
     pub foreign: Vec<PathBuf>,
+    /// Why directories in it cannot be listed.
+    pub unlisted: Vec<String>,
     /// A file in it that git tracks.
     pub tracked: Option<PathBuf>,
     /// Directories of the runner in it that git does not ignore.
@@ -161,8 +163,10 @@ pub struct Notifications {
     pub published: Option<Result<(), String>>,
     /// Those that wait.
     pub waiting: usize,
-    /// Those that the server refused.
-    pub refused: usize,
+    /// Why some of them cannot be read.
+    pub unread: Vec<String>,
+    /// Titles of those that are put aside, oldest first: the server refused them, or they are torn.
+    pub refused: Vec<String>,
     /// Runs of the last days whose notification was given up.
     pub expired: usize,
     /// Where the refused ones lie.

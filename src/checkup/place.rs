@@ -204,6 +204,11 @@ fn guests(runs: &Runs, report: &mut Report) {
         );
         report.warning(SECTION, "log root", what, own);
     }
+    for why in &runs.unlisted {
+        let what = format!("{why}; runs in it are passed over, and no capped run starts");
+        let fix = "let the user who runs this list it, or move it elsewhere";
+        report.warning(SECTION, "log root", what, fix);
+    }
     if let Some(file) = &runs.tracked {
         let what = format!(
             "git tracks `{}` in it; what agents add there is not seen",

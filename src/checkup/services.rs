@@ -53,11 +53,17 @@ pub(super) fn notifications(facts: &Facts, report: &mut Report) {
         let fix = "they are delivered by the next run or heartbeat that reaches the server";
         report.note(SECTION, "waiting", what, fix);
     }
-    if told.refused > 0 {
-        let refused = text::count(told.refused, "notification");
-        let what = format!("the server refused {refused} for good");
+    for why in &told.unread {
+        let fix = "let the user who runs this read the file, or remove it; it waits until then";
+        report.error(SECTION, "unreadable", why, fix);
+    }
+    if let Some(title) = told.refused.last() {
+        let refused = text::count(told.refused.len(), "notification");
+        let what = format!("{refused} put aside for good; the last: {title}");
         let place = told.refused_directory.display();
-        let fix = format!("read them in {place}, mend topic or token, and remove them");
+        let fix = format!(
+            "read them in {place}; mend topic or token where the server refused them; remove them"
+        );
         report.warning(SECTION, "refused", what, fix);
     }
     if told.expired > 0 {

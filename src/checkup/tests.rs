@@ -48,6 +48,7 @@ fn well() -> Facts {
             root: PathBuf::from("/srv/logs"),
             ground: Ok(ground()),
             foreign: Vec::new(),
+            unlisted: Vec::new(),
             tracked: None,
             unignored: Vec::new(),
             crashed: Vec::new(),
@@ -270,6 +271,9 @@ fn every_fault_is_found_once_with_its_level_and_a_remedy() {
         (Warning, "`a` and 1 other are none of agent-runner's", |f| {
             f.runs.foreign = vec!["a".into(), "b/c".into()];
         }),
+        (Warning, "cannot list `x`; runs in it", |f| {
+            f.runs.unlisted = vec!["cannot list `x`".to_owned()];
+        }),
         (Warning, "git tracks `notes.md`", |f| {
             f.runs.tracked = Some("notes.md".into());
         }),
@@ -314,9 +318,14 @@ fn every_fault_is_found_once_with_its_level_and_a_remedy() {
         (Note, "1 notification in the outbox", |f| {
             f.notifications.waiting = 1;
         }),
-        (Warning, "refused 2 notifications", |f| {
-            f.notifications.refused = 2;
+        (Error, "cannot read `1-a.json`", |f| {
+            f.notifications.unread = vec!["cannot read `1-a.json`".to_owned()];
         }),
+        (
+            Warning,
+            "2 notifications put aside for good; the last: b",
+            |f| f.notifications.refused = vec!["a".to_owned(), "b".to_owned()],
+        ),
         (Warning, "never reached", |f| f.notifications.expired = 1),
         (Error, "(401)", |f| {
             f.github.as_mut().unwrap().login = Err(refusal("bad (401)"));

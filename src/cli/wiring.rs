@@ -38,7 +38,7 @@ use crate::queue::QueueUrl;
 use crate::recovery;
 use crate::store::capped_log::LogCaps;
 use crate::store::layout::Layout;
-use crate::store::reader::{self, Run};
+use crate::store::reader::{self, Filter, Run};
 use crate::store::recovery::odd_marks;
 
 /// What every command starts from.
@@ -496,7 +496,11 @@ const DELIVERY_LIMIT: Duration = Duration::from_secs(10);
 /// Delivers the notifications that wait. What fails is said, and changes nothing else.
 pub(crate) async fn deliver(ui: &Ui, layout: &Layout, notifier: Option<&Ntfy>) {
     let Some(notifier) = notifier else { return };
-    match deliver::deliver(layout, notifier, DELIVERY_LIMIT, &SystemClock).await {
+    let delivered = deliver::deliver(layout, notifier, DELIVERY_LIMIT, &SystemClock).await;
+    for error in delivered.iter().flat_map(|delivered| &delivered.unread) {
+        ui.talk(&format!("warning: not notified: {}", chain(error)));
+    }
+    match delivered {
         Ok(Delivered { error: None, .. }) => {}
         Ok(Delivered {
             error: Some(error),
@@ -521,7 +525,7 @@ pub(crate) async fn deliver(ui: &Ui, layout: &Layout, notifier: Option<&Ntfy>) {
 
 /// Says which directories of the log root are passed over.
 pub(crate) fn tell_unlisted(world: &World, layout: &Layout) {
-    for error in reader::unlisted(layout) {
+    for error in reader::unlisted(layout, &Filter::default()) {
         let why = chain(&error);
         (world.ui).talk(&format!("warning: {why}; runs in it are passed over"));
     }

@@ -74,7 +74,7 @@ pub fn of_runs<'a>(
     let since = Some(midnight - TimeDelta::days(DAYS_BACK));
     let wanted = Filter {
         since,
-        ..Filter::default()
+        ..Filter::past(now)
     };
     let mut groups: BTreeMap<(String, String), Group> = BTreeMap::new();
     let mut tasks = Tasks::default();
@@ -111,7 +111,7 @@ pub fn of_runs<'a>(
             family.sample(&[("agent", agent.as_str())], seconds(parking.until));
         }
     }
-    let waiting = Outbox::new(layout).pending()?.len();
+    let waiting = Outbox::new(layout).count()?;
     page.gauge(
         "agent_runner_notifications_waiting",
         "Notifications that the server has not accepted yet.",

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Days, NaiveDate, TimeDelta, TimeZone, Utc};
+use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeDelta, TimeZone, Utc};
 use thiserror::Error;
 
 use crate::model::duration;
+use crate::model::reset;
 
 /// Why a text is no moment.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
@@ -66,12 +67,8 @@ impl Moment {
 
 /// The first moment of a day; where clocks were set over midnight, that is later.
 fn midnight<Z: TimeZone>(day: NaiveDate, zone: &Z) -> DateTime<Utc> {
-    let start = day.and_time(chrono::NaiveTime::MIN);
-    let first = (0..24).find_map(|half_hours| {
-        let time = start + TimeDelta::minutes(30 * half_hours);
-        zone.from_local_datetime(&time).earliest()
-    });
-    first.map_or_else(|| start.and_utc(), |time| time.to_utc())
+    let start = day.and_time(NaiveTime::MIN);
+    reset::moment(zone, start).unwrap_or_else(|| start.and_utc())
 }
 
 #[cfg(test)]

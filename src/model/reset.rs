@@ -124,7 +124,8 @@ pub fn day_began<Z: TimeZone>(now: DateTime<Utc>, zone: &Z) -> DateTime<Utc> {
     moment(zone, today.and_time(NaiveTime::MIN)).map_or(now, |began| began.min(now))
 }
 
-fn moment<Z: TimeZone>(zone: &Z, wall: NaiveDateTime) -> Option<DateTime<Utc>> {
+/// When a zone's clock first shows a time, or the next one that it shows.
+pub(crate) fn moment<Z: TimeZone>(zone: &Z, wall: NaiveDateTime) -> Option<DateTime<Utc>> {
     moments(zone, wall).map(|[first, _second]| first)
 }
 
@@ -137,7 +138,12 @@ fn moments<Z: TimeZone>(zone: &Z, wall: NaiveDateTime) -> Option<[DateTime<Utc>;
             let found = zone.from_local_datetime(&wall);
             Some([found.clone().earliest()?, found.latest()?])
         })
-        .map(|found| found.map(|moment| moment.with_timezone(&Utc)))
+        .map(|found| {
+            let mut found = found.map(|moment| moment.with_timezone(&Utc));
+            // `Local` names the later one first.
+            found.sort_unstable();
+            found
+        })
 }
 
 /// Reads a clock time and what may stand round it: `2:33 AM`, `7pm (UTC)`, `2:51am

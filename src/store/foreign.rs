@@ -9,7 +9,7 @@ use crate::store::private::{is_empty, list};
 use crate::store::reader::is_run_for_certain;
 
 /// Names what lies in the log root and is none of ours, sorted: paths from there. A directory in
-/// which nothing is ours, or that cannot be listed, is named itself.
+/// which nothing is ours is named itself; what may not be looked into may be ours.
 pub fn foreign(layout: &Layout) -> Result<Vec<PathBuf>, StoreError> {
     let mut found = Vec::new();
     for (name, kind) in list(layout.root())? {
@@ -31,7 +31,7 @@ pub fn foreign(layout: &Layout) -> Result<Vec<PathBuf>, StoreError> {
 fn of_task(layout: &Layout, task: &TaskName) -> Vec<PathBuf> {
     let (mut found, mut is_ours) = (Vec::new(), false);
     let Ok(entries) = list(&layout.task(task)) else {
-        return vec![task.as_str().into()];
+        return Vec::new();
     };
     for (name, kind) in &entries {
         let agent = name.parse::<AgentName>().ok().filter(|_| kind.is_dir());
@@ -56,7 +56,7 @@ fn of_agent(layout: &Layout, task: &TaskName, agent: &AgentName) -> (Vec<PathBuf
     let itself = || vec![[task.as_str(), agent.as_str()].iter().collect()];
     let (mut found, mut is_ours) = (Vec::new(), false);
     let Ok(entries) = list(&layout.agent(task, agent)) else {
-        return (itself(), false);
+        return (Vec::new(), true);
     };
     for (name, kind) in entries {
         let run = RunPath {
@@ -64,9 +64,11 @@ fn of_agent(layout: &Layout, task: &TaskName, agent: &AgentName) -> (Vec<PathBuf
             agent: agent.clone(),
             run_id: RunId::from_directory(&name),
         };
-        if name.starts_with("agent.log") || kind.is_dir() && is_run_for_certain(layout, &run) {
+        let directory = layout.run(&run);
+        let may_be_ours = || is_run_for_certain(layout, &run) || list(directory.path()).is_err();
+        if name.starts_with("agent.log") || kind.is_dir() && may_be_ours() {
             is_ours = true;
-        } else if !is_empty(layout.run(&run).path()) {
+        } else if !is_empty(directory.path()) {
             found.push([task.as_str(), agent.as_str(), &name].iter().collect());
         }
     }

@@ -181,13 +181,27 @@ impl Outbox {
     pub fn pending(&self) -> Result<Vec<Waiting>, StoreError> {
         let names = self.names()?;
         Ok(names
-            .into_iter()
+            .iter()
             .filter_map(|name| self.read(name).ok())
             .collect())
     }
 
-    /// The notifications that the server refused, oldest first, and files that are none, which are
-    /// named.
+    /// How many wait, those that cannot be read among them.
+    pub fn count(&self) -> Result<usize, StoreError> {
+        Ok(self.names()?.len())
+    }
+
+    /// Why notifications that wait cannot be read.
+    pub fn unread(&self) -> Result<Vec<StoreError>, StoreError> {
+        let names = self.names()?;
+        let unread = names
+            .iter()
+            .filter_map(|name| Some(self.read(name).err()?.0));
+        Ok(unread.collect())
+    }
+
+    /// The notifications that are put aside, oldest first: the server refused them, or they are torn
+    /// and named.
     pub fn refused(&self) -> Result<Vec<Entry>, StoreError> {
         let directory = self.layout.refused();
         let names = entry_names(&directory)?;
@@ -223,11 +237,15 @@ impl Outbox {
         entry_names(&self.layout.outbox())
     }
 
-    fn read(&self, name: String) -> Result<Waiting, String> {
-        match read_entry(&self.layout.outbox().join(&name)) {
-            Ok(entry) => Ok(Waiting { name, entry }),
-            Err(_error) => Err(name),
-        }
+    /// Reads one; else tells why it cannot be, and what that makes of the file.
+    fn read(&self, name: &str) -> Result<Waiting, (StoreError, io::ErrorKind)> {
+        let path = self.layout.outbox().join(name);
+        let entry = read_entry(&path).map_err(|error| {
+            let kind = error.kind();
+            (StoreError::new("read", &path, error), kind)
+        })?;
+        let name = name.to_owned();
+        Ok(Waiting { name, entry })
     }
 
     fn write(&self, name: &str, entry: &Entry) -> Result<(), StoreError> {
@@ -255,18 +273,26 @@ impl Delivery<'_> {
         &self.outbox.layout
     }
 
-    /// The notifications that wait, in order. Files that are none are put aside.
-    pub fn waiting(&self) -> Result<Vec<Waiting>, StoreError> {
+    /// The notifications that wait, in order, and why others cannot be read. A file that is none is
+    /// put aside; what cannot be opened stays.
+    pub fn waiting(&self) -> Result<(Vec<Waiting>, Vec<StoreError>), StoreError> {
         // Another process may be writing one now.
         atomic::remove_leftovers(&self.outbox.layout.outbox(), LEFTOVER_AGE)?;
-        let mut waiting = Vec::new();
+        let (mut waiting, mut unread) = (Vec::new(), Vec::new());
         for name in self.outbox.names()? {
-            match self.outbox.read(name) {
+            match self.outbox.read(&name) {
                 Ok(entry) => waiting.push(entry),
-                Err(name) => self.outbox.put_aside(&name)?,
+                // Its run took it back.
+                Err((_, io::ErrorKind::NotFound)) => {}
+                Err((error, kind)) => {
+                    if is_no_entry(kind) {
+                        self.outbox.put_aside(&name)?;
+                    }
+                    unread.push(error);
+                }
             }
         }
-        Ok(waiting)
+        Ok((waiting, unread))
     }
 
     /// Removes one that the server has, or that nobody wants any more.
@@ -316,6 +342,14 @@ impl From<&Entry> for EntryForm {
 /// An outbox file is a message of at most 4 KiB with its frame.
 const MAX_ENTRY_BYTES: u64 = 1 << 20;
 
+/// Whether what was read is no entry; all else may be one that could not be read now.
+fn is_no_entry(kind: io::ErrorKind) -> bool {
+    matches!(
+        kind,
+        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
+    )
+}
+
 fn read_entry(path: &Path) -> io::Result<Entry> {
     let form: EntryForm = serde_json::from_slice(&read(path, MAX_ENTRY_BYTES)?)?;
     let priority = Priority::ALL
@@ -330,7 +364,8 @@ fn read_entry(path: &Path) -> io::Result<Entry> {
             priority: priority.unwrap_or_default(),
             tags: form.tags,
         },
-        created: form.created.parse().map_err(io::Error::other)?,
+        created: (form.created.parse())
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?,
         attempts: form.attempts,
     })
 }
@@ -470,7 +505,7 @@ mod tests {
         );
         plant(&layout.outbox().join(".tmp123"), b"");
         let delivery = outbox.try_deliver().unwrap().unwrap();
-        let mut waiting = delivery.waiting().unwrap();
+        let (mut waiting, _) = delivery.waiting().unwrap();
         delivery.done(&waiting[0]).unwrap();
         delivery.refuse(&waiting[1]).unwrap();
         waiting[2].entry.attempts = 3;
@@ -481,6 +516,30 @@ mod tests {
         let told = &refused[0].message.title;
         assert!(told.starts_with("`00000000000000000001-torn.json`, which cannot be read"));
         assert_eq!(refused[1].message.title, "two");
+    }
+
+    #[test]
+    fn only_what_was_read_and_is_no_notification_is_put_aside() {
+        let (_root, layout) = log_root();
+        let outbox = Outbox::new(&layout);
+        let entry = Entry::of_message(message("one"), start());
+        outbox.put(&entry).unwrap();
+        let place = |name: &str| layout.outbox().join(name);
+        plant(&place("1-torn.json"), b"{\"id\":");
+        plant(&place("2-other.json"), b"[]");
+        // Nobody opens it through a link, root neither.
+        std::os::unix::fs::symlink("/dev/null", place("3-closed.json")).unwrap();
+        assert_eq!(outbox.count().unwrap(), 4);
+        let delivery = outbox.try_deliver().unwrap().unwrap();
+        for left in [3, 1] {
+            let (waiting, unread) = delivery.waiting().unwrap();
+            assert_eq!(waiting[0].entry, entry);
+            assert_eq!(unread.len(), left);
+            let last = unread.last().unwrap().to_string();
+            assert!(last.contains("3-closed.json"), "{last}");
+        }
+        assert_eq!(outbox.unread().unwrap().len(), 1);
+        assert_eq!(outbox.refused().unwrap().len(), 2);
     }
 
     #[test]

@@ -56,6 +56,15 @@ pub struct Filter {
 }
 
 impl Filter {
+    /// Runs that began before `now`, or so little after it that a clock was set back. One that began
+    /// later did so by a clock that was ahead, and would be the newest until then.
+    pub fn past(now: DateTime<Utc>) -> Self {
+        Self {
+            until: now.checked_add_signed(BELIEVED_AHEAD),
+            ..Self::default()
+        }
+    }
+
     fn takes(&self, run_id: &RunId) -> bool {
         if self.since.is_none() && self.until.is_none() {
             return true;
@@ -123,7 +132,7 @@ pub fn find(layout: &Layout, text: &str, now: DateTime<Utc>) -> Result<Run, Find
     };
     if let Some(filter) = latest_filter(text) {
         let past = Filter {
-            until: Some(now + BELIEVED_AHEAD),
+            until: Filter::past(now).until,
             ..filter.clone()
         };
         let newest = runs(layout, &past)?.next();
@@ -223,6 +232,13 @@ fn has_record(directory: &RunDirectory) -> bool {
 
 /// What is said first of a run of which something else may be true.
 const UNREADABLE: &str = "unreadable record";
+
+/// Why a record cannot be read; what it says of its run is then not known.
+pub fn unreadable(record: &Record) -> Option<&str> {
+    let facts = record.evidence.iter().map(|fact| fact.fact.as_str());
+    let mut facts = facts.filter(|fact| fact.starts_with(UNREADABLE));
+    facts.next().filter(|_| record.runner_version.is_none())
+}
 
 /// Reads a run's record as it is on disk. A run that is just being created has none and runs.
 pub(crate) fn read_record(directory: &RunDirectory, path: &RunPath) -> Record {
@@ -506,13 +522,17 @@ fn passing_over(names: Result<Vec<String>, StoreError>) -> Vec<String> {
     })
 }
 
-/// Why directories in which there may be runs are passed over: they cannot be listed.
-pub fn unlisted(layout: &Layout) -> Vec<StoreError> {
+/// Why directories in which there may be runs that are wanted, whenever they began, are passed over:
+/// they cannot be listed.
+pub fn unlisted(layout: &Layout, filter: &Filter) -> Vec<StoreError> {
     let named = |parent: &Path| subdirectories(parent).into_iter().flatten();
     let tasks = named(layout.root()).filter_map(|name| name.parse().ok());
+    let tasks = tasks.filter(|task| filter.task.as_ref().is_none_or(|wanted| wanted == task));
+    let is_wanted = |agent: &AgentName| filter.agent.as_ref().is_none_or(|wanted| wanted == agent);
     let agents = |task: &TaskName| {
         let names = named(&layout.task(task)).filter_map(|name| name.parse().ok());
-        let runs = names.map(|agent| layout.agent(task, &agent));
+        let runs = names.filter(is_wanted);
+        let runs = runs.map(|agent| layout.agent(task, &agent));
         runs.collect::<Vec<PathBuf>>()
     };
     tasks

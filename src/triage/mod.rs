@@ -124,7 +124,7 @@ pub struct Facts {
     pub parked: Vec<(AgentName, Parking)>,
     /// Notifications that wait, with the time since when.
     pub waiting: Vec<DateTime<Utc>>,
-    /// Titles of notifications that the server refused.
+    /// Titles of notifications that are put aside: the server refused them, or they are torn.
     pub refused: Vec<String>,
     /// The heartbeats of the last day, oldest first; empty where there never was one.
     pub beats: Vec<DateTime<Utc>>,
@@ -285,7 +285,7 @@ fn remarks(facts: &Facts) -> Vec<Remark> {
         let number = text::count(facts.refused.len(), "notification");
         say(
             true,
-            format!("{number} refused by the server for good; the last: {title}"),
+            format!("{number} put aside for good; the last: {title}"),
         );
     }
     if let Some(oldest) = facts.waiting.iter().min() {

@@ -1,6 +1,7 @@
 //! What an agent or a task may use up on a day.
 
-use std::fs::File;
+use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -53,6 +54,28 @@ fn a_reached_cap_of_runs_stops_the_next_start_with_a_reason_told_once() {
         body.contains("policy_blocked") && body.contains("2 of 2 runs"),
         "{body}"
     );
+}
+
+#[test]
+fn what_cannot_be_counted_lets_no_capped_run_start() {
+    let env = env("", "max_runs_per_day = 5");
+    let shut = env.logs().join("work/shut");
+    let give = |mode| {
+        fs::create_dir_all(&shut).unwrap();
+        fs::set_permissions(&shut, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    give(0);
+    let run = |task| env.agent_runner_of_nobody(&["run", "--agent", "fake", "--task", task]);
+    assert_eq!(run("work").code, Some(1));
+    let error = env.record("work", "fake")["error"].clone();
+    let expected = format!(
+        "what the task `work` has used up today cannot be counted: cannot list `{}`",
+        shut.display()
+    );
+    assert!(error.as_str().unwrap().starts_with(&expected), "{error}");
+    assert_eq!(run("other").code, Some(0), "it has no cap");
+    give(0o700);
+    assert_eq!(run("work").code, Some(0));
 }
 
 #[test]

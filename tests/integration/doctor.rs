@@ -262,7 +262,7 @@ fn a_refused_notification_is_shown_until_it_is_removed() {
         .task("work", "");
     assert_eq!(env.run("fake", "work").code, Some(0));
     let report = Report::of(&env, &[]);
-    report.has("warning", "the server refused 1 notification for good");
+    report.has("warning", "1 notification put aside for good; the last: ");
     report.has("error", "403 Forbidden");
     fs::remove_dir_all(env.logs().join(".state/outbox/refused")).unwrap();
     assert_eq!(Report::of(&env, &[]).of_level("warning"), [""; 0]);

@@ -163,7 +163,6 @@ fn what_may_not_be_read_in_the_log_root_is_passed_over_with_a_word_and_stays() {
     };
     give(0);
     let show = newer.strip_prefix(&logs).unwrap().display().to_string();
-    let hidden = older.strip_prefix(&logs).unwrap().display().to_string();
     for arguments in [
         &["runs"][..],
         &["runs", "--json"],
@@ -189,12 +188,24 @@ fn what_may_not_be_read_in_the_log_root_is_passed_over_with_a_word_and_stays() {
             assert!(done.stdout.contains(denied), "{}", done.stdout);
         }
     }
-    let found = env.agent_runner_of_nobody(&["doctor"]).stdout;
-    let found = found.replace('\n', " ");
+    let name = older.strip_prefix(&logs).unwrap().to_str().unwrap();
+    let explained = env.agent_runner_of_nobody(&["explain", name]).stdout;
+    let unknown = "is not known: its record cannot be read.";
     assert!(
-        found.contains(&format!("`{hidden}` and 2 others are none of")),
-        "{found}"
+        explained.replace('\n', " ").contains(unknown),
+        "{explained}"
     );
+    let cancelled = env.agent_runner_of_nobody(&["cancel", name]);
+    assert_eq!(cancelled.code, Some(1));
+    let unknown = format!("whether {name} has ended is not known: unreadable record");
+    assert!(cancelled.stderr.contains(&unknown), "{}", cancelled.stderr);
+    let found = env.agent_runner_of_nobody(&["doctor"]).stdout;
+    let found: String = found.split_whitespace().collect();
+    for directory in &shut[..2] {
+        let warning = format!("cannotlist`{}`:Permissiondenied", directory.display());
+        assert!(found.contains(&warning), "{found}");
+    }
+    assert!(!found.contains("noneofagent-runner's"), "{found}");
     give(0o700);
     assert!(older.join("metadata.json").exists() && mark.exists() && tree.exists());
 }

@@ -399,3 +399,15 @@ fn a_heartbeat_is_one_utc_line() {
     let log = fs::read_to_string(env.logs().join("heartbeat/task.log")).unwrap();
     with_settings!({ filters => filters() }, { assert_snapshot!(log); });
 }
+
+#[test]
+fn a_day_whose_midnight_comes_twice_begins_at_the_first_one() {
+    let env = TestEnv::new().variable("TZ", "America/Havana");
+    // Half an hour after the first one, and half an hour before the second one.
+    let run = env.logs().join("work/fake/20261101_043000");
+    fs::create_dir_all(&run).unwrap();
+    fs::write(run.join("metadata.json"), r#"{"outcome":"success"}"#).unwrap();
+    let of_day = ["runs", "--json", "--since", "2026-11-01"];
+    let listed = env.agent_runner(&of_day).stdout;
+    assert!(listed.contains("20261101_043000"), "{listed}");
+}

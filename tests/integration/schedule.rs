@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{TestEnv, eventually};
 
@@ -419,6 +419,39 @@ fn an_overdue_success_is_told_once_and_its_return_once() {
             ["[work] NO SUCCESS for 1h", "[work] SUCCESS again"]
         );
     }
+}
+
+#[test]
+fn a_run_by_a_clock_that_was_ahead_stops_no_task_hides_no_alarm_and_is_no_news() {
+    let env = place();
+    let metrics = env.root().join("agent-runner.prom");
+    let env = env
+        .unreachable_server()
+        .variable("AGENT_RUNNER_METRICS_FILE", metrics.to_str().unwrap())
+        .script("good", "text", "echo hello")
+        .script("bad", "text", "exit 1")
+        .task(
+            "work",
+            "notify = false\nexpect_success_within = \"1h\"\nmax_runs_per_day = 1",
+        );
+    for (agent, outcome) in [("good", "success"), ("bad", "agent_error")] {
+        let run = env.logs().join("work").join(agent).join("20990101_000000");
+        fs::create_dir_all(&run).unwrap();
+        let record = json!({
+            "run_id": "20990101_000000", "agent": agent, "task": "work", "outcome": outcome,
+            "start_time": "2099-01-01T00:00:00+00:00", "end_time": "2099-01-01T00:01:00+00:00",
+        });
+        fs::write(run.join("metadata.json"), record.to_string()).unwrap();
+    }
+    beats(&env, 120, 0);
+    drop(env.agent_runner(&["heartbeat"]));
+    assert_eq!(env.outbox()[0]["title"], "[work] NO SUCCESS for 1h");
+    let page = fs::read_to_string(metrics).unwrap();
+    assert!(!page.contains(r#"task="work""#), "{page}");
+    let triage = env.agent_runner(&["triage"]).stdout;
+    assert!(!triage.contains("2099"), "{triage}");
+    assert_eq!(env.run("good", "work").code, Some(0));
+    assert_eq!(env.run("good", "work").code, Some(1));
 }
 
 /// A watchdog service that keeps the first line of each request, and answers with `status`.

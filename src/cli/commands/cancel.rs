@@ -53,6 +53,13 @@ pub(crate) fn cancel(world: &World, arguments: &RecordArguments) -> Result<u8, C
             "{path}: the agent has {words} to end; `cancel` once more ends it at once"
         ));
         run = wiring::block_on(wait(&layout, &run, grace + ENDING))??;
+    } else if let Some(why) = reader::unreadable(&run.record) {
+        let hint = match stop(&run) {
+            Ok(()) => "its runner is there and is asked to end",
+            Err(_) => "nothing was signalled; see who may read its record",
+        };
+        let unknown = CliError::failure(format!("whether {path} has ended is not known: {why}"));
+        return Err(unknown.hint(hint));
     } else {
         let outcome = run.record.outcome;
         // Whoever still holds the log of a run that has ended waits to try once more.

@@ -45,7 +45,7 @@ pub(super) fn tell(
         // A run that ended in time may have begun long before.
         let reach = TimeDelta::from_std(within + task.timeout * 2).unwrap_or(TimeDelta::MAX);
         let since = now.checked_sub_signed(reach);
-        let last = last_success(layout, &task.name, since).map_err(failed)?;
+        let last = last_success(layout, &task.name, since, now).map_err(failed)?;
         let ended = last.as_ref().map(|(_, end)| *end);
         let is_overdue = late::is_overdue(within, ended, began, now);
         let (occasion, subject) = (
@@ -66,7 +66,7 @@ pub(super) fn tell(
         });
         let tell = |before: &str| {
             let last = if is_overdue {
-                last_success(layout, &task.name, None)?
+                last_success(layout, &task.name, None, now)?
             } else {
                 last
             };
@@ -98,12 +98,12 @@ fn last_success(
     layout: &Layout,
     task: &TaskName,
     since: Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
 ) -> Result<Option<(String, DateTime<Utc>)>, StoreError> {
     let filter = Filter {
         task: Some(task.clone()),
-        agent: None,
         since,
-        until: None,
+        ..Filter::past(now)
     };
     let mut runs = reader::runs(layout, &filter)?.take(1000).filter(|run| {
         matches!(run.record.outcome, Outcome::Success | Outcome::NoChange)
@@ -143,7 +143,7 @@ pub(super) fn catch_up(
             .into_iter()
             .fold(now - late::MAX_CATCH_UP, DateTime::max);
         let fires = entry.expression.fires(entry.zone(), after, now - slack);
-        let is_started = |fire| is_started(layout, &entry, fire);
+        let is_started = |fire| is_started(layout, &entry, fire, now);
         let Some(fire) = late::missed(fires, began, &beats.recent, is_started) else {
             continue;
         };
@@ -163,12 +163,12 @@ pub(super) fn catch_up(
     Ok(())
 }
 
-fn is_started(layout: &Layout, entry: &Scheduled, fire: DateTime<Utc>) -> bool {
+fn is_started(layout: &Layout, entry: &Scheduled, fire: DateTime<Utc>, now: DateTime<Utc>) -> bool {
     let filter = Filter {
         task: Some(entry.task.clone()),
         agent: entry.agent.parse().ok().filter(|_| entry.agent != "auto"),
         since: Some(fire),
-        until: None,
+        ..Filter::past(now)
     };
     match reader::runs(layout, &filter) {
         Ok(mut runs) => runs.next().is_some(),

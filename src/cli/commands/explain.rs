@@ -9,6 +9,7 @@ use crate::config::Overrides;
 use crate::model::outcome::{EXIT_SUCCESS, Outcome};
 use crate::model::record::{EvidenceSource, Record};
 use crate::model::text;
+use crate::store::reader;
 
 /// Explains a run.
 pub(crate) fn explain(world: &World, arguments: &RecordArguments) -> Result<u8, CliError> {
@@ -23,11 +24,12 @@ pub(crate) fn explain(world: &World, arguments: &RecordArguments) -> Result<u8, 
 }
 
 fn words(record: &Record, path: &str) -> String {
-    let mut words = format!(
-        "{path} is {}: {}.\n",
-        record.outcome,
-        meaning(record.outcome)
-    );
+    let mut words = if reader::unreadable(record).is_some() {
+        format!("What became of {path} is not known: its record cannot be read.\n")
+    } else {
+        let (outcome, meaning) = (record.outcome, meaning(record.outcome));
+        format!("{path} is {outcome}: {meaning}.\n")
+    };
     if let Some(error) = &record.error {
         writeln!(words, "\nWhat went wrong: {}", text::first_line(error, 500)).expect(INFALLIBLE);
     }

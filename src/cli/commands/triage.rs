@@ -68,12 +68,13 @@ fn facts(
         |error: StoreError| CliError::failure("the log root cannot be read").because(error);
     let layout = &wiring::layout(settings);
     let mut runs: Vec<Record> = Vec::new();
+    let past = Filter::past(now).until;
     for run in reader::runs(layout, &Filter::default()).map_err(unreadable)? {
-        let is_recent = run
-            .path
-            .run_id
-            .started()
-            .is_some_and(|start| start >= since);
+        let start = run.path.run_id.started();
+        if start.zip(past).is_some_and(|(start, past)| start >= past) {
+            continue;
+        }
+        let is_recent = start.is_some_and(|start| start >= since);
         if !is_recent && runs.len() >= HISTORY {
             break;
         }

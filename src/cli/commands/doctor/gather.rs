@@ -71,8 +71,11 @@ pub(super) fn gather(
         skews,
     } = heard;
     let outbox = Outbox::new(&layout);
-    notifications.waiting = outbox.pending().map_or(0, |waiting| waiting.len());
-    notifications.refused = outbox.refused().map_or(0, |refused| refused.len());
+    notifications.waiting = outbox.count().unwrap_or_default();
+    let unread = outbox.unread().unwrap_or_default();
+    notifications.unread = unread.iter().map(|error| chain(error)).collect();
+    let refused = outbox.refused().unwrap_or_default().into_iter();
+    notifications.refused = refused.map(|entry| entry.message.title).collect();
     notifications.refused_directory = layout.refused();
     notifications.expired = expired(&layout);
     let (prompts, bad_prompts) = prompts(world, settings);
@@ -144,6 +147,9 @@ fn runs(world: &World, settings: &Settings, layout: &Layout) -> Runs {
         ground,
         // A log root that cannot be listed is told by its ground.
         foreign: foreign(layout).unwrap_or_default(),
+        unlisted: (reader::unlisted(layout, &Filter::default()).iter())
+            .map(|error| chain(error))
+            .collect(),
         tracked: ignorance.tracked,
         unignored: ignorance.unignored,
         crashed,
@@ -152,11 +158,10 @@ fn runs(world: &World, settings: &Settings, layout: &Layout) -> Runs {
 }
 
 fn expired(layout: &Layout) -> usize {
+    let now = SystemClock.now();
     let filter = Filter {
-        task: None,
-        agent: None,
-        since: Some(SystemClock.now() - EXPIRES_AFTER - TimeDelta::days(7)),
-        until: None,
+        since: Some(now - EXPIRES_AFTER - TimeDelta::days(7)),
+        ..Filter::past(now)
     };
     let Ok(runs) = reader::runs(layout, &filter) else {
         return 0;
