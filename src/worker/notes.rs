@@ -28,6 +28,9 @@ pub(super) struct Kept {
     pub(super) run: String,
     /// The text that it was made from.
     pub(super) revision: String,
+    /// The commit that it was made on.
+    #[serde(default)]
+    pub(super) base: String,
 }
 
 impl Notes {

@@ -14,9 +14,10 @@ use crate::git::{Mirror, MirrorError, MirrorLimits, PushError, RemoteFault};
 use crate::model::outcome::Outcome;
 use crate::model::record::Record;
 use crate::model::text::{self, chain};
-use crate::model::tree_policy::TreeEvidence;
+use crate::model::tree_policy::{TreeEvidence, TreePolicy};
 use crate::model::work_name::{TRACE_DIRECTORY, WorkName};
 use crate::queue::{End, Queue};
+use crate::redact::Redactor;
 use crate::sources::source::{
     Accepted, Fate, Next, Offer, Publication, SourceError, Standing, TaskSource,
 };
@@ -255,7 +256,7 @@ async fn carry_out<S: TaskSource>(
     let (work, mut mirror, base) = lease.unless_stopped(begun).await?;
 
     // A name may be taken between the look at it and the push; the work is not done again then.
-    let mut done = kept(settings, &mirror, &work, lease).await?;
+    let mut done = kept(settings, &mirror, &work, &base, lease).await?;
     for _try in 0..3 {
         let choice = choose(source, &mirror, &work, &base);
         let (name, place) = lease.unless_stopped(choice).await?;
@@ -324,7 +325,7 @@ async fn carry_out<S: TaskSource>(
                         if failure == Failure::Stopped(Stop::LostLease) {
                             not_published(Outcome::LostLease, "the claim was lost before the push");
                         } else {
-                            keep(result, &work, lease).await;
+                            keep(result, &work, &base, lease).await;
                         }
                         return Err(failure);
                     }
@@ -649,8 +650,11 @@ struct Finished {
 }
 
 /// Notes a result that could not be pushed, so that the next attempt need not make it again.
-async fn keep(result: &Finished, work: &Accepted, lease: &Lease) {
+async fn keep(result: &Finished, work: &Accepted, base: &Base, lease: &Lease) {
+    // One that was kept before stays on what it was made on.
+    let earlier = lease.notes().kept.filter(|kept| kept.tip == result.tip);
     let kept = Kept {
+        base: earlier.map_or_else(|| base.commit.clone(), |kept| kept.base),
         tip: result.tip.clone(),
         run: result.record.path().clone(),
         revision: work.revision.clone(),
@@ -660,30 +664,45 @@ async fn keep(result: &Finished, work: &Accepted, lease: &Lease) {
     }
 }
 
-/// The result of an attempt before, where it was noted and is still here.
+/// The result of an attempt before, where it was noted, is still here and stands on what the base
+/// still has. It is judged again: what may be published may be less now.
 async fn kept(
     settings: &WorkerSettings,
     mirror: &Mirror,
     work: &Accepted,
+    base: &Base,
     lease: &Lease,
 ) -> Result<Option<Finished>, Failure> {
     let kept = lease.notes().kept;
-    let Some(Kept { tip, run, .. }) = kept.filter(|kept| kept.revision == work.revision) else {
+    let Some(kept) = kept.filter(|kept| kept.revision == work.revision) else {
         return Ok(None);
     };
-    let Ok(run) = run.parse() else {
+    let Ok(run) = kept.run.parse() else {
         return Ok(None);
     };
     let record = reader::read_run(&settings.layout, run).record;
-    let (mirror, commit) = (mirror.clone(), tip.clone());
-    let is_here = blocking(move || mirror.has(&commit)).await?;
-    if !is_here || judge_run(settings, &record).is_err() {
+    let (asked, now, tip) = (mirror.clone(), base.commit.clone(), kept.tip.clone());
+    let below = kept.base.clone();
+    let stands =
+        blocking(move || Ok::<_, Failure>(asked.has(&tip)? && asked.continues(&below, &now)?));
+    if !stands.await? || judge_run(settings, &record).is_err() {
         return Ok(None);
     }
+    let (asked, below, tip) = (mirror.clone(), kept.base, kept.tip.clone());
+    let (policy, redactor) = (settings.policy.clone(), Arc::clone(&settings.redactor));
+    let judged = blocking(move || judge_tree(&asked, &below, &tip, &policy, &redactor)).await;
+    if let Err(Failure::Source(SourceError::Refused(reason))) = &judged {
+        not_published(settings, &record, Outcome::PolicyBlocked, reason);
+        // When somebody asks again, it is done anew.
+        if let Err(error) = lease.note(|notes| notes.kept = None).await {
+            tracing::warn!("{}", chain(&error));
+        }
+    }
+    judged?;
     tracing::info!("The work was done before and is only to be pushed");
     let started = record.start_time.unwrap_or_else(|| settings.clock.now());
     Ok(Some(Finished {
-        tip,
+        tip: kept.tip,
         record,
         started,
     }))
@@ -823,28 +842,40 @@ async fn take(
             tracing::warn!("{}", chain(&error));
         }
         let tip = taken?;
-        let changes = mirror.changes(base, &tip)?;
-        let (paths, links) = (mirror.paths(&tip)?, mirror.links(&tip)?);
-        let mut secrets = Vec::new();
-        mirror.added_content(base, &tip, &changes, |place, content| {
-            if redactor.finds(content) {
-                secrets.push(place.to_owned());
-            }
-        })?;
-        let violations = policy.violations(TreeEvidence {
-            changes: &changes,
-            paths: &paths,
-            links: &links,
-            secrets: &secrets,
-        });
-        if !violations.is_empty() {
-            let shown = violations.iter().take(10).map(ToString::to_string);
-            let list = shown.collect::<Vec<_>>().join("; ");
-            return Err(Failure::refused(format!("not published: {list}")));
-        }
+        judge_tree(mirror, base, &tip, &policy, &redactor)?;
         Ok(tip)
     })
     .await
+}
+
+/// Judges what `base..tip` changed.
+fn judge_tree(
+    mirror: &Mirror,
+    base: &str,
+    tip: &str,
+    policy: &TreePolicy,
+    redactor: &Redactor,
+) -> Result<(), Failure> {
+    let changes = mirror.changes(base, tip)?;
+    let (paths, links) = (mirror.paths(tip)?, mirror.links(tip)?);
+    let mut secrets = Vec::new();
+    mirror.added_content(base, tip, &changes, |place, content| {
+        if redactor.finds(content) {
+            secrets.push(place.to_owned());
+        }
+    })?;
+    let violations = policy.violations(TreeEvidence {
+        changes: &changes,
+        paths: &paths,
+        links: &links,
+        secrets: &secrets,
+    });
+    if violations.is_empty() {
+        return Ok(());
+    }
+    let shown = violations.iter().take(10).map(ToString::to_string);
+    let list = shown.collect::<Vec<_>>().join("; ");
+    Err(Failure::refused(format!("not published: {list}")))
 }
 
 enum NotPushed {
