@@ -366,7 +366,9 @@ impl<'a> Desk<'a> {
             };
             let put = local::put(queue, local, &SystemClock).await;
             let local = put.map_err(|error| match error {
-                PutError::Known(_) => CliError::usage(error.to_string()).hint(ANOTHER_ID),
+                PutError::Known(_) | PutError::Done { .. } => {
+                    CliError::usage(error.to_string()).hint(ANOTHER_ID)
+                }
                 error => CliError::failure("the task is not queued").because(error),
             })?;
             task.state = DelegatedState::Created;
