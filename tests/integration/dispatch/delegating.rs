@@ -568,6 +568,82 @@ fn a_task_whose_answer_was_lost_is_handed_over_once() {
 }
 
 #[test]
+fn an_issue_of_somebody_else_or_without_the_label_is_not_taken_for_that_of_a_task() {
+    let place = Place::new();
+    let give = || {
+        place.forget();
+        let handed = ["delegate", "Do it.", "--repo", TARGET, "--task-id", "it"];
+        place.env.agent_runner(&handed)
+    };
+    std::fs::create_dir_all(place.env.logs().join(".state")).unwrap();
+    let first = give();
+    assert!(first.stdout.contains("issue created"), "{}", first.stdout);
+    let again = give();
+    assert!(again.stdout.contains("issue found"), "{}", again.stdout);
+    let text = place.host.issue(DISPATCH, 1)["body"].clone();
+    place.host.unlabel(DISPATCH, 1, "copilot-agent", "alice");
+    place.host.user("mallory", Permission::Read);
+    let labels = ["copilot-agent"];
+    place
+        .host
+        .open_issue(DISPATCH, "mallory", "x", text.as_str(), &labels);
+    let third = give();
+    assert_eq!(third.code, Some(0), "{}", third.stderr);
+    assert!(third.stdout.contains("issues/3"), "{}", third.stdout);
+    assert_eq!(place.host.issue(DISPATCH, 1)["state"], "open");
+}
+
+#[test]
+fn an_id_that_has_ended_hands_a_new_task_to_the_coding_agent() {
+    let place = Place::new();
+    place.host.offer_agent(TARGET);
+    let give = || {
+        let kind = ["delegate", "Do it.", "--provider", "copilot"];
+        let handed = [&kind[..], &["--repo", TARGET, "--task-id", "weekly"]].concat();
+        let done = place.env.agent_runner(&handed);
+        assert_eq!(done.code, Some(0), "{}", done.stderr);
+        let tasks = json(&place.env.agent_runner(&["delegated", "--json"]).stdout);
+        tasks[0]["issue_number"].as_u64().unwrap()
+    };
+    let first = give();
+    let closes = format!("All done.\n\nFixes #{first}");
+    open_pull(&place, TARGET, "copilot/do-it", &closes);
+    let second = give();
+    assert!(second > first, "{second}");
+    assert_eq!(place.host.issue(TARGET, first)["state"], "open");
+}
+
+#[test]
+fn an_issue_that_was_open_before_is_not_closed_when_it_cannot_be_assigned() {
+    let place = Place::new();
+    place.host.offer_agent(TARGET);
+    let told = ["delegate", "x", "--provider", "copilot", "--repo", TARGET];
+    let give = || {
+        place
+            .env
+            .agent_runner(&[&told[..], &["--task-id", "it"]].concat())
+    };
+    assert_eq!(give().code, Some(0));
+    // As after a call that was killed before it assigned the issue.
+    let text = place.host.issue(TARGET, 1)["body"].clone();
+    place.host.delete_issue(TARGET, 1);
+    place.forget();
+    let left = place
+        .host
+        .open_issue(TARGET, "runner-bot", "x", text.as_str(), &[]);
+    let dropped =
+        r#"{"data": {"replaceActorsForAssignable": {"assignable": {"assignees": {"nodes": []}}}}}"#;
+    let answer = Action::Answer(200, Vec::new(), dropped.to_owned());
+    place
+        .host
+        .fault(Fault::on("POST", "/graphql").nth(2).before(answer));
+    let refused = give();
+    assert_eq!(refused.code, Some(1), "{}", refused.stderr);
+    assert!(refused.stderr.contains("stays so"), "{}", refused.stderr);
+    assert_eq!(place.host.issue(TARGET, left)["state"], "open");
+}
+
+#[test]
 fn an_assignment_whose_answer_was_lost_counts() {
     let place = Place::new();
     place.host.offer_agent(TARGET);

@@ -58,8 +58,9 @@ pub(crate) fn delegate(world: &World, arguments: &DelegateArguments) -> Result<u
     };
     wiring::block_on(async {
         let desk = Desk::open(&settings, &layout, provider).await?;
-        desk.refuse_known(&order.task_id).await?;
-        let mut task = desk.hand_over(world, &order, arguments).await?;
+        let ended = desk.refuse_known(&order.task_id).await?;
+        let ended = ended.and_then(|task| task.issue);
+        let mut task = desk.hand_over(world, &order, ended, arguments).await?;
         desk.keep(&task)?;
         let mut is_unfinished = false;
         if arguments.wait {
@@ -303,10 +304,10 @@ impl<'a> Desk<'a> {
     }
 
     /// Refuses the id of a task that has not ended, which would be followed no more. The id of one
-    /// that has ended may be given again.
-    async fn refuse_known(&self, task_id: &str) -> Result<(), CliError> {
+    /// that has ended, which is returned, may be given again.
+    async fn refuse_known(&self, task_id: &str) -> Result<Option<Delegated>, CliError> {
         let Some(mut known) = delegated::get(self.layout, task_id) else {
-            return Ok(());
+            return Ok(None);
         };
         if known.provider == self.provider && !known.state.is_final() {
             // It may have ended since somebody asked. What cannot be asked counts as it was.
@@ -316,7 +317,7 @@ impl<'a> Desk<'a> {
             }
         }
         if known.state.is_final() {
-            return Ok(());
+            return Ok(Some(known));
         }
         let state = known.state.as_str();
         let message = format!("there is a task `{task_id}` already, which is {state}");
@@ -327,6 +328,7 @@ impl<'a> Desk<'a> {
         &self,
         world: &World,
         order: &Delegation,
+        ended: Option<issues::Named>,
         arguments: &DelegateArguments,
     ) -> Result<Delegated, CliError> {
         let mut task = Delegated {
@@ -382,15 +384,17 @@ impl<'a> Desk<'a> {
             let target: Option<RepositoryName> = named
                 .transpose()
                 .map_err(|error| CliError::usage("--repo is wrong").because(error))?;
-            let issue = if self.provider == Provider::Copilot {
+            let handed = if self.provider == Provider::Copilot {
                 let target = target.as_ref().ok_or_else(|| {
                     CliError::usage("the provider `copilot` needs `--repo owner/name`")
                 })?;
-                issues::open_for_copilot(github, target, order).await?
+                issues::open_for_copilot(github, target, order, ended.as_ref()).await?
             } else {
-                issues::open_labelled(github, self.settings, order).await?
+                issues::open_labelled(github, self.settings, order, ended.as_ref()).await?
             };
-            task.message = format!("Dispatch issue created: {}", issue.html_url);
+            let issues::Handed { issue, is_found } = handed;
+            let how = if is_found { "found" } else { "created" };
+            task.message = format!("Dispatch issue {how}: {}", issue.html_url);
             task.target = target.or_else(|| Some(issue.repository.clone()));
             task.issue = Some((issue.repository, issue.number));
         }
