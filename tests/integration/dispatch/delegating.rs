@@ -263,6 +263,29 @@ fn a_local_task_in_a_place_without_a_repository_is_refused() {
 }
 
 #[test]
+fn a_local_task_that_is_given_a_directory_below_is_done_in_its_repository() {
+    let env = TestEnv::new();
+    std::fs::create_dir_all(env.root().join("repository/below/it")).unwrap();
+    let task = adds("a.txt");
+    let place = [
+        "--provider",
+        "local",
+        "--repo",
+        "below/it",
+        "--task-id",
+        "x",
+    ];
+    let handed = env.agent_runner(&[&["delegate", &task], &place[..]].concat());
+    assert_eq!(handed.code, Some(0), "{}", handed.stderr);
+    let done = env.agent_runner(&["dispatch", "--source", "local", "--once"]);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    assert_eq!(
+        env.git(&["show", "agent-task-x:a.txt"]).trim(),
+        "by an agent"
+    );
+}
+
+#[test]
 fn a_local_task_that_cannot_be_done_says_why() {
     let env = TestEnv::new();
     let instruction = "```diff\n--- a/none\n+++ b/none\n@@ -1 +1 @@\n-a\n+b\n```";

@@ -349,16 +349,17 @@ impl<'a> Desk<'a> {
                 || self.settings.runner.repo_root.value.clone(),
                 |path| world.current_directory.join(path),
             );
-            let repository = directory.canonicalize().map_err(|error| {
+            let directory = directory.canonicalize().map_err(|error| {
                 let what = format!("there is no repository `{}`", directory.display());
                 CliError::usage(what).because(error)
             })?;
             let environment = planner::inheritable(world.environment.variables(), &[], &[]);
-            let look = Git::new(&environment, &repository).snapshot(SystemClock.now());
-            look.map_err(|error| {
-                let what = format!("no task can be done in `{}`", repository.display());
+            let look = Git::new(&environment, &directory).health(SystemClock.now());
+            let look = look.map_err(|error| {
+                let what = format!("no task can be done in `{}`", directory.display());
                 CliError::usage(what).because(error)
             })?;
+            let repository = look.top_level();
             let local = LocalTask {
                 number: 0,
                 task_id: order.task_id.clone(),
