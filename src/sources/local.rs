@@ -82,6 +82,19 @@ impl LocalTask {
         Some(read_status(self)?["branch"].as_str()?.to_owned())
     }
 
+    /// The branch of the task of that id in a repository whose queue is not at hand, when it is done.
+    pub fn branch_of_done(task_id: &str, repository: &Path) -> Option<String> {
+        let task = Self {
+            number: 0,
+            task_id: task_id.to_owned(),
+            title: String::new(),
+            instruction: String::new(),
+            repository: repository.to_owned(),
+        };
+        let status = read_status(&task).filter(|status| status["state"] == "completed")?;
+        Some(status["branch"].as_str()?.to_owned())
+    }
+
     /// Names the text of the task.
     fn revision(&self) -> String {
         WorkKey::new("revision", &[&self.title, &self.instruction]).to_string()

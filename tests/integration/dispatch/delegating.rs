@@ -286,6 +286,28 @@ fn a_local_task_that_is_given_a_directory_below_is_done_in_its_repository() {
 }
 
 #[test]
+fn a_local_task_whose_queue_is_lost_is_told_done_where_it_is_and_never_failed() {
+    let env = TestEnv::new();
+    for (id, state) in [("one", "completed"), ("two", "created")] {
+        let task = adds(&format!("{id}.txt"));
+        let handed = ["delegate", &task, "--provider", "local", "--task-id", id];
+        assert_eq!(env.agent_runner(&handed).code, Some(0));
+        if id == "one" {
+            let done = env.agent_runner(&["dispatch", "--source", "local", "--once"]);
+            assert_eq!(done.code, Some(0), "{}", done.stderr);
+        }
+        for end in ["", "-wal", "-shm"] {
+            let file = env.logs().join(format!(".state/queue.sqlite{end}"));
+            drop(std::fs::remove_file(file));
+        }
+        let tasks = json(&env.agent_runner(&["delegated", "--json"]).stdout);
+        let list = tasks.as_array().unwrap();
+        let task = list.iter().find(|task| task["task_id"] == id).unwrap();
+        assert_eq!(task["state"], state, "{tasks}");
+    }
+}
+
+#[test]
 fn a_local_task_that_cannot_be_done_says_why() {
     let env = TestEnv::new();
     let instruction = "```diff\n--- a/none\n+++ b/none\n@@ -1 +1 @@\n-a\n+b\n```";

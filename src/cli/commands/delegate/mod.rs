@@ -3,6 +3,7 @@
 pub(super) mod issues;
 
 use std::io::{IsTerminal as _, Read as _};
+use std::path::Path;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -483,8 +484,12 @@ async fn look_locally(queue: &Queue, task: &mut Delegated) -> Result<(), QueueEr
         (local.task_id == task.task_id).then_some((work, local))
     });
     let Some((work, local)) = found else {
-        task.state = DelegatedState::Failed;
-        "the queue does not know the task any more".clone_into(&mut task.message);
+        let directory = task.directory.clone().unwrap_or_default();
+        match LocalTask::branch_of_done(&task.task_id, &directory) {
+            Some(branch) => complete(task, branch, &directory),
+            // It may be that of another log root.
+            None => "this queue does not know the task".clone_into(&mut task.message),
+        }
         return Ok(());
     };
     note_standing(task, &work);
@@ -499,10 +504,16 @@ async fn look_locally(queue: &Queue, task: &mut Delegated) -> Result<(), QueueEr
     }
     if task.state == DelegatedState::Completed {
         let branch = local.branch().unwrap_or_default();
-        task.message = format!("done: branch {branch} of {}", local.repository.display());
-        task.result = Some(branch);
+        complete(task, branch, &local.repository);
     }
     Ok(())
+}
+
+/// Notes that a local task is done.
+fn complete(task: &mut Delegated, branch: String, repository: &Path) {
+    task.state = DelegatedState::Completed;
+    task.message = format!("done: branch {branch} of {}", repository.display());
+    task.result = Some(branch);
 }
 
 /// What the queue knows of a task that has not ended: whether somebody works on it.
