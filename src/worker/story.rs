@@ -264,9 +264,13 @@ async fn carry_out<S: TaskSource>(
             Place::Published(mut publication, tip) => {
                 tracing::info!("found published: {}", publication.address);
                 let mut told = work.clone();
-                if let Some(tip) = &tip
-                    && let Some(earlier) = earlier_text(&mirror, &work, &base, &name, tip).await?
-                {
+                let made_from = match &tip {
+                    Some(tip) => made_from(&mirror, &base, &name, tip).await?,
+                    None => None,
+                };
+                // A merged branch does not say it any more.
+                let made_from = made_from.or_else(|| lease.notes().revision);
+                if let Some(earlier) = made_from.filter(|text| *text != work.revision) {
                     told.revision = earlier;
                     publication.remarks.push(EARLIER_TEXT.to_owned());
                 }
@@ -277,10 +281,8 @@ async fn carry_out<S: TaskSource>(
             Place::Pushed(tip) => {
                 let branch = name.branch();
                 tracing::info!("Branch {branch} already exists remotely, checking it out");
-                if earlier_text(&mirror, &work, &base, &name, &tip)
-                    .await?
-                    .is_some()
-                {
+                let made_from = made_from(&mirror, &base, &name, &tip).await?;
+                if made_from.is_some_and(|text| text != work.revision) {
                     return Err(Failure::refused(format!(
                         "the text was edited after the work on it began; the branch {branch} holds \
                          what was done before, and when it is deleted the work is done anew"
@@ -476,7 +478,7 @@ async fn take_over(
         return Ok(());
     };
     tracing::info!("Taking over branch {} from another machine", name.branch());
-    match push_commit(mirror, name, &commit, Some(tip), lease).await {
+    match push_commit(mirror, work, name, &commit, Some(tip), lease).await {
         Ok(()) => Ok(()),
         Err(NotPushed::Taken(tip)) => Err(leave(lease, &tip).await),
         // Where branches must not be moved, the wait has to do.
@@ -615,10 +617,9 @@ async fn owned(
     .await
 }
 
-/// The revision of the text that a branch of this work was made from, where it is another one now.
-async fn earlier_text(
+/// The revision of the text that a branch of this work was made from, where it says so.
+async fn made_from(
     mirror: &Mirror,
-    work: &Accepted,
     base: &Base,
     name: &WorkName,
     tip: &str,
@@ -629,8 +630,7 @@ async fn earlier_text(
         up_to_date(&mirror, &branch, &tip)?;
         mirror.revision(&tip, &base)
     });
-    let revision = revision.await?.map(|revision| revision.to_string());
-    Ok(revision.filter(|revision| *revision != work.revision))
+    Ok(revision.await?.map(|revision| revision.to_string()))
 }
 
 /// Makes sure that the mirror has a branch as it is at the remote: it may be younger than the last
@@ -914,18 +914,20 @@ async fn push<S: TaskSource>(
     source.check_wanted(work).await?;
     // The token may have ended during the run.
     *mirror = mirror.clone().with_remote(source.remote(work).await?);
-    push_commit(mirror, name, commit, None, lease).await
+    push_commit(mirror, work, name, commit, None, lease).await
 }
 
 /// Moves a branch from `expected`. That it is about to be is noted first.
 async fn push_commit(
     mirror: &Mirror,
+    work: &Accepted,
     name: &WorkName,
     commit: &str,
     expected: Option<String>,
     lease: &Lease,
 ) -> Result<(), NotPushed> {
-    match lease.note(|notes| notes.will_push(commit)).await {
+    let noted = lease.note(|notes| notes.will_push(commit, &work.revision));
+    match noted.await {
         Ok(true) => {}
         Ok(false) => return Err(Stop::LostLease.into()),
         Err(error) => return Err(NotPushed::Failed(Failure::later(chain(&error)))),
