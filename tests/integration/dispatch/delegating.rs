@@ -271,7 +271,7 @@ fn a_local_task_that_is_given_a_directory_below_is_done_in_its_repository() {
         "--provider",
         "local",
         "--repo",
-        "below/it",
+        "repository/below/it",
         "--task-id",
         "x",
     ];

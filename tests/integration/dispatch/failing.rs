@@ -510,15 +510,15 @@ fn a_result_that_could_not_be_pushed_is_judged_again_by_what_is_allowed_now() {
     fs::write(&config, text.replace(allow, "")).unwrap();
     let is_refused = eventually(Duration::from_secs(60), || {
         std::thread::sleep(Duration::from_millis(200));
-        place.dispatch();
+        drop(place.dispatch());
         place.host.labels(DISPATCH, issue).len() > 1
     });
     assert!(is_refused);
     let texts = place.comments(issue, "❌");
     assert!(texts[0].contains("x.yml"), "{texts:?}");
     assert_eq!(place.branches(), Vec::<String>::new());
-    let record = place.env.record("dispatch_issue", "script");
-    assert_eq!(record["outcome"], "policy_blocked");
+    let records = place.env.records("dispatch_issue", "script");
+    assert_eq!(records.last().unwrap()["outcome"], "policy_blocked");
 
     // Asked for again, it is done anew.
     fs::write(&config, text).unwrap();
