@@ -308,47 +308,26 @@ impl Mirror {
         let captured = git.finish(&fetch, git.start(&fetch, &[])?)?;
         if captured.code != Some(0) {
             let what = reason(&captured);
-            return Err(match self.own_fault("fetch", &captured) {
-                Some(error) => error,
-                None => MirrorError::Work { what },
-            });
+            let error = own_fault("fetch", &captured);
+            return Err(error.unwrap_or(MirrorError::Work { what }));
         }
         let tip = git.read_line(&["rev-parse", "--verify", &work_ref(key)])?;
-        let descends = ["merge-base", "--is-ancestor", base, &tip];
-        let captured = git.finish(&descends, git.start(&descends, &[])?)?;
-        match (captured.code, self.own_fault("merge-base", &captured)) {
-            (Some(0), _) => Ok(tip),
-            (_, Some(error)) => Err(error),
-            (_, None) => Err(MirrorError::Work {
-                what: format!("commit {tip} does not continue {base}"),
-            }),
+        if !self.continues(base, &tip)? {
+            let what = format!("commit {tip} does not continue {base}");
+            return Err(MirrorError::Work { what });
         }
+        Ok(tip)
     }
 
-    /// The error where git failed for a reason of this machine, and not for what it was given.
-    fn own_fault(&self, command: &str, captured: &Captured) -> Option<MirrorError> {
-        const FULL: [&str; 10] = [
-            "No space left on device",
-            "Disk quota exceeded",
-            "Input/output error",
-            "Too many open files",
-            "Read-only file system",
-            "Cannot allocate memory",
-            "Out of memory",
-            "out of memory",
-            "Resource temporarily unavailable",
-            "unable to create thread",
-        ];
-        let reason = reason(captured);
-        if FULL.iter().any(|words| captured.stderr.contains(words)) {
-            return Some(files_error(&self.directory, io::Error::other(reason)));
+    /// Whether `base` is `tip`, or a commit that `tip` was made on.
+    pub fn continues(&self, base: &str, tip: &str) -> Result<bool, MirrorError> {
+        let git = self.git();
+        let descends = ["merge-base", "--is-ancestor", base, tip];
+        let captured = git.finish(&descends, git.start(&descends, &[])?)?;
+        match own_fault("merge-base", &captured) {
+            Some(error) => Err(error),
+            None => Ok(captured.code == Some(0)),
         }
-        // It counts as an attempt: what git was given may be what it does not survive.
-        let command = command.to_owned();
-        captured
-            .code
-            .is_none()
-            .then_some(MirrorError::Git(GitError::Refused { command, reason }))
     }
 
     /// Packs what many fetches have left, and removes what has had no name for two weeks. Blocks at
@@ -600,6 +579,29 @@ fn work_ref(key: &WorkKey) -> String {
     format!("refs/work/{key}")
 }
 
+/// The error where git failed for a reason of this machine, and not for what it was given.
+///
+/// It counts as an attempt: what git was given may be what this machine has no room for.
+fn own_fault(command: &str, captured: &Captured) -> Option<MirrorError> {
+    const FULL: [&str; 10] = [
+        "No space left on device",
+        "Disk quota exceeded",
+        "Input/output error",
+        "Too many open files",
+        "Read-only file system",
+        "Cannot allocate memory",
+        "Out of memory",
+        "out of memory",
+        "Resource temporarily unavailable",
+        "unable to create thread",
+    ];
+    let is_full = FULL.iter().any(|words| captured.stderr.contains(words));
+    (is_full || captured.code.is_none()).then(|| {
+        let (command, reason) = (command.to_owned(), reason(captured));
+        MirrorError::Git(GitError::Refused { command, reason })
+    })
+}
+
 fn files_error(path: &Path, source: io::Error) -> MirrorError {
     let path = path.to_owned();
     MirrorError::Files { path, source }
@@ -614,4 +616,30 @@ fn as_text(path: &Path) -> Result<&str, MirrorError> {
         )
     };
     path.to_str().ok_or_else(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_that_this_machine_has_no_room_for_counts_as_an_attempt() {
+        let fetch = |code, stderr: &str| {
+            let captured = Captured {
+                code,
+                stdout: Vec::new(),
+                stderr: stderr.to_owned(),
+            };
+            own_fault("fetch", &captured)
+        };
+        for (code, stderr) in [
+            (Some(128), "fatal: Out of memory, malloc failed"),
+            (Some(128), "error: write error: No space left on device"),
+            (None, ""),
+        ] {
+            let error = fetch(code, stderr).unwrap();
+            assert!(!error.is_transient(), "{error:?}");
+        }
+        assert!(fetch(Some(128), "fatal: bad object").is_none());
+    }
 }

@@ -82,6 +82,24 @@ impl LocalTask {
         Some(read_status(self)?["branch"].as_str()?.to_owned())
     }
 
+    /// The branch of the task of that id in a repository whose queue is not at hand, when it is done.
+    pub fn branch_of_done(task_id: &str, repository: &Path) -> Option<String> {
+        let task = Self {
+            number: 0,
+            task_id: task_id.to_owned(),
+            title: String::new(),
+            instruction: String::new(),
+            repository: repository.to_owned(),
+        };
+        let status = read_status(&task).filter(|status| status["state"] == "completed")?;
+        Some(status["branch"].as_str()?.to_owned())
+    }
+
+    /// Names the text of the task.
+    fn revision(&self) -> String {
+        WorkKey::new("revision", &[&self.title, &self.instruction]).to_string()
+    }
+
     fn key(&self) -> WorkKey {
         WorkKey::new("local", &[&self.task_id])
     }
@@ -93,6 +111,14 @@ pub async fn put(
     mut task: LocalTask,
     clock: &dyn Clock,
 ) -> Result<LocalTask, PutError> {
+    let status = read_status(&task).unwrap_or_default();
+    let is_anothers = status["state"] == "completed" && status["revision"] != task.revision();
+    if is_anothers && queue.state(&task.key()).await?.is_none() {
+        return Err(PutError::Done {
+            file: task.status_file(),
+            task_id: task.task_id,
+        });
+    }
     let mut form = serde_json::to_value(&task).map_err(io::Error::other)?;
     let numbered = queue.offer_numbered(ORIGIN, |number| {
         task.number = number;
@@ -119,6 +145,14 @@ pub enum PutError {
     /// It would be taken for another task, which may have ended.
     #[error("the queue knows a task `{0}` already")]
     Known(String),
+    /// The branch of its id holds what was done for another text.
+    #[error("a task `{task_id}` was done before with another text, as `{file}` says")]
+    Done {
+        /// The id.
+        task_id: String,
+        /// Where that is told.
+        file: PathBuf,
+    },
     /// The queue does not take it.
     #[error(transparent)]
     Queue(#[from] QueueError),
@@ -156,6 +190,7 @@ impl Local {
         let mut status = json!({
             "task_id": task.task_id,
             "title": task.title,
+            "revision": task.revision(),
             "state": state,
             "changed_at": utc(self.clock.now()),
         });
@@ -260,7 +295,7 @@ impl TaskSource for Local {
         Ok(Accepted {
             remote: Remote::new(path, None).map_err(|error| refused(error.to_string()))?,
             base: None,
-            revision: WorkKey::new("revision", &[&task.title, &task.instruction]).to_string(),
+            revision: task.revision(),
             request: WorkRequest {
                 key: offer.key.clone(),
                 origin: offer.origin.clone(),
@@ -289,7 +324,10 @@ impl TaskSource for Local {
     async fn standing(&self, work: &Accepted, name: &WorkName) -> Result<Standing, SourceError> {
         let (_, task) = self.task(&work.request.key).await?;
         let status = read_status(&task).unwrap_or_default();
-        let is_done = status["state"] == "completed" && status["branch"] == name.branch();
+        // An earlier task of the same id leaves its file behind.
+        let is_done = status["state"] == "completed"
+            && status["branch"] == name.branch()
+            && status["revision"] == work.revision;
         Ok(if is_done {
             Standing::Published(Publication::at(address(&task, name)))
         } else {
@@ -347,6 +385,15 @@ mod tests {
 
     use super::*;
 
+    #[derive(Debug)]
+    struct Noon;
+
+    impl Clock for Noon {
+        fn now(&self) -> chrono::DateTime<chrono::Utc> {
+            "2026-07-29T12:00:00Z".parse().unwrap()
+        }
+    }
+
     fn task(task_id: &str, repository: &Path) -> LocalTask {
         LocalTask {
             number: 1,
@@ -367,6 +414,33 @@ mod tests {
         fs::remove_file(&file).unwrap();
         mkfifoat(CWD, &file, Mode::RUSR | Mode::WUSR).unwrap();
         assert_eq!(read_status(&task), None);
+    }
+
+    #[tokio::test]
+    async fn a_task_with_the_id_of_another_that_was_done_is_neither_taken_nor_found_done() {
+        let root = tempfile::tempdir().unwrap();
+        let queue = format!("sqlite:{}", root.path().join("queue").display());
+        let queue = Queue::open(&queue.parse().unwrap()).await.unwrap();
+        let mut other = task("one", &root.path().join("project"));
+        let local = Local::new(queue.clone(), Arc::new(Noon));
+        let name = WorkName::first("one");
+        let done = json!({"branch": name.branch()});
+        local.note(&other, "completed", done.clone()).unwrap();
+        other.instruction = "Something else.".to_owned();
+        let refused = put(&queue, other.clone(), &Noon).await.unwrap_err();
+        assert!(matches!(refused, PutError::Done { .. }), "{refused}");
+
+        // The file may appear later, too.
+        fs::remove_file(other.status_file()).unwrap();
+        put(&queue, other.clone(), &Noon).await.unwrap();
+        let offer = local.offer(1).await.unwrap();
+        let work = local.accept(&offer).await.unwrap();
+        let earlier = task("one", &other.repository);
+        local.note(&earlier, "completed", done.clone()).unwrap();
+        assert_eq!(local.standing(&work, &name).await, Ok(Standing::Free));
+        local.note(&other, "completed", done).unwrap();
+        let standing = local.standing(&work, &name).await;
+        assert!(matches!(standing, Ok(Standing::Published(_))));
     }
 
     #[test]

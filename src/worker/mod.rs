@@ -275,7 +275,13 @@ impl<S: TaskSource + 'static> Worker<S> {
             let Some(work) = known.get(&offer.key) else {
                 continue;
             };
-            if !matches!(work.state, State::Rested | State::Cancelled) {
+            let is_at_rest = match work.state {
+                State::Rested | State::Cancelled => true,
+                // It may be that the source did not take the word; whoever names it asks for more.
+                State::Done => matches!(scope, Scope::One(_)),
+                State::Waiting | State::Retrying | State::Claimed => false,
+            };
+            if !is_at_rest {
                 continue;
             }
             match self.source.is_asked_again(offer).await {

@@ -13,6 +13,8 @@ pub(super) struct Notes {
     pub(super) to_tell: Option<String>,
     /// The commits that were about to be pushed, the newest last.
     pushed: Vec<String>,
+    /// The text that the newest of them was made from.
+    pub(super) revision: Option<String>,
     /// The commit of a branch that another machine pushed; a lease was waited since it was seen.
     pub(super) seen: Option<String>,
     /// What was done and could not be pushed.
@@ -28,6 +30,9 @@ pub(super) struct Kept {
     pub(super) run: String,
     /// The text that it was made from.
     pub(super) revision: String,
+    /// The commit that it was made on.
+    #[serde(default)]
+    pub(super) base: String,
 }
 
 impl Notes {
@@ -41,7 +46,8 @@ impl Notes {
         serde_json::to_string(self).expect("texts are JSON")
     }
 
-    pub(super) fn will_push(&mut self, commit: &str) {
+    pub(super) fn will_push(&mut self, commit: &str, revision: &str) {
+        self.revision = Some(revision.to_owned());
         self.pushed.push(commit.to_owned());
         let surplus = self.pushed.len().saturating_sub(MAX_PUSHED);
         self.pushed.drain(..surplus);

@@ -14,9 +14,10 @@ use crate::git::{Mirror, MirrorError, MirrorLimits, PushError, RemoteFault};
 use crate::model::outcome::Outcome;
 use crate::model::record::Record;
 use crate::model::text::{self, chain};
-use crate::model::tree_policy::TreeEvidence;
+use crate::model::tree_policy::{TreeEvidence, TreePolicy};
 use crate::model::work_name::{TRACE_DIRECTORY, WorkName};
 use crate::queue::{End, Queue};
+use crate::redact::Redactor;
 use crate::sources::source::{
     Accepted, Fate, Next, Offer, Publication, SourceError, Standing, TaskSource,
 };
@@ -255,7 +256,7 @@ async fn carry_out<S: TaskSource>(
     let (work, mut mirror, base) = lease.unless_stopped(begun).await?;
 
     // A name may be taken between the look at it and the push; the work is not done again then.
-    let mut done = kept(settings, &mirror, &work, lease).await?;
+    let mut done = kept(settings, &mirror, &work, &base, lease).await?;
     for _try in 0..3 {
         let choice = choose(source, &mirror, &work, &base);
         let (name, place) = lease.unless_stopped(choice).await?;
@@ -263,9 +264,13 @@ async fn carry_out<S: TaskSource>(
             Place::Published(mut publication, tip) => {
                 tracing::info!("found published: {}", publication.address);
                 let mut told = work.clone();
-                if let Some(tip) = &tip
-                    && let Some(earlier) = earlier_text(&mirror, &work, &base, &name, tip).await?
-                {
+                let made_from = match &tip {
+                    Some(tip) => made_from(&mirror, &base, &name, tip).await?,
+                    None => None,
+                };
+                // A merged branch does not say it any more.
+                let made_from = made_from.or_else(|| lease.notes().revision);
+                if let Some(earlier) = made_from.filter(|text| *text != work.revision) {
                     told.revision = earlier;
                     publication.remarks.push(EARLIER_TEXT.to_owned());
                 }
@@ -276,10 +281,8 @@ async fn carry_out<S: TaskSource>(
             Place::Pushed(tip) => {
                 let branch = name.branch();
                 tracing::info!("Branch {branch} already exists remotely, checking it out");
-                if earlier_text(&mirror, &work, &base, &name, &tip)
-                    .await?
-                    .is_some()
-                {
+                let made_from = made_from(&mirror, &base, &name, &tip).await?;
+                if made_from.is_some_and(|text| text != work.revision) {
                     return Err(Failure::refused(format!(
                         "the text was edited after the work on it began; the branch {branch} holds \
                          what was done before, and when it is deleted the work is done anew"
@@ -324,7 +327,7 @@ async fn carry_out<S: TaskSource>(
                         if failure == Failure::Stopped(Stop::LostLease) {
                             not_published(Outcome::LostLease, "the claim was lost before the push");
                         } else {
-                            keep(result, &work, lease).await;
+                            keep(result, &work, &base, lease).await;
                         }
                         return Err(failure);
                     }
@@ -475,7 +478,7 @@ async fn take_over(
         return Ok(());
     };
     tracing::info!("Taking over branch {} from another machine", name.branch());
-    match push_commit(mirror, name, &commit, Some(tip), lease).await {
+    match push_commit(mirror, work, name, &commit, Some(tip), lease).await {
         Ok(()) => Ok(()),
         Err(NotPushed::Taken(tip)) => Err(leave(lease, &tip).await),
         // Where branches must not be moved, the wait has to do.
@@ -614,10 +617,9 @@ async fn owned(
     .await
 }
 
-/// The revision of the text that a branch of this work was made from, where it is another one now.
-async fn earlier_text(
+/// The revision of the text that a branch of this work was made from, where it says so.
+async fn made_from(
     mirror: &Mirror,
-    work: &Accepted,
     base: &Base,
     name: &WorkName,
     tip: &str,
@@ -628,8 +630,7 @@ async fn earlier_text(
         up_to_date(&mirror, &branch, &tip)?;
         mirror.revision(&tip, &base)
     });
-    let revision = revision.await?.map(|revision| revision.to_string());
-    Ok(revision.filter(|revision| *revision != work.revision))
+    Ok(revision.await?.map(|revision| revision.to_string()))
 }
 
 /// Makes sure that the mirror has a branch as it is at the remote: it may be younger than the last
@@ -649,8 +650,11 @@ struct Finished {
 }
 
 /// Notes a result that could not be pushed, so that the next attempt need not make it again.
-async fn keep(result: &Finished, work: &Accepted, lease: &Lease) {
+async fn keep(result: &Finished, work: &Accepted, base: &Base, lease: &Lease) {
+    // One that was kept before stays on what it was made on.
+    let earlier = lease.notes().kept.filter(|kept| kept.tip == result.tip);
     let kept = Kept {
+        base: earlier.map_or_else(|| base.commit.clone(), |kept| kept.base),
         tip: result.tip.clone(),
         run: result.record.path().clone(),
         revision: work.revision.clone(),
@@ -660,30 +664,45 @@ async fn keep(result: &Finished, work: &Accepted, lease: &Lease) {
     }
 }
 
-/// The result of an attempt before, where it was noted and is still here.
+/// The result of an attempt before, where it was noted, is still here and stands on what the base
+/// still has. It is judged again: what may be published may be less now.
 async fn kept(
     settings: &WorkerSettings,
     mirror: &Mirror,
     work: &Accepted,
+    base: &Base,
     lease: &Lease,
 ) -> Result<Option<Finished>, Failure> {
     let kept = lease.notes().kept;
-    let Some(Kept { tip, run, .. }) = kept.filter(|kept| kept.revision == work.revision) else {
+    let Some(kept) = kept.filter(|kept| kept.revision == work.revision) else {
         return Ok(None);
     };
-    let Ok(run) = run.parse() else {
+    let Ok(run) = kept.run.parse() else {
         return Ok(None);
     };
     let record = reader::read_run(&settings.layout, run).record;
-    let (mirror, commit) = (mirror.clone(), tip.clone());
-    let is_here = blocking(move || mirror.has(&commit)).await?;
-    if !is_here || judge_run(settings, &record).is_err() {
+    let (asked, now, tip) = (mirror.clone(), base.commit.clone(), kept.tip.clone());
+    let below = kept.base.clone();
+    let stands =
+        blocking(move || Ok::<_, Failure>(asked.has(&tip)? && asked.continues(&below, &now)?));
+    if !stands.await? || judge_run(settings, &record).is_err() {
         return Ok(None);
     }
+    let (asked, below, tip) = (mirror.clone(), kept.base, kept.tip.clone());
+    let (policy, redactor) = (settings.policy.clone(), Arc::clone(&settings.redactor));
+    let judged = blocking(move || judge_tree(&asked, &below, &tip, &policy, &redactor)).await;
+    if let Err(Failure::Source(SourceError::Refused(reason))) = &judged {
+        not_published(settings, &record, Outcome::PolicyBlocked, reason);
+        // When somebody asks again, it is done anew.
+        if let Err(error) = lease.note(|notes| notes.kept = None).await {
+            tracing::warn!("{}", chain(&error));
+        }
+    }
+    judged?;
     tracing::info!("The work was done before and is only to be pushed");
     let started = record.start_time.unwrap_or_else(|| settings.clock.now());
     Ok(Some(Finished {
-        tip,
+        tip: kept.tip,
         record,
         started,
     }))
@@ -823,28 +842,40 @@ async fn take(
             tracing::warn!("{}", chain(&error));
         }
         let tip = taken?;
-        let changes = mirror.changes(base, &tip)?;
-        let (paths, links) = (mirror.paths(&tip)?, mirror.links(&tip)?);
-        let mut secrets = Vec::new();
-        mirror.added_content(base, &tip, &changes, |place, content| {
-            if redactor.finds(content) {
-                secrets.push(place.to_owned());
-            }
-        })?;
-        let violations = policy.violations(TreeEvidence {
-            changes: &changes,
-            paths: &paths,
-            links: &links,
-            secrets: &secrets,
-        });
-        if !violations.is_empty() {
-            let shown = violations.iter().take(10).map(ToString::to_string);
-            let list = shown.collect::<Vec<_>>().join("; ");
-            return Err(Failure::refused(format!("not published: {list}")));
-        }
+        judge_tree(mirror, base, &tip, &policy, &redactor)?;
         Ok(tip)
     })
     .await
+}
+
+/// Judges what `base..tip` changed.
+fn judge_tree(
+    mirror: &Mirror,
+    base: &str,
+    tip: &str,
+    policy: &TreePolicy,
+    redactor: &Redactor,
+) -> Result<(), Failure> {
+    let changes = mirror.changes(base, tip)?;
+    let (paths, links) = (mirror.paths(tip)?, mirror.links(tip)?);
+    let mut secrets = Vec::new();
+    mirror.added_content(base, tip, &changes, |place, content| {
+        if redactor.finds(content) {
+            secrets.push(place.to_owned());
+        }
+    })?;
+    let violations = policy.violations(TreeEvidence {
+        changes: &changes,
+        paths: &paths,
+        links: &links,
+        secrets: &secrets,
+    });
+    if violations.is_empty() {
+        return Ok(());
+    }
+    let shown = violations.iter().take(10).map(ToString::to_string);
+    let list = shown.collect::<Vec<_>>().join("; ");
+    Err(Failure::refused(format!("not published: {list}")))
 }
 
 enum NotPushed {
@@ -883,18 +914,20 @@ async fn push<S: TaskSource>(
     source.check_wanted(work).await?;
     // The token may have ended during the run.
     *mirror = mirror.clone().with_remote(source.remote(work).await?);
-    push_commit(mirror, name, commit, None, lease).await
+    push_commit(mirror, work, name, commit, None, lease).await
 }
 
 /// Moves a branch from `expected`. That it is about to be is noted first.
 async fn push_commit(
     mirror: &Mirror,
+    work: &Accepted,
     name: &WorkName,
     commit: &str,
     expected: Option<String>,
     lease: &Lease,
 ) -> Result<(), NotPushed> {
-    match lease.note(|notes| notes.will_push(commit)).await {
+    let noted = lease.note(|notes| notes.will_push(commit, &work.revision));
+    match noted.await {
         Ok(true) => {}
         Ok(false) => return Err(Stop::LostLease.into()),
         Err(error) => return Err(NotPushed::Failed(Failure::later(chain(&error)))),

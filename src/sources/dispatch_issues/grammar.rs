@@ -86,6 +86,9 @@ fn read_body(title: &str, body: &str) -> Result<Option<Instructed>, String> {
     let Some(task_id) = take_task_id(&mut metadata)? else {
         return Ok(None);
     };
+    if parts.is_open {
+        return Err("it has a comment `<!--` that is not closed by `-->`".to_owned());
+    }
     let title = title.replace(char::is_control, " ").trim().to_owned();
     let mut instruction = parts.instruction(&body);
     if instruction.is_empty() {
@@ -113,6 +116,8 @@ struct Parts {
     metadata: Vec<Option<Range<usize>>>,
     /// All comments, which a page does not show.
     comments: Vec<Range<usize>>,
+    /// Whether a comment has no end, and text follows it that a page may not show.
+    is_open: bool,
     /// The first section with an instruction, without its heading.
     section: Option<Range<usize>>,
     /// Lines `Target Repository: …`, with the line feed.
@@ -185,13 +190,28 @@ impl Parts {
             start.is_some_and(|start| start.eq_ignore_ascii_case(tag))
         });
         let mut at = 0;
-        while let Some(start) = text[at..].find("<!--").filter(|_| !is_raw) {
+        while let Some(start) = text[at..].find('<').filter(|_| !is_raw) {
             let start = at + start;
+            at = start + 1;
+            let is_comment = text[at..].starts_with("!--");
+            // Browsers take all else that begins so for a comment, too, up to the next `>`.
+            if !is_comment && !text[at..].starts_with(['!', '?']) {
+                continue;
+            }
             // The dashes of the beginning may be those of the end: `<!-->`.
-            let end = text[start + 2..].find("-->").map(|end| start + 2 + end);
-            let inside = start + 4..end.unwrap_or(text.len()).max(start + 4);
-            at = end.map_or(text.len(), |end| end + 3);
+            let (after, mark) = if is_comment {
+                (start + 2, "-->")
+            } else {
+                (at, ">")
+            };
+            let end = text[after..].find(mark).map(|end| after + end);
+            self.is_open |= end.is_none() && html.end < body.trim_end().len();
+            at = end.map_or(text.len(), |end| end + mark.len());
             self.comments.push(html.start + start..html.start + at);
+            if !is_comment {
+                continue;
+            }
+            let inside = start + 4..end.unwrap_or(text.len()).max(start + 4);
             let comment = text[inside.clone()].trim_start();
             if quotations == 0
                 && let Some(rest) = comment.strip_prefix("agent_task_metadata")
@@ -237,10 +257,9 @@ impl Parts {
         let mut instruction = String::new();
         let mut at = section.start;
         for range in left_out {
-            if at <= range.start && range.start < section.end {
-                instruction.push_str(&body[at..range.start]);
-                at = range.end.min(section.end);
-            }
+            let start = range.start.clamp(at, section.end);
+            instruction.push_str(&body[at..start]);
+            at = range.end.clamp(start, section.end);
         }
         instruction.push_str(&body[at..section.end]);
         let text = instruction.trim_end();

@@ -47,6 +47,20 @@ fn one_issue_is_worked_on_when_it_is_named() {
 }
 
 #[test]
+fn an_issue_that_is_named_again_after_it_was_done_is_told_done_again() {
+    let place = Place::with("lease = \"1s\"");
+    let issue = place.issue("t", &body("task-1", &adds("a.txt")));
+    place.dispatches(0);
+    place.host.unlabel(DISPATCH, issue, "processed", "alice");
+    let named = ["dispatch", "--issue", &issue.to_string()];
+    let done = place.env.agent_runner(&named);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    place.assert_done(issue);
+    assert_eq!(place.host.pulls(TARGET).len(), 1);
+    assert_eq!(place.env.records("dispatch_issue", "patch").len(), 1);
+}
+
+#[test]
 fn the_issue_of_an_event_is_worked_on() {
     let place = Place::new();
     let [first, second] = ["task-1", "task-2"].map(|id| place.issue(id, &body(id, &adds("a.txt"))));

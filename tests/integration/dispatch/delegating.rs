@@ -263,6 +263,51 @@ fn a_local_task_in_a_place_without_a_repository_is_refused() {
 }
 
 #[test]
+fn a_local_task_that_is_given_a_directory_below_is_done_in_its_repository() {
+    let env = TestEnv::new();
+    std::fs::create_dir_all(env.root().join("repository/below/it")).unwrap();
+    let task = adds("a.txt");
+    let place = [
+        "--provider",
+        "local",
+        "--repo",
+        "repository/below/it",
+        "--task-id",
+        "x",
+    ];
+    let handed = env.agent_runner(&[&["delegate", &task], &place[..]].concat());
+    assert_eq!(handed.code, Some(0), "{}", handed.stderr);
+    let done = env.agent_runner(&["dispatch", "--source", "local", "--once"]);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    assert_eq!(
+        env.git(&["show", "agent-task-x:a.txt"]).trim(),
+        "by an agent"
+    );
+}
+
+#[test]
+fn a_local_task_whose_queue_is_lost_is_told_done_where_it_is_and_never_failed() {
+    let env = TestEnv::new();
+    for (id, state) in [("one", "completed"), ("two", "created")] {
+        let task = adds(&format!("{id}.txt"));
+        let handed = ["delegate", &task, "--provider", "local", "--task-id", id];
+        assert_eq!(env.agent_runner(&handed).code, Some(0));
+        if id == "one" {
+            let done = env.agent_runner(&["dispatch", "--source", "local", "--once"]);
+            assert_eq!(done.code, Some(0), "{}", done.stderr);
+        }
+        for end in ["", "-wal", "-shm"] {
+            let file = env.logs().join(format!(".state/queue.sqlite{end}"));
+            drop(std::fs::remove_file(file));
+        }
+        let tasks = json(&env.agent_runner(&["delegated", "--json"]).stdout);
+        let list = tasks.as_array().unwrap();
+        let task = list.iter().find(|task| task["task_id"] == id).unwrap();
+        assert_eq!(task["state"], state, "{tasks}");
+    }
+}
+
+#[test]
 fn a_local_task_that_cannot_be_done_says_why() {
     let env = TestEnv::new();
     let instruction = "```diff\n--- a/none\n+++ b/none\n@@ -1 +1 @@\n-a\n+b\n```";
@@ -565,6 +610,82 @@ fn a_task_whose_answer_was_lost_is_handed_over_once() {
     place.host.label(DISPATCH, 1, "processed", "alice");
     place.forget();
     assert_eq!(give("Do it."), 3, "the first has ended");
+}
+
+#[test]
+fn an_issue_of_somebody_else_or_without_the_label_is_not_taken_for_that_of_a_task() {
+    let place = Place::new();
+    let give = || {
+        place.forget();
+        let handed = ["delegate", "Do it.", "--repo", TARGET, "--task-id", "it"];
+        place.env.agent_runner(&handed)
+    };
+    std::fs::create_dir_all(place.env.logs().join(".state")).unwrap();
+    let first = give();
+    assert!(first.stdout.contains("issue created"), "{}", first.stdout);
+    let again = give();
+    assert!(again.stdout.contains("issue found"), "{}", again.stdout);
+    let text = place.host.issue(DISPATCH, 1)["body"].clone();
+    place.host.unlabel(DISPATCH, 1, "copilot-agent", "alice");
+    place.host.user("mallory", Permission::Read);
+    let labels = ["copilot-agent"];
+    place
+        .host
+        .open_issue(DISPATCH, "mallory", "x", text.as_str(), &labels);
+    let third = give();
+    assert_eq!(third.code, Some(0), "{}", third.stderr);
+    assert!(third.stdout.contains("issues/3"), "{}", third.stdout);
+    assert_eq!(place.host.issue(DISPATCH, 1)["state"], "open");
+}
+
+#[test]
+fn an_id_that_has_ended_hands_a_new_task_to_the_coding_agent() {
+    let place = Place::new();
+    place.host.offer_agent(TARGET);
+    let give = || {
+        let kind = ["delegate", "Do it.", "--provider", "copilot"];
+        let handed = [&kind[..], &["--repo", TARGET, "--task-id", "weekly"]].concat();
+        let done = place.env.agent_runner(&handed);
+        assert_eq!(done.code, Some(0), "{}", done.stderr);
+        let tasks = json(&place.env.agent_runner(&["delegated", "--json"]).stdout);
+        tasks[0]["issue_number"].as_u64().unwrap()
+    };
+    let first = give();
+    let closes = format!("All done.\n\nFixes #{first}");
+    open_pull(&place, TARGET, "copilot/do-it", &closes);
+    let second = give();
+    assert!(second > first, "{second}");
+    assert_eq!(place.host.issue(TARGET, first)["state"], "open");
+}
+
+#[test]
+fn an_issue_that_was_open_before_is_not_closed_when_it_cannot_be_assigned() {
+    let place = Place::new();
+    place.host.offer_agent(TARGET);
+    let told = ["delegate", "x", "--provider", "copilot", "--repo", TARGET];
+    let give = || {
+        place
+            .env
+            .agent_runner(&[&told[..], &["--task-id", "it"]].concat())
+    };
+    assert_eq!(give().code, Some(0));
+    // As after a call that was killed before it assigned the issue.
+    let text = place.host.issue(TARGET, 1)["body"].clone();
+    place.host.delete_issue(TARGET, 1);
+    place.forget();
+    let left = place
+        .host
+        .open_issue(TARGET, "runner-bot", "x", text.as_str(), &[]);
+    let dropped =
+        r#"{"data": {"replaceActorsForAssignable": {"assignable": {"assignees": {"nodes": []}}}}}"#;
+    let answer = Action::Answer(200, Vec::new(), dropped.to_owned());
+    place
+        .host
+        .fault(Fault::on("POST", "/graphql").nth(2).before(answer));
+    let refused = give();
+    assert_eq!(refused.code, Some(1), "{}", refused.stderr);
+    assert!(refused.stderr.contains("stays so"), "{}", refused.stderr);
+    assert_eq!(place.host.issue(TARGET, left)["state"], "open");
 }
 
 #[test]

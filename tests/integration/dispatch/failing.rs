@@ -495,6 +495,57 @@ fn a_result_that_could_not_be_pushed_is_made_again_from_another_text() {
 }
 
 #[test]
+fn a_result_that_could_not_be_pushed_is_judged_again_by_what_is_allowed_now() {
+    let allow = "allow = [\"workflows\"]";
+    let script = "echo run >> $HOME/runs; mkdir -p .github/workflows; \
+        echo on: push > .github/workflows/x.yml; git add .; git commit -qm x";
+    let place = Place::agent(script, allow);
+    let issue = place.issue("t", &body("task-1", "Do it."));
+    let push = Fault::on("POST", "/octo/target.git/git-receive-pack").nth(1);
+    place.host.fault(push.before(Action::Status(502)));
+    place.dispatches(1);
+    let config = place.env.root().join("config.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    assert!(text.contains(allow), "{text}");
+    fs::write(&config, text.replace(allow, "")).unwrap();
+    let is_refused = eventually(Duration::from_secs(60), || {
+        std::thread::sleep(Duration::from_millis(200));
+        drop(place.dispatch());
+        place.host.labels(DISPATCH, issue).len() > 1
+    });
+    assert!(is_refused);
+    let texts = place.comments(issue, "❌");
+    assert!(texts[0].contains("x.yml"), "{texts:?}");
+    assert_eq!(place.branches(), Vec::<String>::new());
+    let records = place.env.records("dispatch_issue", "script");
+    assert_eq!(records.last().unwrap()["outcome"], "policy_blocked");
+
+    // Asked for again, it is done anew.
+    fs::write(&config, text).unwrap();
+    place.host.unlabel(DISPATCH, issue, "failed", "alice");
+    place.until_processed(issue);
+    let runs = fs::read_to_string(place.env.root().join("home/runs")).unwrap();
+    assert_eq!(runs.lines().count(), 2);
+}
+
+#[test]
+fn a_result_that_could_not_be_pushed_brings_back_no_history_that_was_taken_away() {
+    let place = Place::agent("echo x > x; git add x; git commit -qm x", "");
+    let bare = place.host.bare(TARGET);
+    let clean = place.git(&["rev-parse", "main"]);
+    git::commit(&bare, "main", "leak.txt", "pushed by mistake\n", "oops");
+    let issue = place.issue("t", &body("task-1", "Do it."));
+    let push = Fault::on("POST", "/octo/target.git/git-receive-pack").nth(1);
+    place.host.fault(push.before(Action::Status(502)));
+    place.dispatches(1);
+    place.git(&["update-ref", "refs/heads/main", clean.trim()]);
+    place.until_processed(issue);
+    place.assert_done(issue);
+    assert_eq!(place.file("agent-task-task-1", "leak.txt"), None);
+    assert_eq!(place.env.records("dispatch_issue", "script").len(), 2);
+}
+
+#[test]
 fn an_issue_that_cannot_be_read_keeps_no_other_from_being_served() {
     for status in [404, 500] {
         let place = Place::new();

@@ -233,21 +233,31 @@ fn an_issue_that_is_edited_between_the_push_and_the_pull_request_does_not_get_th
 #[test]
 fn an_issue_that_is_edited_after_its_pull_request_was_opened_hears_that_it_answers_the_earlier_text()
  {
-    let place = Place::new();
-    let issue = place.issue("Add a file", &body("task-1", &adds("a.txt")));
-    let told = Fault::on("POST", "/repos/*/*/issues/*/comments").nth(2);
-    place.host.fault(told.before(Action::Status(502)));
-    place.dispatches(1);
-    assert_eq!(place.host.pulls(TARGET).len(), 1);
-    let edited = body("task-1", &adds("b.txt"));
-    place
-        .host
-        .change_issue(DISPATCH, issue, Some(&edited), false);
-    place.until_processed(issue);
-    place.assert_done(issue);
-    let said = &place.comments(issue, "✅")[0];
-    assert!(said.contains("had before it was edited"), "{said}");
-    assert_eq!(place.host.pulls(TARGET).len(), 1);
+    for (is_merged, is_deleted) in [(false, false), (true, false), (true, true), (false, true)] {
+        let place = Place::new();
+        let issue = place.issue("Add a file", &body("task-1", &adds("a.txt")));
+        let told = Fault::on("POST", "/repos/*/*/issues/*/comments").nth(2);
+        place.host.fault(told.before(Action::Status(502)));
+        place.dispatches(1);
+        let pulls = place.host.pulls(TARGET);
+        assert_eq!(pulls.len(), 1);
+        if is_merged {
+            let number = pulls[0]["number"].as_u64().unwrap();
+            place.host.merge(TARGET, number);
+        }
+        if is_deleted {
+            place.git(&["update-ref", "-d", "refs/heads/agent-task-task-1"]);
+        }
+        let edited = body("task-1", &adds("b.txt"));
+        place
+            .host
+            .change_issue(DISPATCH, issue, Some(&edited), false);
+        place.until_processed(issue);
+        place.assert_done(issue);
+        let said = &place.comments(issue, "✅")[0];
+        assert!(said.contains("had before it was edited"), "{said}");
+        assert_eq!(place.host.pulls(TARGET).len(), 1);
+    }
 }
 
 #[test]

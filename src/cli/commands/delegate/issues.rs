@@ -10,17 +10,29 @@ use crate::planner::chain;
 use crate::sources::delegation::{Delegation, answers};
 use crate::sources::dispatch_issues::{FAILED, PROCESSED};
 
-/// Opens the issue of a task in the dispatch repository.
+/// An issue's repository and number.
+pub(super) type Named = (RepositoryName, u64);
+
+/// The issue by which a task is handed over.
+pub(in crate::cli::commands) struct Handed {
+    pub(in crate::cli::commands) issue: Issue,
+    /// Whether it was open already: the answer to an earlier call may have been lost.
+    pub(super) is_found: bool,
+}
+
+/// Opens the issue of a task in the dispatch repository. One up to `ended`, the issue of an earlier
+/// task of the same id, is none of it.
 pub(in crate::cli::commands) async fn open(
     github: &GitHub,
     settings: &Settings,
     order: &Delegation,
-) -> Result<Issue, CliError> {
+    ended: Option<&Named>,
+) -> Result<Handed, CliError> {
     let repository = dispatch::repository(settings, None)?;
     let unfit = |why| CliError::usage("the task does not fit into an issue").because(why);
     order.check().map_err(unfit)?;
     let label = settings.dispatch.label.value.as_str();
-    create(github, &repository, order, &[label]).await
+    create(github, &repository, order, &[label], ended).await
 }
 
 /// Opens the issue of a task; one that carries no label, and that nobody would see, is closed.
@@ -28,14 +40,16 @@ pub(super) async fn open_labelled(
     github: &GitHub,
     settings: &Settings,
     order: &Delegation,
-) -> Result<Issue, CliError> {
-    let issue = open(github, settings, order).await?;
+    ended: Option<&Named>,
+) -> Result<Handed, CliError> {
+    let handed = open(github, settings, order, ended).await?;
     let label = settings.dispatch.label.value.as_str();
-    if issue.has_label(label) {
-        return Ok(issue);
+    if handed.issue.has_label(label) {
+        return Ok(handed);
     }
+    let issue = &handed.issue;
     // GitHub leaves out what the caller may not set, and says nothing.
-    let place = close(github, &issue).await;
+    let place = close(github, issue).await;
     let what = format!("GitHub did not set the label `{label}`; {place}");
     let hint = format!(
         "the token needs Issues: read and write on {}, of a user who may write",
@@ -57,7 +71,8 @@ pub(super) async fn open_for_copilot(
     github: &GitHub,
     repository: &RepositoryName,
     order: &Delegation,
-) -> Result<Issue, CliError> {
+    ended: Option<&Named>,
+) -> Result<Handed, CliError> {
     const NEEDS: &str = "a paid Copilot plan, the coding agent switched on for the repository, and \
         a user's token with read and write for actions, contents, issues and pull requests are \
         needed; or set DISPATCH_REPO and use `--provider github_issue_dispatch`";
@@ -67,22 +82,27 @@ pub(super) async fn open_for_copilot(
         let what = format!("{repository} does not offer GitHub's coding agent");
         return Err(CliError::failure(what).hint(NEEDS));
     };
-    let issue = create(github, repository, order, &[]).await?;
+    let handed = create(github, repository, order, &[], ended).await?;
+    let Handed { issue, is_found } = &handed;
     if issue.is_with_coding_agent() {
-        return Ok(issue);
+        return Ok(handed);
     }
-    let Err(error) = github.assign(&issue, &agent).await else {
-        return Ok(issue);
+    let Err(error) = github.assign(issue, &agent).await else {
+        return Ok(handed);
     };
     // It may work on it although the answer was lost.
     if error.is_ambiguous()
         && let Ok(issue) = github.issue(repository, issue.number).await
         && issue.is_with_coding_agent()
     {
-        return Ok(issue);
+        return Ok(Handed { issue, ..handed });
     }
-    // Nobody else works on it.
-    let place = close(github, &issue).await;
+    let place = if *is_found {
+        format!("{} was open before and stays so", issue.html_url)
+    } else {
+        // Nobody else works on it.
+        close(github, issue).await
+    };
     let failure = CliError::failure(format!("{}; {place}", chain(&error)));
     // What passes is nobody's lack.
     Err(if error.is_transient() {
@@ -92,26 +112,47 @@ pub(super) async fn open_for_copilot(
     })
 }
 
-/// Opens the issue, unless one is open that hands over the same: the answer to an earlier call may
-/// have been lost.
+/// Opens the issue, unless one is open by which we handed over the same.
 async fn create(
     github: &GitHub,
     repository: &RepositoryName,
     order: &Delegation,
     labels: &[&str],
-) -> Result<Issue, CliError> {
+    ended: Option<&Named>,
+) -> Result<Handed, CliError> {
     let (title, body) = (order.title(), order.body());
+    let after = ended.filter(|(place, _)| place == repository);
     let find = async || {
-        let issues = github.newest_issues(repository).await?;
         let is_it = |issue: &Issue| {
             let is_ended = issue.has_label(PROCESSED) || issue.has_label(FAILED);
-            issue.body == body && !is_ended
+            issue.body == body
+                && !is_ended
+                && labels.iter().all(|label| issue.has_label(label))
+                && after.is_none_or(|(_, number)| issue.number > *number)
         };
-        Ok::<_, GitHubError>(issues.into_iter().find(is_it))
+        let mut issues = github.newest_issues(repository).await?;
+        issues.retain(is_it);
+        if issues.is_empty() {
+            return Ok(None);
+        }
+        // Anybody may write the same.
+        let login = github.login().await?;
+        let is_ours = |issue: &Issue| {
+            let author = issue.author.as_ref();
+            author.is_some_and(|author| author.login.eq_ignore_ascii_case(&login))
+        };
+        Ok::<_, GitHubError>(issues.into_iter().find(is_ours))
+    };
+    let opened = |issue| Handed {
+        issue,
+        is_found: false,
     };
     let failed = |error: GitHubError| failure("Failed to create dispatch issue", &error);
     if let Some(issue) = find().await.map_err(failed)? {
-        return Ok(issue);
+        return Ok(Handed {
+            issue,
+            is_found: true,
+        });
     }
     let new = NewIssue {
         title: &title,
@@ -120,13 +161,13 @@ async fn create(
     };
     match github.create_issue(repository, &new).await {
         Err(error) if error.is_ambiguous() => match find().await {
-            Ok(Some(issue)) => Ok(issue),
+            Ok(Some(issue)) => Ok(opened(issue)),
             Ok(None) | Err(_) => Err(failed(error).hint(format!(
                 "it may be open all the same: the same call with `--task-id {}` finds it",
                 order.task_id
             ))),
         },
-        created => created.map_err(failed),
+        created => created.map(opened).map_err(failed),
     }
 }
 

@@ -3,6 +3,7 @@
 pub(super) mod issues;
 
 use std::io::{IsTerminal as _, Read as _};
+use std::path::Path;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -58,8 +59,9 @@ pub(crate) fn delegate(world: &World, arguments: &DelegateArguments) -> Result<u
     };
     wiring::block_on(async {
         let desk = Desk::open(&settings, &layout, provider).await?;
-        desk.refuse_known(&order.task_id).await?;
-        let mut task = desk.hand_over(world, &order, arguments).await?;
+        let ended = desk.refuse_known(&order.task_id).await?;
+        let ended = ended.and_then(|task| task.issue);
+        let mut task = desk.hand_over(world, &order, ended, arguments).await?;
         desk.keep(&task)?;
         let mut is_unfinished = false;
         if arguments.wait {
@@ -303,10 +305,10 @@ impl<'a> Desk<'a> {
     }
 
     /// Refuses the id of a task that has not ended, which would be followed no more. The id of one
-    /// that has ended may be given again.
-    async fn refuse_known(&self, task_id: &str) -> Result<(), CliError> {
+    /// that has ended, which is returned, may be given again.
+    async fn refuse_known(&self, task_id: &str) -> Result<Option<Delegated>, CliError> {
         let Some(mut known) = delegated::get(self.layout, task_id) else {
-            return Ok(());
+            return Ok(None);
         };
         if known.provider == self.provider && !known.state.is_final() {
             // It may have ended since somebody asked. What cannot be asked counts as it was.
@@ -316,7 +318,7 @@ impl<'a> Desk<'a> {
             }
         }
         if known.state.is_final() {
-            return Ok(());
+            return Ok(Some(known));
         }
         let state = known.state.as_str();
         let message = format!("there is a task `{task_id}` already, which is {state}");
@@ -327,6 +329,7 @@ impl<'a> Desk<'a> {
         &self,
         world: &World,
         order: &Delegation,
+        ended: Option<issues::Named>,
         arguments: &DelegateArguments,
     ) -> Result<Delegated, CliError> {
         let mut task = Delegated {
@@ -347,16 +350,17 @@ impl<'a> Desk<'a> {
                 || self.settings.runner.repo_root.value.clone(),
                 |path| world.current_directory.join(path),
             );
-            let repository = directory.canonicalize().map_err(|error| {
+            let directory = directory.canonicalize().map_err(|error| {
                 let what = format!("there is no repository `{}`", directory.display());
                 CliError::usage(what).because(error)
             })?;
             let environment = planner::inheritable(world.environment.variables(), &[], &[]);
-            let look = Git::new(&environment, &repository).snapshot(SystemClock.now());
-            look.map_err(|error| {
-                let what = format!("no task can be done in `{}`", repository.display());
+            let look = Git::new(&environment, &directory).health(SystemClock.now());
+            let look = look.map_err(|error| {
+                let what = format!("no task can be done in `{}`", directory.display());
                 CliError::usage(what).because(error)
             })?;
+            let repository = look.top_level();
             let local = LocalTask {
                 number: 0,
                 task_id: order.task_id.clone(),
@@ -366,7 +370,9 @@ impl<'a> Desk<'a> {
             };
             let put = local::put(queue, local, &SystemClock).await;
             let local = put.map_err(|error| match error {
-                PutError::Known(_) => CliError::usage(error.to_string()).hint(ANOTHER_ID),
+                PutError::Known(_) | PutError::Done { .. } => {
+                    CliError::usage(error.to_string()).hint(ANOTHER_ID)
+                }
                 error => CliError::failure("the task is not queued").because(error),
             })?;
             task.state = DelegatedState::Created;
@@ -380,15 +386,17 @@ impl<'a> Desk<'a> {
             let target: Option<RepositoryName> = named
                 .transpose()
                 .map_err(|error| CliError::usage("--repo is wrong").because(error))?;
-            let issue = if self.provider == Provider::Copilot {
+            let handed = if self.provider == Provider::Copilot {
                 let target = target.as_ref().ok_or_else(|| {
                     CliError::usage("the provider `copilot` needs `--repo owner/name`")
                 })?;
-                issues::open_for_copilot(github, target, order).await?
+                issues::open_for_copilot(github, target, order, ended.as_ref()).await?
             } else {
-                issues::open_labelled(github, self.settings, order).await?
+                issues::open_labelled(github, self.settings, order, ended.as_ref()).await?
             };
-            task.message = format!("Dispatch issue created: {}", issue.html_url);
+            let issues::Handed { issue, is_found } = handed;
+            let how = if is_found { "found" } else { "created" };
+            task.message = format!("Dispatch issue {how}: {}", issue.html_url);
             task.target = target.or_else(|| Some(issue.repository.clone()));
             task.issue = Some((issue.repository, issue.number));
         }
@@ -476,8 +484,12 @@ async fn look_locally(queue: &Queue, task: &mut Delegated) -> Result<(), QueueEr
         (local.task_id == task.task_id).then_some((work, local))
     });
     let Some((work, local)) = found else {
-        task.state = DelegatedState::Failed;
-        "the queue does not know the task any more".clone_into(&mut task.message);
+        let directory = task.directory.clone().unwrap_or_default();
+        match LocalTask::branch_of_done(&task.task_id, &directory) {
+            Some(branch) => complete(task, branch, &directory),
+            // It may be that of another log root.
+            None => "this queue does not know the task".clone_into(&mut task.message),
+        }
         return Ok(());
     };
     note_standing(task, &work);
@@ -492,10 +504,16 @@ async fn look_locally(queue: &Queue, task: &mut Delegated) -> Result<(), QueueEr
     }
     if task.state == DelegatedState::Completed {
         let branch = local.branch().unwrap_or_default();
-        task.message = format!("done: branch {branch} of {}", local.repository.display());
-        task.result = Some(branch);
+        complete(task, branch, &local.repository);
     }
     Ok(())
+}
+
+/// Notes that a local task is done.
+fn complete(task: &mut Delegated, branch: String, repository: &Path) {
+    task.state = DelegatedState::Completed;
+    task.message = format!("done: branch {branch} of {}", repository.display());
+    task.result = Some(branch);
 }
 
 /// What the queue knows of a task that has not ended: whether somebody works on it.

@@ -53,7 +53,9 @@ impl Bench<'_> {
     }
 
     pub(super) fn open(&self, order: &Delegation) -> Result<Issue, CliError> {
-        self.ask(async |github| issues::open(&github, self.settings, order).await)
+        let handed =
+            self.ask(async |github| issues::open(&github, self.settings, order, None).await)?;
+        Ok(handed.issue)
     }
 
     /// Waits until a worker has ended the work, at most `limit`, and no longer than one may take to

@@ -97,6 +97,23 @@ fn issues_written_by_hand_are_read() {
 }
 
 #[test]
+fn a_comment_is_left_out_to_its_end_and_text_after_one_without_an_end_is_refused() {
+    for hidden in [
+        "Target Repository: octo/hello <!-- note\nHIDDEN -->\nFix it.",
+        "<!-- HIDDEN -->\nTarget Repository: octo/hello <!-- HIDDEN -->\n<!-- HIDDEN\n--> Fix it.",
+        "Fix it.\n\n<?HIDDEN ?>\n\n<!HIDDEN it>",
+        "<?HIDDEN ?>Fix it.<!HIDDEN it>",
+    ] {
+        let text = instruction(&format!("## Instructions\n\n{hidden}"));
+        assert_eq!(text.trim(), "Fix it.", "{hidden}");
+    }
+    for open in ["<div><!--\n\nMore.", "- here\n  <!-- x\n\nMore."] {
+        let body = format!("{ID}\n\n## Instructions\n\nFix it.\n\n{open}");
+        assert!(reason(&body).contains("not closed by `-->`"), "{open}");
+    }
+}
+
+#[test]
 fn metadata_stands_in_any_real_comment() {
     for body in [
         "<!--agent_task_metadata{\"task_id\":\"t\"}-->",
