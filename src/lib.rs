@@ -57,7 +57,7 @@
 //! they are `git -> process` and `sources -> git, github, queue`; on floor 2
 //! `checks, occupancy, isolation, admission -> planner`, `attempts, sharing -> planner, admission`,
 //! `orchestrator -> planner, checks, occupancy, isolation, admission` and
-//! `recovery -> orchestrator, isolation`, `metrics -> worker`. A test holds this table as data
+//! `recovery -> orchestrator, isolation`, `worker -> orchestrator`, `metrics -> worker`. A test holds this table as data
 //! (`tests/integration/layers.rs`).
 //!
 //! # Invariants, mostly absences

@@ -96,7 +96,7 @@ where
             directory: directory.to_owned(),
             day: None,
         };
-        private.shut();
+        private.make_private();
         json().with_writer(Mutex::new(private))
     };
     files.map(private).with_filter(LevelFilter::INFO)
@@ -111,7 +111,7 @@ struct Private {
 }
 
 impl Private {
-    fn shut(&mut self) {
+    fn make_private(&mut self) {
         let day = SystemClock.now().date_naive();
         if self.day == Some(day) {
             return;
@@ -127,7 +127,7 @@ impl Private {
 impl Write for Private {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.files.write(bytes);
-        self.shut();
+        self.make_private();
         written
     }
 

@@ -583,7 +583,7 @@ fn work_ref(key: &WorkKey) -> String {
 ///
 /// It counts as an attempt: what git was given may be what this machine has no room for.
 fn own_fault(command: &str, captured: &Captured) -> Option<MirrorError> {
-    const FULL: [&str; 10] = [
+    const OWN: [&str; 10] = [
         "No space left on device",
         "Disk quota exceeded",
         "Input/output error",
@@ -595,8 +595,8 @@ fn own_fault(command: &str, captured: &Captured) -> Option<MirrorError> {
         "Resource temporarily unavailable",
         "unable to create thread",
     ];
-    let is_full = FULL.iter().any(|words| captured.stderr.contains(words));
-    (is_full || captured.code.is_none()).then(|| {
+    let is_own = OWN.iter().any(|words| captured.stderr.contains(words));
+    (is_own || captured.code.is_none()).then(|| {
         let (command, reason) = (command.to_owned(), reason(captured));
         MirrorError::Git(GitError::Refused { command, reason })
     })

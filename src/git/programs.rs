@@ -83,7 +83,7 @@ fn differing<'a, K: Ord>(
 
 impl Git {
     /// The repository that was looked at before, with commands that run no filter or merge driver
-    /// that was not configured then.
+    /// that was not configured then, and fetch nothing from a repository that was not.
     pub fn with_programs_of(&self, before: &Snapshot) -> Result<Self, GitError> {
         let git = self.pinned(before)?;
         match git.ask_for_programs(before)? {

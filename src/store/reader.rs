@@ -135,9 +135,12 @@ pub fn find(layout: &Layout, text: &str, now: DateTime<Utc>) -> Result<Run, Find
             until: Filter::past(now).until,
             ..filter.clone()
         };
-        let newest = runs(layout, &past)?.next();
-        let newest = newest.or(runs(layout, &filter)?.next());
-        return newest.ok_or_else(missing);
+        for filter in [past, filter] {
+            if let Some(run) = runs(layout, &filter)?.next() {
+                return Ok(run);
+            }
+        }
+        return Err(missing());
     }
     if let Ok(path) = text.parse::<RunPath>()
         && is_run(layout, &path)

@@ -656,7 +656,7 @@ async fn keep(result: &Finished, work: &Accepted, base: &Base, lease: &Lease) {
     let kept = Kept {
         base: earlier.map_or_else(|| base.commit.clone(), |kept| kept.base),
         tip: result.tip.clone(),
-        run: result.record.path().clone(),
+        run: result.record.path(),
         revision: work.revision.clone(),
     };
     if let Err(error) = lease.note(|notes| notes.kept = Some(kept)).await {

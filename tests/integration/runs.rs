@@ -341,6 +341,10 @@ fn the_demo_shows_the_whole_job_without_agent_key_or_network() {
     assert_eq!(done.code, Some(0), "{}", done.stderr);
     let mut filters = filters();
     filters.push((r"\d+(\.\d)? (B|KiB)\b", "[SIZE]"));
+    filters.push((
+        r#""revision": "[0-9a-f]{64}""#,
+        r#""revision": "[REVISION]""#,
+    ));
     with_settings!({ filters => filters }, { assert_snapshot!(done.shown(&env)); });
 }
 

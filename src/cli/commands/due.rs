@@ -2,6 +2,7 @@
 //! nothing for a task and agent.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -12,6 +13,7 @@ use crate::config::schedule::Scheduled;
 use crate::config::settings::Settings;
 use crate::model::ids::TaskName;
 use crate::model::task::CatchUp;
+use crate::process::program::find_program;
 use crate::schedule::Zone;
 use crate::schedule::crontab::Call;
 use crate::schedule::expression::Expression;
@@ -39,7 +41,7 @@ struct Schedule {
     configured: Vec<String>,
     /// What of the timers is not understood.
     unread: Vec<String>,
-    /// Nothing could not be looked at.
+    /// All that is installed was seen.
     is_whole: bool,
 }
 
@@ -133,7 +135,10 @@ impl Schedule {
 fn scheduled(world: &World, settings: &Settings, layout: &Layout, now: DateTime<Utc>) -> Schedule {
     let jobs = schedule::jobs(world, settings);
     let timers = timers::timers(world, settings);
-    let is_whole = jobs.is_ok() || !timers.is_empty();
+    let search_path = world.environment.get("PATH").unwrap_or_default();
+    let has_cron = find_program(Path::new("crontab"), search_path).is_ok();
+    // One that has no cron has nothing but its timers.
+    let is_whole = jobs.is_ok() || !has_cron && !timers.is_empty();
     let jobs = jobs.unwrap_or_else(|error| {
         tracing::debug!(%error, "no crontab");
         None

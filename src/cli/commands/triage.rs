@@ -125,10 +125,7 @@ fn facts(
             .iter()
             .map(|waiting| waiting.entry.created)
             .collect(),
-        refused: refused
-            .into_iter()
-            .map(|entry| entry.message.title)
-            .collect(),
+        refused,
         beats: recent,
     })
 }

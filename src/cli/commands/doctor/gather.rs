@@ -74,8 +74,7 @@ pub(super) fn gather(
     notifications.waiting = outbox.count().unwrap_or_default();
     let unread = outbox.unread().unwrap_or_default();
     notifications.unread = unread.iter().map(|error| chain(error)).collect();
-    let refused = outbox.refused().unwrap_or_default().into_iter();
-    notifications.refused = refused.map(|entry| entry.message.title).collect();
+    notifications.refused = outbox.refused().unwrap_or_default();
     notifications.refused_directory = layout.refused();
     notifications.expired = expired(&layout);
     let (prompts, bad_prompts) = prompts(world, settings);
