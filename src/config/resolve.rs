@@ -236,8 +236,10 @@ impl Resolver<'_> {
 
     fn github(&self) -> Result<GithubSettings, ConfigError> {
         let tables = self.tables(|form| Some(&form.github));
+        // What the environment has for others, as a reference to a vault, must not stop a command
+        // that needs no GitHub.
         let token: Option<Sourced<Secret>> =
-            self.either::<Token, _>("github.token", tables.find(|github| &github.token))?;
+            self.either::<Secret, _>("github.token", tables.find(|github| &github.token))?;
         let id = self.number("github.app_id", tables.find(|github| &github.app_id))?;
         let key_file = self.either::<PathBuf, PathBuf>(
             "github.app_key_file",

@@ -641,6 +641,8 @@ fn secrets_show_neither_in_debug_output_nor_in_errors() {
     let call = Call::without_file().with("AGENT_RUNNER_NTFY_TOKEN", " canary\r\n");
     let credentials = call.settings().ntfy.credentials.unwrap().value;
     assert!(matches!(credentials, NtfyCredentials::Token(token) if token.expose() == "canary"));
+    let call = Call::without_file().with("GITHUB_TOKEN", "op://Private/GitHub Token/credential");
+    assert!(call.settings().github.credentials.is_some());
     let environment: Environment = [("X", "canary")].into_iter().collect();
     assert!(!format!("{environment:?}").contains("canary"));
     for text in [
