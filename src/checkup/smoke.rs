@@ -10,7 +10,7 @@ use crate::model::repository::RepositoryName;
 use crate::model::text;
 use crate::model::work_name::WorkName;
 use crate::sources::correlation::task_metadata;
-use crate::sources::delegation::{closed_issues, task_of};
+use crate::sources::correlation::{closed_issues, task_of};
 use crate::sources::dispatch_issues::PROCESSED;
 
 /// What was ordered.

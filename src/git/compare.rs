@@ -66,20 +66,19 @@ impl Git {
         self.compare_with(before, run_mark, paths, Ahead::default())
     }
 
-    /// The same by [`Git::with_programs_of`], with most questions asked side by side.
+    /// The same by [`Git::with_programs_of`]. What a run that committed is asked about is asked
+    /// before it is known which programs it configured, by commands that run none.
     pub fn compare_guarded(
         &self,
         before: &Snapshot,
         run_mark: &str,
         paths: &[String],
     ) -> Result<RepositoryChange, GitError> {
-        let mut git = self.pinned(before)?;
+        let git = self.pinned(before)?;
         let configured = git.ask_for_programs(before)?;
         // What is asked ahead runs no other program than those that fetch what is missing.
         let ahead = git.fetching_nothing().ask_ahead(before, run_mark)?;
-        if let Some(configured) = configured {
-            git = git.with_programs(before, configured)?;
-        }
+        let git = git.with_programs(before, configured)?;
         git.compare_with(before, run_mark, paths, ahead)
     }
 

@@ -352,14 +352,9 @@ impl Mirror {
         Ok(self.git().tree_changes(base, tip)?)
     }
 
-    /// Every path of a commit's tree.
-    pub fn paths(&self, commit: &str) -> Result<Vec<Vec<u8>>, MirrorError> {
-        Ok(self.git().tree_paths(commit)?)
-    }
-
-    /// Every symbolic link of a commit's tree, see [`Git::tree_links`].
-    pub fn links(&self, commit: &str) -> Result<Vec<TreeLink>, MirrorError> {
-        Ok(self.git().tree_links(commit)?)
+    /// What a commit's tree has, see [`Git::tree`].
+    pub fn tree(&self, commit: &str) -> Result<(Vec<Vec<u8>>, Vec<TreeLink>), MirrorError> {
+        Ok(self.git().tree(commit)?)
     }
 
     /// Shows `visit` what `base..tip` added, see [`Git::added_content`].

@@ -86,14 +86,12 @@ impl Git {
     /// that was not configured then, and fetch nothing from a repository that was not.
     pub fn with_programs_of(&self, before: &Snapshot) -> Result<Self, GitError> {
         let git = self.pinned(before)?;
-        match git.ask_for_programs(before)? {
-            Some(configured) => git.with_programs(before, configured),
-            None => Ok(git),
-        }
+        let configured = git.ask_for_programs(before)?;
+        git.with_programs(before, configured)
     }
 
     /// The same repository, with commands that run no filter or merge driver that was not configured
-    /// at an earlier look, also in another work tree.
+    /// at an earlier look, also in another work tree, and fetch nothing so.
     pub fn with_programs_since(&self, earlier: &Snapshot) -> Result<Self, GitError> {
         let configured = self.start(&CONFIGURED, &[])?;
         let place = self.place()?;
@@ -114,11 +112,16 @@ impl Git {
         (!is_same).then(|| self.start(&CONFIGURED, &[])).transpose()
     }
 
-    /// The same repository, with commands that run no filter or merge driver. Its directory is the
-    /// root of its work tree.
-    pub fn without_programs(&self) -> Result<Self, GitError> {
+    /// What is configured; status 1 says nothing.
+    pub(super) fn configured(&self) -> Result<Vec<u8>, GitError> {
         let configured = self.start(&CONFIGURED, &[])?;
-        let configured = self.finish(&CONFIGURED, configured)?.stdout;
+        Ok(self.finish(&CONFIGURED, configured)?.stdout)
+    }
+
+    /// The same repository, with commands that run no filter or merge driver, and fetch nothing. Its
+    /// directory is the root of its work tree.
+    pub fn without_programs(&self) -> Result<Self, GitError> {
+        let configured = self.configured()?;
         let directory = match self.read_path(&["rev-parse", "--absolute-git-dir"]) {
             Ok(directory) => directory,
             // No other command runs there either.
@@ -129,12 +132,15 @@ impl Git {
         self.running(&Programs::default(), &now)
     }
 
-    /// `configured`: [`CONFIGURED`], started.
+    /// `configured`: what [`Git::ask_for_programs`] asks.
     pub(super) fn with_programs(
-        &self,
+        self,
         before: &Snapshot,
-        configured: RunningHelper,
+        configured: Option<RunningHelper>,
     ) -> Result<Self, GitError> {
+        let Some(configured) = configured else {
+            return Ok(self);
+        };
         let configured = self.finish(&CONFIGURED, configured)?.stdout;
         let place = &before.place;
         let now = self.programs(&place.top_level, &place.directory, &configured)?;
@@ -153,9 +159,7 @@ impl Git {
             ..Programs::default()
         };
         for (tree, git) in self.submodules(top_level, directory)? {
-            let configured = git
-                .finish(&CONFIGURED, git.start(&CONFIGURED, &[])?)?
-                .stdout;
+            let configured = git.configured()?;
             let theirs = parse(&configured).map(|(key, value)| ((tree.clone(), key), value));
             programs.of_submodules.extend(theirs);
         }

@@ -13,7 +13,7 @@ use chrono::{DateTime, Utc};
 use crate::git::configuration::Configuration;
 use crate::git::environment::Identity;
 use crate::git::place::Place;
-use crate::git::programs::{CONFIGURED, Programs, includes, setting};
+use crate::git::programs::{Programs, includes, setting};
 use crate::git::refs::Refs;
 use crate::git::{Git, GitError};
 
@@ -142,14 +142,13 @@ impl Git {
     /// Looks at the repository, for a later comparison. `start` is the present time; what was
     /// committed before it is not new.
     ///
-    /// Runs two git commands side by side, in an unusual place one more, and writes nothing.
+    /// Runs two git commands side by side, in an unusual place one more, and where there are
+    /// submodules up to three for each repository. Writes nothing.
     pub fn snapshot(&self, start: DateTime<Utc>) -> Result<Snapshot, GitError> {
         let began = Instant::now();
         let status = self.start(&STATUS, &[])?;
         let configuration = self.configuration();
-        // Status 1: nothing is configured.
-        let configured = self.start(&CONFIGURED, &[])?;
-        let configured = self.finish(&CONFIGURED, configured)?.stdout;
+        let configured = self.configured()?;
         let usual = setting(&configured, "core.worktree").is_none();
         let place = match Place::usual(&self.repository).filter(|_| usual) {
             Some(place) => Ok(place),
@@ -178,8 +177,7 @@ impl Git {
 
     /// The identity for a commit of the runner's own.
     pub(super) fn identity(&self, fallback: &Identity) -> Result<Identity, GitError> {
-        let helper = self.start(&CONFIGURED, &[])?;
-        let output = self.finish(&CONFIGURED, helper)?.stdout;
+        let output = self.configured()?;
         let or = |key, other: &String| setting(&output, key).unwrap_or_else(|| other.clone());
         Ok(Identity {
             name: or("user.name", &fallback.name),

@@ -69,46 +69,36 @@ impl Git {
         Ok(changes)
     }
 
-    /// Every path of a commit's tree.
-    pub fn tree_paths(&self, commit: &str) -> Result<Vec<Vec<u8>>, GitError> {
-        let git = self.bounded(MAX_LIST_BYTES);
-        let output = git.read(&["ls-tree", "-r", "-z", "--name-only", "--full-tree", commit])?;
-        let paths = output.split(|byte| *byte == 0);
-        Ok(paths
-            .filter(|path| !path.is_empty())
-            .map(<[u8]>::to_vec)
-            .collect())
-    }
-
-    /// Every symbolic link of a commit's tree; a target beyond [`MAX_READ_BYTES`] is left empty.
-    pub fn tree_links(&self, commit: &str) -> Result<Vec<TreeLink>, GitError> {
+    /// Every path of a commit's tree, and every symbolic link; a link's target beyond
+    /// [`MAX_READ_BYTES`] is left empty.
+    pub fn tree(&self, commit: &str) -> Result<(Vec<Vec<u8>>, Vec<TreeLink>), GitError> {
         let git = self.bounded(MAX_LIST_BYTES);
         let output = git.read(&["ls-tree", "-r", "-z", "--full-tree", commit])?;
+        let (mut paths, mut links) = (Vec::new(), Vec::new());
         // `120000 blob ID\tPATH`.
-        let links = output.split(|byte| *byte == 0).filter_map(|line| {
-            let line = line.strip_prefix(b"120000 blob ")?;
-            let end = line.iter().position(|byte| *byte == b'\t')?;
-            let id = std::str::from_utf8(&line[..end]).ok()?;
-            Some((id.to_owned(), line[end + 1..].to_vec()))
-        });
-        let links: Vec<(String, Vec<u8>)> = links.collect();
+        for line in output.split(|byte| *byte == 0) {
+            let Some(end) = line.iter().position(|byte| *byte == b'\t') else {
+                continue;
+            };
+            let (entry, path) = (&line[..end], &line[end + 1..]);
+            if let Some(id) = entry.strip_prefix(b"120000 blob ") {
+                links.push((String::from_utf8_lossy(id).into_owned(), path.to_vec()));
+            }
+            paths.push(path.to_vec());
+        }
         let sizes = git.sizes(links.iter().map(|(id, _)| id.as_str()))?;
         let mut found = Vec::new();
         for links in links.chunks(1_000) {
             let short = |id: &&String| sizes.get(*id).is_some_and(|size| *size <= MAX_READ_BYTES);
-            let ids: Vec<String> = links
-                .iter()
-                .map(|(id, _)| id)
-                .filter(short)
-                .cloned()
-                .collect();
+            let ids = links.iter().map(|(id, _)| id).filter(short);
+            let ids: Vec<String> = ids.cloned().collect();
             let targets = git.blobs(&ids)?;
             found.extend(links.iter().map(|(id, path)| TreeLink {
                 path: path.clone(),
                 target: targets.get(id).cloned().unwrap_or_default(),
             }));
         }
-        Ok(found)
+        Ok((paths, found))
     }
 
     /// Shows `visit` what was added: of each change, the lines that the path did not have before;

@@ -857,7 +857,7 @@ fn judge_tree(
     redactor: &Redactor,
 ) -> Result<(), Failure> {
     let changes = mirror.changes(base, tip)?;
-    let (paths, links) = (mirror.paths(tip)?, mirror.links(tip)?);
+    let (paths, links) = mirror.tree(tip)?;
     let mut secrets = Vec::new();
     mirror.added_content(base, tip, &changes, |place, content| {
         if redactor.finds(content) {

@@ -264,7 +264,7 @@ fn what_an_agent_planted_in_its_repository_is_never_run() {
     let work = trap.work();
     let tip = trap.take(&work).unwrap();
     let changes = trap.mirror.changes(&trap.base, &tip).unwrap();
-    trap.mirror.paths(&tip).unwrap();
+    trap.mirror.tree(&tip).unwrap();
     let mut seen = 0;
     let visit = |_: &str, bytes: &[u8]| seen += bytes.len();
     trap.mirror
@@ -300,7 +300,7 @@ fn what_an_agent_planted_in_its_repository_is_never_run() {
     // The same questions in the agent's own repository, as a run asks them.
     let inside = Git::new(&environment(), &work);
     assert_eq!(inside.tree_changes(&trap.base, &tip).unwrap(), changes);
-    inside.tree_paths(&tip).unwrap();
+    inside.tree(&tip).unwrap();
     inside.file(&tip, "work.txt").unwrap().unwrap();
     inside
         .added_content(&trap.base, &tip, &changes, |_, _| ())

@@ -526,8 +526,7 @@ fn what_any_commit_changed_is_judged_and_not_the_sum_alone() {
         added["`README.md`"], "more\n",
         "what was there is not added"
     );
-    let paths = mirror.paths(&tip).unwrap();
-    let links = mirror.links(&tip).unwrap();
+    let (paths, links) = mirror.tree(&tip).unwrap();
     let (path, target) = (b"link".to_vec(), b"/etc/passwd".to_vec());
     assert_eq!(links, [TreeLink { path, target }]);
     let evidence = TreeEvidence {

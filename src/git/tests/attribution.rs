@@ -211,6 +211,30 @@ fn parents_that_a_run_makes_up_keep_no_lost_commit() {
     let own = scene.agent(&["rev-parse", "HEAD"]);
     scene.write("work/.git/info/grafts", format!("{own} {theirs}\n"));
     assert_eq!(scene.change(&before).lost.len(), 1);
+
+    // A commit graph that was told another parent: after a commit's tree comes the place of its
+    // parent in the list of all, see gitformat-commit-graph(5).
+    std::fs::remove_file(scene.path("work/.git/info/grafts")).unwrap();
+    scene.agent(&["update-ref", "refs/x", &theirs]);
+    scene.agent(&["commit-graph", "write", "--reachable"]);
+    let all = scene.agent(&["rev-list", "--all"]);
+    scene.agent(&["update-ref", "-d", "refs/x"]);
+    let mut all: Vec<&str> = all.lines().collect();
+    all.sort_unstable();
+    let place = all.iter().position(|id| *id == theirs).unwrap();
+    let tree = scene.agent(&["rev-parse", "HEAD^{tree}"]);
+    let bytes = |from: usize| u8::from_str_radix(&tree[from..from + 2], 16).unwrap();
+    let tree: Vec<u8> = (0..tree.len()).step_by(2).map(bytes).collect();
+    let path = scene.path("work/.git/objects/info/commit-graph");
+    let mut graph = std::fs::read(&path).unwrap();
+    let entry = memchr::memmem::find(&graph, &tree).unwrap() + tree.len();
+    let place = u32::try_from(place).unwrap().to_be_bytes();
+    graph[entry..entry + 4].copy_from_slice(&place);
+    std::fs::remove_file(&path).unwrap();
+    scene.write("work/.git/objects/info/commit-graph", graph);
+    let reached = scene.person(&["rev-list", "HEAD"]);
+    assert!(reached.contains(&theirs), "git goes by the graph");
+    assert_eq!(scene.change(&before).lost.len(), 1);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::model::clock::Clock;
 use crate::model::dispatch::{WorkKey, WorkRequest};
 use crate::model::repository::RepositoryName;
 use crate::model::work_name::WorkName;
-use crate::sources::delegation::closed_issues;
+use crate::sources::correlation::closed_issues;
 use crate::sources::dispatch_issues::grammar::{self, Instructed, Reading};
 use crate::sources::dispatch_issues::wording::{self, Kind};
 use crate::sources::source::{

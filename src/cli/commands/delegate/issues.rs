@@ -7,7 +7,8 @@ use crate::github::{GitHub, GitHubError, Issue, NewIssue, Pull, State};
 use crate::model::delegated::{Delegated, DelegatedState};
 use crate::model::repository::RepositoryName;
 use crate::planner::chain;
-use crate::sources::delegation::{Delegation, answers};
+use crate::sources::correlation::answers;
+use crate::sources::delegation::Delegation;
 use crate::sources::dispatch_issues::{FAILED, PROCESSED};
 
 /// An issue's repository and number.

@@ -18,7 +18,8 @@ use crate::model::repository::RepositoryName;
 use crate::model::work_name::WorkName;
 use crate::planner::chain;
 use crate::process::shutdown::Shutdown;
-use crate::sources::delegation::{Delegation, answers};
+use crate::sources::correlation::answers;
+use crate::sources::delegation::Delegation;
 use crate::sources::dispatch_issues::{FAILED, PROCESSED};
 
 /// How often an issue is looked at while another worker has it, where the worker itself looks less
