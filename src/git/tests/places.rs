@@ -654,7 +654,11 @@ fn a_run_is_seen_in_a_repository_of_every_kind() {
             scene.person_in("", &["clone", "-q", "work", "library"]);
             scene.person(&["submodule", "-q", "add", "../library", "lib"]);
         }),
-        ("work/below", |scene| scene.write("work/below/kept", "")),
+        ("work/below", |scene| {
+            scene.write("work/below/kept", "");
+            scene.person(&["add", "."]);
+            scene.person(&["commit", "-qm", "below"]);
+        }),
     ];
     for (directory, make) in kinds {
         let scene = Scene::new();
@@ -664,9 +668,13 @@ fn a_run_is_seen_in_a_repository_of_every_kind() {
         scene.write(&format!("{directory}/a.txt"), "a\n");
         scene.agent_in(directory, &["add", "a.txt"]);
         scene.agent_in(directory, &["commit", "-qm", "agent a.txt"]);
-        scene.write(&format!("{directory}/left"), "");
-        let change = git.compare_guarded(&before, MARK, &[]).unwrap();
-        assert_eq!(told(&change), ["own: agent a.txt +1/-0"], "{directory}");
-        assert!(change.dirty_after, "{directory}");
+        let head = scene.agent_in(directory, &["rev-parse", "HEAD"]);
+        for dirty_after in [false, true] {
+            let change = git.compare_guarded(&before, MARK, &[]).unwrap();
+            assert_eq!(told(&change), ["own: agent a.txt +1/-0"], "{directory}");
+            assert_eq!(change.head_after, Some(head.clone()), "{directory}");
+            assert_eq!(change.dirty_after, dirty_after, "{directory}");
+            scene.write(&format!("{directory}/left"), "");
+        }
     }
 }
