@@ -23,15 +23,6 @@ const MAX_WALKED: usize = 10_000;
 /// The most commits of others that are told, the newest.
 const MAX_LISTED_FOREIGN: usize = 100;
 
-/// What a run that committed is asked about most likely, asked before it is known that it did.
-#[derive(Default)]
-struct Ahead {
-    /// The commits that the branch where the run began has gained.
-    walk: Option<RunningHelper>,
-    /// What the run's own commits change.
-    numbers: Option<RunningHelper>,
-}
-
 /// What appeared during a run, and what went.
 #[derive(Default)]
 struct Appeared {
@@ -63,7 +54,7 @@ impl Git {
         run_mark: &str,
         paths: &[String],
     ) -> Result<RepositoryChange, GitError> {
-        self.compare_with(before, run_mark, paths, Ahead::default())
+        self.compare_with(before, run_mark, paths, None)
     }
 
     /// The same by [`Git::with_programs_of`]. What a run that committed is asked about is asked
@@ -87,14 +78,16 @@ impl Git {
         before: &Snapshot,
         run_mark: &str,
         paths: &[String],
-        ahead: Ahead,
+        ahead: Option<RunningHelper>,
     ) -> Result<RepositoryChange, GitError> {
         let allowed = parse_paths(paths)?;
         let status = self.start(&STATUS, &[])?;
-        let walked = ahead.walk.map(|log| self.walked(log)).transpose()?;
-        // What could not be counted ahead is counted with the others.
-        let numbers = ahead.numbers.map(|numbers| self.counted(numbers));
-        let mut numbers = numbers.and_then(Result::ok).unwrap_or_default();
+        // What could not be told ahead is asked for again.
+        let ahead = ahead.and_then(|log| self.walked_counted(log).ok());
+        let ahead = ahead.filter(|commits| commits.len() < MAX_LISTED_FOREIGN);
+        let ids = |(facts, numbers): (Facts, _)| (facts.clone(), (facts.id, numbers));
+        let (walked, mut numbers): (Vec<_>, HashMap<_, _>) =
+            ahead.unwrap_or_default().into_iter().map(ids).unzip();
         let after = self.parse_status(&before.place, &self.output(&STATUS, status)?)?;
         let run = Run {
             mark: run_mark,
@@ -106,7 +99,7 @@ impl Git {
             attribution,
             mut lost,
             made,
-        } = self.appeared(before, &after, &entries, run, walked.unwrap_or_default())?;
+        } = self.appeared(before, &after, &entries, run, walked)?;
 
         let uncounted: Vec<&str> = appeared
             .iter()
@@ -157,22 +150,24 @@ impl Git {
         })
     }
 
-    /// Asks about commits, where the run's reflog entries tell of any.
-    fn ask_ahead(&self, before: &Snapshot, run_mark: &str) -> Result<Ahead, GitError> {
+    /// Asks for the commits that the branch where the run began has gained, and what they change,
+    /// where the run's reflog entries tell of any.
+    fn ask_ahead(
+        &self,
+        before: &Snapshot,
+        run_mark: &str,
+    ) -> Result<Option<RunningHelper>, GitError> {
         let run = Run {
             mark: run_mark,
             start: before.start,
         };
         let place = &before.place;
         if place.has_reftable() {
-            return Ok(Ahead::default());
+            return Ok(None);
         }
-        let entries = self.entries(place, run)?;
-        let mut made = candidates(&entries, run);
-        if made.is_empty() {
-            return Ok(Ahead::default());
+        if candidates(&self.entries(place, run)?, run).is_empty() {
+            return Ok(None);
         }
-        made.truncate(MAX_LISTED_FOREIGN);
         let branch = before.status.branch.as_ref();
         let tip = branch.map_or("HEAD".to_owned(), |branch| format!("refs/heads/{branch}"));
         let excluded = before.status.head.as_ref().map(|head| format!("^{head}"));
@@ -181,10 +176,8 @@ impl Git {
             .chain(&excluded)
             .map(String::as_str)
             .collect();
-        Ok(Ahead {
-            walk: Some(self.start_walk(&range, MAX_WALKED)?),
-            numbers: Some(self.start_numbers(&made)?),
-        })
+        self.start_counted_walk(&range, MAX_LISTED_FOREIGN)
+            .map(Some)
     }
 
     /// `walked`: what the branch had gained when that was asked ahead.

@@ -139,25 +139,23 @@ impl Git {
     /// At most `limit` commits that `git log` lists for `revisions`, oldest first. Revisions that
     /// do not exist are passed over.
     pub(super) fn walk(&self, revisions: &[&str], limit: usize) -> Result<Vec<Facts>, GitError> {
-        self.walked(self.start_walk(revisions, limit)?)
+        let log = self.start_walk(revisions, limit, &[])?;
+        parse_facts(&self.output(&["log"], log)?)
     }
 
-    /// The same, to be read by [`Git::walked`].
-    pub(super) fn start_walk(
+    fn start_walk(
         &self,
         revisions: &[&str],
         limit: usize,
+        options: &[&str],
     ) -> Result<RunningHelper, GitError> {
         let limit = format!("--max-count={limit}");
         let mut arguments = vec!["log", "--topo-order", "--reverse", &limit];
         arguments.extend(LOG_OPTIONS);
+        arguments.extend(options);
         arguments.extend(revisions);
         arguments.push("--");
         self.start_keeping(Some(MAX_RECORD_BYTES), &arguments, &[])
-    }
-
-    pub(super) fn walked(&self, log: RunningHelper) -> Result<Vec<Facts>, GitError> {
-        parse_facts(&self.output(&["log"], log)?)
     }
 
     /// The same, of `revisions` without what `refs` have.
@@ -186,10 +184,35 @@ impl Git {
     }
 
     fn facts(&self, arguments: &[&str], stdin: &[u8]) -> Result<Vec<Facts>, GitError> {
-        self.walked(self.start_keeping(Some(MAX_RECORD_BYTES), arguments, stdin)?)
+        let log = self.start_keeping(Some(MAX_RECORD_BYTES), arguments, stdin)?;
+        parse_facts(&self.output(&["log"], log)?)
     }
 
-    /// What each of these commits changes against its parent.
+    /// A walk that tells what each commit changes, too, as [`Git::numbers`] does; to be read by
+    /// [`Git::walked_counted`].
+    pub(super) fn start_counted_walk(
+        &self,
+        revisions: &[&str],
+        limit: usize,
+    ) -> Result<RunningHelper, GitError> {
+        self.start_walk(revisions, limit, &CHANGE_OPTIONS)
+    }
+
+    pub(super) fn walked_counted(
+        &self,
+        log: RunningHelper,
+    ) -> Result<Vec<(Facts, Numbers)>, GitError> {
+        let output = self.output(&["log"], log)?;
+        let text = String::from_utf8_lossy(&output);
+        let commits = parse_changes(&text).and_then(|commits| {
+            let facts = |(record, numbers)| Some((parse_record(record)?, numbers));
+            commits.into_iter().map(facts).collect()
+        });
+        commits.ok_or_else(|| unreadable("log"))
+    }
+
+    /// What each of these commits changes against its parent. Those that do not exist are passed
+    /// over.
     ///
     /// A merge is told only the paths that it makes different from all its parents: what it brings
     /// together was changed elsewhere, and is counted there.
@@ -197,34 +220,16 @@ impl Git {
         if ids.is_empty() {
             return Ok(HashMap::new());
         }
-        self.counted(self.start_numbers(ids)?)
-    }
-
-    /// The same, to be read by [`Git::counted`]. Commits that do not exist are passed over.
-    pub(super) fn start_numbers(&self, ids: &[&str]) -> Result<RunningHelper, GitError> {
-        let arguments = [
-            "diff-tree",
-            "--stdin",
-            "-z",
-            "-r",
-            "-c",
-            "--root",
-            "--raw",
-            "--numstat",
-            "--no-renames",
-            "--no-ext-diff",
-            "--no-textconv",
-            // `.gitmodules` may say otherwise.
-            "--ignore-submodules=none",
-        ];
-        self.start(&arguments, &lines(ids))
-    }
-
-    pub(super) fn counted(
-        &self,
-        diff_tree: RunningHelper,
-    ) -> Result<HashMap<String, Numbers>, GitError> {
-        parse_numbers(&self.output(&["diff-tree"], diff_tree)?)
+        let mut arguments = vec!["diff-tree", "--stdin", "-z", "-r"];
+        arguments.extend(CHANGE_OPTIONS);
+        let output = self.output(&["diff-tree"], self.start(&arguments, &lines(ids))?)?;
+        let commits = parse_changes(&String::from_utf8_lossy(&output)).map(|commits| {
+            let commits = commits.into_iter();
+            commits
+                .map(|(id, numbers)| (id.to_owned(), numbers))
+                .collect()
+        });
+        commits.ok_or_else(|| unreadable("diff-tree"))
     }
 
     /// How many of these commits are signed.
@@ -275,20 +280,34 @@ const LOG_OPTIONS: [&str; 5] = [
     FORMAT,
 ];
 
+const CHANGE_OPTIONS: [&str; 8] = [
+    "-c",
+    "--root",
+    "--raw",
+    "--numstat",
+    "--no-renames",
+    "--no-ext-diff",
+    "--no-textconv",
+    // `.gitmodules` may say otherwise.
+    "--ignore-submodules=none",
+];
+
 fn lines(ids: &[&str]) -> Vec<u8> {
     let mut lines = ids.join("\n").into_bytes();
     lines.push(b'\n');
     lines
 }
 
+fn unreadable(command: &str) -> GitError {
+    GitError::Output {
+        command: command.to_owned(),
+    }
+}
+
 fn parse_facts(output: &[u8]) -> Result<Vec<Facts>, GitError> {
     let text = String::from_utf8_lossy(output);
     text.split_terminator('\0')
-        .map(|record| {
-            parse_record(record).ok_or_else(|| GitError::Output {
-                command: "log".to_owned(),
-            })
-        })
+        .map(|record| parse_record(record).ok_or_else(|| unreadable("log")))
         .collect()
 }
 
@@ -310,47 +329,33 @@ fn parse_record(record: &str) -> Option<Facts> {
     })
 }
 
-/// Reads, for each commit, its id, `:modes ids status` with a path each, and
-/// `insertions<tab>deletions<tab>path`, all ended by NUL.
+/// Reads, for each commit, its id or its record in [`FORMAT`], `:modes ids status` with a path each,
+/// and `insertions<tab>deletions<tab>path`, all ended by NUL. `log` puts line feeds and empty pieces
+/// between them.
 ///
-/// Of a merge git prints only the paths of interest in the first list, and all that differ from
-/// the first parent in the second.
-fn parse_numbers(output: &[u8]) -> Result<HashMap<String, Numbers>, GitError> {
-    let text = String::from_utf8_lossy(output);
-    let unreadable = || GitError::Output {
-        command: "diff-tree".to_owned(),
-    };
-    let mut commits: HashMap<String, Numbers> = HashMap::new();
-    let mut id = String::new();
-    let mut touched = HashSet::new();
-    let mut counted = Vec::new();
-    let mut tokens = text.split_terminator('\0');
-    loop {
-        let token = tokens.next();
-        match token {
-            Some(token) if token.starts_with(':') => {
-                touched.insert(tokens.next().ok_or_else(unreadable)?);
-                continue;
-            }
-            Some(token) if token.contains('\t') => {
-                counted.push(token);
-                continue;
-            }
-            Some(_) | None => {}
-        }
-        if !id.is_empty() {
-            let mut numbers = Numbers::default();
-            for line in counted.drain(..) {
-                numbers.count(line, &touched).ok_or_else(unreadable)?;
-            }
-            touched.clear();
-            commits.insert(std::mem::take(&mut id), numbers);
-        }
-        match token {
-            Some(token) => id.push_str(token),
-            None => return Ok(commits),
+/// Of a merge git prints all paths that differ from the first parent in the second list, which comes
+/// first then, and only those of interest in the other.
+fn parse_changes(text: &str) -> Option<Vec<(&str, Numbers)>> {
+    let mut commits: Vec<(&str, HashSet<&str>, Vec<&str>)> = Vec::new();
+    let mut pieces = text.split_terminator('\0');
+    while let Some(piece) = pieces.next() {
+        let piece = piece.trim_start_matches('\n');
+        if piece.starts_with(':') {
+            commits.last_mut()?.1.insert(pieces.next()?);
+        } else if (piece.find(['\t', '\n'])).is_some_and(|at| piece[at..].starts_with('\t')) {
+            commits.last_mut()?.2.push(piece);
+        } else if !piece.is_empty() {
+            commits.push((piece, HashSet::new(), Vec::new()));
         }
     }
+    let numbers = |(record, touched, lines): (_, HashSet<&str>, Vec<&str>)| {
+        let mut numbers = Numbers::default();
+        for line in lines {
+            numbers.count(line, &touched)?;
+        }
+        Some((record, numbers))
+    };
+    commits.into_iter().map(numbers).collect()
 }
 
 impl Numbers {
