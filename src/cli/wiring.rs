@@ -36,10 +36,11 @@ use crate::process::shutdown::leave_ctrl_z_to_main;
 use crate::process::watchdog::Limits;
 use crate::queue::QueueUrl;
 use crate::recovery;
+use crate::store::StoreError;
 use crate::store::capped_log::LogCaps;
 use crate::store::layout::Layout;
 use crate::store::reader::{self, Filter, Run};
-use crate::store::recovery::odd_marks;
+use crate::store::recovery::{mark_lost, odd_marks};
 
 /// What every command starts from.
 #[derive(Debug)]
@@ -456,13 +457,27 @@ pub(crate) fn block_on<F: Future>(future: F) -> Result<F::Output, CliError> {
     Ok(output)
 }
 
+/// Ends also the runs whose mark is lost, for which it looks at every run.
+pub(crate) fn recover_all(
+    world: &World,
+    layout: &Layout,
+    announce: Option<&Announce<'_>>,
+) -> Result<(), CliError> {
+    mark_lost(layout).map_err(not_ended)?;
+    recover(world, layout, announce)
+}
+
+fn not_ended(error: StoreError) -> CliError {
+    CliError::failure("runs that crashed cannot be ended").because(error)
+}
+
 /// Ends the runs whose runner died, at the head of every command that changes anything.
 pub(crate) fn recover(
     world: &World,
     layout: &Layout,
     announce: Option<&Announce<'_>>,
 ) -> Result<(), CliError> {
-    let failed = |error| CliError::failure("runs that crashed cannot be ended").because(error);
+    let failed = not_ended;
     let inherited = world.environment.variables();
     let recovered = recovery::recover(inherited, layout, announce, &SystemClock).map_err(failed)?;
     for ended in recovered {

@@ -60,6 +60,20 @@ fn the_next_command_records_a_killed_run_as_crashed_and_kills_what_it_left() {
 }
 
 #[test]
+fn a_killed_run_is_told_also_where_the_state_of_the_log_root_is_lost() {
+    let sleep = unique_sleep(20);
+    let env = env(&sleep);
+    killed_run(&env, &sleep);
+    fs::remove_dir_all(env.logs().join(".state")).unwrap();
+    let done = env.agent_runner(&["heartbeat"]);
+    assert!(done.stderr.contains("crashed"), "{}", done.stderr);
+    assert!(processes_with(&sleep).is_empty());
+    assert_eq!(env.record("work", "fake")["outcome"], "crashed");
+    let again = env.agent_runner(&["heartbeat"]);
+    assert_eq!((again.code, again.stderr.as_str()), (Some(0), ""), "once");
+}
+
+#[test]
 fn a_number_that_passed_to_another_process_is_not_believed() {
     let sleep = unique_sleep(30);
     let script = format!("exec sleep {sleep}");
