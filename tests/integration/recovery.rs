@@ -53,6 +53,10 @@ fn the_next_command_records_a_killed_run_as_crashed_and_kills_what_it_left() {
         summary.contains(" files=n/a loc=n/a outcome=crashed"),
         "{summary}"
     );
+    for command in ["runs", "show"] {
+        let shown = env.agent_runner(&[command]).stdout;
+        assert!(shown.contains("at least "), "{shown}");
+    }
     let csv = env.agent_runner(&["stats", "--csv"]).stdout;
     assert!(csv.ends_with(",,1,0,0\n"), "{csv}");
     let again = env.agent_runner(&["heartbeat"]);
