@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, Utc};
 use sha2::{Digest as _, Sha256};
@@ -23,7 +23,7 @@ use crate::config::{self, Overrides};
 use crate::deliver::{self, Delivered};
 use crate::git::Identity;
 use crate::model::caps::WorstCase;
-use crate::model::clock::Clock;
+use crate::model::clock::{Clock, utc};
 use crate::model::message::Message;
 use crate::model::record::Record;
 use crate::model::text;
@@ -64,6 +64,12 @@ impl World {
         let is_dumb = environment.get("TERM").is_some_and(|term| term == "dumb");
         let no_colour = is_dumb || environment.get("NO_COLOR").is_some();
         let ui = Ui::new(no_colour, columns, actions::are_around(&environment));
+        let now = SystemClock.now();
+        if now < DateTime::UNIX_EPOCH {
+            // TLS, for one, would panic.
+            let message = format!("the clock of this machine says {}", utc(now));
+            return Err(CliError::failure(message).hint("set it: nothing works before 1970"));
+        }
         Ok(Self {
             ui,
             environment,
@@ -137,7 +143,8 @@ impl Clock for SystemClock {
         reason = "the one clock that is not a test's"
     )]
     fn now(&self) -> DateTime<Utc> {
-        Utc::now()
+        // Unlike this, `Utc::now` panics before 1970.
+        SystemTime::now().into()
     }
 }
 
