@@ -228,17 +228,18 @@ pub(crate) fn notifier(settings: &Settings) -> Option<Ntfy> {
                 password: password.expose().to_owned(),
             },
         });
-    Some(Ntfy::new(
-        &settings.ntfy.server.value,
-        &topic.value,
-        credentials,
-    ))
+    let ntfy = Ntfy::new(&settings.ntfy.server.value, &topic.value, credentials);
+    Some(ntfy.of(configuration(settings)))
 }
 
-/// The name of what is noted of this configuration: others may have the same log root.
+/// The name of this configuration: others may have the same log root.
+fn configuration(settings: &Settings) -> String {
+    digest(settings.owner().as_os_str().as_encoded_bytes())
+}
+
+/// The name of what is noted of this configuration.
 pub(crate) fn subject(what: &str, settings: &Settings) -> String {
-    let owner = settings.owner().as_os_str().as_encoded_bytes();
-    format!("{what}-{}", digest(owner))
+    format!("{what}-{}", configuration(settings))
 }
 
 /// Where notifications go, in a word: a topic may be all that it takes to read along.
