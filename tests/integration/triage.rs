@@ -134,7 +134,10 @@ fn real_ntfy_tells_triage_which_runs_a_person_heard_of() {
     let other = env.root().join("other.toml");
     fs::write(
         &other,
-        format!("{}\n[tasks.work]\nprompt_text = \"x\"", config("runs-third")),
+        format!(
+            "{}\n[tasks.work]\nprompt_text = \"x\"",
+            config("runs-third")
+        ),
     )
     .unwrap();
     let other = ["--config", other.to_str().unwrap()];
