@@ -485,9 +485,9 @@ pub(crate) fn recover(
     layout: &Layout,
     announce: Option<&Announce<'_>>,
 ) -> Result<(), CliError> {
-    let failed = not_ended;
     let inherited = world.environment.variables();
-    let recovered = recovery::recover(inherited, layout, announce, &SystemClock).map_err(failed)?;
+    let recovered =
+        recovery::recover(inherited, layout, announce, &SystemClock).map_err(not_ended)?;
     for ended in recovered {
         world.ui.talk(&match ended {
             Ok(record) => format!("warning: {} crashed: its runner died", record.path()),
@@ -497,7 +497,7 @@ pub(crate) fn recover(
             ),
         });
     }
-    for odd in odd_marks(layout).map_err(failed)? {
+    for odd in odd_marks(layout).map_err(not_ended)? {
         world.ui.talk(&format!(
             "warning: `{}` is no file, so no mark of a run that has begun: it is passed over; \
              remove it",
