@@ -188,6 +188,7 @@ impl Courier<'_> {
         match self.publish(&message).await {
             NotificationState::Delivered => {
                 digest.delivered_at = Some(self.clock.now());
+                digest.configuration = Some(self.notifier.configuration());
                 self.delivery.keep_digest(&digest)?;
                 return self.note_members(&digest, ready);
             }
@@ -228,6 +229,7 @@ impl Courier<'_> {
                 id: Some(digest.id.clone()),
                 attempts: waiting.entry.attempts + digest.attempts,
                 delivered_at: digest.delivered_at,
+                configuration: digest.configuration.clone(),
             };
             self.note(waiting, &notification);
             self.delivery.done(waiting)?;
@@ -248,11 +250,13 @@ impl Courier<'_> {
 
     /// Notes what became of one notification, and takes it out of the outbox when that is final.
     fn end(&mut self, waiting: &Waiting, state: NotificationState) -> Result<(), StoreError> {
+        let is_delivered = state == NotificationState::Delivered;
         let notification = NotificationRecord {
             state,
             id: Some(waiting.entry.id().to_owned()),
             attempts: waiting.entry.attempts,
-            delivered_at: (state == NotificationState::Delivered).then(|| self.clock.now()),
+            delivered_at: is_delivered.then(|| self.clock.now()),
+            configuration: is_delivered.then(|| self.notifier.configuration()),
         };
         self.note(waiting, &notification);
         match state {
@@ -352,6 +356,10 @@ mod tests {
     }
 
     impl Notifier for Server {
+        fn configuration(&self) -> String {
+            "ours".to_owned()
+        }
+
         fn publish<'a>(&'a self, message: &'a Message) -> Publishing<'a> {
             let next = self.script.borrow_mut().pop_front();
             Box::pin(async move {
@@ -462,6 +470,7 @@ mod tests {
                 (NotificationState::Delivered, 1)
             );
             assert_eq!(told.delivered_at, Some(stage.clock.now()));
+            assert_eq!(told.configuration.as_deref(), Some("ours"));
         }
     }
 
@@ -660,6 +669,7 @@ mod tests {
             id: Some(begun.id.clone()),
             attempts: 1,
             delivered_at: begun.delivered_at,
+            configuration: None,
         };
         update_notification(&stage.layout, &runs[0], &noted).unwrap();
         let new = stage.finish("new");

@@ -155,10 +155,12 @@ pub struct RunArguments {
     /// Use this built-in prompt instead of the task's, to try an agent
     #[arg(long, value_name = "NAME")]
     pub debug_prompt: Option<DebugPrompt>,
-    /// Print the plan (program, directory, limits, prompt size); start, write and notify nothing
+    /// Print the plan (program, directory, limits, prompt size); start, write and notify nothing.
+    /// Exits 1 where no run would start
     #[arg(long)]
     pub dry_run: bool,
-    /// The longest run: `90s`, `15m`, `1h30m`, or seconds [default: the task's, else `timeout` of `[runner]`]
+    /// The longest run, all tries together: `90s`, `15m`, `1h30m`, or seconds [default: the task's, else
+    /// `timeout` of `[runner]`]
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub timeout: Option<Duration>,
     /// The model to name to the agent [default: the agent's, see `agent-runner agents`]
@@ -342,7 +344,7 @@ pub struct DelegateArguments {
         requires = "wait"
     )]
     pub timeout: Duration,
-    /// The task's id [default: a new one]
+    /// The task's id, not that of another task that goes on [default: a new one]
     #[arg(long, value_name = "ID")]
     pub task_id: Option<String>,
     /// Who asks, in the metadata
@@ -492,7 +494,8 @@ pub struct RerunArguments {
     /// Another model [default: the run's for the same agent, else the agent's own default]
     #[arg(long, value_name = "MODEL", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub model: Option<String>,
-    /// Another time limit: `90s`, `15m`, `1h30m`, or seconds [default: the run's]
+    /// Another time limit, all tries together: `90s`, `15m`, `1h30m`, or seconds [default: the one
+    /// that the run and its tries had together]
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub timeout: Option<Duration>,
     /// The repository to work in [default: the configured one, else the current directory]
@@ -504,7 +507,7 @@ pub struct RerunArguments {
     /// Give the task's prompt as it is now, instead of the run's own
     #[arg(long)]
     pub new_prompt: bool,
-    /// Print the plan; start, write and notify nothing
+    /// Print the plan; start, write and notify nothing. Exits 1 where no run would start
     #[arg(long)]
     pub dry_run: bool,
     /// Copy the agent's output to standard error while it works

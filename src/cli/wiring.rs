@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, Utc};
 use sha2::{Digest as _, Sha256};
@@ -23,7 +23,7 @@ use crate::config::{self, Overrides};
 use crate::deliver::{self, Delivered};
 use crate::git::Identity;
 use crate::model::caps::WorstCase;
-use crate::model::clock::Clock;
+use crate::model::clock::{Clock, utc};
 use crate::model::message::Message;
 use crate::model::record::Record;
 use crate::model::text;
@@ -36,10 +36,11 @@ use crate::process::shutdown::leave_ctrl_z_to_main;
 use crate::process::watchdog::Limits;
 use crate::queue::QueueUrl;
 use crate::recovery;
+use crate::store::StoreError;
 use crate::store::capped_log::LogCaps;
 use crate::store::layout::Layout;
 use crate::store::reader::{self, Filter, Run};
-use crate::store::recovery::odd_marks;
+use crate::store::recovery::{mark_lost, odd_marks};
 
 /// What every command starts from.
 #[derive(Debug)]
@@ -63,6 +64,12 @@ impl World {
         let is_dumb = environment.get("TERM").is_some_and(|term| term == "dumb");
         let no_colour = is_dumb || environment.get("NO_COLOR").is_some();
         let ui = Ui::new(no_colour, columns, actions::are_around(&environment));
+        let now = SystemClock.now();
+        if now < DateTime::UNIX_EPOCH {
+            // TLS, for one, would panic.
+            let message = format!("the clock of this machine says {}", utc(now));
+            return Err(CliError::failure(message).hint("set it: nothing works before 1970"));
+        }
         Ok(Self {
             ui,
             environment,
@@ -136,7 +143,8 @@ impl Clock for SystemClock {
         reason = "the one clock that is not a test's"
     )]
     fn now(&self) -> DateTime<Utc> {
-        Utc::now()
+        // Unlike this, `Utc::now` panics before 1970.
+        SystemTime::now().into()
     }
 }
 
@@ -220,17 +228,18 @@ pub(crate) fn notifier(settings: &Settings) -> Option<Ntfy> {
                 password: password.expose().to_owned(),
             },
         });
-    Some(Ntfy::new(
-        &settings.ntfy.server.value,
-        &topic.value,
-        credentials,
-    ))
+    let ntfy = Ntfy::new(&settings.ntfy.server.value, &topic.value, credentials);
+    Some(ntfy.of(configuration(settings)))
 }
 
-/// The name of what is noted of this configuration: others may have the same log root.
+/// The name of this configuration: others may have the same log root.
+fn configuration(settings: &Settings) -> String {
+    digest(settings.owner().as_os_str().as_encoded_bytes())
+}
+
+/// The name of what is noted of this configuration.
 pub(crate) fn subject(what: &str, settings: &Settings) -> String {
-    let owner = settings.owner().as_os_str().as_encoded_bytes();
-    format!("{what}-{}", digest(owner))
+    format!("{what}-{}", configuration(settings))
 }
 
 /// Where notifications go, in a word: a topic may be all that it takes to read along.
@@ -456,15 +465,29 @@ pub(crate) fn block_on<F: Future>(future: F) -> Result<F::Output, CliError> {
     Ok(output)
 }
 
+/// Ends also the runs whose mark is lost, for which it looks at every run.
+pub(crate) fn recover_all(
+    world: &World,
+    layout: &Layout,
+    announce: Option<&Announce<'_>>,
+) -> Result<(), CliError> {
+    mark_lost(layout).map_err(not_ended)?;
+    recover(world, layout, announce)
+}
+
+fn not_ended(error: StoreError) -> CliError {
+    CliError::failure("runs that crashed cannot be ended").because(error)
+}
+
 /// Ends the runs whose runner died, at the head of every command that changes anything.
 pub(crate) fn recover(
     world: &World,
     layout: &Layout,
     announce: Option<&Announce<'_>>,
 ) -> Result<(), CliError> {
-    let failed = |error| CliError::failure("runs that crashed cannot be ended").because(error);
     let inherited = world.environment.variables();
-    let recovered = recovery::recover(inherited, layout, announce, &SystemClock).map_err(failed)?;
+    let recovered =
+        recovery::recover(inherited, layout, announce, &SystemClock).map_err(not_ended)?;
     for ended in recovered {
         world.ui.talk(&match ended {
             Ok(record) => format!("warning: {} crashed: its runner died", record.path()),
@@ -474,7 +497,7 @@ pub(crate) fn recover(
             ),
         });
     }
-    for odd in odd_marks(layout).map_err(failed)? {
+    for odd in odd_marks(layout).map_err(not_ended)? {
         world.ui.talk(&format!(
             "warning: `{}` is no file, so no mark of a run that has begun: it is passed over; \
              remove it",

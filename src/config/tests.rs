@@ -149,6 +149,8 @@ fn a_wrong_file_is_told_with_its_place_and_what_would_be_right() {
         "[ntfy]\ntoken = \"canary\\ncanary\"",
         "[ntfy]\ntoken = \"canary\\u0007\"",
         "[github]\ntoken = \"my canary\"",
+        "[ntfy]\ntoken = \"\"",
+        "[github]\ntoken = \" \"",
         "[queue]\nurl = \"mysql://x\"",
         "[github]\napi_url = \"api.github.com\"",
         "[github]\napp_id = 7",

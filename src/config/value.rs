@@ -309,7 +309,7 @@ impl Text for Token {
     const EXPECTED: &'static str = "text";
 
     fn read(text: &str) -> Result<Self, String> {
-        let token = text.trim();
+        let token = not_blank(text)?.trim();
         if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
             let problem = "a token has no blanks, line feeds, control or foreign characters inside";
             return Err(problem.to_owned());

@@ -97,6 +97,14 @@ impl Outcome {
         self != Self::Running
     }
 
+    /// Tells how long a run took; of one whose runner died is known only how long it was seen.
+    pub fn took(self, words: String) -> String {
+        match self {
+            Self::Crashed => format!("at least {words}"),
+            _ => words,
+        }
+    }
+
     /// Whether the run ended well.
     pub fn is_good(self) -> bool {
         self.exit_code() == Some(EXIT_SUCCESS)

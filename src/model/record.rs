@@ -331,6 +331,8 @@ pub struct NotificationRecord {
     pub attempts: u32,
     /// When the server accepted it.
     pub delivered_at: Option<DateTime<Utc>>,
+    /// Whose configuration told it, in a word; others in the same log root may have their own topics.
+    pub configuration: Option<String>,
 }
 
 /// How far a notification is.

@@ -14,9 +14,10 @@ use reqwest012::{Client, RequestBuilder, Response, StatusCode, Url, redirect};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
+use tokio::time::timeout;
 
 use crate::model::message::{Message, Priority};
-use crate::model::text;
+use crate::model::{duration, text};
 use crate::notify::{Notifier, NotifyError, Publishing};
 use crate::tls;
 
@@ -51,6 +52,7 @@ pub struct Ntfy {
     server: String,
     topic: String,
     credentials: Option<Credentials>,
+    configuration: String,
     total_limit: Duration,
     client: OnceCell<Client>,
 }
@@ -104,8 +106,18 @@ impl Ntfy {
             server: server.into(),
             topic: topic.into(),
             credentials,
+            configuration: String::new(),
             total_limit: TOTAL_LIMIT,
             client: OnceCell::new(),
+        }
+    }
+
+    /// The same, of the configuration of that name.
+    #[must_use]
+    pub fn of(self, configuration: String) -> Self {
+        Self {
+            configuration,
+            ..self
         }
     }
 
@@ -151,11 +163,22 @@ impl Ntfy {
     }
 
     /// Asks the server whether it is well, whether it knows the credentials, and whether they may
-    /// publish to the topic; publishes nothing. Takes at most 10 s a question.
+    /// publish to the topic; publishes nothing. Takes at most 10 s for all.
     ///
     /// # Errors
     /// When it does not answer, does not accept the credentials, or would refuse what is published.
     pub async fn reach(&self) -> Result<Reached, NotifyError> {
+        let late = |_elapsed| {
+            let limit = duration::words(self.total_limit);
+            Err(NotifyError::Transient(
+                format!("it does not answer within {limit}").into(),
+            ))
+        };
+        let asked = timeout(self.total_limit, self.ask()).await;
+        asked.unwrap_or_else(late)
+    }
+
+    async fn ask(&self) -> Result<Reached, NotifyError> {
         tls::install_provider();
         let client = Client::builder()
             .connect_timeout(CONNECT_LIMIT)
@@ -267,6 +290,10 @@ impl Ntfy {
 impl Notifier for Ntfy {
     fn publish<'a>(&'a self, message: &'a Message) -> Publishing<'a> {
         Box::pin(self.send(message))
+    }
+
+    fn configuration(&self) -> String {
+        self.configuration.clone()
     }
 }
 
@@ -584,6 +611,30 @@ mod tests {
         let error = publish(&ntfy).unwrap_err();
         assert!(error.is_transient());
         assert!(chain(&error).contains("timed out"), "{}", chain(&error));
+    }
+
+    #[test]
+    fn all_questions_to_a_server_that_falls_silent_have_one_limit() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let token = Credentials::Token("tk".to_owned());
+        let mut ntfy = Ntfy::new(url, "t", Some(token));
+        ntfy.total_limit = Duration::from_millis(300);
+        let server = thread::spawn(move || {
+            for body in [r#"{"healthy":true}"#, "{}"] {
+                let (mut stream, _peer) = listener.accept().unwrap();
+                read_request(&stream);
+                write!(stream, "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{body}").unwrap();
+            }
+            let silent = listener.accept().unwrap();
+            thread::park_timeout(Duration::from_secs(60));
+            drop(silent);
+        });
+        let error = block_on(ntfy.reach()).unwrap_err();
+        server.thread().unpark();
+        server.join().unwrap();
+        let expected = "it does not answer within 300ms";
+        assert!(chain(&error).ends_with(expected), "{}", chain(&error));
     }
 
     #[test]

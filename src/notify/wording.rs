@@ -154,16 +154,18 @@ pub fn of_recovered(task: &str, (run, at): (&str, DateTime<Utc>)) -> Message {
     }
 }
 
+fn took(record: &Record) -> Option<String> {
+    let elapsed = record.elapsed.map(duration::elapsed)?;
+    Some(record.outcome.took(elapsed))
+}
+
 fn good_lines(record: &Record) -> Vec<String> {
     let mut lines = vec![
         format!("agent: {}", name(&record.agent)),
         format!("task: {}", name(&record.task)),
         format!("start: {}", or_unknown(record.start_time.map(utc))),
         format!("end: {}", or_unknown(record.end_time.map(utc))),
-        format!(
-            "elapsed: {}",
-            or_unknown(record.elapsed.map(duration::elapsed))
-        ),
+        format!("elapsed: {}", or_unknown(took(record))),
         format!(
             "tokens: {}",
             or_unknown(record.tokens().map(|tokens| tokens.to_string()))
@@ -223,10 +225,7 @@ fn bad_lines(record: &Record, directory: &Path) -> Vec<String> {
         format!("Task: {}", name(&record.task)),
         format!("Start: {}", or_unknown(record.start_time.map(utc))),
         format!("End: {}", or_unknown(record.end_time.map(utc))),
-        format!(
-            "Elapsed: {}",
-            or_unknown(record.elapsed.map(duration::elapsed))
-        ),
+        format!("Elapsed: {}", or_unknown(took(record))),
         String::new(),
         format!("Error: {}{class}", record.outcome),
     ];

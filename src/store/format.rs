@@ -219,6 +219,7 @@ pub fn read(bytes: &[u8], run: &RunPath) -> Result<Record, serde_json::Error> {
             id: notification.take("id"),
             attempts: notification.take("attempts").unwrap_or(0),
             delivered_at: notification.moment("delivered_at"),
+            configuration: notification.take("configuration"),
         };
     }
     let outcome: Option<String> = fields.take("outcome");
@@ -370,6 +371,7 @@ fn usage(usage: &Usage) -> Value {
 fn notification(notification: &NotificationRecord) -> Value {
     json!({
         "attempts": notification.attempts,
+        "configuration": notification.configuration,
         "delivered_at": moment(notification.delivered_at),
         "id": notification.id,
         "state": notification.state.as_str(),

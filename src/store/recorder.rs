@@ -331,7 +331,7 @@ pub(crate) struct Mark {
 
 impl Mark {
     /// Marks a run; `None` when the run is marked already.
-    fn create(layout: &Layout, run: &RunPath) -> Result<Option<Self>, StoreError> {
+    pub(crate) fn create(layout: &Layout, run: &RunPath) -> Result<Option<Self>, StoreError> {
         let path = layout.run(run).mark();
         loop {
             let held = match create_file(&path) {

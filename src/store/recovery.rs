@@ -9,9 +9,10 @@ use crate::model::ids::RunPath;
 use crate::model::outcome::Outcome;
 use crate::model::record::{NotificationState, Record};
 use crate::store::StoreError;
+use crate::store::index;
 use crate::store::layout::Layout;
-use crate::store::private::{is_directory, list};
-use crate::store::reader::{crashed, read_record};
+use crate::store::private::{is_directory, is_own, list};
+use crate::store::reader::{Filter, crashed, read_record};
 use crate::store::recorder::{Mark, RunFolder};
 
 /// A run whose runner died, held against everybody else who would recover it.
@@ -28,6 +29,27 @@ pub fn odd_marks(layout: &Layout) -> Result<Vec<PathBuf>, StoreError> {
     let marks = list(&layout.running())?.into_iter();
     let odd = marks.filter(|(_, kind)| !kind.is_file());
     Ok(odd.map(|(name, _)| layout.running().join(name)).collect())
+}
+
+/// Marks the runs anew whose runner died and whose mark is lost, so that they are found. It looks
+/// at every run; [`abandoned`] does not. Nothing is made in another user's log root.
+pub fn mark_lost(layout: &Layout) -> Result<(), StoreError> {
+    if !is_own(layout.root()) {
+        return Ok(());
+    }
+    for entry in index::entries(layout, &Filter::default(), &|_, _| ())? {
+        let directory = layout.run(&entry.path);
+        let is_lost = entry.outcome == Outcome::Crashed
+            && !directory.mark().exists()
+            // Without a log that is not locked, nothing says that the runner is dead.
+            && directory.runner_log().is_file()
+            && read_record(&directory, &entry.path).outcome == Outcome::Running;
+        if is_lost {
+            layout.create_state(&layout.running())?;
+            Mark::create(layout, &entry.path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Finds the runs whose runner died, one after the other, so that no more than one is held at a
@@ -109,6 +131,30 @@ mod tests {
         assert_eq!(record.outcome, Outcome::Crashed);
         folder.finish(&record).unwrap();
         assert_eq!(read_run(&layout, run).record.outcome, Outcome::Crashed);
+        assert!(all(&layout).is_empty());
+    }
+
+    #[test]
+    fn a_run_whose_mark_was_lost_is_found_once_its_runner_is_dead() {
+        let (_root, layout) = log_root();
+        let (alive, dead, bare) = (folder(&layout), folder(&layout), folder(&layout));
+        for folder in [&alive, &dead, &bare] {
+            folder.begin(&begun(folder.run())).unwrap();
+        }
+        let ended = folder(&layout);
+        ended.finish(&full_record()).unwrap();
+        // Whether its runner is dead, nothing tells.
+        std::fs::remove_file(bare.directory().runner_log()).unwrap();
+        let run = dead.run().clone();
+        drop(dead);
+        std::fs::remove_dir_all(layout.state()).unwrap();
+        assert!(all(&layout).is_empty());
+        mark_lost(&layout).unwrap();
+        let found = all(&layout);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].folder.run(), &run);
+        found[0].folder.finish(&found[0].record).unwrap();
+        mark_lost(&layout).unwrap();
         assert!(all(&layout).is_empty());
     }
 

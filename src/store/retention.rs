@@ -48,14 +48,20 @@ pub fn survey(layout: &Layout, now: DateTime<Utc>) -> Result<Vec<Kept>, StoreErr
         .map(|(name, _)| name)
         .collect();
     let work_trees = work_trees(layout)?;
+    let until = Filter::past(now).until;
+    let is_past = |at: &DateTime<Utc>| until.is_none_or(|until| *at < until);
+    let is_believed = |at: &DateTime<Utc>| *at - now < TimeDelta::days(1);
     let kept = |run: Run| {
         let path = run.directory.path();
         let name = mark_name(&run.path);
         let work_tree = work_trees.get(&name);
         Kept {
+            // By a clock that was ahead it would be of today for ever.
             began: (run.path.run_id.started())
                 .or(run.record.start_time)
-                .unwrap_or_else(|| modified(path)),
+                .filter(is_past)
+                .or_else(|| Some(modified(path)).filter(is_believed))
+                .unwrap_or_default(),
             bytes: size(path) + work_tree.map_or(0, |path| size(path)),
             is_active: marks.contains(&name) || is_being_made(&run, now),
             has_work_tree: work_tree.is_some(),

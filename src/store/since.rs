@@ -5,8 +5,7 @@
 //! where the note is lost.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::os::unix::fs::MetadataExt as _;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,7 +17,7 @@ use crate::regular;
 use crate::store::StoreError;
 use crate::store::atomic;
 use crate::store::layout::Layout;
-use crate::store::private::lock;
+use crate::store::private::{is_own, lock};
 
 /// Since when each is known; `None` is always.
 pub type Since = BTreeMap<String, Option<DateTime<Utc>>>;
@@ -57,12 +56,6 @@ pub fn look(
     now: DateTime<Utc>,
 ) -> Since {
     known(noted(&path(layout, subject)).as_ref(), things, now)
-}
-
-/// Whether a directory of this user lies there: what root makes in another's, that one cannot use.
-fn is_own(path: &Path) -> bool {
-    let own = rustix::process::geteuid().as_raw();
-    fs::symlink_metadata(path).is_ok_and(|found| found.is_dir() && found.uid() == own)
 }
 
 fn path(layout: &Layout, subject: &str) -> PathBuf {

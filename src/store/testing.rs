@@ -126,6 +126,7 @@ pub(crate) fn full_record() -> Record {
             id: Some("nightly.claude.20260219_204003.success".to_owned()),
             attempts: 1,
             delivered_at: Some(at("2026-02-19T20:47:21Z")),
+            configuration: Some("0123456789abcdef".to_owned()),
         },
     }
 }

@@ -155,6 +155,19 @@ fn active_untold_and_todays_runs_are_never_removed() {
 }
 
 #[test]
+fn a_run_by_a_clock_that_was_ahead_is_as_old_as_its_file_and_where_that_is_ahead_too_the_oldest() {
+    let env = TestEnv::new();
+    touch(&old(&env, "20990101_000000"), "2020-01-01");
+    touch(&old(&env, "20990102_000000"), "2099-01-02");
+    old(&env, "20990103_000000");
+    let untold = plant(&env, "work/fake/20990104_000000", "pending");
+    touch(&untold, "2020-01-01");
+    let gone = ["20990102_000000", "20990101_000000"];
+    assert_eq!(removed(&env, &["--older-than", "1d"]), gone);
+    assert_eq!(env.run_directories("work", "fake").len(), 2);
+}
+
+#[test]
 fn links_are_not_followed_and_a_linked_task_is_left_alone() {
     let env = TestEnv::new();
     let elsewhere = env.root().join("elsewhere");

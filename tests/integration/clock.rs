@@ -99,6 +99,18 @@ fn a_clock_that_is_set_changes_no_duration_and_no_outcome_and_loses_no_notificat
 }
 
 #[test]
+fn a_clock_before_1970_is_named_and_is_no_panic() {
+    let Some(library) = library() else { return };
+    let server = Publications::start();
+    let env = env(&library, &server, "");
+    fs::write(env.root().join("clock"), "@1960-01-01 00:00:00").unwrap();
+    let done = env.run("fake", "work");
+    let expected = "error: the clock of this machine says 1960-01-01 00:00:0";
+    assert!(done.stderr.starts_with(expected), "{}", done.stderr);
+    assert_eq!(done.code, Some(1));
+}
+
+#[test]
 fn the_clock_of_these_tests_can_be_set() {
     let Some(library) = library() else { return };
     let server = Publications::start();

@@ -53,8 +53,26 @@ fn the_next_command_records_a_killed_run_as_crashed_and_kills_what_it_left() {
         summary.contains(" files=n/a loc=n/a outcome=crashed"),
         "{summary}"
     );
+    for command in ["runs", "show"] {
+        let shown = env.agent_runner(&[command]).stdout;
+        assert!(shown.contains("at least "), "{shown}");
+    }
     let csv = env.agent_runner(&["stats", "--csv"]).stdout;
     assert!(csv.ends_with(",,1,0,0\n"), "{csv}");
+    let again = env.agent_runner(&["heartbeat"]);
+    assert_eq!((again.code, again.stderr.as_str()), (Some(0), ""), "once");
+}
+
+#[test]
+fn a_killed_run_is_told_also_where_the_state_of_the_log_root_is_lost() {
+    let sleep = unique_sleep(20);
+    let env = env(&sleep);
+    killed_run(&env, &sleep);
+    fs::remove_dir_all(env.logs().join(".state")).unwrap();
+    let done = env.agent_runner(&["heartbeat"]);
+    assert!(done.stderr.contains("crashed"), "{}", done.stderr);
+    assert!(processes_with(&sleep).is_empty());
+    assert_eq!(env.record("work", "fake")["outcome"], "crashed");
     let again = env.agent_runner(&["heartbeat"]);
     assert_eq!((again.code, again.stderr.as_str()), (Some(0), ""), "once");
 }

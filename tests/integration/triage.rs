@@ -134,7 +134,10 @@ fn real_ntfy_tells_triage_which_runs_a_person_heard_of() {
     let other = env.root().join("other.toml");
     fs::write(
         &other,
-        format!("{heard}\n[tasks.other]\nprompt_text = \"x\""),
+        format!(
+            "{}\n[tasks.work]\nprompt_text = \"x\"",
+            config("runs-third")
+        ),
     )
     .unwrap();
     let other = ["--config", other.to_str().unwrap()];
@@ -142,7 +145,7 @@ fn real_ntfy_tells_triage_which_runs_a_person_heard_of() {
     assert_eq!(elsewhere(&["heartbeat"]).code, Some(0));
     let done = env.agent_runner(&["triage", "--json"]);
     assert_eq!(statuses(&done), ["silent bad", "silent good"]);
-    // Whose task it is may tell of it on another topic.
+    // Whose run it is may tell of it on another topic.
     let done = elsewhere(&["triage", "--json"]);
     assert_eq!(statuses(&done), ["failed bad", "ok good"]);
     assert!(

@@ -33,7 +33,7 @@ pub(crate) fn clean(world: &World, arguments: &CleanArguments) -> Result<u8, Cli
         // A run whose runner died is to be told before it may go.
         let announce = wiring::announcement(&layout);
         let announce = wiring::notifier(&settings).map(|_| &announce as &Announce<'_>);
-        wiring::recover(world, &layout, announce)?;
+        wiring::recover_all(world, &layout, announce)?;
     }
     wiring::tell_unlisted(world, &layout);
     let now = SystemClock.now();

@@ -1,6 +1,8 @@
 //! `heartbeat`: a sign of life each minute, and the care for what crashes and outages left.
 
-use std::iter;
+use std::{fs, iter};
+
+use chrono::{DateTime, Utc};
 
 use super::{due, expectations};
 use crate::cli::error::CliError;
@@ -23,6 +25,9 @@ pub(crate) fn heartbeat(world: &World) -> Result<u8, CliError> {
     wiring::refuse_missing_repository(&settings)?;
     let layout = wiring::layout(&settings);
     let now = SystemClock.now();
+    let hour = |at: DateTime<Utc>| at.timestamp().div_euclid(3600);
+    let last = fs::metadata(layout.heartbeat_log()).and_then(|log| log.modified());
+    let is_first_of_hour = !last.is_ok_and(|last| hour(last.into()) == hour(now));
     recorder::beat(&layout, now)
         .map_err(|error| CliError::failure("the heartbeat is not recorded").because(error))?;
     let notifier = wiring::notifier(&settings);
@@ -33,7 +38,12 @@ pub(crate) fn heartbeat(world: &World) -> Result<u8, CliError> {
     let configured = due::note_configured(&settings, &layout, now);
     let announce = wiring::announcement(&layout);
     let announce = notifier.as_ref().map(|_| &announce as &Announce<'_>);
-    wiring::recover(world, &layout, announce)?;
+    let recover = if is_first_of_hour {
+        wiring::recover_all
+    } else {
+        wiring::recover
+    };
+    recover(world, &layout, announce)?;
     if let Some(sharing) = Sharing::new(&settings)? {
         wiring::block_on(sharing.exchange(Some(&world.ui), &[]))?;
     }

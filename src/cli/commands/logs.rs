@@ -74,7 +74,8 @@ pub(crate) fn logs(world: &World, arguments: &LogsArguments) -> Result<u8, CliEr
 fn ending(ui: &Ui, record: &Record) -> String {
     let took = record
         .elapsed
-        .map(|took| format!(" after {}", duration::words(took)));
+        .map(|took| record.outcome.took(duration::words(took)))
+        .map(|took| format!(" after {took}"));
     let error = record.error.as_deref();
     let error = error.map(|error| format!(": {}", text::first_line(error, 300)));
     format!(

@@ -186,7 +186,8 @@ fn row(entry: &Entry, is_narrow: bool) -> [String; 8] {
         entry.path.task.to_string(),
         entry.path.agent.to_string(),
         entry.outcome.to_string(),
-        entry.elapsed.map(duration::words).unwrap_or_default(),
+        (entry.elapsed.map(duration::words))
+            .map_or_else(String::new, |took| entry.outcome.took(took)),
         (entry.tokens).map_or_else(String::new, |tokens| tokens.to_string()),
         (entry.commits).map_or_else(String::new, |commits| commits.to_string()),
         entry.what().to_owned(),

@@ -85,7 +85,8 @@ fn page(ui: &Ui, run: &Run, next: &[String]) -> String {
     page.line("");
     page.field("started", record.start_time.map(utc));
     page.field("ended", record.end_time.map(utc));
-    page.field("took", record.elapsed.map(duration::words));
+    let took = record.elapsed.map(duration::words);
+    page.field("took", took.map(|took| record.outcome.took(took)));
     page.field("exit code", record.exit_code.map(|code| code.to_string()));
     page.field("agent", agent(record));
     page.field("tokens", tokens(record));

@@ -18,6 +18,7 @@ use crate::model::clock::Clock as _;
 use crate::model::outcome::{EXIT_FAILURE, EXIT_SUCCESS, Outcome};
 use crate::model::record::{Evidence, EvidenceSource, Record};
 use crate::model::text::chain;
+use crate::notify::Notifier;
 use crate::notify::ntfy::Ntfy;
 use crate::orchestrator::Announce;
 use crate::queue::{Queue, QueueError, Work};
@@ -99,10 +100,15 @@ fn facts(
     let refused = outbox.refused().map_err(unreadable)?;
     let mut heard = heard(settings, notifier, layout, since, now)?;
     if let Heard::Since(_, told) = &mut heard {
-        // Another configuration with this log root may tell of its tasks elsewhere.
+        // Another configuration with this log root may tell of its runs elsewhere.
+        let own = notifier.map(Notifier::configuration);
         let is_known = |run: &Record| settings.tasks.keys().any(|task| task.as_str() == run.task);
+        let is_own = |run: &Record| match &run.notification.configuration {
+            Some(configuration) => own.as_ref() == Some(configuration),
+            None => is_known(run),
+        };
         runs.iter()
-            .filter(|run| !is_known(run))
+            .filter(|run| !is_own(run))
             .for_each(|run| told.trust(run));
     }
     let parking = |agent| {

@@ -39,6 +39,7 @@ use crate::store::ground;
 use crate::store::layout::Layout;
 use crate::store::outbox::{EXPIRES_AFTER, Outbox};
 use crate::store::reader::{self, Filter};
+use crate::store::recovery::mark_lost;
 
 /// The longest time for git in all.
 const GIT_LIMIT: Duration = Duration::from_secs(10);
@@ -116,7 +117,8 @@ fn runs(world: &World, settings: &Settings, layout: &Layout) -> Runs {
     let announce = wiring::announcement(layout);
     let announce = wiring::notifier(settings).map(|_| &announce as &Announce<'_>);
     let variables = world.environment.variables();
-    let recovered = recovery::recover(variables, layout, announce, &SystemClock);
+    let recovered = mark_lost(layout)
+        .and_then(|()| recovery::recover(variables, layout, announce, &SystemClock));
     let ground = ground::survey(layout.root()).map_err(|error| error.to_string());
     let mut crashed = Vec::new();
     let failed = match recovered {
