@@ -3,7 +3,7 @@
 //! One loop owns the child and selects over its end, its two output pipes, the clock and requests
 //! to stop; the [`Watchdog`] decides. The end is the end of the *process*: a pipe that somebody
 //! still holds is a leak, noted and closed, never a hang. When [`supervise`] returns, nothing of
-//! the tree is alive.
+//! the tree is alive. Should the loop itself hang, a [`Guard`] ends the process.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -23,6 +23,7 @@ use crate::model::process_end::{ProcessEnd, ProcessExit, StopReason, Stream};
 use crate::model::task::Containment;
 use crate::process::containment::namespace::{Namespace, Report};
 use crate::process::containment::{self, Cage, MARKER_VARIABLE, Sweep};
+use crate::process::guard::Guard;
 use crate::process::identity::{self, ProcessStat};
 use crate::process::shutdown::Shutdown;
 use crate::process::system::{self, ExitWatch, HeldStop, IS_LINUX, SpawnError, Spawned};
@@ -294,7 +295,10 @@ impl Tree<'_> {
         let mut settling = pin!(tokio::time::sleep(SETTLED_AFTER));
         let mut is_settled = false;
         let mut buffer = vec![0; READ_BYTES];
+        let gone_after = limits.timeout + limits.grace_period;
+        let guard = Guard::post(self.started + gone_after, self.cage.killer(self.leader.pid));
         loop {
+            guard.round(self.started + self.paused + gone_after);
             if matches!(phase, Phase::Running) && watchdog.is_exceeded(self.working()) {
                 // The runner may have been unable to run: what happened meanwhile comes first.
                 if system::has_ended(self.leader.pid) {
@@ -361,6 +365,7 @@ impl Tree<'_> {
                 }
             }
         }
+        let hung = guard.dismiss();
         let leaked_output = !gave_up && (stdout.is_open() || stderr.is_open());
         let sweep = self.kill_rest(Some(&self.leader));
         // The leader is still unreaped, so its group's number cannot mean another group.
@@ -382,7 +387,9 @@ impl Tree<'_> {
         };
         Ok(ProcessEnd {
             exit,
-            stopped: watchdog.stop_reason(),
+            stopped: watchdog
+                .stop_reason()
+                .or(hung.then_some(StopReason::Timeout)),
             elapsed,
             max_rss_bytes: usage.as_ref().map(|usage| usage.max_rss_bytes),
             cpu: usage.as_ref().map(|usage| usage.cpu),

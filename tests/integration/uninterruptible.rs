@@ -230,6 +230,69 @@ fn a_git_that_hangs_in_the_kernel_costs_a_run_its_word_and_not_its_end() {
     assert_ne!(record["outcome"], "success");
 }
 
+/// A file system of its own whose writers can be made to hang.
+struct Frozen(PathBuf);
+
+impl Frozen {
+    /// Mounts it; `None` where that is not allowed, or its tools are missing.
+    fn mount(place: &Path) -> Option<Self> {
+        fs::create_dir(place).unwrap();
+        let image = place.with_extension("image");
+        File::create(&image).unwrap().set_len(64 << 20).unwrap();
+        let mounted = tool("mkfs.ext4", &["-q".as_ref(), &image])
+            && tool("mount", &["-o".as_ref(), "loop".as_ref(), &image, place]);
+        mounted.then(|| Self(place.to_owned()))
+    }
+
+    fn freeze(&self, how: &str) -> bool {
+        tool("fsfreeze", &[how.as_ref(), &self.0])
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        self.freeze("-u");
+        tool("umount", &["-l".as_ref(), &self.0]);
+    }
+}
+
+fn tool(name: &str, arguments: &[&Path]) -> bool {
+    let output = Command::new(name).args(arguments).output();
+    output.is_ok_and(|output| output.status.success())
+}
+
+#[test]
+fn a_run_whose_logs_cannot_be_written_keeps_to_its_time_limit() {
+    let env = TestEnv::new();
+    let root = env.root().join("logs-apart");
+    let Some(frozen) = Frozen::mount(&root) else {
+        return eprintln!("{SKIPPED}");
+    };
+    let mark = env.root().join("agent").display().to_string();
+    let script = "cd /; touch MARK; while :; do echo MARK; sleep 0.02 & wait; done";
+    for containment in ["auto", "subreaper", "namespace"] {
+        let keys = format!("containment = \"{containment}\"\ntimeout = \"3s\"");
+        let env = TestEnv::new()
+            .config("[runner]\ngrace_period = \"1s\"")
+            .variable(
+                "AGENT_RUNNER_LOG_ROOT",
+                root.join(containment).to_str().unwrap(),
+            )
+            .script("fake", "text", &script.replace("MARK", &mark))
+            .task("work", &keys);
+        let mut runner = env.spawn(&["run", "--agent", "fake", "--task", "work"]);
+        assert!(eventually(BOUND, || Path::new(&mark).exists()));
+        assert!(frozen.freeze("-f"));
+        fs::remove_file(&mark).unwrap();
+        let is_gone = eventually(BOUND, || processes_with(&mark).is_empty());
+        let is_held_up = runner.try_wait().unwrap().is_none();
+        assert!(frozen.freeze("-u"));
+        assert!(is_gone && is_held_up, "{containment}");
+        assert!(eventually(BOUND, || runner.try_wait().unwrap().is_some()));
+        assert_eq!(runner.wait().unwrap().code(), Some(11));
+    }
+}
+
 #[test]
 fn a_survivor_whose_first_thread_has_ended_is_killed() {
     let script = "setsid python3 -c 'import ctypes, threading, time

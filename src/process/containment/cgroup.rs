@@ -122,19 +122,26 @@ impl Cgroup {
 
     /// Kills all of them at once; none can fork away.
     pub(super) fn kill(&self) {
-        let written = fs::OpenOptions::new()
-            .write(true)
-            .open(self.directory.join("cgroup.kill"))
-            .and_then(|mut file| io::Write::write_all(&mut file, b"1"));
-        if let Err(error) = written {
+        if let Err(error) = throw(&self.switch()) {
             tracing::debug!(%error, "cgroup not killed");
         }
+    }
+
+    /// The switch that kills all of them, for [`throw`].
+    pub(super) fn switch(&self) -> PathBuf {
+        self.directory.join("cgroup.kill")
     }
 
     /// Removes it. One that still has a process, which cannot be killed, stays.
     pub(super) fn remove(&self) {
         remove(&self.directory);
     }
+}
+
+/// Kills all processes of the control group that has this switch.
+pub(super) fn throw(switch: &Path) -> io::Result<()> {
+    let mut switch = fs::OpenOptions::new().write(true).open(switch)?;
+    io::Write::write_all(&mut switch, b"1")
 }
 
 /// Removes what stayed behind of runners that are gone: it could not be removed when its run ended,

@@ -23,7 +23,9 @@ use std::io;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, waitpid};
+use rustix::process::{
+    Pid, Signal, WaitOptions, getpid, kill_process, kill_process_group, waitpid,
+};
 
 use crate::model::task::Containment;
 use crate::process::containment::cgroup::Cgroup;
@@ -207,6 +209,20 @@ impl Cage {
         match self {
             Self::Namespace(_) => namespace::KILL,
             Self::Cgroup(_) | Self::Bare => Signal::KILL,
+        }
+    }
+
+    /// What ends the tree, as far as that takes no look at it.
+    pub(super) fn killer(&self, leader: Pid) -> impl Fn() + Send + 'static + use<> {
+        let signal = self.kill_signal();
+        let switch = match self {
+            Self::Cgroup(cgroup) => Some(cgroup.switch()),
+            Self::Namespace(_) | Self::Bare => None,
+        };
+        move || {
+            let group = kill_process_group(leader, signal);
+            let cgroup = switch.as_deref().map(cgroup::throw);
+            tracing::debug!(?group, ?cgroup, "the loop hangs, and its process is killed");
         }
     }
 

@@ -1,0 +1,114 @@
+//! What holds a process to its time limit when the loop that follows it cannot: it may hang in a
+//! write to a file system that does not answer. A thread of its own, which writes nothing.
+
+use std::fmt;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::process::system;
+
+/// How long the loop may not come round once the process was to be gone. More than it waits for one
+/// that was killed.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+/// How often it is looked whether the loop comes round. By many looks a runner that was stopped for
+/// a while is not taken for one that hangs.
+const LOOK: Duration = Duration::from_millis(250);
+
+const STACK_BYTES: usize = 64 * 1024;
+
+/// Watches the loop that follows one process, until it is dropped.
+pub(super) struct Guard(Arc<Shared>);
+
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    /// How often the loop came round.
+    rounds: u64,
+    /// When the process is to be gone.
+    due: Instant,
+    is_over: bool,
+    has_killed: bool,
+}
+
+impl Guard {
+    /// Begins to watch. `kill` ends the process; it is called at most once, and never after
+    /// [`Guard::dismiss`].
+    pub(super) fn post(due: Instant, kill: impl Fn() + Send + 'static) -> Self {
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State {
+                rounds: 0,
+                due,
+                is_over: false,
+                has_killed: false,
+            }),
+            changed: Condvar::new(),
+        });
+        let watched = Arc::clone(&shared);
+        let thread = thread::Builder::new().stack_size(STACK_BYTES);
+        if let Err(error) = thread.spawn(move || watched.watch(&kill)) {
+            tracing::debug!(%error, "nobody watches the loop");
+        }
+        Self(shared)
+    }
+
+    /// The loop came round; by now the process is to be gone at `due`.
+    pub(super) fn round(&self, due: Instant) {
+        let mut state = self.0.lock();
+        state.rounds += 1;
+        state.due = due;
+    }
+
+    /// Ends the watch, and tells whether the process was killed.
+    pub(super) fn dismiss(&self) -> bool {
+        let mut state = self.0.lock();
+        state.is_over = true;
+        self.0.changed.notify_one();
+        state.has_killed
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.dismiss();
+    }
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Guard").finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn watch(&self, kill: &dyn Fn()) {
+        system::pass_over_stops();
+        let mut state = self.lock();
+        let (mut rounds, mut quiet) = (0, Duration::ZERO);
+        while !state.is_over {
+            let early = state.due.saturating_duration_since(Instant::now());
+            if quiet >= PATIENCE {
+                kill();
+                state.has_killed = true;
+                return;
+            }
+            let pause = early.max(LOOK);
+            let waited = self.changed.wait_timeout(state, pause);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            if early.is_zero() && rounds == state.rounds {
+                quiet += LOOK;
+            } else {
+                quiet = Duration::ZERO;
+                rounds = state.rounds;
+            }
+        }
+    }
+}
