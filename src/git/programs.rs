@@ -85,7 +85,7 @@ impl Git {
     /// The repository that was looked at before, with commands that run no filter or merge driver
     /// that was not configured then, and fetch nothing from a repository that was not.
     pub fn with_programs_of(&self, before: &Snapshot) -> Result<Self, GitError> {
-        let git = self.pinned(before)?;
+        let git = self.pinned(&before.place)?;
         let configured = git.ask_for_programs(before)?;
         git.with_programs(before, configured)
     }
@@ -93,11 +93,16 @@ impl Git {
     /// The same repository, with commands that run no filter or merge driver that was not configured
     /// at an earlier look, also in another work tree, and fetch nothing so.
     pub fn with_programs_since(&self, earlier: &Snapshot) -> Result<Self, GitError> {
+        self.with_programs_at(&earlier.programs)
+    }
+
+    /// The same, where these were configured then.
+    pub(super) fn with_programs_at(&self, earlier: &Programs) -> Result<Self, GitError> {
         let configured = self.start(&CONFIGURED, &[])?;
         let place = self.place()?;
         let configured = self.finish(&CONFIGURED, configured)?.stdout;
         let now = self.programs(&place.top_level, &place.directory, &configured)?;
-        self.running(&earlier.programs, &now)
+        self.running(earlier, &now)
     }
 
     /// Asks for the configuration, unless it is known to be the same as at `before`, without

@@ -9,6 +9,8 @@ use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::git::place::Place;
+use crate::git::programs::Programs;
 use crate::git::snapshot::in_progress;
 use crate::git::strays::Strays;
 use crate::git::{Git, GitError, Identity, files, reason, reflog, remove_workspace};
@@ -19,8 +21,10 @@ use crate::model::verdict::short;
 /// Where an isolated run begins.
 #[derive(Clone, Debug)]
 pub struct Home {
-    /// The root of the person's work tree.
-    pub top_level: PathBuf,
+    /// The person's work tree.
+    pub(super) place: Place,
+    /// What was configured there.
+    pub(super) programs: Programs,
     /// The directory within it where the run was to work.
     pub below: PathBuf,
     /// The branch that is checked out.
@@ -82,12 +86,14 @@ impl Git {
             reason: format!("{reason}; isolation needs a branch to bring the commits to"),
         };
         let branch = self.head_branch()?;
+        let configured = self.configured()?;
         Ok(Home {
             branch: branch.ok_or_else(|| refused("HEAD is detached"))?,
             commit: self
                 .commit_of("HEAD")?
                 .ok_or_else(|| refused("the repository has no commit yet"))?,
-            top_level: place.top_level,
+            programs: self.programs(&place.top_level, &place.directory, &configured)?,
+            place,
             below,
         })
     }
@@ -229,24 +235,20 @@ impl Git {
         action: &str,
     ) -> Result<Result<(), String>, GitError> {
         let git = self.with_variable("GIT_REFLOG_ACTION", action);
-        let Some(mut tree) = self.holder(&home.branch)? else {
-            let name = format!("refs/heads/{}", home.branch);
+        let name = format!("refs/heads/{}", home.branch);
+        let Some(git) = git.at_branch(home)? else {
             let note = format!("{action}: Fast-forward");
             return git.attempt(&["update-ref", "-m", &note, &name, new, old]);
         };
-        // Of a repository whose directory lies elsewhere git names that directory.
-        if !tree.join(".git").exists() {
-            tree.clone_from(&home.top_level);
-        }
         // Half of it would be somebody's broken work tree, so no request to stop cuts it short.
         // Nor does any setting make git wait for a file, or merge after all: as it does, in spite
         // of `--ff-only`, by the strategy `ours`.
         let merge_options = format!("branch.{}.mergeOptions", home.branch);
         let git = Self {
             budget: None,
-            ..git.found_at(&tree).with_settings(&[(&merge_options, "")])
+            ..git.with_settings(&[(&merge_options, "")])
         };
-        git.attempt(&[
+        let merged = git.attempt(&[
             "merge",
             "-q",
             "--strategy=recursive",
@@ -258,7 +260,27 @@ impl Git {
             "--no-squash",
             "--commit",
             new,
-        ])
+        ])?;
+        let elsewhere = || "git moved a branch of another repository".to_owned();
+        Ok(match merged {
+            Ok(()) if !self.is_ancestor(new, &name)? => Err(elsewhere()),
+            merged => merged,
+        })
+    }
+
+    /// git in the work tree that has the home's branch checked out, if one has, without programs
+    /// that were not configured at home. The run may have led any of them elsewhere.
+    fn at_branch(&self, home: &Home) -> Result<Option<Self>, GitError> {
+        let at_home = self.pinned(&home.place)?;
+        let git = if at_home.head_branch()?.as_ref() == Some(&home.branch) {
+            at_home
+        } else {
+            let Some(tree) = self.holder(&home.branch)? else {
+                return Ok(None);
+            };
+            self.found_at(&tree)
+        };
+        git.with_programs_at(&home.programs).map(Some)
     }
 }
 
@@ -343,10 +365,10 @@ impl WorkTree {
         let mut since = home.commit.clone();
         let mut onto = None;
         for _ in 0..TRIES {
-            if let Some(operation) = half_done(&self.git.found_at(&home.top_level))? {
+            if let Some(operation) = in_progress(&home.place.directory) {
                 return left(format!(
                     "a {operation} is half-done in `{}`",
-                    home.top_level.display()
+                    home.place.top_level.display()
                 ));
             }
             let name = format!("refs/heads/{}", home.branch);
