@@ -50,6 +50,7 @@ pub use crate::git::health::{Health, LEAST_VERSION};
 pub use crate::git::mirror::{Mirror, MirrorError, MirrorLimits};
 pub use crate::git::patches::{Applied, PatchError};
 use crate::git::place::Place;
+pub use crate::git::programs::Programs;
 pub use crate::git::publish::{PushError, Pushed};
 pub use crate::git::remote::{Remote, RemoteError, RemoteFault};
 pub use crate::git::snapshot::{LEAST_PATIENCE, Snapshot};

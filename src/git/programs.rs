@@ -22,7 +22,7 @@ pub(super) const CONFIGURED: [&str; 4] = [
 
 /// Settings that name programs, by their keys.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(super) struct Programs {
+pub struct Programs {
     own: BTreeMap<String, String>,
     /// Those of submodules, by where they are.
     of_submodules: BTreeMap<(PathBuf, String), String>,
@@ -92,17 +92,21 @@ impl Git {
 
     /// The same repository, with commands that run no filter or merge driver that was not configured
     /// at an earlier look, also in another work tree, and fetch nothing so.
-    pub fn with_programs_since(&self, earlier: &Snapshot) -> Result<Self, GitError> {
-        self.with_programs_at(&earlier.programs)
-    }
-
-    /// The same, where these were configured then.
-    pub(super) fn with_programs_at(&self, earlier: &Programs) -> Result<Self, GitError> {
+    pub fn with_programs_since(&self, earlier: &Programs) -> Result<Self, GitError> {
         let configured = self.start(&CONFIGURED, &[])?;
         let place = self.place()?;
         let configured = self.finish(&CONFIGURED, configured)?.stdout;
         let now = self.programs(&place.top_level, &place.directory, &configured)?;
         self.running(earlier, &now)
+    }
+
+    /// What is configured for every repository, where there is none.
+    pub fn programs_of_user(&self) -> Result<Programs, GitError> {
+        let own = parse(&self.configured()?).collect();
+        Ok(Programs {
+            own,
+            ..Programs::default()
+        })
     }
 
     /// Asks for the configuration, unless it is known to be the same as at `before`, without

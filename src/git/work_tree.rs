@@ -280,7 +280,7 @@ impl Git {
             };
             self.found_at(&tree)
         };
-        git.with_programs_at(&home.programs).map(Some)
+        git.with_programs_since(&home.programs).map(Some)
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) async fn tell_apart(
     let make = {
         let (git, layout) = (git.clone(), services.layout.clone());
         let run = begun.folder.run().clone();
-        let (base, first) = (plan.base.clone(), services.first_look.clone());
+        let (base, first) = (plan.base.clone(), services.first_programs.clone());
         let is_checked = !plan.task.verify.is_empty();
         move |budget: &Budget| {
             let mut git = git.within(budget);
