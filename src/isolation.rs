@@ -146,6 +146,11 @@ impl Room {
         moved
     }
 
+    /// Whether its work tree is there.
+    pub fn is_there(&self) -> bool {
+        self.tree.is_there()
+    }
+
     /// What stays where nothing can be known.
     pub fn left(&self) -> Evidence {
         Evidence::new(EvidenceSource::Git, stay(&self.tree))

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::git::compare::fetch_heads;
 use crate::git::history::{Facts, Graph, reach};
-use crate::git::work_tree::WorkTree;
+use crate::git::work_tree::{WorkTree, common_directory};
 use crate::git::{Git, GitError};
 use crate::model::verdict::short;
 
@@ -28,11 +28,10 @@ pub(super) enum Strays {
 
 impl WorkTree {
     /// Gives the run's commits that go with the work tree branches of their own. Those do not count
-    /// in whose place the run put others.
-    pub(super) fn keep_strays(&self, began: &str) -> Result<Strays, GitError> {
-        let place = self.git.place()?;
-        let outside = self.outside(&place.common_directory);
-        let tips = self.strays(&place.directory, &outside, began)?;
+    /// in whose place the run put others. `own` is what the repository keeps of the work tree.
+    pub(super) fn keep_strays(&self, began: &str, own: &Path) -> Result<Strays, GitError> {
+        let outside = self.outside(common_directory(own).unwrap_or(own));
+        let tips = self.strays(own, &outside, began)?;
         if tips.len() > MAX_BRANCHES {
             return Ok(Strays::TooMany(tips.len()));
         }
@@ -64,11 +63,12 @@ impl WorkTree {
             [&log[..], &[&name]].concat(),
             [&["for-each-ref", "--format=%(objectname)"][..], &OWN_REFS].concat(),
         ];
-        let started = asked.iter().map(|asked| self.git.start(asked, &[]));
+        let git = self.outside(own);
+        let started = asked.iter().map(|asked| git.start(asked, &[]));
         let started = started.collect::<Result<Vec<_>, _>>()?;
         let mut told = Vec::new();
         for (asked, helper) in asked.iter().zip(started) {
-            let output = self.git.output(asked, helper)?;
+            let output = git.output(asked, helper)?;
             told.push(String::from_utf8_lossy(&output).into_owned());
         }
         let mut seen = HashSet::from([began]);

@@ -70,6 +70,8 @@ pub struct WorkTree {
     /// git in the work tree.
     pub(super) git: Git,
     path: PathBuf,
+    /// What the repository keeps of it; `None` where its `.git` file must be asked.
+    directory: Option<PathBuf>,
     pub(super) branch: String,
 }
 
@@ -128,7 +130,10 @@ impl Git {
             commit,
         ];
         self.quiet().read(&add)?;
-        let tree = self.work_tree(path, branch);
+        let tree = WorkTree {
+            directory: own_directory(path),
+            ..self.work_tree(path, branch)
+        };
         let top_level = tree.git.read_path(&["rev-parse", "--show-toplevel"])?;
         drop(turn);
         if path.canonicalize().ok().as_ref() == Some(&top_level) {
@@ -148,6 +153,7 @@ impl Git {
         WorkTree {
             git: self.quiet().found_at(path),
             path: path.to_owned(),
+            directory: None,
             branch: branch.to_owned(),
         }
     }
@@ -314,10 +320,10 @@ impl WorkTree {
         self.git.with_variable("GIT_WORK_TREE", &self.path)
     }
 
-    /// git in what all work trees share.
-    pub(super) fn outside(&self, common: &Path) -> Git {
-        let git = self.git.found_at(common);
-        git.with_variable("GIT_DIR", common)
+    /// git in what all work trees share, or in what is kept of one.
+    pub(super) fn outside(&self, directory: &Path) -> Git {
+        let git = self.git.found_at(directory).fetching_nothing();
+        git.with_variable("GIT_DIR", directory)
     }
 
     fn tip(&self) -> Result<Option<String>, GitError> {
@@ -482,23 +488,32 @@ impl WorkTree {
         began: Option<&str>,
     ) -> Result<Vec<String>, GitError> {
         let gone = gone(&self.path);
+        let is_there = self.path.is_dir();
+        let known = self.directory.clone();
+        let directory = known.or_else(|| own_directory(if is_there { &self.path } else { &gone }));
         let mut facts = Vec::new();
-        if self.path.is_dir() {
-            if let Some(began) = began {
-                let stays = |why: String| {
-                    let (path, branch) = (self.path.display(), &self.branch);
-                    Ok(vec![format!("{why} in `{path}`, on branch `{branch}`")])
-                };
-                if let Some(why) = self.worth_keeping()? {
-                    return stays(why);
-                }
-                match self.keep_strays(began)? {
-                    Strays::Kept(told) => facts.extend(told),
-                    Strays::TooMany(many) => {
-                        return stays(format!("{many} lines of commits on no branch stay"));
-                    }
-                }
+        if !self.is_there() {
+            facts.push(format!("the work tree `{}` is gone", self.path.display()));
+        }
+        if let Some(began) = began.filter(|_| !gone.is_dir()) {
+            let stays = |why: String| {
+                let (path, branch) = (self.path.display(), &self.branch);
+                Ok(vec![format!("{why} in `{path}`, on branch `{branch}`")])
+            };
+            if let Some(why) = self.worth_keeping()? {
+                return stays(why);
             }
+            let directory = directory.as_deref().filter(|directory| directory.is_dir());
+            let strays = directory.map(|directory| self.keep_strays(began, directory));
+            match strays.transpose()? {
+                Some(Strays::Kept(told)) => facts.extend(told),
+                Some(Strays::TooMany(many)) => {
+                    return stays(format!("{many} lines of commits on no branch stay"));
+                }
+                None => {}
+            }
+        }
+        if is_there {
             // From here on it is to be removed, whatever happens to this process.
             #[expect(
                 clippy::disallowed_methods,
@@ -506,12 +521,11 @@ impl WorkTree {
             )]
             fs::rename(&self.path, &gone).map_err(GitError::Scratch)?;
         }
-        let Some(common) = common_directory(&gone) else {
+        let Some(common) = directory.as_deref().and_then(common_directory) else {
             remove(&gone)?;
             return Ok(facts);
         };
-        // The run may have led the work tree to a repository of its own.
-        let outside = self.outside(&common).fetching_nothing();
+        let outside = self.outside(common);
         let turn = outside.turn()?;
         let path = self.path.to_string_lossy();
         // Twice, for one that a killed `git worktree add` has left locked.
@@ -549,10 +563,10 @@ impl WorkTree {
     /// What would be lost with the work tree, as a clause that ends with `stays` or `stay`.
     pub fn worth_keeping(&self) -> Result<Option<String>, GitError> {
         if !self.path.is_dir() {
-            // It is half-removed: that was found out before.
+            // It is gone, or half-removed: that was found out before.
             return Ok(None);
         }
-        if common_directory(&self.path).is_none() {
+        if own_directory(&self.path).is_none() {
             // git would look at the repository around it.
             return Ok(Some("what is no work tree any more stays".to_owned()));
         }
@@ -610,12 +624,16 @@ fn gone(path: &Path) -> PathBuf {
     gone.into()
 }
 
-/// The repository of a work tree, as its `.git` file tells.
-fn common_directory(tree: &Path) -> Option<PathBuf> {
+/// What the repository of a work tree keeps of it, as its `.git` file tells.
+fn own_directory(tree: &Path) -> Option<PathBuf> {
     let link = files::read(&tree.join(".git")).ok()?;
     let own = link.strip_prefix(b"gitdir: ")?.trim_ascii_end();
-    let own = Path::new(OsStr::from_bytes(own));
-    own.parent()?.parent().map(Path::to_owned)
+    Some(tree.join(OsStr::from_bytes(own)))
+}
+
+/// What all work trees share.
+pub(super) fn common_directory(own: &Path) -> Option<&Path> {
+    own.parent()?.parent()
 }
 
 fn remove(directory: &Path) -> Result<(), GitError> {

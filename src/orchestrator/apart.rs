@@ -58,13 +58,14 @@ pub(super) async fn tell_apart(
     if story.verdict.outcome.is_good() {
         bring_home(plan, services, begun, &room, &mut story).await;
     }
-    if story.change.is_err() {
+    if story.change.is_err() && room.is_there() {
         // Tidying up would wait for what looking has waited for.
         story.notes.push(room.left());
         return story;
     }
     let was_started = begun.record.was_started();
-    let aftermath = story.aftermath.clone();
+    // In a work tree that the run removed there is nothing to be looked at.
+    let aftermath = story.aftermath.clone().filter(|_| room.is_there());
     let put_away = move |budget: &Budget| {
         let guarded = aftermath.map(|aftermath| aftermath.git(budget));
         let git = guarded.unwrap_or_else(|| Ok(git.within(budget)));

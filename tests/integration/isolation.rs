@@ -702,13 +702,30 @@ fn an_isolated_run_that_set_its_branch_back_is_told_of_no_commits_that_came() {
 }
 
 #[test]
-fn of_an_isolated_run_that_removed_its_work_tree_it_is_told_that_it_is_gone() {
-    let env = env("tree=$PWD; cd /; rm -r $tree");
-    assert_eq!(env.run("fake", "work").code, Some(1));
-    let facts = evidence(&env.record("work", "fake"));
-    let told = format!("is gone; branch `{}` is left as it is", left_branch(&env));
-    assert!(facts.contains(&told), "{facts}");
-    assert!(!facts.contains("stay"), "{facts}");
+fn of_an_isolated_run_that_removed_its_work_tree_nothing_stays_but_its_commits() {
+    let commit = "echo x > x; git add x; git commit -qm agent";
+    let aside = format!("{commit}; git reset -q --hard HEAD~1");
+    for (work, ends) in [
+        ("true", vec![]),
+        (commit, vec![""]),
+        (&aside, vec!["-aside"]),
+    ] {
+        for remove in ["rm -r $tree", "git worktree remove -f $tree"] {
+            let env = env(&format!("tree=$PWD; {work}; {remove}; cd /"));
+            assert_eq!(env.run("fake", "work").code, Some(1));
+            let facts = evidence(&env.record("work", "fake"));
+            assert!(facts.contains("` is gone"), "{facts}");
+            // git forgets with the work tree what had been there.
+            if ends.is_empty() || work == aside && remove.starts_with("git") {
+                is_tidy(&env);
+                continue;
+            }
+            let branch = left_branch_like(&env, ends[0]);
+            assert_eq!(env.git(&["log", "--format=%s", &branch]), "agent\nfirst");
+            assert!(facts.contains(&branch), "{facts}");
+            assert_eq!(env.git(&["worktree", "list"]).lines().count(), 1);
+        }
+    }
 }
 
 #[test]
