@@ -217,6 +217,34 @@ impl Git {
         })
     }
 
+    /// What is not committed in a work tree, whose root is the directory, as a clause.
+    pub(super) fn uncommitted_in(&self, tree: &Path) -> Result<Option<String>, GitError> {
+        let status = [
+            "status",
+            "--porcelain",
+            "-z",
+            "--untracked-files=normal",
+            "--ignore-submodules=none",
+        ];
+        if !self.read(&status)?.is_empty() {
+            return Ok(Some("uncommitted work stays".to_owned()));
+        }
+        // `h` and `S`, in either case: `update-index --assume-unchanged` and `--skip-worktree`.
+        let files = self.read(&["ls-files", "-v", "-z"])?;
+        let is_hidden = |entry: &&[u8]| {
+            let [flag, b' ', path @ ..] = entry else {
+                return false;
+            };
+            let is_flagged = *flag == b'S' || flag.is_ascii_lowercase();
+            is_flagged && tree.join(OsStr::from_bytes(path)).is_file()
+        };
+        Ok(files.split(|byte| *byte == 0).find(is_hidden).map(|entry| {
+            let path = String::from_utf8_lossy(&entry[2..]);
+            let path = text::first_line(&path, 300);
+            format!("{path}, at which git was told not to look, stays")
+        }))
+    }
+
     /// The work tree that has a branch checked out.
     fn holder(&self, branch: &str) -> Result<Option<PathBuf>, GitError> {
         let output = self.read(&["worktree", "list", "--porcelain", "-z"])?;
@@ -574,34 +602,11 @@ impl WorkTree {
             return Ok(Some(format!("a half-done {operation} stays")));
         }
         let directory = self.git.read_path(&["rev-parse", "--absolute-git-dir"])?;
-        if directory.join("modules").is_dir() {
-            return Ok(Some("submodules that the run filled in stay".to_owned()));
+        if let Some(why) = self.inside().uncommitted_in(&self.path)? {
+            return Ok(Some(why));
         }
-        let status = [
-            "status",
-            "--porcelain",
-            "-z",
-            "--untracked-files=normal",
-            "--ignore-submodules=none",
-        ];
-        if !self.inside().read(&status)?.is_empty() {
-            return Ok(Some("uncommitted work stays".to_owned()));
-        }
-        // `h` and `S`, in either case: `update-index --assume-unchanged` and `--skip-worktree`.
-        let files = self.git.read(&["ls-files", "-v", "-z"])?;
-        let is_hidden = |entry: &&[u8]| {
-            let [flag, b' ', path @ ..] = entry else {
-                return false;
-            };
-            let is_flagged = *flag == b'S' || flag.is_ascii_lowercase();
-            is_flagged && self.path.join(OsStr::from_bytes(path)).is_file()
-        };
-        if let Some(entry) = files.split(|byte| *byte == 0).find(is_hidden) {
-            let path = String::from_utf8_lossy(&entry[2..]);
-            let path = text::first_line(&path, 300);
-            return Ok(Some(format!(
-                "{path}, at which git was told not to look, stays"
-            )));
+        if self.has_unsaved_submodule(&directory)? {
+            return Ok(Some("work in a submodule stays".to_owned()));
         }
         let is_kept = self.git.head_branch()?.is_some()
             || !self

@@ -894,6 +894,54 @@ fn a_repository_without_a_branch_to_come_home_to_starts_no_isolated_run() {
 }
 
 #[test]
+fn a_submodule_that_an_isolated_run_filled_in_goes_unless_it_has_work_of_its_own() {
+    let commit = "git -C lib/core commit -q --allow-empty -m core";
+    let emptied = "git submodule -q deinit -f lib/core";
+    let deep = "git -C lib/core submodule -q update --init; cd lib/core/deep; \
+                git commit -q --allow-empty -m deep; cd ..; git submodule -q deinit -f deep";
+    let uncommitted = Some("uncommitted work stays");
+    let unsaved = Some("work in a submodule stays");
+    let cases = [
+        ("git -C lib/core submodule -q update --init", None),
+        (emptied, None),
+        (commit, uncommitted),
+        ("echo y > lib/core/new", uncommitted),
+        (
+            "cd lib/core; echo y > file; git update-index --assume-unchanged file",
+            unsaved,
+        ),
+        (&format!("{commit}; {emptied}"), unsaved),
+        (&format!("{commit}; git commit -qam core"), unsaved),
+        (deep, unsaved),
+    ];
+    for (work, stays) in cases {
+        let env = env(&format!(
+            "git submodule -q update --init; echo x > x; git add x; git commit -qm agent; {work}"
+        ));
+        let script = "git config --global protocol.file.allow always
+            for each in deep core; do
+                git init -q -b main ~/$each; cd ~/$each; echo x > file; git add file
+                git commit -qm first; git tag first
+            done
+            git submodule -q add ~/deep deep; git commit -qm deep
+            cd $1; git submodule -q add ~/core lib/core; git commit -qm core";
+        let mut make = Command::new("sh");
+        env.settle(&mut make);
+        let make = make.args(["-c", script, "sh"]).arg(env.repository());
+        let made = Done::from(make.output().unwrap());
+        assert_eq!(made.code, Some(0), "{}", made.stderr);
+        assert_eq!(env.run("fake", "work").code, Some(0), "{work}");
+        let facts = evidence(&env.record("work", "fake"));
+        if let Some(why) = stays {
+            assert!(facts.contains(why), "{work}: {facts}");
+            assert_eq!(work_trees(&env).len(), 1, "{work}");
+        } else {
+            is_tidy(&env);
+        }
+    }
+}
+
+#[test]
 fn logs_in_the_repository_submodules_hooks_and_sparse_trees_do_not_disturb_an_isolated_run() {
     let env = env("mkdir -p kept; echo agent > kept/agent.txt; git add kept; git commit -qm agent");
     let logs = env.repository().join("logs").display().to_string();
