@@ -93,11 +93,22 @@ impl Git {
     /// The same repository, with commands that run no filter or merge driver that was not configured
     /// at an earlier look, also in another work tree, and fetch nothing so.
     pub fn with_programs_since(&self, earlier: &Programs) -> Result<Self, GitError> {
+        self.running(earlier, &self.programs_now()?)
+    }
+
+    /// The filters that are configured otherwise than earlier, which it would not run.
+    pub(super) fn filters_since(&self, earlier: &Programs) -> Result<BTreeSet<String>, GitError> {
+        let now = self.programs_now()?;
+        let changed = earlier.changed(&now).into_iter();
+        let filters = changed.filter_map(|key| key.strip_prefix("filter.")?.rsplit_once('.'));
+        Ok(filters.map(|(filter, _)| filter.to_owned()).collect())
+    }
+
+    fn programs_now(&self) -> Result<Programs, GitError> {
         let configured = self.start(&CONFIGURED, &[])?;
         let place = self.place()?;
         let configured = self.finish(&CONFIGURED, configured)?.stdout;
-        let now = self.programs(&place.top_level, &place.directory, &configured)?;
-        self.running(earlier, &now)
+        self.programs(&place.top_level, &place.directory, &configured)
     }
 
     /// What is configured for every repository, where there is none.

@@ -3,7 +3,7 @@
 //! A person's index, tree and uncommitted work are left alone: git itself moves their branch, and
 //! refuses where that would overwrite anything.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt as _;
@@ -445,6 +445,12 @@ impl WorkTree {
             }
         }
         left(format!("`{}` kept moving", home.branch))
+    }
+
+    /// The filters that were not configured at home when the run began, and do not run on what
+    /// comes there.
+    pub fn new_filters(&self, home: &Home) -> Result<BTreeSet<String>, GitError> {
+        self.git.pinned(&home.place)?.filters_since(&home.programs)
     }
 
     /// A commit between these two that is none of the known.

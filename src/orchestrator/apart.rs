@@ -140,11 +140,19 @@ async fn come_home(
         story.end.stopped = story.end.stopped.or(signal.map(StopReason::Shutdown));
         let Ending {
             homecoming,
+            filters,
             change,
             signatures,
         } = ending.map_err(|error| planner::chain(&error))?;
         if let Some(change) = change {
             story.change = Ok(Some(change));
+        }
+        if matches!(homecoming, Homecoming::Home { .. }) && !filters.is_empty() {
+            let names: Vec<_> = filters.iter().map(|name| format!("`{name}`")).collect();
+            let names = names.join(", ");
+            let fact =
+                format!("filters that the run configured did not run on what came home: {names}");
+            story.note(EvidenceSource::Git, text::first_line(&fact, 500));
         }
         let (onto, is_home) = match homecoming {
             Homecoming::Nothing | Homecoming::Home { onto: None } => return Ok(()),

@@ -506,6 +506,29 @@ fn a_branch_that_nobody_has_checked_out_moves_alone() {
 }
 
 #[test]
+fn of_a_filter_that_an_isolated_run_configured_it_is_told_that_it_did_not_run() {
+    let env = env(
+        "git config filter.case.clean 'tr a-z A-Z'; git config filter.case.smudge 'tr A-Z a-z'
+        echo '*.txt filter=case' > .gitattributes; echo agent > agent.txt
+        touch -d 2001-01-01 agent.txt; git add .; git commit -qm agent",
+    );
+    assert_eq!(env.run("fake", "work").code, Some(0));
+    let came = fs::read_to_string(env.repository().join("agent.txt")).unwrap();
+    assert_eq!(came, "AGENT\n");
+    let facts = evidence(&env.record("work", "fake"));
+    let told = "filters that the run configured did not run on what came home: `case`";
+    assert!(facts.contains(told), "{facts}");
+    // Now a person has it.
+    env.git(&["rm", "-qrf", "."]);
+    env.git(&["commit", "-qm", "anew"]);
+    assert_eq!(env.run("fake", "work").code, Some(0));
+    let came = fs::read_to_string(env.repository().join("agent.txt")).unwrap();
+    assert_eq!(came, "agent\n");
+    let facts = evidence(&env.records("work", "fake")[1]);
+    assert!(!facts.contains("filters"), "{facts}");
+}
+
+#[test]
 fn two_isolated_runs_work_at_once_and_both_land() {
     let script = "touch $OUT/$1; while [ ! -e $OUT/go ]; do sleep 0.05; done
         echo $$ > $$.txt; git add .; git commit -qm agent; echo done";

@@ -90,6 +90,8 @@ fn coming_home_runs_nothing_that_was_configured_at_home_since_and_goes_nowhere_e
                 fetched: false,
                 rebased: false,
             };
+            let filters = tree.with(&git).new_filters(&home).unwrap();
+            assert_eq!(filters.contains("x"), !is_led_elsewhere);
             let came = (tree.with(&git)).bring_home(&home, MARK, &identity(), &change, may);
             assert_eq!(came.unwrap(), Homecoming::Home { onto: None });
             assert_eq!(
