@@ -18,6 +18,20 @@ const MODE: [u8; 4] = [0, 0, 0o340, 0];
 /// The submodules from the root of a repository.
 const LIST: [&str; 6] = ["ls-files", "--stage", "-z", "--full-name", "--", ":/"];
 
+/// A commit that no remote repository is known to have. Tags were fetched; what was committed here
+/// is in a log.
+const UNPUSHED: [&str; 9] = [
+    "rev-list",
+    "--max-count=1",
+    "--ignore-missing",
+    "--exclude=refs/tags/*",
+    "--all",
+    "--reflog",
+    "--stdin",
+    "--not",
+    "--remotes",
+];
+
 impl Git {
     /// The submodules of a repository that are filled in, and theirs, each as the git of its own
     /// that `git status` runs there. `directory` has the index. Runs no command where there is none.
@@ -76,21 +90,15 @@ impl WorkTree {
             modules.insert(git.read_path(&["rev-parse", "--absolute-git-dir"])?);
         }
         for module in modules {
-            let fetched = fetch_heads(&module);
-            // Tags were fetched; what the run committed is in a log.
-            let own = ["rev-list", "--max-count=1", "--ignore-missing"];
-            let refs = [
-                "--exclude=refs/tags/*",
-                "--all",
-                "--reflog",
-                "--not",
-                "--remotes",
-            ];
-            let own = own.into_iter().chain(refs);
-            let own: Vec<&str> = own.chain(fetched.iter().map(String::as_str)).collect();
+            let fetched = fetch_heads(&module).into_iter();
+            let fetched: Vec<_> = fetched.map(|id| format!("^{id}\n")).collect();
             // Its configuration may name a work tree that is gone.
             let git = (self.outside(&module)).with_variable("GIT_WORK_TREE", &module);
-            if module.join("worktrees").is_dir() || !git.read(&own)?.is_empty() {
+            if module.join("worktrees").is_dir()
+                || !git
+                    .read_with_input(&UNPUSHED, fetched.concat().as_bytes())?
+                    .is_empty()
+            {
                 return Ok(true);
             }
         }
