@@ -6,7 +6,7 @@
 //! committed stays in its work tree, and all are told; everything else is removed. Blocks: to be
 //! called where waiting is allowed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::time::Duration;
 
@@ -43,6 +43,8 @@ pub struct Room {
 pub struct Ending {
     /// How they came home.
     pub homecoming: Homecoming,
+    /// The filters that the run configured, which did not run on what came home.
+    pub filters: BTreeSet<String>,
     /// What the run changed, where its commits are others now.
     pub change: Option<RepositoryChange>,
     /// How many signatures that cost: the runner has no key.
@@ -121,9 +123,11 @@ impl Room {
             rebased: !self.is_checked,
         };
         let tree = self.tree.with(git);
+        let filters = tree.new_filters(&self.home)?;
         let homecoming = tree.bring_home(&self.home, mark, identity, change, may_come)?;
         let mut ending = Ending {
             homecoming,
+            filters,
             change: None,
             signatures: 0,
         };
@@ -144,6 +148,11 @@ impl Room {
         let mut moved = self.clone();
         commit.clone_into(&mut moved.home.commit);
         moved
+    }
+
+    /// Whether its work tree is there.
+    pub fn is_there(&self) -> bool {
+        self.tree.is_there()
     }
 
     /// What stays where nothing can be known.

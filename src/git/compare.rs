@@ -65,7 +65,7 @@ impl Git {
         run_mark: &str,
         paths: &[String],
     ) -> Result<RepositoryChange, GitError> {
-        let git = self.pinned(before)?;
+        let git = self.pinned(&before.place)?;
         let configured = git.ask_for_programs(before)?;
         // What is asked ahead runs no other program than those that fetch what is missing.
         let ahead = git.fetching_nothing().ask_ahead(before, run_mark)?;

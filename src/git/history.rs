@@ -23,11 +23,6 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    /// Whether two commits are the same work, as before and after a rebase.
-    pub(super) fn is_same_work(&self, other: &Self) -> bool {
-        self.work() == other.work()
-    }
-
     /// What a rebase keeps.
     pub(super) fn work(&self) -> [&str; 3] {
         [&self.first_line, &self.email, &self.authored]

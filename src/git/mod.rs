@@ -49,6 +49,8 @@ pub use crate::git::environment::{Identity, REPOSITORY_VARIABLES};
 pub use crate::git::health::{Health, LEAST_VERSION};
 pub use crate::git::mirror::{Mirror, MirrorError, MirrorLimits};
 pub use crate::git::patches::{Applied, PatchError};
+use crate::git::place::Place;
+pub use crate::git::programs::Programs;
 pub use crate::git::publish::{PushError, Pushed};
 pub use crate::git::remote::{Remote, RemoteError, RemoteFault};
 pub use crate::git::snapshot::{LEAST_PATIENCE, Snapshot};
@@ -293,8 +295,7 @@ impl Git {
 
     /// The repository that was looked at before, whatever an agent put in its way: where it is
     /// none any more, git looks for no other.
-    fn pinned(&self, before: &Snapshot) -> Result<Self, GitError> {
-        let place = &before.place;
+    fn pinned(&self, place: &Place) -> Result<Self, GitError> {
         let is_linked = place.directory != place.common_directory;
         // So directed, git would not miss it.
         if is_linked && place.top_level.join(".git").symlink_metadata().is_err() {

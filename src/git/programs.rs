@@ -22,7 +22,7 @@ pub(super) const CONFIGURED: [&str; 4] = [
 
 /// Settings that name programs, by their keys.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(super) struct Programs {
+pub struct Programs {
     own: BTreeMap<String, String>,
     /// Those of submodules, by where they are.
     of_submodules: BTreeMap<(PathBuf, String), String>,
@@ -85,19 +85,39 @@ impl Git {
     /// The repository that was looked at before, with commands that run no filter or merge driver
     /// that was not configured then, and fetch nothing from a repository that was not.
     pub fn with_programs_of(&self, before: &Snapshot) -> Result<Self, GitError> {
-        let git = self.pinned(before)?;
+        let git = self.pinned(&before.place)?;
         let configured = git.ask_for_programs(before)?;
         git.with_programs(before, configured)
     }
 
     /// The same repository, with commands that run no filter or merge driver that was not configured
     /// at an earlier look, also in another work tree, and fetch nothing so.
-    pub fn with_programs_since(&self, earlier: &Snapshot) -> Result<Self, GitError> {
+    pub fn with_programs_since(&self, earlier: &Programs) -> Result<Self, GitError> {
+        self.running(earlier, &self.programs_now()?)
+    }
+
+    /// The filters that are configured otherwise than earlier, which it would not run.
+    pub(super) fn filters_since(&self, earlier: &Programs) -> Result<BTreeSet<String>, GitError> {
+        let now = self.programs_now()?;
+        let changed = earlier.changed(&now).into_iter();
+        let filters = changed.filter_map(|key| key.strip_prefix("filter.")?.rsplit_once('.'));
+        Ok(filters.map(|(filter, _)| filter.to_owned()).collect())
+    }
+
+    fn programs_now(&self) -> Result<Programs, GitError> {
         let configured = self.start(&CONFIGURED, &[])?;
         let place = self.place()?;
         let configured = self.finish(&CONFIGURED, configured)?.stdout;
-        let now = self.programs(&place.top_level, &place.directory, &configured)?;
-        self.running(&earlier.programs, &now)
+        self.programs(&place.top_level, &place.directory, &configured)
+    }
+
+    /// What is configured for every repository, where there is none.
+    pub fn programs_of_user(&self) -> Result<Programs, GitError> {
+        let own = parse(&self.configured()?).collect();
+        Ok(Programs {
+            own,
+            ..Programs::default()
+        })
     }
 
     /// Asks for the configuration, unless it is known to be the same as at `before`, without

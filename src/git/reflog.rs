@@ -248,7 +248,8 @@ impl Git {
     }
 }
 
-fn list(directory: &Path) -> Result<Vec<PathBuf>, GitError> {
+/// What is in a directory, which need not be there.
+pub(super) fn list(directory: &Path) -> Result<Vec<PathBuf>, GitError> {
     let read = || -> io::Result<Vec<PathBuf>> {
         fs::read_dir(directory)?
             .map(|entry| Ok(entry?.path()))

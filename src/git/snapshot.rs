@@ -48,6 +48,11 @@ impl Snapshot {
         self.status.branch.as_deref()
     }
 
+    /// The programs that its configuration names.
+    pub fn programs(&self) -> &Programs {
+        &self.programs
+    }
+
     /// Whether index or work tree have changes.
     pub fn is_dirty(&self) -> bool {
         !self.status.changes.is_empty()

@@ -1,11 +1,11 @@
 //! Commits that would go with a work tree: its own logs and refs lead to them, and nothing else.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::Path;
 
 use crate::git::compare::fetch_heads;
-use crate::git::history::{Facts, Graph, reach};
-use crate::git::work_tree::WorkTree;
+use crate::git::history::{Facts, Graph};
+use crate::git::work_tree::{WorkTree, common_directory};
 use crate::git::{Git, GitError};
 use crate::model::verdict::short;
 
@@ -28,11 +28,10 @@ pub(super) enum Strays {
 
 impl WorkTree {
     /// Gives the run's commits that go with the work tree branches of their own. Those do not count
-    /// in whose place the run put others.
-    pub(super) fn keep_strays(&self, began: &str) -> Result<Strays, GitError> {
-        let place = self.git.place()?;
-        let outside = self.outside(&place.common_directory);
-        let tips = self.strays(&place.directory, &outside, began)?;
+    /// in whose place the run put others. `own` is what the repository keeps of the work tree.
+    pub(super) fn keep_strays(&self, began: &str, own: &Path) -> Result<Strays, GitError> {
+        let outside = self.outside(common_directory(own).unwrap_or(own));
+        let tips = self.strays(own, &outside, began)?;
         if tips.len() > MAX_BRANCHES {
             return Ok(Strays::TooMany(tips.len()));
         }
@@ -64,11 +63,12 @@ impl WorkTree {
             [&log[..], &[&name]].concat(),
             [&["for-each-ref", "--format=%(objectname)"][..], &OWN_REFS].concat(),
         ];
-        let started = asked.iter().map(|asked| self.git.start(asked, &[]));
+        let git = self.outside(own);
+        let started = asked.iter().map(|asked| git.start(asked, &[]));
         let started = started.collect::<Result<Vec<_>, _>>()?;
         let mut told = Vec::new();
         for (asked, helper) in asked.iter().zip(started) {
-            let output = self.git.output(asked, helper)?;
+            let output = git.output(asked, helper)?;
             told.push(String::from_utf8_lossy(&output).into_owned());
         }
         let mut seen = HashSet::from([began]);
@@ -97,7 +97,7 @@ impl WorkTree {
         let moves: HashSet<(&str, &str)> = (told.iter().take(2))
             .flat_map(|log| log.lines().skip(1).zip(log.lines()))
             .collect();
-        drop_replaced(&mut strays, kept, began.first(), &moves);
+        drop_replaced(&mut strays, &kept, began.first(), &moves);
         let parents: HashSet<String> = (strays.iter())
             .flat_map(|facts| facts.parents.iter().cloned())
             .collect();
@@ -111,29 +111,95 @@ impl WorkTree {
 /// other parents, as after a rebase; or all of its content is in another, as after a squash.
 fn drop_replaced(
     strays: &mut Vec<Facts>,
-    mut kept: Vec<Facts>,
+    kept: &[Facts],
     began: Option<&Facts>,
     moves: &HashSet<(&str, &str)>,
 ) {
-    let mut checked = 0;
-    while let Some(new) = kept.get(checked).cloned() {
-        checked += 1;
-        let holds_new_content = began.is_none_or(|began| began.tree != new.tree);
-        let graph: Graph = strays.iter().map(|old| (old.id.as_str(), old)).collect();
-        let mut replaced = HashSet::new();
-        for old in strays.iter() {
-            let is_rewritten = if old.parents == new.parents {
-                moves.contains(&(&old.id, &new.id))
-            } else {
-                old.is_same_work(&new)
-            };
-            if old.tree == new.tree && holds_new_content {
-                replaced.extend(reach(&graph, &old.id));
-            } else if is_rewritten {
-                replaced.insert(&old.id);
+    let graph: Graph = strays.iter().map(|old| (old.id.as_str(), old)).collect();
+    let mut by_tree: HashMap<&str, Vec<&Facts>> = HashMap::new();
+    let mut by_work: HashMap<_, HashMap<&[String], Vec<&Facts>>> = HashMap::new();
+    for old in strays.iter() {
+        by_tree.entry(&old.tree).or_default().push(old);
+        let alike = by_work.entry(old.work()).or_default();
+        alike.entry(&old.parents).or_default().push(old);
+    }
+    let mut by_move: HashMap<&str, Vec<&Facts>> = HashMap::new();
+    for (old, new) in moves {
+        by_move.entry(new).or_default().extend(graph.get(old));
+    }
+    let mut replaced = HashSet::new();
+    let mut open: VecDeque<&Facts> = kept.iter().collect();
+    while let Some(new) = open.pop_front() {
+        if began.is_none_or(|began| began.tree != new.tree) {
+            let mut held = by_tree.remove(&*new.tree).unwrap_or_default();
+            while let Some(old) = held.pop() {
+                if replaced.insert(old.id.clone()) {
+                    held.extend(old.parents.iter().filter_map(|id| graph.get(&**id)));
+                    open.push_back(old);
+                }
             }
         }
-        let replaced: HashSet<String> = replaced.into_iter().map(str::to_owned).collect();
-        kept.extend(strays.extract_if(.., |old| replaced.contains(&old.id)));
+        let moved = by_move.remove(&*new.id).unwrap_or_default();
+        let amended = moved.into_iter().filter(|old| old.parents == new.parents);
+        let alike = by_work.get_mut(&new.work());
+        let rebased = alike.map(|alike| alike.extract_if(|parents, _| *parents != new.parents));
+        let rebased = rebased.into_iter().flatten().flat_map(|(_, olds)| olds);
+        for old in amended.chain(rebased) {
+            if replaced.insert(old.id.clone()) {
+                open.push_back(old);
+            }
+        }
+    }
+    strays.retain(|old| !replaced.contains(&old.id));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn commit(id: &str, parent: &str, tree: &str, line: &str) -> Facts {
+        Facts {
+            id: id.to_owned(),
+            parents: vec![parent.to_owned()],
+            tree: tree.to_owned(),
+            committed: 0,
+            author: String::new(),
+            email: String::new(),
+            authored: String::new(),
+            first_line: line.to_owned(),
+        }
+    }
+
+    #[test]
+    fn what_others_took_the_place_of_is_no_stray_however_many_there_are() {
+        let began = commit("began", "none", "tree", "first");
+        let mut strays = vec![
+            commit("squashed-1", "began", "tree-1", "one"),
+            commit("squashed-2", "squashed-1", "tree-2", "two"),
+            commit("reset-away", "began", "tree-3", "three"),
+            commit("undone", "squashed-2", "tree", "undo"),
+            commit("same-parent", "began", "tree-4", "twice"),
+        ];
+        let kept = [
+            commit("squash", "began", "tree-2", "both"),
+            commit("empty", "began", "tree", "empty"),
+            commit("twice", "began", "tree-5", "twice"),
+            commit("last", "began", "tree-6", "9999"),
+            commit("on-top", "last", "tree-7", "rebased"),
+        ];
+        let mut moves = Vec::new();
+        for number in 0..10_000 {
+            let id = |number| format!("amended-{number}");
+            let (tree, line) = (format!("a{number}"), number.to_string());
+            strays.push(commit(&id(number), "began", &tree, &line));
+            let (rebased, tree) = (format!("rebased-{number}"), format!("b{number}"));
+            strays.push(commit(&rebased, &id(number), &tree, "rebased"));
+            moves.push((id(number), id(number + 1)));
+        }
+        moves.push(("amended-9999".to_owned(), "last".to_owned()));
+        let moves = moves.iter().map(|(old, new)| (old.as_str(), new.as_str()));
+        drop_replaced(&mut strays, &kept, Some(&began), &moves.collect());
+        let left: Vec<&str> = strays.iter().map(|one| one.id.as_str()).collect();
+        assert_eq!(left, ["reset-away", "undone", "same-parent"]);
     }
 }

@@ -7,6 +7,9 @@ use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::git::compare::fetch_heads;
+use crate::git::reflog::list;
+use crate::git::work_tree::WorkTree;
 use crate::git::{Git, GitError, files};
 
 /// The mode of a submodule, as an index has it.
@@ -14,6 +17,20 @@ const MODE: [u8; 4] = [0, 0, 0o340, 0];
 
 /// The submodules from the root of a repository.
 const LIST: [&str; 6] = ["ls-files", "--stage", "-z", "--full-name", "--", ":/"];
+
+/// A commit that no remote repository is known to have. Tags were fetched; what was committed here
+/// is in a log.
+const UNPUSHED: [&str; 9] = [
+    "rev-list",
+    "--max-count=1",
+    "--ignore-missing",
+    "--exclude=refs/tags/*",
+    "--all",
+    "--reflog",
+    "--stdin",
+    "--not",
+    "--remotes",
+];
 
 impl Git {
     /// The submodules of a repository that are filled in, and theirs, each as the git of its own
@@ -57,6 +74,55 @@ impl Git {
             }
         }
         Ok(submodules)
+    }
+}
+
+impl WorkTree {
+    /// Whether a submodule has what would be lost with the work tree: work that is not committed,
+    /// or commits that came from nowhere else. `own` is what the repository keeps of the work tree.
+    pub(super) fn has_unsaved_submodule(&self, own: &Path) -> Result<bool, GitError> {
+        let mut modules = self.modules(own.join("modules"))?;
+        for (tree, git) in self.git.submodules(self.path(), own)? {
+            let git = git.with_variable("GIT_WORK_TREE", &tree);
+            if git.uncommitted_in(&tree)?.is_some() {
+                return Ok(true);
+            }
+            modules.insert(git.read_path(&["rev-parse", "--absolute-git-dir"])?);
+        }
+        for module in modules {
+            let fetched = fetch_heads(&module).into_iter();
+            let fetched: Vec<_> = fetched.map(|id| format!("^{id}\n")).collect();
+            // Its configuration may name a work tree that is gone.
+            let git = (self.outside(&module)).with_variable("GIT_WORK_TREE", &module);
+            if module.join("worktrees").is_dir()
+                || !git
+                    .read_with_input(&UNPUSHED, fetched.concat().as_bytes())?
+                    .is_empty()
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The repositories of submodules in a directory, and theirs, filled in or not.
+    fn modules(&self, directory: PathBuf) -> Result<BTreeSet<PathBuf>, GitError> {
+        let mut modules = BTreeSet::new();
+        let mut open = vec![directory];
+        while let Some(directory) = open.pop() {
+            self.git.has_time(&directory)?;
+            if !directory.symlink_metadata().is_ok_and(|one| one.is_dir()) {
+                continue;
+            }
+            if directory.join("HEAD").symlink_metadata().is_ok() {
+                open.push(directory.join("modules"));
+                modules.insert(directory);
+            } else {
+                // A name may have slashes.
+                open.extend(list(&directory)?);
+            }
+        }
+        Ok(modules)
     }
 }
 

@@ -3,12 +3,14 @@
 //! A person's index, tree and uncommitted work are left alone: git itself moves their branch, and
 //! refuses where that would overwrite anything.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::git::place::Place;
+use crate::git::programs::Programs;
 use crate::git::snapshot::in_progress;
 use crate::git::strays::Strays;
 use crate::git::{Git, GitError, Identity, files, reason, reflog, remove_workspace};
@@ -19,8 +21,10 @@ use crate::model::verdict::short;
 /// Where an isolated run begins.
 #[derive(Clone, Debug)]
 pub struct Home {
-    /// The root of the person's work tree.
-    pub top_level: PathBuf,
+    /// The person's work tree.
+    pub(super) place: Place,
+    /// What was configured there.
+    pub(super) programs: Programs,
     /// The directory within it where the run was to work.
     pub below: PathBuf,
     /// The branch that is checked out.
@@ -66,6 +70,8 @@ pub struct WorkTree {
     /// git in the work tree.
     pub(super) git: Git,
     path: PathBuf,
+    /// What the repository keeps of it; `None` where its `.git` file must be asked.
+    directory: Option<PathBuf>,
     pub(super) branch: String,
 }
 
@@ -82,12 +88,14 @@ impl Git {
             reason: format!("{reason}; isolation needs a branch to bring the commits to"),
         };
         let branch = self.head_branch()?;
+        let configured = self.configured()?;
         Ok(Home {
             branch: branch.ok_or_else(|| refused("HEAD is detached"))?,
             commit: self
                 .commit_of("HEAD")?
                 .ok_or_else(|| refused("the repository has no commit yet"))?,
-            top_level: place.top_level,
+            programs: self.programs(&place.top_level, &place.directory, &configured)?,
+            place,
             below,
         })
     }
@@ -122,7 +130,10 @@ impl Git {
             commit,
         ];
         self.quiet().read(&add)?;
-        let tree = self.work_tree(path, branch);
+        let tree = WorkTree {
+            directory: own_directory(path),
+            ..self.work_tree(path, branch)
+        };
         let top_level = tree.git.read_path(&["rev-parse", "--show-toplevel"])?;
         drop(turn);
         if path.canonicalize().ok().as_ref() == Some(&top_level) {
@@ -142,6 +153,7 @@ impl Git {
         WorkTree {
             git: self.quiet().found_at(path),
             path: path.to_owned(),
+            directory: None,
             branch: branch.to_owned(),
         }
     }
@@ -205,6 +217,34 @@ impl Git {
         })
     }
 
+    /// What is not committed in a work tree, whose root is the directory, as a clause.
+    pub(super) fn uncommitted_in(&self, tree: &Path) -> Result<Option<String>, GitError> {
+        let status = [
+            "status",
+            "--porcelain",
+            "-z",
+            "--untracked-files=normal",
+            "--ignore-submodules=none",
+        ];
+        if !self.read(&status)?.is_empty() {
+            return Ok(Some("uncommitted work stays".to_owned()));
+        }
+        // `h` and `S`, in either case: `update-index --assume-unchanged` and `--skip-worktree`.
+        let files = self.read(&["ls-files", "-v", "-z"])?;
+        let is_hidden = |entry: &&[u8]| {
+            let [flag, b' ', path @ ..] = entry else {
+                return false;
+            };
+            let is_flagged = *flag == b'S' || flag.is_ascii_lowercase();
+            is_flagged && tree.join(OsStr::from_bytes(path)).is_file()
+        };
+        Ok(files.split(|byte| *byte == 0).find(is_hidden).map(|entry| {
+            let path = String::from_utf8_lossy(&entry[2..]);
+            let path = text::first_line(&path, 300);
+            format!("{path}, at which git was told not to look, stays")
+        }))
+    }
+
     /// The work tree that has a branch checked out.
     fn holder(&self, branch: &str) -> Result<Option<PathBuf>, GitError> {
         let output = self.read(&["worktree", "list", "--porcelain", "-z"])?;
@@ -229,24 +269,20 @@ impl Git {
         action: &str,
     ) -> Result<Result<(), String>, GitError> {
         let git = self.with_variable("GIT_REFLOG_ACTION", action);
-        let Some(mut tree) = self.holder(&home.branch)? else {
-            let name = format!("refs/heads/{}", home.branch);
+        let name = format!("refs/heads/{}", home.branch);
+        let Some(git) = git.at_branch(home)? else {
             let note = format!("{action}: Fast-forward");
             return git.attempt(&["update-ref", "-m", &note, &name, new, old]);
         };
-        // Of a repository whose directory lies elsewhere git names that directory.
-        if !tree.join(".git").exists() {
-            tree.clone_from(&home.top_level);
-        }
         // Half of it would be somebody's broken work tree, so no request to stop cuts it short.
         // Nor does any setting make git wait for a file, or merge after all: as it does, in spite
         // of `--ff-only`, by the strategy `ours`.
         let merge_options = format!("branch.{}.mergeOptions", home.branch);
         let git = Self {
             budget: None,
-            ..git.found_at(&tree).with_settings(&[(&merge_options, "")])
+            ..git.with_settings(&[(&merge_options, "")])
         };
-        git.attempt(&[
+        let merged = git.attempt(&[
             "merge",
             "-q",
             "--strategy=recursive",
@@ -258,7 +294,27 @@ impl Git {
             "--no-squash",
             "--commit",
             new,
-        ])
+        ])?;
+        let elsewhere = || "git moved a branch of another repository".to_owned();
+        Ok(match merged {
+            Ok(()) if !self.is_ancestor(new, &name)? => Err(elsewhere()),
+            merged => merged,
+        })
+    }
+
+    /// git in the work tree that has the home's branch checked out, if one has, without programs
+    /// that were not configured at home. The run may have led any of them elsewhere.
+    fn at_branch(&self, home: &Home) -> Result<Option<Self>, GitError> {
+        let at_home = self.pinned(&home.place)?;
+        let git = if at_home.head_branch()?.as_ref() == Some(&home.branch) {
+            at_home
+        } else {
+            let Some(tree) = self.holder(&home.branch)? else {
+                return Ok(None);
+            };
+            self.found_at(&tree)
+        };
+        git.with_programs_since(&home.programs).map(Some)
     }
 }
 
@@ -292,10 +348,10 @@ impl WorkTree {
         self.git.with_variable("GIT_WORK_TREE", &self.path)
     }
 
-    /// git in what all work trees share.
-    pub(super) fn outside(&self, common: &Path) -> Git {
-        let git = self.git.found_at(common);
-        git.with_variable("GIT_DIR", common)
+    /// git in what all work trees share, or in what is kept of one.
+    pub(super) fn outside(&self, directory: &Path) -> Git {
+        let git = self.git.found_at(directory).fetching_nothing();
+        git.with_variable("GIT_DIR", directory)
     }
 
     fn tip(&self) -> Result<Option<String>, GitError> {
@@ -343,10 +399,10 @@ impl WorkTree {
         let mut since = home.commit.clone();
         let mut onto = None;
         for _ in 0..TRIES {
-            if let Some(operation) = half_done(&self.git.found_at(&home.top_level))? {
+            if let Some(operation) = in_progress(&home.place.directory) {
                 return left(format!(
                     "a {operation} is half-done in `{}`",
-                    home.top_level.display()
+                    home.place.top_level.display()
                 ));
             }
             let name = format!("refs/heads/{}", home.branch);
@@ -389,6 +445,12 @@ impl WorkTree {
             }
         }
         left(format!("`{}` kept moving", home.branch))
+    }
+
+    /// The filters that were not configured at home when the run began, and do not run on what
+    /// comes there.
+    pub fn new_filters(&self, home: &Home) -> Result<BTreeSet<String>, GitError> {
+        self.git.pinned(&home.place)?.filters_since(&home.programs)
     }
 
     /// A commit between these two that is none of the known.
@@ -460,23 +522,32 @@ impl WorkTree {
         began: Option<&str>,
     ) -> Result<Vec<String>, GitError> {
         let gone = gone(&self.path);
+        let is_there = self.path.is_dir();
+        let known = self.directory.clone();
+        let directory = known.or_else(|| own_directory(if is_there { &self.path } else { &gone }));
         let mut facts = Vec::new();
-        if self.path.is_dir() {
-            if let Some(began) = began {
-                let stays = |why: String| {
-                    let (path, branch) = (self.path.display(), &self.branch);
-                    Ok(vec![format!("{why} in `{path}`, on branch `{branch}`")])
-                };
-                if let Some(why) = self.worth_keeping()? {
-                    return stays(why);
-                }
-                match self.keep_strays(began)? {
-                    Strays::Kept(told) => facts.extend(told),
-                    Strays::TooMany(many) => {
-                        return stays(format!("{many} lines of commits on no branch stay"));
-                    }
-                }
+        if !self.is_there() {
+            facts.push(format!("the work tree `{}` is gone", self.path.display()));
+        }
+        if let Some(began) = began.filter(|_| !gone.is_dir()) {
+            let stays = |why: String| {
+                let (path, branch) = (self.path.display(), &self.branch);
+                Ok(vec![format!("{why} in `{path}`, on branch `{branch}`")])
+            };
+            if let Some(why) = self.worth_keeping()? {
+                return stays(why);
             }
+            let directory = directory.as_deref().filter(|directory| directory.is_dir());
+            let strays = directory.map(|directory| self.keep_strays(began, directory));
+            match strays.transpose()? {
+                Some(Strays::Kept(told)) => facts.extend(told),
+                Some(Strays::TooMany(many)) => {
+                    return stays(format!("{many} lines of commits on no branch stay"));
+                }
+                None => {}
+            }
+        }
+        if is_there {
             // From here on it is to be removed, whatever happens to this process.
             #[expect(
                 clippy::disallowed_methods,
@@ -484,12 +555,11 @@ impl WorkTree {
             )]
             fs::rename(&self.path, &gone).map_err(GitError::Scratch)?;
         }
-        let Some(common) = common_directory(&gone) else {
+        let Some(common) = directory.as_deref().and_then(common_directory) else {
             remove(&gone)?;
             return Ok(facts);
         };
-        // The run may have led the work tree to a repository of its own.
-        let outside = self.outside(&common).fetching_nothing();
+        let outside = self.outside(common);
         let turn = outside.turn()?;
         let path = self.path.to_string_lossy();
         // Twice, for one that a killed `git worktree add` has left locked.
@@ -527,10 +597,10 @@ impl WorkTree {
     /// What would be lost with the work tree, as a clause that ends with `stays` or `stay`.
     pub fn worth_keeping(&self) -> Result<Option<String>, GitError> {
         if !self.path.is_dir() {
-            // It is half-removed: that was found out before.
+            // It is gone, or half-removed: that was found out before.
             return Ok(None);
         }
-        if common_directory(&self.path).is_none() {
+        if own_directory(&self.path).is_none() {
             // git would look at the repository around it.
             return Ok(Some("what is no work tree any more stays".to_owned()));
         }
@@ -538,34 +608,11 @@ impl WorkTree {
             return Ok(Some(format!("a half-done {operation} stays")));
         }
         let directory = self.git.read_path(&["rev-parse", "--absolute-git-dir"])?;
-        if directory.join("modules").is_dir() {
-            return Ok(Some("submodules that the run filled in stay".to_owned()));
+        if let Some(why) = self.inside().uncommitted_in(&self.path)? {
+            return Ok(Some(why));
         }
-        let status = [
-            "status",
-            "--porcelain",
-            "-z",
-            "--untracked-files=normal",
-            "--ignore-submodules=none",
-        ];
-        if !self.inside().read(&status)?.is_empty() {
-            return Ok(Some("uncommitted work stays".to_owned()));
-        }
-        // `h` and `S`, in either case: `update-index --assume-unchanged` and `--skip-worktree`.
-        let files = self.git.read(&["ls-files", "-v", "-z"])?;
-        let is_hidden = |entry: &&[u8]| {
-            let [flag, b' ', path @ ..] = entry else {
-                return false;
-            };
-            let is_flagged = *flag == b'S' || flag.is_ascii_lowercase();
-            is_flagged && self.path.join(OsStr::from_bytes(path)).is_file()
-        };
-        if let Some(entry) = files.split(|byte| *byte == 0).find(is_hidden) {
-            let path = String::from_utf8_lossy(&entry[2..]);
-            let path = text::first_line(&path, 300);
-            return Ok(Some(format!(
-                "{path}, at which git was told not to look, stays"
-            )));
+        if self.has_unsaved_submodule(&directory)? {
+            return Ok(Some("work in a submodule stays".to_owned()));
         }
         let is_kept = self.git.head_branch()?.is_some()
             || !self
@@ -588,12 +635,16 @@ fn gone(path: &Path) -> PathBuf {
     gone.into()
 }
 
-/// The repository of a work tree, as its `.git` file tells.
-fn common_directory(tree: &Path) -> Option<PathBuf> {
+/// What the repository of a work tree keeps of it, as its `.git` file tells.
+fn own_directory(tree: &Path) -> Option<PathBuf> {
     let link = files::read(&tree.join(".git")).ok()?;
     let own = link.strip_prefix(b"gitdir: ")?.trim_ascii_end();
-    let own = Path::new(OsStr::from_bytes(own));
-    own.parent()?.parent().map(Path::to_owned)
+    Some(tree.join(OsStr::from_bytes(own)))
+}
+
+/// What all work trees share.
+pub(super) fn common_directory(own: &Path) -> Option<&Path> {
+    own.parent()?.parent()
 }
 
 fn remove(directory: &Path) -> Result<(), GitError> {

@@ -30,7 +30,7 @@ pub(super) async fn tell_apart(
     let make = {
         let (git, layout) = (git.clone(), services.layout.clone());
         let run = begun.folder.run().clone();
-        let (base, first) = (plan.base.clone(), services.first_look.clone());
+        let (base, first) = (plan.base.clone(), services.first_programs.clone());
         let is_checked = !plan.task.verify.is_empty();
         move |budget: &Budget| {
             let mut git = git.within(budget);
@@ -58,13 +58,14 @@ pub(super) async fn tell_apart(
     if story.verdict.outcome.is_good() {
         bring_home(plan, services, begun, &room, &mut story).await;
     }
-    if story.change.is_err() {
+    if story.change.is_err() && room.is_there() {
         // Tidying up would wait for what looking has waited for.
         story.notes.push(room.left());
         return story;
     }
     let was_started = begun.record.was_started();
-    let aftermath = story.aftermath.clone();
+    // In a work tree that the run removed there is nothing to be looked at.
+    let aftermath = story.aftermath.clone().filter(|_| room.is_there());
     let put_away = move |budget: &Budget| {
         let guarded = aftermath.map(|aftermath| aftermath.git(budget));
         let git = guarded.unwrap_or_else(|| Ok(git.within(budget)));
@@ -139,11 +140,19 @@ async fn come_home(
         story.end.stopped = story.end.stopped.or(signal.map(StopReason::Shutdown));
         let Ending {
             homecoming,
+            filters,
             change,
             signatures,
         } = ending.map_err(|error| planner::chain(&error))?;
         if let Some(change) = change {
             story.change = Ok(Some(change));
+        }
+        if matches!(homecoming, Homecoming::Home { .. }) && !filters.is_empty() {
+            let names: Vec<_> = filters.iter().map(|name| format!("`{name}`")).collect();
+            let names = names.join(", ");
+            let fact =
+                format!("filters that the run configured did not run on what came home: {names}");
+            story.note(EvidenceSource::Git, text::first_line(&fact, 500));
         }
         let (onto, is_home) = match homecoming {
             Homecoming::Nothing | Homecoming::Home { onto: None } => return Ok(()),

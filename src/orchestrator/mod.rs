@@ -22,7 +22,7 @@ use chrono::{DateTime, Utc};
 
 use crate::admission::{self, Admission, Refusal};
 use crate::checks::{self, Ended};
-use crate::git::{Git, GitError, LEAST_PATIENCE, Snapshot};
+use crate::git::{Git, GitError, LEAST_PATIENCE, Programs, Snapshot};
 use crate::isolation;
 use crate::model::change::RepositoryChange;
 use crate::model::clock::Clock;
@@ -79,9 +79,9 @@ pub struct Services<'a> {
     pub begun: &'a dyn Fn(&RunFolder),
     /// Shows the run while it works.
     pub spectator: &'a mut dyn Spectator,
-    /// The first look at the repository of several runs, one after another: what git runs for a
-    /// later one was configured then.
-    pub first_look: &'a mut Option<Snapshot>,
+    /// The programs that were configured before the first of several runs, one after another: git
+    /// runs no other for a later one.
+    pub first_programs: &'a mut Option<Programs>,
     /// Asks the runner to stop.
     pub shutdown: &'a mut Shutdown,
 }
@@ -203,7 +203,8 @@ async fn tell(
         tracing::warn!(%error, "what git is made to start may outlive the run");
     }
     let look = {
-        let (first, requires_commit) = (services.first_look.clone(), plan.policy().requires_commit);
+        let first = services.first_programs.clone();
+        let requires_commit = plan.policy().requires_commit;
         move |budget: &Budget| snapshot(git.within(budget), first.as_ref(), start, requires_commit)
     };
     let (looked, signal) = budget::within(FIRST_LOOK, services.shutdown, look).await;
@@ -212,13 +213,11 @@ async fn tell(
         let meanwhile = "while it looked at the repository";
         return Ok(refused(Refusal::stopped(signal, meanwhile)));
     }
-    let (git, before) = match looked {
+    let (git, before, programs) = match looked {
         Ok(looked) => looked,
         Err(reason) => return Ok(not_started(plan, reason)),
     };
-    if services.first_look.is_none() {
-        services.first_look.clone_from(&before);
-    }
+    services.first_programs.get_or_insert(programs);
     let private_directory = folder.directory().private_directory();
     let identity = before
         .as_ref()
@@ -386,25 +385,29 @@ async fn hear_objection(plan: &RunPlan, services: &mut Services<'_>, story: &mut
 /// files on a cold disk needs most of a minute.
 const FIRST_LOOK: Duration = Duration::from_mins(2);
 
-/// The repository before the run, by the programs that were configured at the first look; `None`
-/// where there is none and none is needed.
+/// The repository before the run, by the programs that were configured at the first look, and with
+/// those that are; `None` where there is none and none is needed.
 fn snapshot(
     mut git: Git,
-    first: Option<&Snapshot>,
+    first: Option<&Programs>,
     start: DateTime<Utc>,
     requires_commit: bool,
-) -> Result<(Git, Option<Snapshot>), String> {
+) -> Result<(Git, Option<Snapshot>, Programs), String> {
     let mut look = || {
         if let Some(first) = first {
             git = git.with_programs_since(first)?;
         }
         git.snapshot(start)
     };
-    match look() {
-        Ok(snapshot) => Ok((git, Some(snapshot))),
-        Err(GitError::NotARepository { .. }) if !requires_commit => Ok((git, None)),
-        Err(error) => Err(planner::chain(&error)),
-    }
+    let looked = match look() {
+        Ok(before) => Ok((before.programs().clone(), Some(before))),
+        Err(GitError::NotARepository { .. }) if !requires_commit => {
+            git.programs_of_user().map(|programs| (programs, None))
+        }
+        Err(error) => Err(error),
+    };
+    let (programs, before) = looked.map_err(|error| planner::chain(&error))?;
+    Ok((git, before, programs))
 }
 
 fn not_started(plan: &RunPlan, reason: String) -> Story {

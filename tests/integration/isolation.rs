@@ -506,6 +506,29 @@ fn a_branch_that_nobody_has_checked_out_moves_alone() {
 }
 
 #[test]
+fn of_a_filter_that_an_isolated_run_configured_it_is_told_that_it_did_not_run() {
+    let env = env(
+        "git config filter.case.clean 'tr a-z A-Z'; git config filter.case.smudge 'tr A-Z a-z'
+        echo '*.txt filter=case' > .gitattributes; echo agent > agent.txt
+        touch -d 2001-01-01 agent.txt; git add .; git commit -qm agent",
+    );
+    assert_eq!(env.run("fake", "work").code, Some(0));
+    let came = fs::read_to_string(env.repository().join("agent.txt")).unwrap();
+    assert_eq!(came, "AGENT\n");
+    let facts = evidence(&env.record("work", "fake"));
+    let told = "filters that the run configured did not run on what came home: `case`";
+    assert!(facts.contains(told), "{facts}");
+    // Now a person has it.
+    env.git(&["rm", "-qrf", "."]);
+    env.git(&["commit", "-qm", "anew"]);
+    assert_eq!(env.run("fake", "work").code, Some(0));
+    let came = fs::read_to_string(env.repository().join("agent.txt")).unwrap();
+    assert_eq!(came, "agent\n");
+    let facts = evidence(&env.records("work", "fake")[1]);
+    assert!(!facts.contains("filters"), "{facts}");
+}
+
+#[test]
 fn two_isolated_runs_work_at_once_and_both_land() {
     let script = "touch $OUT/$1; while [ ! -e $OUT/go ]; do sleep 0.05; done
         echo $$ > $$.txt; git add .; git commit -qm agent; echo done";
@@ -702,13 +725,30 @@ fn an_isolated_run_that_set_its_branch_back_is_told_of_no_commits_that_came() {
 }
 
 #[test]
-fn of_an_isolated_run_that_removed_its_work_tree_it_is_told_that_it_is_gone() {
-    let env = env("tree=$PWD; cd /; rm -r $tree");
-    assert_eq!(env.run("fake", "work").code, Some(1));
-    let facts = evidence(&env.record("work", "fake"));
-    let told = format!("is gone; branch `{}` is left as it is", left_branch(&env));
-    assert!(facts.contains(&told), "{facts}");
-    assert!(!facts.contains("stay"), "{facts}");
+fn of_an_isolated_run_that_removed_its_work_tree_nothing_stays_but_its_commits() {
+    let commit = "echo x > x; git add x; git commit -qm agent";
+    let aside = format!("{commit}; git reset -q --hard HEAD~1");
+    for (work, ends) in [
+        ("true", vec![]),
+        (commit, vec![""]),
+        (&aside, vec!["-aside"]),
+    ] {
+        for remove in ["rm -r $tree", "git worktree remove -f $tree"] {
+            let env = env(&format!("tree=$PWD; {work}; {remove}; cd /"));
+            assert_eq!(env.run("fake", "work").code, Some(1));
+            let facts = evidence(&env.record("work", "fake"));
+            assert!(facts.contains("` is gone"), "{facts}");
+            // git forgets with the work tree what had been there.
+            if ends.is_empty() || work == aside && remove.starts_with("git") {
+                is_tidy(&env);
+                continue;
+            }
+            let branch = left_branch_like(&env, ends[0]);
+            assert_eq!(env.git(&["log", "--format=%s", &branch]), "agent\nfirst");
+            assert!(facts.contains(&branch), "{facts}");
+            assert_eq!(env.git(&["worktree", "list"]).lines().count(), 1);
+        }
+    }
 }
 
 #[test]
@@ -874,6 +914,54 @@ fn a_repository_without_a_branch_to_come_home_to_starts_no_isolated_run() {
     fs::remove_dir_all(bare.repository()).unwrap();
     fs::rename(bare.root().join("bare"), bare.repository()).unwrap();
     says(&bare, "without a work tree");
+}
+
+#[test]
+fn a_submodule_that_an_isolated_run_filled_in_goes_unless_it_has_work_of_its_own() {
+    let commit = "git -C lib/core commit -q --allow-empty -m core";
+    let emptied = "git submodule -q deinit -f lib/core";
+    let deep = "git -C lib/core submodule -q update --init; cd lib/core/deep; \
+                git commit -q --allow-empty -m deep; cd ..; git submodule -q deinit -f deep";
+    let uncommitted = Some("uncommitted work stays");
+    let unsaved = Some("work in a submodule stays");
+    let cases = [
+        ("git -C lib/core submodule -q update --init", None),
+        (emptied, None),
+        (commit, uncommitted),
+        ("echo y > lib/core/new", uncommitted),
+        (
+            "cd lib/core; echo y > file; git update-index --assume-unchanged file",
+            unsaved,
+        ),
+        (&format!("{commit}; {emptied}"), unsaved),
+        (&format!("{commit}; git commit -qam core"), unsaved),
+        (deep, unsaved),
+    ];
+    for (work, stays) in cases {
+        let env = env(&format!(
+            "git submodule -q update --init; echo x > x; git add x; git commit -qm agent; {work}"
+        ));
+        let script = "git config --global protocol.file.allow always
+            for each in deep core; do
+                git init -q -b main ~/$each; cd ~/$each; echo x > file; git add file
+                git commit -qm first; git tag first
+            done
+            git submodule -q add ~/deep deep; git commit -qm deep
+            cd $1; git submodule -q add ~/core lib/core; git commit -qm core";
+        let mut make = Command::new("sh");
+        env.settle(&mut make);
+        let make = make.args(["-c", script, "sh"]).arg(env.repository());
+        let made = Done::from(make.output().unwrap());
+        assert_eq!(made.code, Some(0), "{}", made.stderr);
+        assert_eq!(env.run("fake", "work").code, Some(0), "{work}");
+        let facts = evidence(&env.record("work", "fake"));
+        if let Some(why) = stays {
+            assert!(facts.contains(why), "{work}: {facts}");
+            assert_eq!(work_trees(&env).len(), 1, "{work}");
+        } else {
+            is_tidy(&env);
+        }
+    }
 }
 
 #[test]

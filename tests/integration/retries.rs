@@ -1,5 +1,6 @@
 //! Failures that pass by themselves are tried again, each try a run of its own.
 
+use std::fs;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -92,6 +93,22 @@ fn a_filter_that_a_try_configured_is_not_run_by_the_next() {
         env.git(&["hash-object", "--path=README.md", "README.md"]);
         assert!(ran.exists(), "{task}: the trap works");
     }
+}
+
+#[test]
+fn a_filter_of_a_repository_that_a_try_made_is_not_run_by_the_next() {
+    let plant = "git init -q; git add README.md; git commit -qm first
+        printf '#!/bin/sh\ntouch $0.ran\ncat\n' > ~/filter; chmod +x ~/filter
+        git config filter.f.clean ~/filter; echo '* filter=f' > .git/info/attributes
+        touch -d 2001-01-01 README.md";
+    let env = first_fails_after(plant, "", "").task("anywhere", "");
+    fs::remove_dir_all(env.repository().join(".git")).unwrap();
+    assert_eq!(env.run("fake", "anywhere").code, Some(0));
+    assert_eq!(env.records("anywhere", "fake").len(), 2);
+    let ran = env.root().join("home/filter.ran");
+    assert!(!ran.exists());
+    env.git(&["hash-object", "--path=README.md", "README.md"]);
+    assert!(ran.exists(), "the trap works");
 }
 
 #[test]

@@ -218,7 +218,7 @@ pub(super) fn carry_out(
         let mut attempts = Attempts::new(plans, &layout, &SystemClock);
         let mut last: Option<Record> = None;
         let mut change = None;
-        let mut first_look = None;
+        let mut first_programs = None;
         while let Some(attempt) =
             (attempts.next(last.as_ref(), change.take())).map_err(not_recorded)?
         {
@@ -251,7 +251,7 @@ pub(super) fn carry_out(
                     watched.begin(folder.run());
                 },
                 spectator: &mut spectator,
-                first_look: &mut first_look,
+                first_programs: &mut first_programs,
                 shutdown: &mut shutdown,
             };
             let record = match refusal {

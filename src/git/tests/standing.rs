@@ -51,7 +51,7 @@ fn replaced(rewrites: Rewrites<'_>, kept: &[Facts], gone: &[Facts]) -> HashSet<S
         for old in gone.iter().chain(rewrites.made) {
             let went = |entry: &Entry| entry.new == by.id && entry.old == old.id && entry.made(by);
             let is_content = old.tree == by.tree || rewrites.entries.iter().any(went);
-            let is_replaced = old.is_same_work(by) || old.parents == by.parents && is_content;
+            let is_replaced = old.work() == by.work() || old.parents == by.parents && is_content;
             if old.id != by.id && is_replaced && replaced.insert(old.id.clone()) {
                 new.push(old);
             }

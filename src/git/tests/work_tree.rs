@@ -3,7 +3,7 @@
 use rustix::fs::{CWD, Mode, mkfifoat};
 
 use crate::git::tests::support::{MARK, Scene, identity, start};
-use crate::git::{Homecoming, May};
+use crate::git::{Git, Homecoming, May};
 
 #[test]
 fn no_setting_of_merges_makes_commits_that_come_home_wait_or_become_a_merge() {
@@ -44,5 +44,63 @@ fn no_setting_of_merges_makes_commits_that_come_home_wait_or_become_a_merge() {
         assert_eq!(Some(tip), change.head_after, "{value}");
         assert_eq!(scene.read(&format!("work/{file}")), "agent\n");
         scene.agent(&["config", "--unset", key]);
+    }
+}
+
+#[test]
+fn coming_home_runs_nothing_that_was_configured_at_home_since_and_goes_nowhere_else() {
+    for is_led_elsewhere in [false, true] {
+        for is_elsewhere in [false, true] {
+            let scene = Scene::new();
+            scene.person(&["config", "extensions.worktreeConfig", "true"]);
+            scene.person(&["worktree", "add", "-q", "-b", "side", "../linked"]);
+            let git = Git::new(&scene.environment, &scene.path("linked"));
+            let home = git.home().unwrap();
+            let tree_path = scene.path("tree");
+            let tree = git.add_work_tree(&tree_path, "agent-runner/1", &home.commit);
+            let tree = tree.unwrap();
+            let before = tree.git.snapshot(start()).unwrap();
+            scene.write("tree/.gitattributes", "* filter=x\n");
+            scene.write("tree/a.txt", "agent\n");
+            scene.agent_in("tree", &["add", "."]);
+            scene.agent_in("tree", &["commit", "-qm", "agent"]);
+            let filter = format!("touch '{}'; cat", scene.path("ran").display());
+            if is_led_elsewhere {
+                scene.agent_in("", &["clone", "-q", "work", "other"]);
+                scene.agent_in("other", &["checkout", "-q", "-b", "side"]);
+                scene.agent_in("other", &["fetch", "-q", "origin", "agent-runner/1"]);
+                scene.agent_in("other", &["config", "filter.x.smudge", &filter]);
+                let link = format!("gitdir: {}\n", scene.path("other/.git").display());
+                scene.write("linked/.git", link);
+            } else {
+                let set = ["config", "--worktree", "filter.x.smudge", &filter];
+                scene.agent_in("linked", &set);
+            }
+            if is_elsewhere {
+                scene.write("work/.git/worktrees/linked/HEAD", "ref: refs/heads/main2\n");
+                scene.agent(&["worktree", "add", "-q", "../third", "side"]);
+                scene.agent_in(
+                    "third",
+                    &["config", "--worktree", "filter.x.smudge", &filter],
+                );
+            }
+            let git = tree.git.with_programs_of(&before).unwrap();
+            let change = git.compare(&before, MARK, &[]).unwrap();
+            let may = May {
+                fetched: false,
+                rebased: false,
+            };
+            let filters = tree.with(&git).new_filters(&home).unwrap();
+            assert_eq!(filters.contains("x"), !is_led_elsewhere);
+            let came = (tree.with(&git)).bring_home(&home, MARK, &identity(), &change, may);
+            assert_eq!(came.unwrap(), Homecoming::Home { onto: None });
+            assert_eq!(
+                Some(scene.person(&["rev-parse", "side"])),
+                change.head_after
+            );
+            let arrived = if is_elsewhere { "third" } else { "linked" };
+            assert_eq!(scene.read(&format!("{arrived}/a.txt")), "agent\n");
+            assert!(!scene.path("ran").exists());
+        }
     }
 }
