@@ -264,9 +264,10 @@ async fn carry_out<S: TaskSource>(
             Place::Published(mut publication, tip) => {
                 tracing::info!("found published: {}", publication.address);
                 let mut told = work.clone();
-                let made_from = match &tip {
-                    Some(tip) => made_from(&mirror, &base, &name, tip).await?,
-                    None => None,
+                let made_from = match (&publication.revision, &tip) {
+                    (Some(revision), _) => Some(revision.clone()),
+                    (None, Some(tip)) => made_from(&mirror, &base, &name, tip).await?,
+                    (None, None) => None,
                 };
                 // A merged branch does not say it any more.
                 let made_from = made_from.or_else(|| lease.notes().revision);
@@ -567,20 +568,23 @@ async fn choose<S: TaskSource>(
     let tips = tips.await?;
     let mut free = None;
     for (name, tip) in names.into_iter().zip(tips) {
-        let standing = source.standing(work, &name).await?;
-        if let Standing::Published(publication) = standing {
-            return Ok((name, Place::Published(publication, tip)));
-        }
-        match tip {
-            Some(tip) if owned(mirror, work, base, &name, &tip).await? => {
+        match (tip, source.standing(work, &name).await?) {
+            (tip, Standing::Published(publication)) => {
+                return Ok((name, Place::Published(publication, tip)));
+            }
+            (Some(tip), standing) if owned(mirror, work, base, &name, &tip).await? => {
                 let place = match standing {
                     // By a person, who perhaps closed it since.
-                    Standing::Taken(publication) => Place::Published(publication, Some(tip)),
+                    Standing::Taken(publication, _) => Place::Published(publication, Some(tip)),
                     Standing::Free | Standing::Published(_) => Place::Pushed(tip),
                 };
                 return Ok((name, place));
             }
-            None if standing == Standing::Free && free.is_none() => {
+            // Its branch is deleted.
+            (None, Standing::Taken(publication, commit)) if was(mirror, work, &commit).await? => {
+                return Ok((name, Place::Published(publication, None)));
+            }
+            (None, Standing::Free) if free.is_none() => {
                 let (asked, commit) = (mirror.clone(), base.commit.clone());
                 let trace = name.trace_path();
                 if blocking(move || asked.file(&commit, &trace))
@@ -590,8 +594,12 @@ async fn choose<S: TaskSource>(
                     free = Some(name);
                 }
             }
-            Some(_) | None => {}
+            _ => {}
         }
+    }
+    if let Some(publication) = source.earlier(work).await? {
+        let name = WorkName::second(task_id, key);
+        return Ok((name, Place::Published(publication, None)));
     }
     // The second name has no other owner; where it is taken, somebody has put something there.
     let name = free.ok_or_else(|| {
@@ -615,6 +623,14 @@ async fn owned(
         Ok(mirror.owner(&tip, &base)? == Some(key))
     })
     .await
+}
+
+/// Whether a commit, whose branch is gone, is of this work.
+async fn was(mirror: &Mirror, work: &Accepted, commit: &str) -> Result<bool, Failure> {
+    let (mirror, commit) = (mirror.clone(), commit.to_owned());
+    let key = work.request.key.clone();
+    blocking(move || Ok(mirror.get(&commit)? && mirror.owner_of_merged(&commit)? == Some(key)))
+        .await
 }
 
 /// The revision of the text that a branch of this work was made from, where it says so.
