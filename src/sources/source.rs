@@ -108,6 +108,8 @@ pub enum SourceError {
         /// Not before this time, where that is known.
         retry_at: Option<DateTime<Utc>>,
     },
+    /// It went wrong, and may go well when it is tried again, but not for ever.
+    Failed(String),
     /// The source does not let us in at all.
     NoAccess(String),
 }
@@ -118,6 +120,7 @@ impl fmt::Display for SourceError {
             Self::Unwanted(reason)
             | Self::Refused(reason)
             | Self::Later { reason, .. }
+            | Self::Failed(reason)
             | Self::NoAccess(reason) => formatter.write_str(reason),
         }
     }

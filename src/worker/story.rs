@@ -192,10 +192,11 @@ async fn conclude<S: TaskSource>(
             );
         }
         Failure::Source(SourceError::Refused(reason)) => (reason, Next::Rests),
-        Failure::Failed(reason) if lease.claim.attempt >= settings.attempts => {
-            (reason, Next::Rests)
+        Failure::Failed(reason) | Failure::Source(SourceError::Failed(reason)) => {
+            let is_last = lease.claim.attempt >= settings.attempts;
+            let again = Next::AgainAfter(pause);
+            (reason, if is_last { Next::Rests } else { again })
         }
-        Failure::Failed(reason) => (reason, Next::AgainAfter(pause)),
     };
     let reason = settings.redactor.text(&reason);
     tracing::error!("failed: {reason}");
@@ -218,7 +219,7 @@ async fn conclude<S: TaskSource>(
                 tracing::warn!("{}", chain(&error));
             }
             let pause = match error {
-                SourceError::Later { .. } => pause,
+                SourceError::Later { .. } | SourceError::Failed(_) => pause,
                 SourceError::Unwanted(_) | SourceError::Refused(_) | SourceError::NoAccess(_) => {
                     TELLING_PAUSE
                 }
@@ -233,9 +234,7 @@ async fn conclude<S: TaskSource>(
 async fn to_tell<S: TaskSource>(source: &S, offer: &Offer, reason: &str) -> Failure {
     match source.offer(offer.number).await {
         Err(error @ (SourceError::Unwanted(_) | SourceError::NoAccess(_))) => error.into(),
-        Ok(_) | Err(SourceError::Refused(_) | SourceError::Later { .. }) => {
-            Failure::refused(reason)
-        }
+        Ok(_) | Err(_) => Failure::refused(reason),
     }
 }
 
@@ -395,7 +394,7 @@ async fn publish<S: TaskSource>(
         Err(error @ (SourceError::Unwanted(_) | SourceError::NoAccess(_))) => {
             return Err(error.into());
         }
-        Err(error @ (SourceError::Refused(_) | SourceError::Later { .. })) => error,
+        Err(error) => error,
     };
     let (asked, branch) = (mirror.clone(), name.branch());
     let tips = blocking(move || asked.remote_tips([&branch])).await;

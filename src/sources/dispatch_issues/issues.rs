@@ -525,10 +525,17 @@ impl TaskSource for Issues {
                 })?
             }
             // What was just pushed may not be seen everywhere yet; whether it is there, git tells.
-            // The default branch may have another name now, which is asked for the next time.
-            Err(error) if error.is_unknown_head() || error.is_unknown_base() => {
+            Err(error) if error.is_unknown_head() => {
                 let (reason, retry_at) = (reason(&error), None);
                 return Err(SourceError::Later { reason, retry_at });
+            }
+            // It may have another name now, which is asked for the next time.
+            Err(error) if error.is_unknown_base() => {
+                return Err(SourceError::Failed(format!(
+                    "{}; a pull request goes to the default branch of {target}, which is `{base}`: \
+                     make that branch, or choose another in the settings of the repository",
+                    reason(&error)
+                )));
             }
             created => created.map_err(|error| trouble(&error))?,
         };
