@@ -296,6 +296,7 @@ async fn carry_out<S: TaskSource>(
                 publish(source, settings, &mirror, &work, &name, &base, lease).await?
             }
             Place::Free => {
+                check_trace(&mirror, &base).await?;
                 let result = match done.take() {
                     Some(result) => result,
                     None => {
@@ -531,15 +532,25 @@ async fn prepare(
         let commit = mirror
             .tip(&branch)?
             .ok_or_else(|| Failure::Failed(format!("the repository has no branch `{branch}`")))?;
-        if mirror.file(&commit, TRACE_DIRECTORY)?.is_some() {
-            return Err(Failure::refused(format!(
-                "the branch `{branch}` has a file `{TRACE_DIRECTORY}`, where the directory of the \
-                 traces has to be: it needs another name"
-            )));
-        }
         Ok(Base { branch, commit })
     })
     .await
+}
+
+/// Refuses a base in which a trace has no place.
+async fn check_trace(mirror: &Mirror, base: &Base) -> Result<(), Failure> {
+    let (mirror, commit) = (mirror.clone(), base.commit.clone());
+    if blocking(move || mirror.file(&commit, TRACE_DIRECTORY))
+        .await?
+        .is_none()
+    {
+        return Ok(());
+    }
+    Err(Failure::refused(format!(
+        "the branch `{}` has a file `{TRACE_DIRECTORY}`, where the directory of the traces has to \
+         be: it needs another name",
+        base.branch
+    )))
 }
 
 /// What is found under a name.

@@ -492,6 +492,20 @@ fn a_file_in_the_place_of_the_traces_is_named_before_anything_is_done() {
 }
 
 #[test]
+fn a_file_in_the_place_of_the_traces_fails_no_issue_whose_pull_request_is_open() {
+    let place = Place::new();
+    let issue = place.issue("t", &body("task-1", &adds("a.txt")));
+    let told = Fault::on("POST", "/repos/*/*/issues/*/comments").nth(2);
+    place.host.fault(told.before(Action::Status(502)));
+    place.dispatches(1);
+    let bare = place.host.bare(TARGET);
+    git::commit(&bare, "main", "agent-tasks", "a file\n", "theirs");
+    place.until_processed(issue);
+    place.assert_done(issue);
+    assert_eq!(place.host.pulls(TARGET).len(), 1);
+}
+
+#[test]
 fn a_result_that_could_not_be_pushed_is_made_again_from_another_text() {
     let place = Place::agent(
         "cat >> $HOME/runs; echo x > x; git add x; git commit -qm x",
