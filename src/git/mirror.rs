@@ -240,6 +240,26 @@ impl Mirror {
         Ok(self.git().commit_of(commit)?.is_some())
     }
 
+    /// The same, after the commit was asked for at the remote, which has it for as long as a pull
+    /// request shows it.
+    pub fn get(&self, commit: &str) -> Result<bool, MirrorError> {
+        if self.has(commit)? {
+            return Ok(true);
+        }
+        let _lock = self.lock()?;
+        let options = ["-q", "--no-tags", "--no-write-fetch-head"];
+        let from = ["--end-of-options", self.remote.url(), commit];
+        let fetch = [&["fetch"], &options[..], &from].concat();
+        match self.speak(&fetch, self.limits.fetch) {
+            Err(MirrorError::Remote(RemoteFault::Unreachable { said, .. }))
+                if said.contains("not our ref") || said.contains("unadvertised object") =>
+            {
+                Ok(false)
+            }
+            spoken => spoken.map(|_| true),
+        }
+    }
+
     /// Makes a repository in `directory`, which must not exist, with `base` checked out as
     /// `branch`: a copy of its own without any remote, for an agent.
     ///
@@ -389,20 +409,25 @@ impl Mirror {
     /// Whose work a fetched branch is: what the newest commit of `base..tip` says that changed a
     /// trace file. An agent's own commits do not, so what they say counts for nothing.
     pub fn owner(&self, tip: &str, base: &str) -> Result<Option<WorkKey>, MirrorError> {
-        self.trailer(WORK_TRAILER, tip, base)
+        self.trailer(WORK_TRAILER, &[tip, &format!("^{base}")])
+    }
+
+    /// The same of a commit that may be merged into the base.
+    pub fn owner_of_merged(&self, tip: &str) -> Result<Option<WorkKey>, MirrorError> {
+        self.trailer(WORK_TRAILER, &[tip])
     }
 
     /// In the same way, which text the work was done from; `None` where the commit does not say.
     pub fn revision(&self, tip: &str, base: &str) -> Result<Option<WorkKey>, MirrorError> {
-        self.trailer(REVISION_TRAILER, tip, base)
+        self.trailer(REVISION_TRAILER, &[tip, &format!("^{base}")])
     }
 
-    fn trailer(&self, key: &str, tip: &str, base: &str) -> Result<Option<WorkKey>, MirrorError> {
+    fn trailer(&self, key: &str, range: &[&str]) -> Result<Option<WorkKey>, MirrorError> {
         let format = format!("--format=%(trailers:key={key},valueonly)");
-        let range = [tip, &format!("^{base}"), "--", TRACE_DIRECTORY];
+        let log = ["log", "--full-history", &format];
         let log = self
             .git()
-            .read_line(&[&["log", "--full-history", &format], &range[..]].concat())?;
+            .read_line(&[&log, range, &["--", TRACE_DIRECTORY]].concat())?;
         Ok(log.lines().find_map(|line| WorkKey::from_text(line.trim())))
     }
 

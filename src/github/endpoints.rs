@@ -13,8 +13,8 @@ use crate::github::error::{Fault, GitHubError};
 use crate::github::identity::Identity;
 use crate::github::transport::parse;
 use crate::github::wire::{
-    AppOf, Comment, File, Issue, LabelOf, Permission, PermissionOf, Pull, RateLimit, RateLimits,
-    Reference, Repository, State, User,
+    AppOf, Comment, File, Issue, LabelOf, Mention, Permission, PermissionOf, Pull, RateLimit,
+    RateLimits, Reference, Repository, State, User,
 };
 use crate::model::repository::RepositoryName;
 
@@ -168,6 +168,26 @@ impl GitHub {
                 fault,
             )
         })
+    }
+
+    /// The pull requests that refer to an issue, in whatever repository, the oldest reference first.
+    pub async fn mentions(
+        &self,
+        repository: &RepositoryName,
+        number: u64,
+    ) -> Result<Vec<Mention>, GitHubError> {
+        let path = ["issues", &number.to_string(), "timeline"];
+        let listed = self.list::<Value>(repository, &path, &[PER_PAGE]).await;
+        let events = listed.map_err(|fault| {
+            let attempt = format!("read what refers to `{repository}#{number}`");
+            failed(attempt, fault)
+        })?;
+        // Only one kind of event has a source, and not all of those are pull requests.
+        let mention = |mut event: Value| {
+            let issue = event.pointer_mut("/source/issue")?.take();
+            serde_json::from_value(issue).ok()
+        };
+        Ok(events.into_iter().filter_map(mention).collect())
     }
 
     /// Comments on an issue.

@@ -53,8 +53,8 @@ pub use crate::github::credentials::{App, Credentials, Secret};
 pub use crate::github::endpoints::{NewIssue, NewPull, PullChange};
 pub use crate::github::error::{Fault, GitHubError};
 pub use crate::github::wire::{
-    Branch, Comment, Grant, Issue, Permission, Permissions, Pull, RateLimit, Repository, State,
-    User,
+    Branch, Comment, Grant, Issue, Mention, Permission, Permissions, Pull, RateLimit, Repository,
+    State, User,
 };
 
 /// What a client is made of.

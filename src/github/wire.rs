@@ -208,6 +208,38 @@ pub struct Pull {
     pub created_at: DateTime<Utc>,
 }
 
+/// A pull request that refers to an issue, in whatever repository.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Mention {
+    /// Where it is.
+    #[serde(rename = "repository_url", deserialize_with = "repository_of_url")]
+    pub repository: RepositoryName,
+    /// The body; empty when there is none.
+    #[serde(default, deserialize_with = "text_or_null")]
+    pub body: String,
+    /// Who opened it; `None` when that account is no more.
+    #[serde(rename = "user")]
+    pub author: Option<User>,
+    /// Open or closed.
+    pub state: State,
+    /// Its page for people.
+    pub html_url: String,
+    pull_request: Merged,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Merged {
+    #[serde(default, deserialize_with = "time_or_null")]
+    merged_at: Option<DateTime<Utc>>,
+}
+
+impl Mention {
+    /// When it was merged; `None` when it was not.
+    pub fn merged_at(&self) -> Option<DateTime<Utc>> {
+        self.pull_request.merged_at
+    }
+}
+
 /// One end of a pull request.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Branch {

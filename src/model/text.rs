@@ -60,19 +60,32 @@ fn is_bidirectional_control(c: char) -> bool {
     matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{61c}')
 }
 
+/// Whether a sign may be an emoji, or the colour of its skin.
+fn is_emoji(c: char) -> bool {
+    matches!(c,
+        '\u{a9}' | '\u{ae}' | '\u{203c}' | '\u{2049}' | '\u{2122}' | '\u{2139}'
+        | '\u{2190}'..='\u{21ff}' | '\u{2300}'..='\u{23ff}' | '\u{24c2}'
+        | '\u{25a0}'..='\u{27bf}' | '\u{2934}' | '\u{2935}' | '\u{2b00}'..='\u{2bff}'
+        | '\u{3030}' | '\u{303d}' | '\u{3297}' | '\u{3299}' | '\u{1f000}'..='\u{1faff}')
+}
+
 /// Whether a text has characters that its reader does not see: bidirectional controls, characters
-/// of no width, tags, variation selectors. Within an emoji the joiner is seen, and so are the
-/// selectors of its two looks after one sign.
+/// of no width, tags, variation selectors. Between two emoji the joiner is seen, and so is the
+/// selector of its two looks after one.
 pub fn has_hidden_characters(text: &str) -> bool {
     let mut before = ' ';
-    text.chars().any(|c| {
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
         let is_hidden = match c {
-            '\u{200d}' => before < '\u{203c}',
-            // After a digit, `#` or `*` it makes a key.
-            '\u{fe0e}' | '\u{fe0f}' => {
-                before < '\u{a9}' && !matches!(before, '0'..='9' | '#' | '*')
-                    || matches!(before, '\u{fe00}'..='\u{fe0f}')
+            '\u{200d}' => {
+                !(is_emoji(before) || before == '\u{fe0f}')
+                    || !chars.peek().copied().is_some_and(is_emoji)
             }
+            // A digit, `#` or `*` becomes a key.
+            '\u{fe0e}' | '\u{fe0f}' if matches!(before, '0'..='9' | '#' | '*') => {
+                chars.peek() != Some(&'\u{20e3}')
+            }
+            '\u{fe0e}' | '\u{fe0f}' => !is_emoji(before),
             '\u{fe00}'..='\u{fe0d}' | '\u{17b4}' | '\u{17b5}' => true,
             '\u{ad}' | '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{180b}'..='\u{180f}' => true,
             '\u{200b}' | '\u{200c}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}' => true,
@@ -80,9 +93,12 @@ pub fn has_hidden_characters(text: &str) -> bool {
             '\u{1d173}'..='\u{1d17a}' => true,
             c => is_bidirectional_control(c),
         };
+        if is_hidden {
+            return true;
+        }
         before = c;
-        is_hidden
-    })
+    }
+    false
 }
 
 /// A text of somebody else's that mentions nobody and closes nothing where a code host finds names
@@ -360,6 +376,7 @@ mod tests {
             "plain ünï ✓ 中文\t\n",
             family,
             "1\u{fe0f}\u{20e3} \u{ae}\u{fe0e}",
+            "\u{1f575}\u{1f3fb}\u{200d}\u{2642}\u{fe0f} \u{2194}\u{fe0f}",
         ] {
             assert!(!has_hidden_characters(clear), "{clear}");
         }
@@ -370,6 +387,11 @@ mod tests {
             "\u{feff}",
             "\u{e0041}",
             "b\u{200d}c",
+            "中\u{200d}文",
+            "\u{1f469}\u{200d}c",
+            "中\u{fe0f}",
+            "\u{e9}\u{fe0e}",
+            "1\u{fe0f}2",
             "\u{fe0f}",
             "\u{fe01}",
             "\u{2764}\u{fe0f}\u{fe0e}",

@@ -335,6 +335,11 @@ impl TaskSource for Local {
         })
     }
 
+    async fn earlier(&self, _work: &Accepted) -> Result<Option<Publication>, SourceError> {
+        // Nobody edits a task in the queue.
+        Ok(None)
+    }
+
     async fn tell_started(&self, work: &Accepted) -> Result<(), SourceError> {
         let (_, task) = self.task(&work.request.key).await?;
         self.note(&task, "running", json!({}))

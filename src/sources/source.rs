@@ -48,13 +48,18 @@ pub struct Publication {
     pub address: String,
     /// What whoever asked must know of it, in whole sentences.
     pub remarks: Vec<String>,
+    /// The [revision](Accepted::revision) of the text that it answers, where it says so.
+    pub revision: Option<String>,
 }
 
 impl Publication {
     /// One of which nothing more is to be said.
     pub fn at(address: String) -> Self {
-        let remarks = Vec::new();
-        Self { address, remarks }
+        Self {
+            address,
+            remarks: Vec::new(),
+            revision: None,
+        }
     }
 }
 
@@ -65,8 +70,8 @@ pub enum Standing {
     Free,
     /// It is published, and perhaps already merged or closed by a person.
     Published(Publication),
-    /// Somebody else has published something under this name: the work, where its branch is there.
-    Taken(Publication),
+    /// Somebody else has published something under this name, with this commit: perhaps the work.
+    Taken(Publication, String),
 }
 
 /// What has become of work that is not among the offers.
@@ -103,6 +108,8 @@ pub enum SourceError {
         /// Not before this time, where that is known.
         retry_at: Option<DateTime<Utc>>,
     },
+    /// It went wrong, and may go well when it is tried again, but not for ever.
+    Failed(String),
     /// The source does not let us in at all.
     NoAccess(String),
 }
@@ -113,6 +120,7 @@ impl fmt::Display for SourceError {
             Self::Unwanted(reason)
             | Self::Refused(reason)
             | Self::Later { reason, .. }
+            | Self::Failed(reason)
             | Self::NoAccess(reason) => formatter.write_str(reason),
         }
     }
@@ -153,6 +161,10 @@ pub trait TaskSource: fmt::Debug {
 
     /// How the publication under a name stands.
     async fn standing(&self, work: &Accepted, name: &WorkName) -> Result<Standing, SourceError>;
+
+    /// The publication of this work that an earlier text of it led to: of another name, or in
+    /// another repository.
+    async fn earlier(&self, work: &Accepted) -> Result<Option<Publication>, SourceError>;
 
     /// Tells that the work begins.
     async fn tell_started(&self, work: &Accepted) -> Result<(), SourceError>;

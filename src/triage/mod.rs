@@ -114,8 +114,10 @@ pub struct Facts {
     /// How many lines of the schedule are known for less than the look back, and since when the
     /// newest.
     pub new: Option<(usize, DateTime<Utc>)>,
-    /// Dispatched works that rest or wait for another try; a reason where the queue cannot be asked.
-    pub works: Result<Vec<Work>, String>,
+    /// Dispatched works that rest or wait for another try.
+    pub works: Vec<Work>,
+    /// Queues that cannot be asked, and why.
+    pub unasked: Vec<String>,
     /// The runs, newest first, those from before `since` too, as far as they are known.
     pub runs: Vec<Record>,
     /// What reached the server.
@@ -255,10 +257,10 @@ fn remarks(facts: &Facts) -> Vec<Remark> {
             format!("the notification server cannot be asked, so silence cannot be told: {why}"),
         );
     }
-    if let Err(why) = &facts.works {
+    for why in &facts.unasked {
         say(
             true,
-            format!("the queue cannot be asked, so works at rest cannot be told: {why}"),
+            format!("a queue cannot be asked, so its works at rest cannot be told: {why}"),
         );
     }
     for unread in &facts.unread {

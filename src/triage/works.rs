@@ -42,9 +42,7 @@ const RETRYING: &str = "nothing yet: it is tried again by itself";
 
 /// Those that came to rest since the look back began, then those that are tried again.
 pub(crate) fn failed(facts: &Facts) -> Vec<FailedWork> {
-    let works = facts.works.as_deref().unwrap_or(&[]);
-    let mut failed: Vec<FailedWork> = works
-        .iter()
+    let mut failed: Vec<FailedWork> = (facts.works.iter())
         .filter(|work| work.state == State::Retrying || rests_since(work, facts))
         .map(describe)
         .collect();
@@ -54,7 +52,7 @@ pub(crate) fn failed(facts: &Facts) -> Vec<FailedWork> {
 
 /// Those that came to rest before the look back began.
 pub(crate) fn rests_long(facts: &Facts) -> Option<String> {
-    let works = facts.works.as_deref().unwrap_or(&[]);
+    let works = &facts.works;
     let rests = |work: &&Work| work.state == State::Rested && !rests_since(work, facts);
     let last = works
         .iter()

@@ -192,10 +192,11 @@ async fn conclude<S: TaskSource>(
             );
         }
         Failure::Source(SourceError::Refused(reason)) => (reason, Next::Rests),
-        Failure::Failed(reason) if lease.claim.attempt >= settings.attempts => {
-            (reason, Next::Rests)
+        Failure::Failed(reason) | Failure::Source(SourceError::Failed(reason)) => {
+            let is_last = lease.claim.attempt >= settings.attempts;
+            let again = Next::AgainAfter(pause);
+            (reason, if is_last { Next::Rests } else { again })
         }
-        Failure::Failed(reason) => (reason, Next::AgainAfter(pause)),
     };
     let reason = settings.redactor.text(&reason);
     tracing::error!("failed: {reason}");
@@ -218,7 +219,7 @@ async fn conclude<S: TaskSource>(
                 tracing::warn!("{}", chain(&error));
             }
             let pause = match error {
-                SourceError::Later { .. } => pause,
+                SourceError::Later { .. } | SourceError::Failed(_) => pause,
                 SourceError::Unwanted(_) | SourceError::Refused(_) | SourceError::NoAccess(_) => {
                     TELLING_PAUSE
                 }
@@ -233,9 +234,7 @@ async fn conclude<S: TaskSource>(
 async fn to_tell<S: TaskSource>(source: &S, offer: &Offer, reason: &str) -> Failure {
     match source.offer(offer.number).await {
         Err(error @ (SourceError::Unwanted(_) | SourceError::NoAccess(_))) => error.into(),
-        Ok(_) | Err(SourceError::Refused(_) | SourceError::Later { .. }) => {
-            Failure::refused(reason)
-        }
+        Ok(_) | Err(_) => Failure::refused(reason),
     }
 }
 
@@ -264,9 +263,10 @@ async fn carry_out<S: TaskSource>(
             Place::Published(mut publication, tip) => {
                 tracing::info!("found published: {}", publication.address);
                 let mut told = work.clone();
-                let made_from = match &tip {
-                    Some(tip) => made_from(&mirror, &base, &name, tip).await?,
-                    None => None,
+                let made_from = match (&publication.revision, &tip) {
+                    (Some(revision), _) => Some(revision.clone()),
+                    (None, Some(tip)) => made_from(&mirror, &base, &name, tip).await?,
+                    (None, None) => None,
                 };
                 // A merged branch does not say it any more.
                 let made_from = made_from.or_else(|| lease.notes().revision);
@@ -296,6 +296,7 @@ async fn carry_out<S: TaskSource>(
                 publish(source, settings, &mirror, &work, &name, &base, lease).await?
             }
             Place::Free => {
+                check_trace(&mirror, &base).await?;
                 let result = match done.take() {
                     Some(result) => result,
                     None => {
@@ -394,7 +395,7 @@ async fn publish<S: TaskSource>(
         Err(error @ (SourceError::Unwanted(_) | SourceError::NoAccess(_))) => {
             return Err(error.into());
         }
-        Err(error @ (SourceError::Refused(_) | SourceError::Later { .. })) => error,
+        Err(error) => error,
     };
     let (asked, branch) = (mirror.clone(), name.branch());
     let tips = blocking(move || asked.remote_tips([&branch])).await;
@@ -531,15 +532,25 @@ async fn prepare(
         let commit = mirror
             .tip(&branch)?
             .ok_or_else(|| Failure::Failed(format!("the repository has no branch `{branch}`")))?;
-        if mirror.file(&commit, TRACE_DIRECTORY)?.is_some() {
-            return Err(Failure::refused(format!(
-                "the branch `{branch}` has a file `{TRACE_DIRECTORY}`, where the directory of the \
-                 traces has to be: it needs another name"
-            )));
-        }
         Ok(Base { branch, commit })
     })
     .await
+}
+
+/// Refuses a base in which a trace has no place.
+async fn check_trace(mirror: &Mirror, base: &Base) -> Result<(), Failure> {
+    let (mirror, commit) = (mirror.clone(), base.commit.clone());
+    if blocking(move || mirror.file(&commit, TRACE_DIRECTORY))
+        .await?
+        .is_none()
+    {
+        return Ok(());
+    }
+    Err(Failure::refused(format!(
+        "the branch `{}` has a file `{TRACE_DIRECTORY}`, where the directory of the traces has to \
+         be: it needs another name",
+        base.branch
+    )))
 }
 
 /// What is found under a name.
@@ -567,20 +578,23 @@ async fn choose<S: TaskSource>(
     let tips = tips.await?;
     let mut free = None;
     for (name, tip) in names.into_iter().zip(tips) {
-        let standing = source.standing(work, &name).await?;
-        if let Standing::Published(publication) = standing {
-            return Ok((name, Place::Published(publication, tip)));
-        }
-        match tip {
-            Some(tip) if owned(mirror, work, base, &name, &tip).await? => {
+        match (tip, source.standing(work, &name).await?) {
+            (tip, Standing::Published(publication)) => {
+                return Ok((name, Place::Published(publication, tip)));
+            }
+            (Some(tip), standing) if owned(mirror, work, base, &name, &tip).await? => {
                 let place = match standing {
                     // By a person, who perhaps closed it since.
-                    Standing::Taken(publication) => Place::Published(publication, Some(tip)),
+                    Standing::Taken(publication, _) => Place::Published(publication, Some(tip)),
                     Standing::Free | Standing::Published(_) => Place::Pushed(tip),
                 };
                 return Ok((name, place));
             }
-            None if standing == Standing::Free && free.is_none() => {
+            // Its branch is deleted.
+            (None, Standing::Taken(publication, commit)) if was(mirror, work, &commit).await? => {
+                return Ok((name, Place::Published(publication, None)));
+            }
+            (None, Standing::Free) if free.is_none() => {
                 let (asked, commit) = (mirror.clone(), base.commit.clone());
                 let trace = name.trace_path();
                 if blocking(move || asked.file(&commit, &trace))
@@ -590,8 +604,12 @@ async fn choose<S: TaskSource>(
                     free = Some(name);
                 }
             }
-            Some(_) | None => {}
+            _ => {}
         }
+    }
+    if let Some(publication) = source.earlier(work).await? {
+        let name = WorkName::second(task_id, key);
+        return Ok((name, Place::Published(publication, None)));
     }
     // The second name has no other owner; where it is taken, somebody has put something there.
     let name = free.ok_or_else(|| {
@@ -615,6 +633,14 @@ async fn owned(
         Ok(mirror.owner(&tip, &base)? == Some(key))
     })
     .await
+}
+
+/// Whether a commit, whose branch is gone, is of this work.
+async fn was(mirror: &Mirror, work: &Accepted, commit: &str) -> Result<bool, Failure> {
+    let (mirror, commit) = (mirror.clone(), commit.to_owned());
+    let key = work.request.key.clone();
+    blocking(move || Ok(mirror.get(&commit)? && mirror.owner_of_merged(&commit)? == Some(key)))
+        .await
 }
 
 /// The revision of the text that a branch of this work was made from, where it says so.

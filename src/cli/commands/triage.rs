@@ -21,7 +21,7 @@ use crate::model::text::chain;
 use crate::notify::Notifier;
 use crate::notify::ntfy::Ntfy;
 use crate::orchestrator::Announce;
-use crate::queue::{Queue, QueueError, Work};
+use crate::queue::{Queue, Work};
 use crate::store::beats::{Beats, beats};
 use crate::store::layout::Layout;
 use crate::store::outbox::Outbox;
@@ -111,6 +111,7 @@ fn facts(
             .filter(|run| !is_own(run))
             .for_each(|run| told.trust(run));
     }
+    let (works, unasked) = works(settings, layout)?;
     let parking = |agent| {
         Some((
             Clone::clone(agent),
@@ -123,7 +124,8 @@ fn facts(
         fires: due.fires,
         unread: due.unread,
         new: due.new,
-        works: works(settings, layout)?,
+        works,
+        unasked,
         runs,
         heard,
         parked: settings.agents.keys().filter_map(parking).collect(),
@@ -186,35 +188,34 @@ fn heard(
     })
 }
 
-/// The longest time for the queue to answer.
+/// The longest time for a queue to answer.
 const QUEUE_LIMIT: Duration = Duration::from_secs(5);
 
-/// Dispatched works that failed. No file is made by looking for one.
-fn works(settings: &Settings, layout: &Layout) -> Result<Result<Vec<Work>, String>, CliError> {
+/// Dispatched works that failed, and why a queue cannot be asked. No file is made by looking for one.
+fn works(settings: &Settings, layout: &Layout) -> Result<(Vec<Work>, Vec<String>), CliError> {
     let urls = wiring::queue_url(settings, layout)
         .and_then(|url| Ok(vec![url, wiring::local_queue_url(settings, layout)?]));
     let mut urls = match urls {
         Ok(urls) => urls,
-        Err(error) => return Ok(Err(error.brief())),
+        Err(error) => return Ok((Vec::new(), vec![error.brief()])),
     };
     urls.dedup();
     urls.retain(|url| url.path().is_none_or(Path::exists));
-    let ask = async {
-        let mut works = Vec::new();
-        for url in &urls {
+    let (mut works, mut unasked) = (Vec::new(), Vec::new());
+    for url in &urls {
+        let ask = async {
             let queue = Queue::open(url).await?;
             let failed = queue.failed().await;
             queue.close().await;
-            works.extend(failed?);
-        }
-        Ok::<_, QueueError>(works)
-    };
-    Ok(
+            failed
+        };
         match wiring::block_on(async { tokio::time::timeout(QUEUE_LIMIT, ask).await })? {
-            Ok(works) => works.map_err(|error| chain(&error)),
-            Err(_elapsed) => Err("it does not answer within 5 s".to_owned()),
-        },
-    )
+            Ok(Ok(failed)) => works.extend(failed),
+            Ok(Err(error)) => unasked.push(chain(&error)),
+            Err(_elapsed) => unasked.push(format!("`{url}` does not answer within 5 s")),
+        }
+    }
+    Ok((works, unasked))
 }
 
 fn print(ui: &Ui, report: &Report) {

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use chrono::TimeDelta;
 
 use crate::git::Remote;
-use crate::github::{Comment, Fault, GitHub, GitHubError, Issue, NewPull, Permission, Pull, State};
+use crate::github::{
+    Comment, Fault, GitHub, GitHubError, Issue, Mention, NewPull, Permission, Pull, State,
+};
 use crate::model::clock::Clock;
 use crate::model::dispatch::{WorkKey, WorkRequest};
 use crate::model::repository::RepositoryName;
@@ -336,19 +338,22 @@ impl Issues {
     ) -> Result<(Option<Pull>, Option<Pull>), SourceError> {
         let target = Self::target(work)?;
         let login = self.login().await?;
-        let marker = wording::pull_marker(&work.request.key);
         let listed = self.github.pulls(&target, &name.branch()).await;
         let pulls = listed.map_err(|error| trouble(&error))?;
-        let issue = (self.settings.repository.clone(), work.request.number);
-        // Somebody may have written another text around what it closes.
-        let names_us = |pull: &Pull| {
-            pull.body.contains(&marker) || closed_issues(&pull.body, &target).contains(&issue)
-        };
         let (ours, others): (Vec<Pull>, Vec<Pull>) = pulls.into_iter().partition(|pull| {
             let author = pull.author.as_ref();
-            author.is_some_and(|author| author.login.eq_ignore_ascii_case(&login)) && names_us(pull)
+            author.is_some_and(|author| author.login.eq_ignore_ascii_case(&login))
+                && self.names(&work.request, &pull.body, &target)
         });
         Ok((first_open(ours), first_open(others)))
+    }
+
+    /// Whether the text of a pull request in a repository is that of this work. Somebody may have
+    /// written another one around what it closes.
+    fn names(&self, request: &WorkRequest, body: &str, repository: &RepositoryName) -> bool {
+        let issue = (self.settings.repository.clone(), request.number);
+        body.contains(&wording::pull_marker(&request.key))
+            || closed_issues(body, repository).contains(&issue)
     }
 }
 
@@ -449,10 +454,35 @@ impl TaskSource for Issues {
 
     async fn standing(&self, work: &Accepted, name: &WorkName) -> Result<Standing, SourceError> {
         Ok(match self.pulls(work, name).await? {
-            (Some(pull), _) => Standing::Published(publication(pull)),
-            (None, Some(pull)) => Standing::Taken(publication(pull)),
+            (Some(pull), _) => Standing::Published(publication_of(pull)),
+            (None, Some(pull)) => {
+                let commit = pull.head.sha.clone();
+                Standing::Taken(publication_of(pull), commit)
+            }
             (None, None) => Standing::Free,
         })
+    }
+
+    async fn earlier(&self, work: &Accepted) -> Result<Option<Publication>, SourceError> {
+        let (repository, number) = (&self.settings.repository, work.request.number);
+        let listed = self.github.mentions(repository, number).await;
+        let mentions = listed.map_err(|error| trouble(&error))?;
+        let login = self.login().await?;
+        let is_ours = |pull: &Mention| {
+            let author = pull.author.as_ref();
+            author.is_some_and(|author| author.login.eq_ignore_ascii_case(&login))
+                && self.names(&work.request, &pull.body, &pull.repository)
+        };
+        // The newest that is open, else the newest.
+        let ours = mentions.into_iter().filter(is_ours);
+        let found = ours.max_by_key(|pull| pull.state == State::Open);
+        Ok(found.map(|pull| {
+            let is_merged = pull.merged_at().is_some();
+            let mut publication = publication(pull.html_url, &pull.body, pull.state, is_merged);
+            // Whatever it was, it led elsewhere.
+            publication.revision.get_or_insert_default();
+            publication
+        }))
     }
 
     async fn tell_started(&self, work: &Accepted) -> Result<(), SourceError> {
@@ -473,7 +503,7 @@ impl TaskSource for Issues {
         let settings = &self.settings;
         let now = self.clock.now();
         let (agent_name, dispatch) = (&settings.agent_name, &settings.repository);
-        let body = wording::pull_body(&work.request, dispatch, agent_name, &trace, now);
+        let body = wording::pull_body(work, dispatch, agent_name, &trace, now);
         let pull = NewPull {
             title: &wording::pull_title(&work.request),
             head: &branch,
@@ -495,10 +525,17 @@ impl TaskSource for Issues {
                 })?
             }
             // What was just pushed may not be seen everywhere yet; whether it is there, git tells.
-            // The default branch may have another name now, which is asked for the next time.
-            Err(error) if error.is_unknown_head() || error.is_unknown_base() => {
+            Err(error) if error.is_unknown_head() => {
                 let (reason, retry_at) = (reason(&error), None);
                 return Err(SourceError::Later { reason, retry_at });
+            }
+            // It may have another name now, which is asked for the next time.
+            Err(error) if error.is_unknown_base() => {
+                return Err(SourceError::Failed(format!(
+                    "{}; a pull request goes to the default branch of {target}, which is `{base}`: \
+                     make that branch, or choose another in the settings of the repository",
+                    reason(&error)
+                )));
             }
             created => created.map_err(|error| trouble(&error))?,
         };
@@ -558,9 +595,15 @@ fn first_open(pulls: Vec<Pull>) -> Option<Pull> {
     pulls.into_iter().nth(open.unwrap_or(0))
 }
 
-fn publication(pull: Pull) -> Publication {
-    let mut publication = Publication::at(pull.html_url);
-    if pull.state == State::Closed && pull.merged_at.is_none() {
+fn publication_of(pull: Pull) -> Publication {
+    let is_merged = pull.merged_at.is_some();
+    publication(pull.html_url, &pull.body, pull.state, is_merged)
+}
+
+fn publication(address: String, body: &str, state: State, is_merged: bool) -> Publication {
+    let mut publication = Publication::at(address);
+    publication.revision = wording::revision_of(body);
+    if state == State::Closed && !is_merged {
         let remark = "It was closed without a merge, and no other is opened for this issue.";
         publication.remarks.push(remark.to_owned());
     }

@@ -7,7 +7,7 @@ use agent_runner::github::Permission;
 use serde_json::Value;
 
 use super::place::{DISPATCH, Place, TARGET, adds};
-use crate::support::github::{Action, Fault, git};
+use crate::support::github::{Action, Fault, Seen, git};
 use crate::support::publications::Publications;
 use crate::support::{Done, TestEnv, eventually};
 
@@ -51,6 +51,21 @@ fn a_delegated_task_comes_back_as_a_pull_request() {
     assert_eq!(task["state"], "completed");
     assert_eq!(task["result"], place.host.pulls(TARGET)[0]["html_url"]);
     place.assert_done(issue);
+}
+
+#[test]
+fn a_task_whose_id_was_just_made_is_looked_for_among_no_issues() {
+    let place = Place::new();
+    for (given, lists) in [(&[][..], 0), (&["--task-id", "t-1"], 1)] {
+        place.host.clear_history();
+        let handed = ["delegate", "Do it.", "--repo", TARGET];
+        let done = place.env.agent_runner(&[&handed[..], given].concat());
+        assert_eq!(done.code, Some(0), "{}", done.stderr);
+        let history = place.host.history();
+        let path = format!("/repos/{DISPATCH}/issues");
+        let listed = |seen: &&Seen| seen.method == "GET" && seen.path.ends_with(&path);
+        assert_eq!(history.iter().filter(listed).count(), lists, "{history:?}");
+    }
 }
 
 #[test]

@@ -47,6 +47,50 @@ fn a_pull_request_whose_branch_is_gone_is_done_and_no_second_one_is_opened() {
     }
 }
 
+/// GitHub keeps the commits of a pull request.
+#[test]
+fn a_closed_pull_request_counts_also_when_its_branch_is_gone_and_its_text_is_anothers() {
+    for (is_persons, forgets) in [(false, false), (false, true), (true, false), (true, true)] {
+        for is_merged in [false, true] {
+            let place = Place::with("lease = \"1s\"");
+            let issue = place.issue("t", &body("task-1", &adds("a.txt")));
+            let told = Fault::on("POST", "/repos/*/*/issues/*/comments").nth(2);
+            let opened = Fault::on(PULL.0, PULL.1).nth(1);
+            let fault = if is_persons { opened } else { told };
+            place.host.fault(fault.before(Action::Status(502)));
+            place.dispatches(1);
+            if is_persons {
+                place
+                    .host
+                    .open_pull(TARGET, "alice", "Mine", BRANCH, "main");
+            }
+            let number = place.host.pulls(TARGET)[0]["number"].as_u64().unwrap();
+            place
+                .host
+                .change_issue(TARGET, number, Some("words"), false);
+            if is_merged {
+                place.host.merge(TARGET, number);
+            }
+            delete(&place, BRANCH);
+            if forgets {
+                place.forget();
+            }
+            place.until_processed(issue);
+            place.assert_done(issue);
+            let said = &place.comments(issue, "✅")[0];
+            assert_eq!(
+                said.contains("closed without a merge"),
+                !is_merged,
+                "{said}"
+            );
+            let pulls = place.host.pulls(TARGET).len();
+            assert_eq!(pulls, 1, "{is_persons} {forgets} {is_merged}");
+            assert_eq!(place.branches(), Vec::<String>::new());
+            assert_eq!(runs(&place), 1);
+        }
+    }
+}
+
 /// What took the first name was a branch without a pull request, and is gone as well.
 #[test]
 fn a_pull_request_under_the_second_name_is_found_when_both_branches_are_gone() {

@@ -447,6 +447,25 @@ fn a_failure_that_was_overcome_is_not_told_as_one_any_more() {
 }
 
 #[test]
+fn a_base_that_github_never_takes_lets_the_task_rest_and_says_what_to_mend() {
+    let place = Place::with("attempts = 2");
+    let issue = place.issue("t", &body("task-1", &adds("a.txt")));
+    let gone = r#"{"message": "Validation Failed", "errors": [{"resource": "PullRequest", "field": "base", "code": "invalid"}]}"#;
+    let answer = Action::Answer(422, Vec::new(), gone.to_owned());
+    let opened = Fault::on("POST", "/repos/*/*/pulls");
+    place.host.fault(opened.before(answer));
+    for _attempt in 0..2 {
+        place.dispatches(1);
+        std::thread::sleep(Duration::from_millis(1100));
+    }
+    let labels = place.host.labels(DISPATCH, issue);
+    assert_eq!(labels, ["copilot-agent", "failed"]);
+    let said = &place.comments(issue, "❌")[0];
+    assert!(said.contains("choose another in the settings"), "{said}");
+    assert_eq!(place.env.records("dispatch_issue", "patch").len(), 1);
+}
+
+#[test]
 fn a_default_branch_that_is_renamed_during_the_work_is_asked_for_again() {
     let place = Place::new();
     let issue = place.issue("t", &body("task-1", &adds("a.txt")));
@@ -470,6 +489,20 @@ fn a_file_in_the_place_of_the_traces_is_named_before_anything_is_done() {
     let issue = place.issue("t", &body("task-1", &adds("a.txt")));
     place.dispatches(1);
     place.assert_refused(issue, "the branch `main` has a file `agent-tasks`");
+}
+
+#[test]
+fn a_file_in_the_place_of_the_traces_fails_no_issue_whose_pull_request_is_open() {
+    let place = Place::new();
+    let issue = place.issue("t", &body("task-1", &adds("a.txt")));
+    let told = Fault::on("POST", "/repos/*/*/issues/*/comments").nth(2);
+    place.host.fault(told.before(Action::Status(502)));
+    place.dispatches(1);
+    let bare = place.host.bare(TARGET);
+    git::commit(&bare, "main", "agent-tasks", "a file\n", "theirs");
+    place.until_processed(issue);
+    place.assert_done(issue);
+    assert_eq!(place.host.pulls(TARGET).len(), 1);
 }
 
 #[test]

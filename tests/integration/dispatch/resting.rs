@@ -131,9 +131,17 @@ fn work_at_rest_is_told_from_either_database_and_no_queue_is_made_by_looking() {
     assert!(
         done.stdout
             .replace("\n  ", " ")
-            .contains("the queue cannot be asked"),
+            .contains("a queue cannot be asked"),
         "{}",
         done.stdout
     );
     assert!(!done.stdout.contains("s3cret"));
+
+    // The queue of local tasks answers all the same.
+    let own = unreachable.logs().join(".state/queue.sqlite");
+    std::fs::create_dir_all(own.parent().unwrap()).unwrap();
+    block_on(fill(&format!("sqlite:{}", own.display())));
+    let done = unreachable.agent_runner(&["triage", "--json"]);
+    assert_eq!(works(&done).len(), 2, "{}", done.stdout);
+    assert!(done.stdout.contains("postgres://127.0.0.1:1/x"));
 }

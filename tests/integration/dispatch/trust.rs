@@ -233,8 +233,10 @@ fn an_issue_that_is_edited_between_the_push_and_the_pull_request_does_not_get_th
 #[test]
 fn an_issue_that_is_edited_after_its_pull_request_was_opened_hears_that_it_answers_the_earlier_text()
  {
-    for (is_merged, is_deleted) in [(false, false), (true, false), (true, true), (false, true)] {
-        let place = Place::new();
+    let ends = [(false, false), (true, false), (true, true), (false, true)];
+    let all = ends.iter().flat_map(|end| [(end, false), (end, true)]);
+    for (&(is_merged, is_deleted), forgets) in all {
+        let place = Place::with("lease = \"1s\"");
         let issue = place.issue("Add a file", &body("task-1", &adds("a.txt")));
         let told = Fault::on("POST", "/repos/*/*/issues/*/comments").nth(2);
         place.host.fault(told.before(Action::Status(502)));
@@ -248,6 +250,9 @@ fn an_issue_that_is_edited_after_its_pull_request_was_opened_hears_that_it_answe
         if is_deleted {
             place.git(&["update-ref", "-d", "refs/heads/agent-task-task-1"]);
         }
+        if forgets {
+            place.forget();
+        }
         let edited = body("task-1", &adds("b.txt"));
         place
             .host
@@ -257,6 +262,46 @@ fn an_issue_that_is_edited_after_its_pull_request_was_opened_hears_that_it_answe
         let said = &place.comments(issue, "✅")[0];
         assert!(said.contains("had before it was edited"), "{said}");
         assert_eq!(place.host.pulls(TARGET).len(), 1);
+    }
+}
+
+/// Its branch has another name, or is in another repository.
+#[test]
+fn an_issue_that_names_another_task_or_target_after_its_pull_request_was_opened_gets_no_second_one()
+{
+    const OTHER: &str = "octo/other";
+    let first = body("task-1", &adds("a.txt"));
+    for edited in [
+        first.replace("task-1", "other-2"),
+        first.replace(TARGET, OTHER),
+    ] {
+        for (forgets, is_deleted) in [(false, false), (true, false), (false, true), (true, true)] {
+            let place = Place::with("lease = \"1s\"");
+            place.host.repository(OTHER);
+            let issue = place.issue("Add a file", &first);
+            let told = Fault::on("POST", "/repos/*/*/issues/*/comments").nth(2);
+            place.host.fault(told.before(Action::Status(502)));
+            place.dispatches(1);
+            let address = place.host.pulls(TARGET)[0]["html_url"].clone();
+            if is_deleted {
+                place.git(&["update-ref", "-d", "refs/heads/agent-task-task-1"]);
+            }
+            if forgets {
+                place.forget();
+            }
+            place
+                .host
+                .change_issue(DISPATCH, issue, Some(&edited), false);
+            place.until_processed(issue);
+            place.assert_done(issue);
+            let said = &place.comments(issue, "✅")[0];
+            assert!(said.contains("had before it was edited"), "{said}");
+            assert!(said.contains(address.as_str().unwrap()), "{said}");
+            let is_closed = said.contains("closed without a merge");
+            assert_eq!(is_closed, is_deleted, "{said}");
+            let pulls = [TARGET, OTHER].map(|name| place.host.pulls(name).len());
+            assert_eq!(pulls, [1, 0], "{forgets} {is_deleted}");
+        }
     }
 }
 

@@ -9,13 +9,14 @@ use crate::support::is_full;
 /// A call of a dispatch: its method, its path, and which of those it is.
 type Call = (&'static str, &'static str, usize);
 
-const CALLS: [Call; 14] = [
+const CALLS: [Call; 15] = [
     ("GET", "/user", 1),
     ("GET", "/repos/*/*", 1),
     ("GET", "/repos/*/*/issues", 1),
     ("GET", "/repos/*/*/issues/*", 1),
     ("GET", "/repos/*/*/issues/*/comments", 1),
     ("GET", "/repos/*/*/pulls", 1),
+    ("GET", "/repos/*/*/issues/*/timeline", 1),
     ("GET", "/repos/*/*/collaborators/*/permission", 1),
     ("POST", "/repos/*/*/issues/*/comments", 1),
     ("POST", "/repos/*/*/issues/*/comments", 2),

@@ -21,19 +21,27 @@ pub(in crate::cli::commands) struct Handed {
     pub(super) is_found: bool,
 }
 
-/// Opens the issue of a task in the dispatch repository. One up to `ended`, the issue of an earlier
-/// task of the same id, is none of it.
+/// Where the id of a task comes from.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::cli::commands) enum Id<'a> {
+    /// It was just made: no issue has it.
+    New,
+    /// Somebody gave it. An issue up to this one, of an earlier task of the same id, is none of it.
+    Given(Option<&'a Named>),
+}
+
+/// Opens the issue of a task in the dispatch repository.
 pub(in crate::cli::commands) async fn open(
     github: &GitHub,
     settings: &Settings,
     order: &Delegation,
-    ended: Option<&Named>,
+    id: Id<'_>,
 ) -> Result<Handed, CliError> {
     let repository = dispatch::repository(settings, None)?;
     let unfit = |why| CliError::usage("the task does not fit into an issue").because(why);
     order.check().map_err(unfit)?;
     let label = settings.dispatch.label.value.as_str();
-    create(github, &repository, order, &[label], ended).await
+    create(github, &repository, order, &[label], id).await
 }
 
 /// Opens the issue of a task; one that carries no label, and that nobody would see, is closed.
@@ -41,9 +49,9 @@ pub(super) async fn open_labelled(
     github: &GitHub,
     settings: &Settings,
     order: &Delegation,
-    ended: Option<&Named>,
+    id: Id<'_>,
 ) -> Result<Handed, CliError> {
-    let handed = open(github, settings, order, ended).await?;
+    let handed = open(github, settings, order, id).await?;
     let label = settings.dispatch.label.value.as_str();
     if handed.issue.has_label(label) {
         return Ok(handed);
@@ -72,7 +80,7 @@ pub(super) async fn open_for_copilot(
     github: &GitHub,
     repository: &RepositoryName,
     order: &Delegation,
-    ended: Option<&Named>,
+    id: Id<'_>,
 ) -> Result<Handed, CliError> {
     const NEEDS: &str = "a paid Copilot plan, the coding agent switched on for the repository, and \
         a user's token with read and write for actions, contents, issues and pull requests are \
@@ -83,7 +91,7 @@ pub(super) async fn open_for_copilot(
         let what = format!("{repository} does not offer GitHub's coding agent");
         return Err(CliError::failure(what).hint(NEEDS));
     };
-    let handed = create(github, repository, order, &[], ended).await?;
+    let handed = create(github, repository, order, &[], id).await?;
     let Handed { issue, is_found } = &handed;
     if issue.is_with_coding_agent() {
         return Ok(handed);
@@ -119,17 +127,20 @@ async fn create(
     repository: &RepositoryName,
     order: &Delegation,
     labels: &[&str],
-    ended: Option<&Named>,
+    id: Id<'_>,
 ) -> Result<Handed, CliError> {
     let (title, body) = (order.title(), order.body());
-    let after = ended.filter(|(place, _)| place == repository);
+    let after = match id {
+        Id::Given(Some((place, number))) if place == repository => *number,
+        Id::New | Id::Given(_) => 0,
+    };
     let find = async || {
         let is_it = |issue: &Issue| {
             let is_ended = issue.has_label(PROCESSED) || issue.has_label(FAILED);
             issue.body == body
                 && !is_ended
                 && labels.iter().all(|label| issue.has_label(label))
-                && after.is_none_or(|(_, number)| issue.number > *number)
+                && issue.number > after
         };
         let mut issues = github.newest_issues(repository).await?;
         issues.retain(is_it);
@@ -149,7 +160,9 @@ async fn create(
         is_found: false,
     };
     let failed = |error: GitHubError| failure("Failed to create dispatch issue", &error);
-    if let Some(issue) = find().await.map_err(failed)? {
+    if let Id::Given(_) = id
+        && let Some(issue) = find().await.map_err(failed)?
+    {
         return Ok(Handed {
             issue,
             is_found: true,

@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::cli::args::{DelegateArguments, DelegatedArguments};
 use crate::cli::columns::{Column, Columns};
+use crate::cli::commands::delegate::issues::Id;
 use crate::cli::commands::dispatch;
 use crate::cli::error::CliError;
 use crate::cli::wiring::{self, SystemClock, World};
@@ -386,13 +387,17 @@ impl<'a> Desk<'a> {
             let target: Option<RepositoryName> = named
                 .transpose()
                 .map_err(|error| CliError::usage("--repo is wrong").because(error))?;
+            let id = match arguments.task_id {
+                Some(_) => Id::Given(ended.as_ref()),
+                None => Id::New,
+            };
             let handed = if self.provider == Provider::Copilot {
                 let target = target.as_ref().ok_or_else(|| {
                     CliError::usage("the provider `copilot` needs `--repo owner/name`")
                 })?;
-                issues::open_for_copilot(github, target, order, ended.as_ref()).await?
+                issues::open_for_copilot(github, target, order, id).await?
             } else {
-                issues::open_labelled(github, self.settings, order, ended.as_ref()).await?
+                issues::open_labelled(github, self.settings, order, id).await?
             };
             let issues::Handed { issue, is_found } = handed;
             let how = if is_found { "found" } else { "created" };

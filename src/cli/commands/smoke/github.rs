@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::checkup::smoke::{Criterion, Ordered, Seen, SeenPull, trace_path};
-use crate::cli::commands::delegate::issues;
+use crate::cli::commands::delegate::issues::{self, Id};
 use crate::cli::commands::dispatch;
 use crate::cli::commands::smoke::Work;
 use crate::cli::error::CliError;
@@ -55,7 +55,7 @@ impl Bench<'_> {
 
     pub(super) fn open(&self, order: &Delegation) -> Result<Issue, CliError> {
         let handed =
-            self.ask(async |github| issues::open(&github, self.settings, order, None).await)?;
+            self.ask(async |github| issues::open(&github, self.settings, order, Id::New).await)?;
         Ok(handed.issue)
     }
 

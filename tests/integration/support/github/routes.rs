@@ -12,7 +12,7 @@ use super::git;
 use super::graphql;
 use super::http::{Request, Response, decode, encode};
 use super::shapes::{Shapes, time};
-use super::state::{Pull, State, Token};
+use super::state::{Issue, Pull, State, Token};
 
 /// Where GitHub Enterprise Server has its API; both are served.
 const ENTERPRISE: &str = "/api/v3";
@@ -682,6 +682,7 @@ impl Call<'_> {
                         .collect(),
                 ));
             }
+            ("GET", ["timeline"]) => return Ok(self.timeline(state, index, number)),
             (_, ["labels", label @ ..]) => {
                 must_write("issues=write")?;
                 match (method, label) {
@@ -850,6 +851,32 @@ impl Call<'_> {
             }
             _ => Err(not_found()),
         }
+    }
+
+    /// Of what happened to an issue the pull requests alone whose text refers to it.
+    fn timeline(&self, state: &mut State, index: usize, number: u64) -> Response {
+        for index in 0..state.repositories.len() {
+            state.look_at_branches(index);
+        }
+        let shapes = self.shapes(state);
+        let name = format!("{}#{number}", state.repositories[index].full_name());
+        let mut events = vec![json!({"event": "commented", "body": name})];
+        for repository in &state.repositories {
+            let refers = |issue: &&Issue| {
+                let mut words = issue.body.iter().flat_map(|body| body.split_whitespace());
+                issue.pull.is_some() && words.any(|word| word == name)
+            };
+            events.extend(repository.issues.iter().filter(refers).map(|issue| {
+                json!({
+                    "event": "cross-referenced",
+                    "actor": shapes.user(&issue.author),
+                    "created_at": time(issue.created_at),
+                    "updated_at": time(issue.created_at),
+                    "source": {"type": "issue", "issue": shapes.issue(repository, issue)},
+                })
+            }));
+        }
+        self.page(events)
     }
 
     fn list_pulls(&self, state: &mut State, index: usize) -> Response {
