@@ -211,7 +211,7 @@ const ONE_LINE: &str = "tr '\\0' 'x' < /dev/zero";
 
 #[test]
 fn a_run_that_only_prints_stays_small_and_keeps_head_and_tail() {
-    flood(ONE_LINE, 300_000_000);
+    flood(ONE_LINE, 1_000_000_000);
 }
 
 #[test]
