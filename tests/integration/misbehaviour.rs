@@ -170,7 +170,12 @@ fn processes_that_are_forked_after_the_request_to_end_are_killed() {
 #[test]
 fn a_stopped_agent_gets_the_signal_and_ends_on_time() {
     let record = json!({"agent_signal": 15});
-    check(67, &timeout("kill -STOP $$; echo never", record));
+    for script in [
+        "kill -STOP $$; echo never",
+        "SLEEP & kill -STOP 0; echo never",
+    ] {
+        check(67, &timeout(script, record.clone()));
+    }
 }
 
 #[test]
