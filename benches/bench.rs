@@ -1,9 +1,9 @@
 //! What the runner costs, beside the same work without it.
 //!
 //! `cargo bench` measures everything, `cargo bench -- flood` one part: `start`, `overhead`, `flood`,
-//! `redaction`, `runs`, `many` or `dispatch`. A number is the median of repetitions that alternate
-//! with those of what it is compared with, so that whatever else the machine does hits both. Nothing
-//! is asserted: a time is a fact about one machine, and a goal stands beside it.
+//! `redaction`, `runs`, `recovery`, `many` or `dispatch`. A number is the median of repetitions that
+//! alternate with those of what it is compared with, so that whatever else the machine does hits both.
+//! No time is asserted: it is a fact about one machine, and a goal stands beside it.
 #![expect(
     clippy::unwrap_used,
     reason = "a measurement that cannot go on must say where"
@@ -78,6 +78,9 @@ fn main() {
     }
     if wanted("runs") {
         runs(&disk);
+    }
+    if wanted("recovery") {
+        recovery(&disk);
     }
     if wanted("many") {
         many(&disk);
@@ -509,6 +512,77 @@ fn runs(base: &Path) {
     }
 }
 
+/// `heartbeat` beside many runs that ended, and where runners died.
+fn recovery(base: &Path) {
+    const REPETITIONS: usize = 5;
+    heading(&format!(
+        "`heartbeat`: {REPETITIONS} repetitions (goal: recovery under 50 ms a dead run, and in proportion to their \
+         number)"
+    ));
+    let place = Place::new(base);
+    time(&mut place.run("say"));
+    let beat = || {
+        let mut command = Command::new(PROGRAM);
+        time(place.settle(command.arg("heartbeat").stderr(Stdio::null())))
+    };
+    let beats = || Samples((0..REPETITIONS).map(|_| beat()).collect());
+    row("beside 1 run", &beats(), "");
+    plant(&place, 30_000);
+    row("beside 30,000 runs", &beats(), "");
+    for number in [1, 30, 300] {
+        let recover = |_| {
+            let dead = plant_dead(&place, number);
+            let took = beat();
+            let crashed = dead.iter().filter(|run| outcome(run) == "crashed").count();
+            assert_eq!(crashed, number, "of so many runners that died");
+            assert_eq!(marks(&place), 0, "marks are left");
+            for run in dead {
+                fs::remove_dir_all(run).unwrap();
+            }
+            took
+        };
+        let samples = Samples((0..REPETITIONS).map(recover).collect());
+        row(&format!("and {number} whose runners died"), &samples, "");
+    }
+}
+
+/// Leaves so many runs behind as runners do that are killed: their directories.
+fn plant_dead(place: &Place, number: usize) -> Vec<PathBuf> {
+    let record = fs::read(place.last_run("say").join("metadata.json")).unwrap();
+    let mut record: Value = serde_json::from_slice(&record).unwrap();
+    record["outcome"] = "running".into();
+    for field in ["exit_code", "end_time", "elapsed_seconds"] {
+        record[field] = Value::Null;
+    }
+    let leave = |run: usize| {
+        let id = format!("20250101_{run:06}");
+        let directory = place.logs().join("dead/dead").join(&id);
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(directory.join("metadata.json"), record.to_string()).unwrap();
+        fs::write(directory.join("runner.log"), "").unwrap();
+        let mark = format!(".state/running/dead.dead.{id}");
+        fs::write(place.logs().join(mark), "").unwrap();
+        directory
+    };
+    // Minutes and seconds have two digits each.
+    (0..number)
+        .map(|run| leave(run / 60 * 100 + run % 60))
+        .collect()
+}
+
+fn outcome(run: &Path) -> String {
+    let record = fs::read(run.join("metadata.json")).unwrap();
+    let record: Value = serde_json::from_slice(&record).unwrap();
+    record["outcome"].as_str().unwrap().to_owned()
+}
+
+/// How many runs are marked as not ended.
+fn marks(place: &Place) -> usize {
+    fs::read_dir(place.logs().join(".state/running"))
+        .unwrap()
+        .count()
+}
+
 /// Many runs at once, whose agents all wait at a gate that opens 30 s after the last one came.
 fn many(base: &Path) {
     let is_full = std::env::var_os("AGENT_RUNNER_FULL").is_some_and(|full| full == "1");
@@ -530,7 +604,6 @@ fn many(base: &Path) {
             command.spawn().unwrap()
         })
         .collect();
-    let marks = place.logs().join(".state/running");
     let is_waiting = |runner: &Child| {
         let children = format!("/proc/{0}/task/{0}/children", runner.id());
         let children = fs::read_to_string(children).unwrap_or_default();
@@ -601,15 +674,19 @@ fn many(base: &Path) {
         .filter(|code| *code == 0)
         .count();
     let runs = fs::read_dir(place.logs().join("wait/wait")).unwrap();
-    let records = runs.filter_map(|run| {
-        let text = fs::read(run.unwrap().path().join("metadata.json")).ok()?;
-        Some(serde_json::from_slice::<Value>(&text).unwrap()["outcome"] == "success")
-    });
+    let recorded = runs
+        .map(|run| run.unwrap().path())
+        .filter(|run| run.is_dir() && outcome(run) == "success")
+        .count();
+    assert_eq!(
+        (good, recorded),
+        (number, number),
+        "ended well, and are recorded so"
+    );
+    assert_eq!(marks(&place), 0, "marks are left");
     println!(
-        "{good} of {number} ended well, {} of {number} records say so, {} marks are left, after {:.1} s",
-        records.filter(|is_good| *is_good).count(),
-        fs::read_dir(marks).unwrap().count(),
-        began.elapsed().as_secs_f64(),
+        "all ended well after {:.1} s",
+        began.elapsed().as_secs_f64()
     );
 }
 

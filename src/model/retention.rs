@@ -71,6 +71,24 @@ impl Kept {
 }
 
 impl Retention {
+    /// What began before this is too old.
+    pub fn too_old_before(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        now.checked_sub_signed(TimeDelta::from_std(self.age?).ok()?)
+    }
+
+    /// The last sign of life, when even that is too old, as after the clock has jumped ahead: then
+    /// nothing may go for its age. One of the last day never is, and one of the future counts for
+    /// nothing.
+    pub fn stale(
+        &self,
+        signs: impl Iterator<Item = DateTime<Utc>>,
+        now: DateTime<Utc>,
+    ) -> Option<DateTime<Utc>> {
+        let limit = self.too_old_before(now)?.min(now - TimeDelta::days(1));
+        let last = signs.filter(|sign| *sign <= now).max();
+        last.filter(|last| *last < limit)
+    }
+
     /// The runs to remove, in the order in which they are: the oldest first, all that are too old,
     /// and as many more as it takes to get below the size. What is protected stays and counts.
     pub fn surplus<'a>(
@@ -84,9 +102,7 @@ impl Retention {
             .filter(|run| run.protection(day_began).is_none())
             .collect();
         free.sort_by_key(|run| (run.began, run.run.run_id.order().1));
-        let oldest = (self.age)
-            .and_then(|age| TimeDelta::from_std(age).ok())
-            .and_then(|age| now.checked_sub_signed(age));
+        let oldest = self.too_old_before(now);
         free.into_iter()
             .take_while(|run| {
                 let too_old = oldest.is_some_and(|oldest| run.began < oldest);
@@ -156,6 +172,24 @@ mod tests {
             ages(of(Some(u64::MAX / 86_400), None), &runs),
             [] as [i64; 0]
         );
+    }
+
+    #[test]
+    fn nothing_is_too_old_where_even_the_last_sign_of_life_is() {
+        let stale = |days: Option<u64>, signs: &[i64]| {
+            let age = days.map(|days| Duration::from_secs(days * 86_400));
+            let retention = Retention { age, bytes: None };
+            let at = |hours: &i64| now() - TimeDelta::hours(*hours);
+            let stale = retention.stale(signs.iter().map(at), now());
+            stale.map(|sign| (now() - sign).num_hours())
+        };
+        assert_eq!(stale(Some(90), &[24 * 3650, 24 * 3651]), Some(24 * 3650));
+        assert_eq!(stale(Some(90), &[24 * 3650, 24 * 89]), None);
+        assert_eq!(stale(Some(90), &[24 * 3650, -1]), Some(24 * 3650));
+        assert_eq!(stale(Some(0), &[23]), None);
+        assert_eq!(stale(Some(0), &[25]), Some(25));
+        assert_eq!(stale(Some(90), &[]), None);
+        assert_eq!(stale(None, &[24 * 3650]), None);
     }
 
     fn any_run() -> impl Strategy<Value = Kept> {

@@ -18,6 +18,7 @@ fn isolated() -> (TestEnv, PathBuf, String) {
     let env = TestEnv::new()
         .script("fake", "text", script)
         .task("work", "isolation = \"worktree\"");
+    env.beat(1);
     assert_eq!(env.run("fake", "work").code, Some(1));
     let run = env.run_directory("work", "fake");
     let id = run.file_name().unwrap().to_str().unwrap();
@@ -51,8 +52,9 @@ fn stays(env: &TestEnv, tree: &Path, why: &str) {
     }
 }
 
-/// Plants a run that ended long ago, with a transcript of 40 KiB.
+/// Plants a run that ended long ago, with a transcript of 40 KiB, and a heartbeat of now.
 fn plant(env: &TestEnv, run: &str, notification: &str) -> PathBuf {
+    env.beat(1);
     let directory = env.logs().join(run);
     fs::create_dir_all(&directory).unwrap();
     let record = json!({"outcome": "success", "exit_code": 0,

@@ -111,6 +111,28 @@ fn a_clock_before_1970_is_named_and_is_no_panic() {
 }
 
 #[test]
+fn a_clock_that_jumps_ahead_lets_clean_remove_nothing_for_its_age() {
+    let Some(library) = library() else { return };
+    let server = Publications::start();
+    let env = env(&library, &server, "+0");
+    assert_eq!(env.run("fake", "work").code, Some(0));
+    let clean = |more: &[&str]| {
+        let done = env.agent_runner(&[&["clean"], more].concat());
+        assert_eq!(done.code, Some(0), "{}", done.stderr);
+        let has_jumped = done.stderr.contains("nothing is removed for its age");
+        (env.records("work", "fake").len(), has_jumped)
+    };
+    let limit = ["--older-than", "90d"];
+    assert_eq!(clean(&limit), (1, false));
+    fs::write(env.root().join("clock"), "+3650d").unwrap();
+    assert_eq!(clean(&limit), (1, true));
+    assert_eq!(clean(&[]), (1, false), "no limit");
+    // What a person does who knows that the clock is right.
+    assert_eq!(env.agent_runner(&["heartbeat"]).code, Some(0));
+    assert_eq!(clean(&limit), (0, false));
+}
+
+#[test]
 fn the_clock_of_these_tests_can_be_set() {
     let Some(library) = library() else { return };
     let server = Publications::start();

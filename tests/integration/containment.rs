@@ -218,6 +218,40 @@ fn killed_run(containment: &str, sleep: &str) -> TestEnv {
 }
 
 #[test]
+#[cfg_attr(
+    any(not(target_os = "linux"), agent_runner_portable),
+    ignore = "an agent outlives its runner"
+)]
+fn the_agent_itself_dies_with_its_runner_before_any_next_command() {
+    let sleep = unique_sleep(75);
+    let agents = || processes_with(&format!("sleep\0{sleep}"));
+    for containment in containments() {
+        let env = env(containment, &format!("exec sleep {sleep}"));
+        let mut runner = env.spawn(&["run", "--agent", "fake", "--task", "work"]);
+        assert!(eventually(SOON, || agents().len() == 1), "{containment}");
+        runner.kill().unwrap();
+        runner.wait().unwrap();
+        let is_gone = eventually(Duration::from_secs(5), || agents().is_empty());
+        assert!(is_gone, "{containment}");
+        assert_eq!(env.record("work", "fake")["outcome"], "running");
+    }
+}
+
+#[test]
+fn an_agent_outlives_the_threads_of_its_runner() {
+    // The kernel ends it with the thread that started it, and one that is idle lives for 10 s.
+    let envs: Vec<_> = (containments().into_iter())
+        .map(|containment| env(containment, "sleep 12; echo done"))
+        .collect();
+    let arguments = ["run", "--agent", "fake", "--task", "work"];
+    let runners: Vec<_> = envs.iter().map(|env| env.spawn(&arguments)).collect();
+    for (mut runner, env) in runners.into_iter().zip(&envs) {
+        assert_eq!(runner.wait().unwrap().code(), Some(0));
+        assert_eq!(env.record("work", "fake")["agent_exit_code"], 0);
+    }
+}
+
+#[test]
 fn a_namespace_dies_with_its_runner() {
     if !containments().contains(&"namespace") {
         return;

@@ -55,7 +55,11 @@ struct Report {
 impl Report {
     #[track_caller]
     fn of(env: &TestEnv, arguments: &[&str]) -> Self {
-        let done = env.agent_runner(&[&["doctor", "--json"], arguments].concat());
+        Self::read(&env.agent_runner(&[&["doctor", "--json"], arguments].concat()))
+    }
+
+    #[track_caller]
+    fn read(done: &Done) -> Self {
         let report: Value = serde_json::from_str(&done.stdout).unwrap_or_else(|error| {
             panic!("{error}: {} {}", done.stdout, done.stderr);
         });
@@ -490,13 +494,26 @@ fn in_an_environment_as_poor_as_crons_it_says_what_is_missing() {
 
 #[test]
 fn a_containment_that_doctor_claims_holds_a_run() {
+    each_claim_holds(TestEnv::agent_runner);
+}
+
+#[test]
+fn a_containment_that_doctor_claims_holds_a_run_of_an_ordinary_user() {
+    each_claim_holds(TestEnv::agent_runner_of_nobody);
+}
+
+/// `start` carries out a command of the program.
+#[track_caller]
+fn each_claim_holds(start: fn(&TestEnv, &[&str]) -> Done) {
     let everything = std::env::var("PATH").unwrap();
     let without_bubblewrap = tempfile::tempdir().unwrap();
-    for program in ["git", "sleep", "setsid"] {
+    let without_bubblewrap = without_bubblewrap.path();
+    for program in ["git", "sleep", "setsid", "setpriv"] {
         let file = Path::new("/usr/bin").join(program);
-        std::os::unix::fs::symlink(file, without_bubblewrap.path().join(program)).unwrap();
+        std::os::unix::fs::symlink(file, without_bubblewrap.join(program)).unwrap();
     }
-    let without_bubblewrap = without_bubblewrap.path().to_str().unwrap();
+    fs::set_permissions(without_bubblewrap, fs::Permissions::from_mode(0o755)).unwrap();
+    let without_bubblewrap = without_bubblewrap.to_str().unwrap();
     for (containment, path) in [
         ("auto", everything.as_str()),
         ("subreaper", &everything),
@@ -509,13 +526,13 @@ fn a_containment_that_doctor_claims_holds_a_run() {
             .config(&format!("[runner]\ncontainment = \"{containment}\"\n"))
             .script("fake", "text", "setsid sleep 0.1 & echo hello")
             .task("work", "");
-        let report = Report::of(&env, &[]);
+        let report = Report::read(&start(&env, &["doctor", "--json"]));
         let claim = report
             .findings
             .iter()
             .find(|finding| finding["subject"] == "containment");
         let claim = claim.unwrap();
-        let done = env.run("fake", "work");
+        let done = start(&env, &["run", "--agent", "fake", "--task", "work"]);
         let record = env.record("work", "fake");
         if claim["level"] == "error" {
             assert_eq!(record["outcome"], "start_failed", "{containment}");
@@ -523,6 +540,8 @@ fn a_containment_that_doctor_claims_holds_a_run() {
             assert_eq!(done.code, Some(0), "{containment}: {}", done.stderr);
             let got = record["containment"].as_str().unwrap();
             assert!(claim["what"].as_str().unwrap().contains(got), "{claim}");
+            let is_weaker = containment == "auto" && got != "cgroup";
+            assert_eq!(claim["level"] == "note", is_weaker, "{claim}");
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
+use crate::dispatch::place::Place;
 use crate::support::{TestEnv, eventually, evidence, processes_with, unique_sleep};
 
 /// Starts a run whose agent has a helper in a session of its own, and kills the runner.
@@ -22,10 +23,46 @@ fn killed_run(env: &TestEnv, sleep: &str) {
 }
 
 fn env(sleep: &str) -> TestEnv {
+    prepared(TestEnv::new(), sleep)
+}
+
+fn prepared(env: TestEnv, sleep: &str) -> TestEnv {
     let script = format!("echo begun; setsid sleep {sleep} & sleep {sleep}");
-    TestEnv::new()
-        .script("fake", "text", &script)
-        .task("work", "")
+    env.script("fake", "text", &script).task("work", "")
+}
+
+#[test]
+fn whichever_command_comes_next_ends_a_killed_run_and_what_it_left() {
+    let sleep = unique_sleep(76);
+    for next in [
+        "run --agent quick --task other",
+        "heartbeat",
+        "triage",
+        "clean",
+        "doctor",
+        "dispatch --once",
+    ] {
+        let Place { host, env, .. } = Place::new();
+        let env = prepared(env, &sleep)
+            .script("quick", "text", "echo done")
+            .task("other", "")
+            .unreachable_server();
+        killed_run(&env, &sleep);
+        let done = env.agent_runner(&next.split(' ').collect::<Vec<_>>());
+        assert!(processes_with(&sleep).is_empty(), "{next}");
+        let record = env.record("work", "fake");
+        assert_eq!(record["outcome"], "crashed", "{next}");
+        let run = format!("work/fake/{}", record["run_id"].as_str().unwrap());
+        let (said, words) = match next {
+            "doctor" => (&done.stdout, format!("the runner of {run} died")),
+            _ => (&done.stderr, format!("{run} crashed: its runner died")),
+        };
+        assert!(said.contains(&words), "{next}: {said}");
+        let waiting = env.outbox();
+        let told = waiting.iter().filter(|entry| entry["run"] == run.as_str());
+        assert_eq!(told.count(), 1, "{next}: {waiting:?}");
+        drop(host);
+    }
 }
 
 #[test]

@@ -206,6 +206,22 @@ fn a_pause_that_the_time_limit_does_not_allow_is_not_made() {
 }
 
 #[test]
+fn a_provider_that_cannot_be_reached_is_tried_again() {
+    let env = TestEnv::new()
+        .config("[runner]\nretry_pause = \"0s\"")
+        .script("fake", "claude", &claude::stream(&claude::unreachable(), 1))
+        .task("work", "");
+    assert_eq!(env.run("fake", "work").code, Some(1));
+    let records = env.records("work", "fake");
+    assert_eq!(records.len(), 3);
+    assert!(
+        records
+            .iter()
+            .all(|record| record["error_class"] == "network")
+    );
+}
+
+#[test]
 fn a_failure_that_does_not_pass_is_not_tried_again() {
     let lines = [claude::init(), claude::result("no", true)];
     let env = TestEnv::new()

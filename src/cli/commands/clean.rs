@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use chrono::{Local, TimeDelta};
+use chrono::Local;
 use serde_json::json;
 
 use crate::cli::args::CleanArguments;
@@ -11,7 +11,7 @@ use crate::cli::error::CliError;
 use crate::cli::wiring::{self, SystemClock, World};
 use crate::config::Overrides;
 use crate::isolation;
-use crate::model::clock::Clock as _;
+use crate::model::clock::{Clock as _, utc};
 use crate::model::ids::RunPath;
 use crate::model::outcome::EXIT_SUCCESS;
 use crate::model::reset::day_began;
@@ -19,13 +19,14 @@ use crate::model::retention::{Kept, Protection, Retention};
 use crate::model::{duration, text};
 use crate::orchestrator::Announce;
 use crate::store::StoreError;
+use crate::store::beats::{Beats, beats};
 use crate::store::retention::{self, Removed};
 
 /// Removes what may go, the oldest first, and says what it was.
 pub(crate) fn clean(world: &World, arguments: &CleanArguments) -> Result<u8, CliError> {
     let settings = world.settings(Overrides::default())?;
     let layout = wiring::layout(&settings);
-    let limits = Retention {
+    let mut limits = Retention {
         age: arguments.older_than.or(settings.runner.keep_for.value),
         bytes: arguments.max_size.or(settings.runner.keep_size.value),
     };
@@ -40,6 +41,21 @@ pub(crate) fn clean(world: &World, arguments: &CleanArguments) -> Result<u8, Cli
     let day_began = day_began(now, &Local);
     let not_listed = |error| CliError::failure("the log root cannot be cleaned").because(error);
     let mut runs = retention::survey(&layout, now).map_err(not_listed)?;
+    let beats = beats(&layout).unwrap_or_else(|error| {
+        tracing::warn!(error = text::chain(&error), "it is passed over");
+        Beats::default()
+    });
+    let signs = runs.iter().map(|run| run.began).chain(beats.recent);
+    let no_limit = limits == Retention::default();
+    if let Some(last) = limits.stale(signs, now) {
+        limits.age = None;
+        world.ui.talk(&format!(
+            "nothing is removed for its age: it is {} by this machine's clock, and the last run or \
+             heartbeat is of {}; if that clock is right, run `agent-runner heartbeat` before `clean`",
+            utc(now),
+            utc(last),
+        ));
+    }
     let inherited = world.environment.variables();
     let mut stays = BTreeMap::new();
     while let Some(run) = (limits.surplus(&runs, now, day_began).into_iter())
@@ -72,9 +88,7 @@ pub(crate) fn clean(world: &World, arguments: &CleanArguments) -> Result<u8, Cli
             report.work_trees += usize::from(surplus.has_work_tree);
         }
     }
-    let refused_before = (limits.age)
-        .and_then(|age| TimeDelta::from_std(age).ok())
-        .and_then(|age| now.checked_sub_signed(age));
+    let refused_before = limits.too_old_before(now);
     let dry_run = arguments.dry_run;
     report.leftovers = retention::remove_leftovers(&layout, now, refused_before, dry_run)
         .unwrap_or_else(|error| {
@@ -109,7 +123,7 @@ pub(crate) fn clean(world: &World, arguments: &CleanArguments) -> Result<u8, Cli
             world.ui.talk(&format!("{run} stays: {why}"));
         }
     }
-    if limits == Retention::default() {
+    if no_limit {
         world.ui.talk(
             "no run is too old or too large: name a limit with --older-than or --max-size, or as \
              keep_for or keep_size in config.toml",

@@ -40,6 +40,12 @@ pub fn overloaded() -> [Value; 2] {
     [init(), result]
 }
 
+/// Its provider could not be reached, and it gave up.
+pub fn unreachable() -> [Value; 2] {
+    let text = "API Error: Unable to connect to API (ConnectionRefused)";
+    [init(), result(text, true)]
+}
+
 /// An answer.
 pub fn success() -> [Value; 2] {
     [init(), result("done", false)]
