@@ -6,10 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::process::system;
-
-/// How long the loop may not come round once the process was to be gone. More than it waits for one
-/// that was killed.
+/// How long the loop may be late.
 const PATIENCE: Duration = Duration::from_secs(4);
 
 /// How often it is looked whether the loop comes round. By many looks a runner that was stopped for
@@ -29,16 +26,16 @@ struct Shared {
 struct State {
     /// How often the loop came round.
     rounds: u64,
-    /// When the process is to be gone.
+    /// When the loop comes round again, and the process is to be gone.
     due: Instant,
     is_over: bool,
     has_killed: bool,
 }
 
 impl Guard {
-    /// Begins to watch. `kill` ends the process; it is called at most once, and never after
-    /// [`Guard::dismiss`].
-    pub(super) fn post(due: Instant, kill: impl Fn() + Send + 'static) -> Self {
+    /// Begins to watch. `kill` ends the process, and tells whether it lived; it is called at most
+    /// once, and never after [`Guard::dismiss`].
+    pub(super) fn post(due: Instant, kill: impl Fn() -> bool + Send + 'static) -> Self {
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 rounds: 0,
@@ -56,7 +53,7 @@ impl Guard {
         Self(shared)
     }
 
-    /// The loop came round; by now the process is to be gone at `due`.
+    /// The loop came round; it does so again at `due`, or the process is gone before.
     pub(super) fn round(&self, due: Instant) {
         let mut state = self.0.lock();
         state.rounds += 1;
@@ -89,15 +86,13 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn watch(&self, kill: &dyn Fn()) {
-        system::pass_over_stops();
+    fn watch(&self, kill: &dyn Fn() -> bool) {
         let mut state = self.lock();
         let (mut rounds, mut quiet) = (0, Duration::ZERO);
         while !state.is_over {
             let early = state.due.saturating_duration_since(Instant::now());
             if quiet >= PATIENCE {
-                kill();
-                state.has_killed = true;
+                state.has_killed = kill();
                 return;
             }
             let pause = early.max(LOOK);

@@ -1,10 +1,10 @@
 //! Processes: the only room that spawns. It knows no agent, task or repository.
 //!
-//! [`supervise`] holds one process tree under limits: a pure [`watchdog`] decides, one loop acts.
-//! [`containment`] holds the tree together and ends what is left of it; a `guard` watches the loop. [`command`] runs short helpers such as
-//! git, a [`budget`] bounds several of them together. [`child`] starts a program beside this one.
-//! [`program`] finds a program file, [`shutdown`] turns signals into values, [`limits`] tells what
-//! the system allows.
+//! [`supervise`] holds one process tree under limits: a pure [`watchdog`] decides, one loop acts, a
+//! `guard` watches the loop. [`containment`] holds the tree together and ends what is left of it.
+//! [`command`] runs short helpers such as git, a [`budget`] bounds several of them together.
+//! [`child`] starts a program beside this one. [`program`] finds a program file, [`shutdown`] turns
+//! signals into values, [`limits`] tells what the system allows.
 
 pub mod budget;
 pub mod child;

@@ -101,7 +101,8 @@ pub enum Act {
 /// Runs one process to its end under `limits`. Never fails: what cannot be started is a
 /// [`ProcessEnd`], too.
 ///
-/// Returns at most the grace period and 5 s after a limit. A request to stop for a while (Ctrl-Z)
+/// Returns at most the grace period and 5 s after a limit, unless `observer` hangs: the process is
+/// killed then, and this returns once the observer does. A request to stop for a while (Ctrl-Z)
 /// stops the whole tree first, and the pause counts toward no limit. While the runner alone cannot
 /// run, the limits go on; what the process did meanwhile is looked at before they are applied.
 ///
@@ -298,7 +299,6 @@ impl Tree<'_> {
         let gone_after = limits.timeout + limits.grace_period;
         let guard = Guard::post(self.started + gone_after, self.cage.killer(self.leader.pid));
         loop {
-            guard.round(self.started + self.paused + gone_after);
             if matches!(phase, Phase::Running) && watchdog.is_exceeded(self.working()) {
                 // The runner may have been unable to run: what happened meanwhile comes first.
                 if system::has_ended(self.leader.pid) {
@@ -333,6 +333,11 @@ impl Tree<'_> {
                 },
             };
             happening = Happening::Time;
+            guard.round(
+                deadline
+                    .into_std()
+                    .max(self.started + self.paused + gone_after),
+            );
             tokio::select! {
                 ended = exit.ended(), if matches!(phase, Phase::Running) => {
                     ended?;

@@ -261,36 +261,78 @@ fn tool(name: &str, arguments: &[&Path]) -> bool {
     output.is_ok_and(|output| output.status.success())
 }
 
+/// A run with a limit of 3 s whose logs cannot be written from its start until `until` says so, of
+/// the place where its agent works. Gives its exit code, and whether the agent wrote `end`; `None`
+/// where no such logs can be had.
+#[track_caller]
+fn frozen_run(keys: &str, script: &str, until: fn(&Path) -> bool) -> Option<(i32, bool)> {
+    let env = TestEnv::new();
+    let (logs, place) = (env.root().join("apart"), env.root().join("place"));
+    fs::create_dir(&place).unwrap();
+    let frozen = Frozen::mount(&logs)?;
+    let script = format!("cd {}; touch begin; {script}", place.display());
+    let env = env
+        .config(&format!("[runner]\n{keys}"))
+        .variable("AGENT_RUNNER_LOG_ROOT", logs.join("logs").to_str().unwrap())
+        .script("fake", "text", &script)
+        .task("work", "timeout = \"3s\"");
+    let mut runner = env.spawn(&["run", "--agent", "fake", "--task", "work"]);
+    assert!(eventually(BOUND, || place.join("begin").exists()));
+    assert!(frozen.freeze("-f"));
+    let is_so = eventually(BOUND, || until(&place));
+    let hangs = runner.try_wait().unwrap().is_none();
+    assert!(frozen.freeze("-u"));
+    assert!(is_so && hangs, "{keys}");
+    assert!(eventually(BOUND, || runner.try_wait().unwrap().is_some()));
+    let code = runner.wait().unwrap().code().unwrap();
+    Some((code, place.join("end").exists()))
+}
+
+/// Whether so many seconds have gone by since a file was written.
+fn is_past(file: &Path, seconds: u64) -> bool {
+    let written = fs::metadata(file).and_then(|metadata| metadata.modified());
+    written.is_ok_and(|at| at.elapsed().unwrap_or_default() > Duration::from_secs(seconds))
+}
+
 #[test]
 fn a_run_whose_logs_cannot_be_written_keeps_to_its_time_limit() {
-    let env = TestEnv::new();
-    let root = env.root().join("logs-apart");
-    let Some(frozen) = Frozen::mount(&root) else {
+    for containment in ["auto", "subreaper", "namespace"] {
+        let ended = frozen_run(
+            &format!("containment = \"{containment}\"\ngrace_period = \"1s\""),
+            "while :; do echo $PWD; sleep 0.02 & wait; done",
+            |place| processes_with(&place.display().to_string()).is_empty(),
+        );
+        let Some(ended) = ended else {
+            return eprintln!("{SKIPPED}");
+        };
+        assert_eq!(ended, (11, false), "{containment}");
+    }
+}
+
+#[test]
+fn an_agent_that_ends_while_its_logs_cannot_be_written_ended_in_time() {
+    let ended = frozen_run(
+        "grace_period = \"1s\"",
+        "for i in $(seq 50); do echo $i; sleep 0.02; done; touch end",
+        |place| is_past(&place.join("end"), 9),
+    );
+    let Some(ended) = ended else {
         return eprintln!("{SKIPPED}");
     };
-    let mark = env.root().join("agent").display().to_string();
-    let script = "cd /; touch MARK; while :; do echo MARK; sleep 0.02 & wait; done";
-    for containment in ["auto", "subreaper", "namespace"] {
-        let keys = format!("containment = \"{containment}\"\ntimeout = \"3s\"");
-        let env = TestEnv::new()
-            .config("[runner]\ngrace_period = \"1s\"")
-            .variable(
-                "AGENT_RUNNER_LOG_ROOT",
-                root.join(containment).to_str().unwrap(),
-            )
-            .script("fake", "text", &script.replace("MARK", &mark))
-            .task("work", &keys);
-        let mut runner = env.spawn(&["run", "--agent", "fake", "--task", "work"]);
-        assert!(eventually(BOUND, || Path::new(&mark).exists()));
-        assert!(frozen.freeze("-f"));
-        fs::remove_file(&mark).unwrap();
-        let is_gone = eventually(BOUND, || processes_with(&mark).is_empty());
-        let is_held_up = runner.try_wait().unwrap().is_none();
-        assert!(frozen.freeze("-u"));
-        assert!(is_gone && is_held_up, "{containment}");
-        assert!(eventually(BOUND, || runner.try_wait().unwrap().is_some()));
-        assert_eq!(runner.wait().unwrap().code(), Some(11));
-    }
+    assert_eq!(ended, (0, true));
+}
+
+#[test]
+fn an_agent_that_is_asked_late_to_end_has_its_whole_grace_period() {
+    let ended = frozen_run(
+        "grace_period = \"20s\"",
+        "trap 'sleep 7; touch end; exit' TERM; while :; do echo on; sleep 0.02 & wait; done",
+        |place| is_past(&place.join("begin"), 5),
+    );
+    let Some(ended) = ended else {
+        return eprintln!("{SKIPPED}");
+    };
+    assert_eq!(ended, (11, true));
 }
 
 #[test]

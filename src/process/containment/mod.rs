@@ -212,17 +212,20 @@ impl Cage {
         }
     }
 
-    /// What ends the tree, as far as that takes no look at it.
-    pub(super) fn killer(&self, leader: Pid) -> impl Fn() + Send + 'static + use<> {
+    /// What ends the leader's group and the control group at once, and tells whether the leader lived.
+    pub(super) fn killer(&self, leader: Pid) -> impl Fn() -> bool + Send + 'static + use<> {
         let signal = self.kill_signal();
         let switch = match self {
             Self::Cgroup(cgroup) => Some(cgroup.switch()),
             Self::Namespace(_) | Self::Bare => None,
         };
         move || {
-            let group = kill_process_group(leader, signal);
-            let cgroup = switch.as_deref().map(cgroup::throw);
-            tracing::debug!(?group, ?cgroup, "the loop hangs, and its process is killed");
+            let lived = !system::has_ended(leader);
+            let group = kill_process_group(leader, signal).is_ok();
+            let cgroup = switch
+                .as_deref()
+                .is_some_and(|it| cgroup::throw(it).is_ok());
+            lived && (group || cgroup)
         }
     }
 
