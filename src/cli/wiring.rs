@@ -364,6 +364,11 @@ fn own_secrets(settings: &Settings) -> impl Iterator<Item = String> {
         GithubCredentials::Token(token) => Some(token.expose().to_owned()),
         GithubCredentials::App { .. } => None,
     });
+    // Who knows it can read along; a plain word, or one in the repository's name, is no secret.
+    let repository = settings.runner.repo_root.value.display().to_string();
+    let is_secret = move |topic: &String| is_unguessable(topic, 8) && !repository.contains(topic);
+    let topic = settings.ntfy.topic.as_ref();
+    let topic = topic.map(|topic| topic.value.clone()).filter(is_secret);
     let queue = settings.queue.url.iter();
     let queue = queue.flat_map(|url| secrets_of(url.value.expose()));
     let pings = settings
@@ -373,14 +378,20 @@ fn own_secrets(settings: &Settings) -> impl Iterator<Item = String> {
     let pings = pings.flat_map(|url| {
         // The last part of the path is what the service knows the task by; a plain word is no secret.
         let last = url.expose().trim_end_matches('/').rsplit('/').next();
-        let is_secret = |part: &&str| part.len() >= 16 && part.bytes().any(|b| b.is_ascii_digit());
-        let last = last.filter(is_secret).map(str::to_owned);
+        let last = last.filter(|part| is_unguessable(part, 16));
+        let last = last.map(str::to_owned);
         secrets_of(url.expose()).into_iter().chain(last)
     });
     let server = settings.ntfy.server.value.as_str();
     let server = Some(server).filter(|server| server.contains('@'));
     let server = server.into_iter().flat_map(secrets_of);
-    ntfy.chain(github).chain(queue).chain(pings).chain(server)
+    let all = ntfy.chain(topic).chain(github).chain(queue);
+    all.chain(pings).chain(server)
+}
+
+/// Whether a name is long enough for a secret, and no plain word.
+fn is_unguessable(name: &str, least: usize) -> bool {
+    name.len() >= least && name.bytes().any(|byte| byte.is_ascii_digit())
 }
 
 /// An address that holds a secret, and by themselves the user and the password in it.

@@ -32,6 +32,7 @@ fn a_secret_that_an_agent_prints_reaches_no_file_notification_or_terminal() {
                   printf %s $MY_API_KEY | base64; printf %s $MY_API_KEY | base64 | tr -d '\\n' | fold -w 64; echo; \
                   printf %s $MY_API_KEY | od -An -v -tx1 | tr -d ' \\n' | fold -w 60; echo; echo \"error: $MY_API_KEY\" >&2; \
                   printf '{\"text\":\"Token:\\\\nghp_%036d\"}\\n' 7; echo its password is pa55w0rd-of-the-server; \
+                  echo its topic is joes-runs-4711; \
                   touch \"note-$MY_API_KEY\"; git add .; \
                   git commit -qm \"leak $MY_API_KEY\" --author=\"$MY_API_KEY <a@b>\"; echo done $MY_API_KEY";
     let env = TestEnv::new()
@@ -39,7 +40,7 @@ fn a_secret_that_an_agent_prints_reaches_no_file_notification_or_terminal() {
         .config("pass_env = [\"MY_API_KEY\"]")
         .config(&format!("[tasks.work]\nprompt_text = \"use {SECRET}\"\nverify = [\"echo $MY_API_KEY {SECRET}; exit 1\"]"))
         .variable("MY_API_KEY", SECRET)
-        .variable("AGENT_RUNNER_NTFY_TOPIC", "runs")
+        .variable("AGENT_RUNNER_NTFY_TOPIC", "joes-runs-4711")
         .variable("AGENT_RUNNER_NTFY_SERVER", "http://joe:pa55w0rd%2Dof-the-server@127.0.0.1:1")
         .variable("AGENT_RUNNER_NTFY_TOKEN", "tk_of-our-own-server-0123");
     let done = env.agent_runner(&["run", "--agent", "fake", "--task", "work", "--follow"]);
@@ -54,7 +55,7 @@ fn a_secret_that_an_agent_prints_reaches_no_file_notification_or_terminal() {
         .into_iter()
         .flatten()
         .map(|piece| str::from_utf8(piece).unwrap());
-    for needle in pieces.chain([SECRET, "tk_of-our-own", "pa55w0rd", "ghp_0000"]) {
+    for needle in pieces.chain([SECRET, "tk_of-our-own", "pa55w0rd", "joes-runs", "ghp_0000"]) {
         assert_eq!(holds(&env.logs(), needle), [""; 0], "{needle}");
         assert!(
             !done.stdout.contains(needle) && !done.stderr.contains(needle),
