@@ -21,8 +21,13 @@ pub use crate::redact::stream::Masked;
 /// What stands in the place of a secret.
 pub const MASK: &str = "[redacted]";
 
-/// Shorter secrets are not masked: they would mask ordinary words.
+/// Shorter secrets are not masked.
 const MIN_SECRET_BYTES: usize = 8;
+
+/// Whether a secret is passed over, for it would mask ordinary words.
+pub fn is_too_short(secret: &str) -> bool {
+    secret.trim().len() < MIN_SECRET_BYTES
+}
 
 /// Knows what is to be masked. Shows none of it.
 pub struct Redactor {
@@ -49,10 +54,8 @@ impl Redactor {
     /// A redactor for these secrets and the well-known shapes. Secrets under 8 bytes are passed
     /// over.
     pub fn new<'a>(secrets: impl IntoIterator<Item = &'a str>) -> Self {
-        let long = secrets
-            .into_iter()
-            .map(str::trim)
-            .filter(|s| s.len() >= MIN_SECRET_BYTES);
+        let long = secrets.into_iter().filter(|secret| !is_too_short(secret));
+        let long = long.map(str::trim);
         let mut texts: Vec<Vec<u8>> = long.flat_map(forms).collect();
         texts.sort_unstable();
         texts.dedup();

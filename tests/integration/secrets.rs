@@ -32,11 +32,17 @@ fn a_secret_that_an_agent_prints_reaches_no_file_notification_or_terminal() {
                   printf %s $MY_API_KEY | base64; printf %s $MY_API_KEY | base64 | tr -d '\\n' | fold -w 64; echo; \
                   printf %s $MY_API_KEY | od -An -v -tx1 | tr -d ' \\n' | fold -w 60; echo; echo \"error: $MY_API_KEY\" >&2; \
                   printf '{\"text\":\"Token:\\\\nghp_%036d\"}\\n' 7; echo its password is pa55w0rd-of-the-server; \
-                  echo its topic is joes-runs-4711; \
+                  echo its topic is joes-runs-4711; echo its key has MIIEfirstLineOfTheKey; \
                   touch \"note-$MY_API_KEY\"; git add .; \
                   git commit -qm \"leak $MY_API_KEY\" --author=\"$MY_API_KEY <a@b>\"; echo done $MY_API_KEY";
-    let env = TestEnv::new()
+    let env = TestEnv::new();
+    let key = env.root().join("app.pem");
+    let lines = "-----BEGIN PRIVATE KEY-----\nMIIEfirstLineOfTheKey\n-----END PRIVATE KEY-----\n";
+    fs::write(&key, lines).unwrap();
+    let env = env
         .script("fake", "text", script)
+        .variable("GITHUB_APP_ID", "7")
+        .variable("GITHUB_APP_PRIVATE_KEY_PATH", key.to_str().unwrap())
         .config("pass_env = [\"MY_API_KEY\"]")
         .config(&format!("[tasks.work]\nprompt_text = \"use {SECRET}\"\nverify = [\"echo $MY_API_KEY {SECRET}; exit 1\"]"))
         .variable("MY_API_KEY", SECRET)
@@ -55,7 +61,14 @@ fn a_secret_that_an_agent_prints_reaches_no_file_notification_or_terminal() {
         .into_iter()
         .flatten()
         .map(|piece| str::from_utf8(piece).unwrap());
-    for needle in pieces.chain([SECRET, "tk_of-our-own", "pa55w0rd", "joes-runs", "ghp_0000"]) {
+    for needle in pieces.chain([
+        SECRET,
+        "tk_of-our-own",
+        "pa55w0rd",
+        "joes-runs",
+        "MIIEfirst",
+        "ghp_0000",
+    ]) {
         assert_eq!(holds(&env.logs(), needle), [""; 0], "{needle}");
         assert!(
             !done.stdout.contains(needle) && !done.stderr.contains(needle),
@@ -64,4 +77,27 @@ fn a_secret_that_an_agent_prints_reaches_no_file_notification_or_terminal() {
     }
     let prompt = env.run_directory("work", "fake").join("prompt.md");
     assert_eq!(fs::read_to_string(prompt).unwrap(), "use [redacted]");
+}
+
+#[test]
+fn a_secret_that_is_too_short_to_be_masked_is_told_by_name_at_the_start_and_by_doctor() {
+    let env = TestEnv::new()
+        .script("fake", "text", "echo done")
+        .config("pass_env = [\"MY_API_KEY\", \"NO_KEY\"]\nenv = { OWN_TOKEN = \"xyz\" }")
+        .variable("MY_API_KEY", "abc1234")
+        .variable("OTHER_KEY", "abc1234")
+        .variable("AGENT_RUNNER_NTFY_TOKEN", "abc");
+    for command in [
+        &["run", "--agent", "fake", "--task", "debug_hello_simple"][..],
+        &["doctor"],
+    ] {
+        let done = env.agent_runner(command);
+        let told = done.stderr + &done.stdout;
+        for name in ["MY_API_KEY", "ntfy.token", "OWN_TOKEN"] {
+            let words = format!("the value of `{name}` is too short to be masked");
+            assert!(told.contains(&words), "{name}: {told}");
+        }
+        assert_eq!(told.matches("too short").count(), 3, "{told}");
+        assert!(!told.contains("abc1234") && !told.contains("xyz"), "{told}");
+    }
 }
