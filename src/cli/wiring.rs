@@ -111,7 +111,8 @@ impl World {
     /// Loads the settings with what the command line overrides.
     pub(crate) fn settings(&self, overrides: Overrides) -> Result<Settings, CliError> {
         let settings = self.settings_quietly(overrides)?;
-        for warning in &settings.warnings {
+        let open = log_root::writable_by_others(&settings.runner);
+        for warning in settings.warnings.iter().chain(&open) {
             self.ui.talk(&format!("warning: {warning}"));
         }
         Ok(settings)
