@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use agent_runner::model::text::hexadecimal;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
@@ -54,7 +55,7 @@ fn a_secret_that_an_agent_prints_reaches_no_file_notification_or_terminal() {
     assert_eq!(env.record("work", "fake")["outcome"], "verify_failed");
     assert!(done.stderr.contains("key=[redacted]"), "{}", done.stderr);
     let base64 = STANDARD.encode(SECRET);
-    let digits: String = SECRET.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let digits = hexadecimal(SECRET.as_bytes());
     let pieces = [(&base64, 12), (&digits, 16)];
     let pieces = pieces.map(|(form, length)| form.as_bytes().chunks_exact(length));
     let pieces = pieces
