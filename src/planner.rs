@@ -399,7 +399,8 @@ fn is_withheld(name: &OsStr, value: &OsStr) -> bool {
         || upper.starts_with(b"AGENT_RUNNER_")
 }
 
-fn is_secret(name: &OsStr, value: &OsStr) -> bool {
+/// Whether a variable is secret by its name or its content.
+pub fn is_secret(name: &OsStr, value: &OsStr) -> bool {
     let upper = name.to_ascii_uppercase();
     let upper = upper.as_bytes();
     let database = |scheme: &str| {

@@ -1,5 +1,6 @@
 //! Where records may lie: not in git's own directories, and where no agent commits them.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -40,6 +41,19 @@ pub(super) fn refuse_repository(runner: &RunnerSettings) -> Result<(), CliError>
         return Err(refused("a repository"));
     }
     Ok(())
+}
+
+/// What a person is told of a log root that is open to everybody; `doctor` tells it, too.
+pub(super) fn writable_by_others(runner: &RunnerSettings) -> Option<String> {
+    let root = &runner.log_root.value;
+    let is_open = root.metadata().ok()?.mode() & 0o002 != 0;
+    let root = root.display();
+    is_open.then(|| {
+        format!(
+            "everybody on this machine can write in the log root, and so change records and \
+             notifications: chmod o-w {root}"
+        )
+    })
 }
 
 /// Whether it is where git keeps a repository, see gitrepository-layout(5).

@@ -1,7 +1,9 @@
 //! The composition root: settings become plans, layouts and notifiers here and nowhere else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -36,6 +38,8 @@ use crate::process::shutdown::leave_ctrl_z_to_main;
 use crate::process::watchdog::Limits;
 use crate::queue::QueueUrl;
 use crate::recovery;
+use crate::redact;
+use crate::regular;
 use crate::store::StoreError;
 use crate::store::capped_log::LogCaps;
 use crate::store::layout::Layout;
@@ -114,7 +118,8 @@ impl World {
     /// Loads the settings with what the command line overrides.
     pub(crate) fn settings(&self, overrides: Overrides) -> Result<Settings, CliError> {
         let settings = self.settings_quietly(overrides)?;
-        for warning in &settings.warnings {
+        let open = log_root::writable_by_others(&settings.runner);
+        for warning in settings.warnings.iter().chain(&open) {
             self.ui.talk(&format!("warning: {warning}"));
         }
         Ok(settings)
@@ -126,8 +131,10 @@ impl World {
             config: self.config.clone(),
             ..overrides
         };
-        let settings = config::load(&self.environment, &self.current_directory, &overrides)
+        let mut settings = config::load(&self.environment, &self.current_directory, &overrides)
             .map_err(|error| CliError::usage("the configuration is wrong").because(error))?;
+        let short = short_secrets(&self.environment, &settings);
+        settings.warnings.extend(short);
         log_root::refuse_repository(&settings.runner)?;
         Ok(settings)
     }
@@ -369,10 +376,15 @@ fn own_secrets(settings: &Settings) -> impl Iterator<Item = String> {
             } => secret.expose().to_owned(),
         });
     let github = settings.github.credentials.iter();
-    let github = github.filter_map(|known| match &known.value {
-        GithubCredentials::Token(token) => Some(token.expose().to_owned()),
-        GithubCredentials::App { .. } => None,
+    let github = github.flat_map(|known| match &known.value {
+        GithubCredentials::Token(token) => vec![token.expose().to_owned()],
+        GithubCredentials::App { key_file, .. } => lines_of_key(key_file),
     });
+    // Who knows it can read along; a plain word, or one in the repository's name, is no secret.
+    let repository = settings.runner.repo_root.value.display().to_string();
+    let is_secret = move |topic: &String| is_unguessable(topic, 8) && !repository.contains(topic);
+    let topic = settings.ntfy.topic.as_ref();
+    let topic = topic.map(|topic| topic.value.clone()).filter(is_secret);
     let queue = settings.queue.url.iter();
     let queue = queue.flat_map(|url| secrets_of(url.value.expose()));
     let pings = settings
@@ -382,14 +394,59 @@ fn own_secrets(settings: &Settings) -> impl Iterator<Item = String> {
     let pings = pings.flat_map(|url| {
         // The last part of the path is what the service knows the task by; a plain word is no secret.
         let last = url.expose().trim_end_matches('/').rsplit('/').next();
-        let is_secret = |part: &&str| part.len() >= 16 && part.bytes().any(|b| b.is_ascii_digit());
-        let last = last.filter(is_secret).map(str::to_owned);
+        let last = last.filter(|part| is_unguessable(part, 16));
+        let last = last.map(str::to_owned);
         secrets_of(url.expose()).into_iter().chain(last)
     });
     let server = settings.ntfy.server.value.as_str();
     let server = Some(server).filter(|server| server.contains('@'));
     let server = server.into_iter().flat_map(secrets_of);
-    ntfy.chain(github).chain(queue).chain(pings).chain(server)
+    let all = ntfy.chain(topic).chain(github).chain(queue);
+    all.chain(pings).chain(server)
+}
+
+/// Whether a name is long enough for a secret, and no plain word.
+fn is_unguessable(name: &str, least: usize) -> bool {
+    name.len() >= least && name.bytes().any(|byte| byte.is_ascii_digit())
+}
+
+/// The lines of a private key, which are secrets by themselves. That it cannot be read is told
+/// elsewhere; what can be read only once is left for there.
+fn lines_of_key(file: &Path) -> Vec<String> {
+    let key = regular::open_linked(File::options().read(true), file)
+        .and_then(|file| io::read_to_string(file.take(1 << 16)));
+    let key = key.unwrap_or_default();
+    let lines = key.lines().filter(|line| !line.starts_with("-----"));
+    lines.map(str::to_owned).collect()
+}
+
+/// What a person is told of secrets that are too short to be masked: their names.
+fn short_secrets(environment: &Environment, settings: &Settings) -> BTreeSet<String> {
+    let ntfy = settings.ntfy.credentials.iter();
+    let ntfy = ntfy.map(|known| match &known.value {
+        NtfyCredentials::Token(token) => ("ntfy.token", token.expose()),
+        NtfyCredentials::User { password, .. } => ("ntfy.password", password.expose()),
+    });
+    let github = settings.github.credentials.iter();
+    let github = github.filter_map(|known| match &known.value {
+        GithubCredentials::Token(token) => Some(("github.token", token.expose())),
+        GithubCredentials::App { .. } => None,
+    });
+    let variables = settings.agents.values().flat_map(|agent| {
+        let set = agent.environment.value.iter();
+        let set = set.map(|(name, value)| (name.as_str(), value.expose()));
+        let passed = agent.pass_environment.value.iter();
+        let value = |name: &str| environment.get(name).and_then(OsStr::to_str);
+        set.chain(passed.filter_map(move |name| Some((name.as_str(), value(name)?))))
+    });
+    let is_secret =
+        |(name, value): &(&str, &str)| planner::is_secret(OsStr::new(name), OsStr::new(value));
+    let named = ntfy.chain(github).chain(variables.filter(is_secret));
+    let short = named.filter(|(_, value)| !value.is_empty() && redact::is_too_short(value));
+    let told = short.map(|(name, _)| {
+        format!("the value of `{name}` is too short to be masked: take one of 8 bytes or more")
+    });
+    told.collect()
 }
 
 /// An address that holds a secret, and by themselves the user and the password in it.

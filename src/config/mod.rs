@@ -136,7 +136,7 @@ fn read(
     let path = current_directory.join(&shown);
     match read_regular(&path) {
         Ok((text, metadata)) => Ok(FoundFile {
-            warning: writable_by_others(&shown, &metadata),
+            warning: writable_by_others(&shown, &metadata).or_else(|| replaceable_by_others(&path)),
             path,
             shown,
             text,
@@ -190,4 +190,24 @@ fn writable_by_others(shown: &Path, metadata: &Metadata) -> Option<String> {
     } else {
         None
     }
+}
+
+/// So does whoever can put another in its place: in the directory of its name, and in the one that it
+/// lies in where that is a link.
+fn replaceable_by_others(path: &Path) -> Option<String> {
+    let real = path.canonicalize().ok();
+    let directories = [Some(path), real.as_deref()].map(|path| path?.parent());
+    directories.into_iter().flatten().find_map(|directory| {
+        let mode = directory.metadata().ok()?.mode();
+        // Where the sticky bit is set, a file is replaced by its owner alone.
+        let is_open = mode & 0o1002 == 0o002;
+        let directory = directory.display();
+        is_open.then(|| {
+            format!(
+                "everybody on this machine can put another file in the place of `{}`, and so run \
+                 commands as you: chmod o-w {directory}",
+                path.display()
+            )
+        })
+    })
 }

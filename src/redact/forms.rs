@@ -1,35 +1,56 @@
 //! The forms in which a secret turns up in what an agent prints.
 
+use std::iter;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 
 use crate::model::text::hexadecimal;
 
-/// The secret itself, and how JSON, URLs, base64 and hexadecimal digits write it.
+/// So many characters of base64, nine bytes, are masked by themselves: programs wrap it over lines.
+const PIECE_OF_BASE64: usize = 12;
+
+/// So many hexadecimal digits, eight bytes, are.
+const PIECE_OF_DIGITS: usize = 16;
+
+/// The secret itself, and how JSON, URLs, base64 and hexadecimal digits write it; of the last two
+/// the pieces, which overlap.
 pub(super) fn forms(secret: &str) -> Vec<Vec<u8>> {
     let bytes = secret.as_bytes();
-    let digits = hexadecimal(bytes);
     let json = serde_json::Value::from(secret).to_string();
     let mut forms = vec![
         secret.to_owned(),
-        digits.to_uppercase(),
-        digits,
         json.trim_matches('"').to_owned(),
         url_encoded(bytes),
     ];
+    let digits = hexadecimal(bytes);
+    for digits in [digits.to_uppercase(), digits] {
+        forms.extend(pieces(&digits, 0, 2, PIECE_OF_DIGITS));
+    }
     for engine in [STANDARD, URL_SAFE] {
         for offset in 0..3 {
             // Where the secret stands inside a longer text, its first and last base64 characters
             // also depend on its neighbours; those are left out.
             let mut padded = vec![0; offset];
             padded.extend_from_slice(bytes);
-            let text = engine.encode(&padded);
+            let mut text = engine.encode(&padded);
             let first = [0, 2, 3][offset];
-            let last = padded.len() * 8 / 6;
-            forms.extend(text.get(first..last).map(str::to_owned));
+            text.truncate(padded.len() * 8 / 6);
+            forms.extend(pieces(&text, first, 4, PIECE_OF_BASE64));
         }
     }
     forms.into_iter().map(String::into_bytes).collect()
+}
+
+/// The pieces of a text from its character `first` on, which may be wrapped at every multiple of
+/// `unit`: all of a line that is as long as a piece lies in some.
+fn pieces(text: &str, first: usize, unit: usize, length: usize) -> impl Iterator<Item = String> {
+    let last = text.len().saturating_sub(length).max(first);
+    let between = (first + 1).next_multiple_of(unit)..last;
+    let begins = iter::once(first).chain(between.step_by(unit));
+    begins
+        .chain(iter::once(last))
+        .map(move |begin| text[begin..text.len().min(begin + length)].to_owned())
 }
 
 pub(super) fn url_encoded(bytes: &[u8]) -> String {

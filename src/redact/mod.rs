@@ -14,15 +14,20 @@ mod tests;
 use aho_corasick::{AhoCorasick, MatchKind};
 
 use crate::redact::forms::forms;
-use crate::redact::needles::Secrets;
+use crate::redact::needles::{Secrets, Table, four};
 use crate::redact::shapes::{SHAPES, Shape};
 pub use crate::redact::stream::Masked;
 
 /// What stands in the place of a secret.
 pub const MASK: &str = "[redacted]";
 
-/// Shorter secrets are not masked: they would mask ordinary words.
+/// Shorter secrets are not masked.
 const MIN_SECRET_BYTES: usize = 8;
+
+/// Whether a secret is passed over, for it would mask ordinary words.
+pub fn is_too_short(secret: &str) -> bool {
+    secret.trim().len() < MIN_SECRET_BYTES
+}
 
 /// Knows what is to be masked. Shows none of it.
 pub struct Redactor {
@@ -32,8 +37,8 @@ pub struct Redactor {
     /// All needles in order: the secrets' forms and the shapes' prefixes.
     texts: Vec<Vec<u8>>,
     longest: usize,
-    /// Which two bytes a needle can begin with.
-    beginnings: Vec<bool>,
+    /// Which bytes a needle may begin with, up to four.
+    beginnings: Table,
 }
 
 impl std::fmt::Debug for Redactor {
@@ -49,23 +54,20 @@ impl Redactor {
     /// A redactor for these secrets and the well-known shapes. Secrets under 8 bytes are passed
     /// over.
     pub fn new<'a>(secrets: impl IntoIterator<Item = &'a str>) -> Self {
-        let long = secrets
-            .into_iter()
-            .map(str::trim)
-            .filter(|s| s.len() >= MIN_SECRET_BYTES);
+        let long = secrets.into_iter().filter(|secret| !is_too_short(secret));
+        let long = long.map(str::trim);
         let mut texts: Vec<Vec<u8>> = long.flat_map(forms).collect();
         texts.sort_unstable();
         texts.dedup();
-        let secrets = (!texts.is_empty()).then(|| Secrets::new(&texts));
+        let secrets = (!texts.is_empty()).then(|| Secrets::new(texts.clone()));
         let prefixes: Vec<&[u8]> = SHAPES.iter().map(|shape| shape.prefix.as_bytes()).collect();
         let shapes = automaton(&prefixes);
         texts.extend(prefixes.into_iter().map(<[u8]>::to_vec));
         texts.sort_unstable();
-        let mut beginnings = vec![false; 1 << 16];
-        for text in &texts {
-            beginnings[pair(text[0], text[1])] = true;
-        }
-        let longest = texts.iter().map(Vec::len).max().unwrap_or(0);
+        let all = || texts.iter().map(Vec::as_slice);
+        let beginnings = all().flat_map(|text| (1..=4).map(|length| beginning(text, length)));
+        let beginnings = Table::new(beginnings);
+        let longest = all().map(<[u8]>::len).max().unwrap_or(0);
         Self {
             secrets,
             shapes,
@@ -94,9 +96,7 @@ impl Redactor {
 
     /// Whether a needle begins like this and goes on behind it.
     fn begins(&self, tail: &[u8]) -> bool {
-        if let [first, second, ..] = tail
-            && !self.beginnings[pair(*first, *second)]
-        {
+        if !self.beginnings.has(beginning(tail, 4)) {
             return false;
         }
         let next = self.texts.partition_point(|text| text.as_slice() <= tail);
@@ -137,13 +137,17 @@ impl Found {
     }
 }
 
-fn automaton<T: AsRef<[u8]>>(needles: &[T]) -> AhoCorasick {
+fn automaton(prefixes: &[&[u8]]) -> AhoCorasick {
     AhoCorasick::builder()
         .match_kind(MatchKind::LeftmostLongest)
-        .build(needles)
-        .expect("so few needles fit into an automaton")
+        .build(prefixes)
+        .expect("so few prefixes fit into an automaton")
 }
 
-fn pair(first: u8, second: u8) -> usize {
-    usize::from(u16::from_le_bytes([first, second]))
+/// A hash of the first bytes, of at most so many.
+fn beginning(text: &[u8], length: usize) -> u32 {
+    let mut bytes = [0; 4];
+    let length = text.len().min(length);
+    bytes[..length].copy_from_slice(&text[..length]);
+    four(&bytes)[0]
 }

@@ -11,6 +11,8 @@ use crate::redact::{Found, MASK, Redactor};
 pub struct Masked {
     /// Bytes that could be the beginning of a secret.
     pub(super) held: Vec<u8>,
+    /// So many of them are masked already: a secret may begin in another.
+    hidden: usize,
     /// The bytes before them, as many as tell whether a token can begin.
     before: Vec<u8>,
     /// A token that is longer than is held back: its further characters are dropped.
@@ -30,6 +32,7 @@ impl Masked {
     pub fn push<'a>(&mut self, redactor: &Redactor, bytes: &'a [u8]) -> [Cow<'a, [u8]>; 2] {
         let before = [&self.before, &self.held].map(Vec::as_slice);
         if !self.in_token
+            && self.hidden == 0
             && let Next::LetGo(to) = Search::new(redactor, bytes, 0, before, false).next(0)
             && let Some(first) = self.settle(redactor, bytes)
         {
@@ -77,17 +80,19 @@ impl Masked {
         is_last: bool,
         clean: &mut Vec<u8>,
     ) -> usize {
-        let mut done = 0;
+        let mut done = std::mem::take(&mut self.hidden);
+        let mut from = 0;
         if self.in_token {
             done = token_end(buffer, 0);
             if done == buffer.len() && !is_last {
                 return done;
             }
+            from = done;
             self.in_token = false;
             self.before = b"x".to_vec();
         }
         let before = self.before.clone();
-        let mut search = Search::new(redactor, buffer, done, [&before, &[]], is_last);
+        let mut search = Search::new(redactor, buffer, from, [&before, &[]], is_last);
         loop {
             match search.next(done) {
                 Next::Mask {
@@ -95,22 +100,30 @@ impl Masked {
                     end,
                     goes_on,
                 } => {
-                    self.let_go(buffer, done, start, clean);
-                    clean.extend_from_slice(MASK.as_bytes());
-                    self.found = true;
-                    self.before = b"]".to_vec();
-                    self.in_token = goes_on;
-                    done = end;
+                    if start >= done {
+                        self.let_go(buffer, done, start, clean);
+                        clean.extend_from_slice(MASK.as_bytes());
+                        self.found = true;
+                        self.before = b"]".to_vec();
+                    }
+                    done = done.max(end);
+                    if goes_on {
+                        self.in_token = true;
+                        return done;
+                    }
                 }
-                Next::LetGo(to) => return self.let_go(buffer, done, to, clean),
+                Next::LetGo(to) => {
+                    self.let_go(buffer, done, to.max(done), clean);
+                    self.hidden = done.saturating_sub(to);
+                    return to;
+                }
             }
         }
     }
 
-    fn let_go(&mut self, buffer: &[u8], from: usize, to: usize, clean: &mut Vec<u8>) -> usize {
+    fn let_go(&mut self, buffer: &[u8], from: usize, to: usize, clean: &mut Vec<u8>) {
         clean.extend_from_slice(&buffer[from..to]);
         self.remember(&buffer[from..to]);
-        to
     }
 
     /// Notes what was let go.
@@ -122,7 +135,8 @@ impl Masked {
     }
 }
 
-/// The needles of a buffer, in order: the leftmost first, of two at one place the longer.
+/// The needles of a buffer, in order: the leftmost first, of two at one place the longer. Secrets may
+/// overlap.
 struct Search<'a> {
     redactor: &'a Redactor,
     buffer: &'a [u8],
@@ -132,6 +146,8 @@ struct Search<'a> {
     is_last: bool,
     /// From here on a needle could begin whose end is not there yet.
     open: usize,
+    /// Secrets that begin earlier are found.
+    from: usize,
     secret: Option<Found>,
     shape: Option<Found>,
 }
@@ -170,28 +186,31 @@ impl<'a> Search<'a> {
             before,
             is_last,
             open,
+            from,
         }
     }
 
+    /// The next needle; `from` is where tokens may begin.
     fn needle(&mut self, from: usize) -> Option<Found> {
-        let is_past = |found: Found| found.start < from;
-        if self.secret.is_some_and(is_past) {
-            self.secret = self.redactor.find_secret(self.buffer, from);
+        if self.secret.is_some_and(|found| found.start < self.from) {
+            self.secret = self.redactor.find_secret(self.buffer, self.from);
         }
-        if self.shape.is_some_and(is_past) {
+        if self.shape.is_some_and(|found| found.start < from) {
             self.shape = self.redactor.find_shape(self.buffer, from);
         }
         let both = self.secret.into_iter().chain(self.shape);
         both.min_by_key(|found| (found.start, Reverse(found.end)))
     }
 
-    fn next(&mut self, mut from: usize) -> Next {
+    fn next(&mut self, done: usize) -> Next {
         let length = self.buffer.len();
+        let mut from = done;
         while let Some(Found { start, end, shape }) = self.needle(from) {
             if start >= self.open {
                 break;
             }
             let Some(shape) = shape else {
+                self.from = start + 1;
                 let goes_on = false;
                 return Next::Mask {
                     start,
@@ -214,10 +233,10 @@ impl<'a> Search<'a> {
                     goes_on,
                 };
             }
-            // An ordinary word; a secret may still begin inside its prefix.
+            // An ordinary word.
             from = start + 1;
         }
-        Next::LetGo(self.open.max(from))
+        Next::LetGo(self.open)
     }
 }
 

@@ -112,6 +112,25 @@ fn a_configuration_that_others_can_write_is_warned_of() {
 }
 
 #[test]
+fn a_directory_in_which_others_can_write_is_warned_of_where_configuration_or_records_lie() {
+    let env = working();
+    fs::create_dir_all(env.logs()).unwrap();
+    let root = env.root().to_owned();
+    for (directory, mode, warned) in [
+        (&root, 0o755, false),
+        (&root, 0o777, true),
+        (&root, 0o1777, false),
+        (&env.logs(), 0o777, true),
+    ] {
+        fs::set_permissions(directory, fs::Permissions::from_mode(mode)).unwrap();
+        let doctor = env.agent_runner(&["doctor", "--json"]);
+        let run = env.run("fake", "work");
+        let [told, found] = [run.stderr, doctor.stdout].map(|told| told.contains("-w /"));
+        assert_eq!([told, found], [warned; 2], "{mode:o}");
+    }
+}
+
+#[test]
 fn a_misspelt_variable_is_warned_of_with_the_one_that_was_meant() {
     let env = working()
         .variable("AGENT_RUNNER_NTFY_TOPIK", "x")
