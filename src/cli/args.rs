@@ -156,7 +156,7 @@ pub struct RunArguments {
     #[arg(long, value_name = "NAME")]
     pub debug_prompt: Option<DebugPrompt>,
     /// Print the plan (program, directory, limits, prompt size); start, write and notify nothing.
-    /// Exits 1 where no run would start
+    /// Exits 1 where machine, limit or cap lets none start
     #[arg(long)]
     pub dry_run: bool,
     /// The longest run, all tries together: `90s`, `15m`, `1h30m`, or seconds [default: the task's, else
@@ -507,7 +507,7 @@ pub struct RerunArguments {
     /// Give the task's prompt as it is now, instead of the run's own
     #[arg(long)]
     pub new_prompt: bool,
-    /// Print the plan; start, write and notify nothing. Exits 1 where no run would start
+    /// Print the plan; start, write and notify nothing. Exits 1 where machine, limit or cap lets none start
     #[arg(long)]
     pub dry_run: bool,
     /// Copy the agent's output to standard error while it works

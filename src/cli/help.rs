@@ -14,7 +14,7 @@ Exit codes:
   0      success; also `no_change` where the task allows it, and `skipped` while
          another run holds the repository
   1      the run failed, could not start, was stopped by a cap, or could not be
-         recorded; with --dry-run: no run would start
+         recorded; with --dry-run: machine, limit or cap let none start
   2      wrong usage or configuration; nothing was started
   10     rate limit or usage limit, also when the agent is parked
   11     time limit or stall timeout
@@ -141,8 +141,8 @@ Examples:
   agent-runner schedule check";
 
 pub(super) const HEARTBEAT: &str = "\
-Exit codes: 0, 1 the sign of life cannot be written, or something else of this
-cannot be done, 2 wrong usage or configuration.";
+Exit codes: 0, 1 the sign of life cannot be written, or what else it does
+failed, 2 wrong usage or configuration.";
 
 pub(super) const NOTIFY: &str = "\
 Exit codes: 0 the server has it, 1 it was not published, 2 wrong usage, or no

@@ -410,9 +410,6 @@ impl Plan<'_> {
         let directory = self.world.current_directory.join(directory);
         wiring::make_directory(&directory)?;
         let layout = wiring::layout(self.settings);
-        layout
-            .create()
-            .map_err(|error| CliError::failure("no unit is written").because(error))?;
         due::begin_anew(self.world, self.settings, &layout, SystemClock.now());
         for (name, text) in &units {
             let path = directory.join(name);
