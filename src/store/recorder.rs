@@ -241,7 +241,9 @@ impl RunFolder {
     /// be called again when more is known.
     pub fn begin(&self, record: &Record) -> Result<(), StoreError> {
         self.write_record(record)?;
-        // After the record, whose sync has mostly brought the directory's name to disk already.
+        // After the record, whose sync has mostly brought the names to disk already: of the mark, by
+        // which a run without its runner is found, and of the directory.
+        sync_directory(&self.layout.running())?;
         sync_directory(&self.layout.agent(&self.run.task, &self.run.agent))
     }
 
