@@ -333,6 +333,13 @@ pub struct NotificationRecord {
     pub delivered_at: Option<DateTime<Utc>>,
 }
 
+impl NotificationRecord {
+    /// Whether the run has a notification that the outbox did not take.
+    pub fn is_unkept(&self) -> bool {
+        self.state == NotificationState::Pending && self.id.is_none()
+    }
+}
+
 /// How far a notification is.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum NotificationState {

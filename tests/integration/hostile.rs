@@ -5,6 +5,9 @@ use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
+use crate::support::publications::Publications;
 use crate::support::{TestEnv, eventually, evidence, processes_with};
 
 /// A place whose agent does `script` with `$RUN` as the directory of its run and `$LOGS` as the
@@ -20,21 +23,26 @@ fn env(script: &str) -> TestEnv {
 /// Runs the agent, which must succeed in both the exit code and the record.
 #[track_caller]
 fn succeeds(env: &TestEnv) -> String {
+    evidence(&success_of("fake", env))
+}
+
+#[track_caller]
+fn success_of(agent: &str, env: &TestEnv) -> Value {
     let began = Instant::now();
     let mut command = Command::new("timeout");
     env.settle(&mut command);
     let run = env!("CARGO_BIN_EXE_agent-runner");
     let arguments = [
-        "-k", "1", "30", run, "run", "--agent", "fake", "--task", "work",
+        "-k", "1", "30", run, "run", "--agent", agent, "--task", "work",
     ];
     let output = command.args(arguments).output().unwrap();
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(0), "{told}");
     assert!(began.elapsed() < Duration::from_secs(20));
-    let record = env.record("work", "fake");
+    let record = env.record("work", agent);
     assert_eq!(record["outcome"], "success");
     assert_eq!(record["exit_code"], 0);
-    evidence(&record)
+    record
 }
 
 #[test]
@@ -58,16 +66,47 @@ fn a_summary_that_cannot_be_written_leaves_exit_code_and_record_agreed() {
     succeeds(&env("mkdir $LOGS/work/task.log"));
 }
 
+const BROKEN_OUTBOX: &str = "rm -rf $LOGS/.state/outbox; touch $LOGS/.state/outbox";
+
 #[test]
-fn a_broken_outbox_changes_no_outcome() {
-    let env = env("rm -rf $LOGS/.state/outbox; touch $LOGS/.state/outbox")
-        .config("[ntfy]\nserver = \"http://127.0.0.1:9\"\ntopic = \"t\"");
-    let facts = succeeds(&env);
-    assert!(facts.contains("nobody is told"), "{facts}");
-    assert_eq!(
-        env.record("work", "fake")["notification"]["state"],
-        "disabled"
+fn a_broken_outbox_changes_no_outcome_and_the_run_is_told_at_once() {
+    let server = Publications::start();
+    let env = env(BROKEN_OUTBOX)
+        .variable("AGENT_RUNNER_NTFY_TOPIC", "runs")
+        .variable("AGENT_RUNNER_NTFY_SERVER", server.url());
+    let record = success_of("fake", &env);
+    let facts = evidence(&record);
+    assert!(facts.contains("could not be kept"), "{facts}");
+    assert_eq!(record["notification"]["state"], "delivered");
+    assert_eq!(server.take().len(), 1);
+    fs::remove_file(env.logs().join(".state/outbox")).unwrap();
+    assert_eq!(env.agent_runner(&["heartbeat"]).code, Some(0));
+    assert!(server.take().is_empty());
+    assert_eq!(env.record("work", "fake"), record);
+}
+
+#[test]
+fn what_a_broken_outbox_did_not_take_is_warned_of_and_waits_in_the_next_that_works() {
+    let env = env(BROKEN_OUTBOX).unreachable_server();
+    let done = env.run("fake", "work");
+    assert_eq!(done.code, Some(0));
+    assert!(
+        done.stderr.contains("notification is not kept"),
+        "{}",
+        done.stderr
     );
+    let doctor = env.agent_runner(&["doctor"]).stdout;
+    assert!(doctor.contains("cannot list"), "{doctor}");
+    fs::remove_file(env.logs().join(".state/outbox")).unwrap();
+    for _ in 0..2 {
+        assert_eq!(env.agent_runner(&["heartbeat"]).code, Some(0));
+        let told = &env.record("work", "fake")["notification"];
+        assert_eq!(told["state"], "pending");
+        let waiting = env.outbox();
+        assert_eq!((waiting.len(), &waiting[0]["id"]), (1, &told["id"]));
+    }
+    let marks = fs::read_dir(env.logs().join(".state/running"));
+    assert_eq!(marks.unwrap().count(), 0);
 }
 
 #[test]
