@@ -2,6 +2,7 @@
 //! their own run at most, never the runner's record, its word or its time.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -107,6 +108,35 @@ fn what_a_broken_outbox_did_not_take_is_warned_of_and_waits_in_the_next_that_wor
     }
     let marks = fs::read_dir(env.logs().join(".state/running"));
     assert_eq!(marks.unwrap().count(), 0);
+}
+
+#[test]
+fn what_lies_in_the_place_of_a_result_file_is_not_waited_for_followed_or_read_without_end() {
+    for planted in [
+        "mkfifo $2",
+        "mkdir $2",
+        "echo secret > ../secret; ln -s $PWD/../secret $2",
+        "truncate -s 10G $2",
+        "ln -s /dev/zero $2",
+    ] {
+        let env = TestEnv::new().task("work", "");
+        let codex = env.root().join("codex");
+        let script = format!(
+            "#!/bin/sh
+            [ \"$1\" != --version ] || {{ echo codex-cli 0.50.0; exit; }}
+            while [ \"$1\" != -o ]; do shift; done
+            {planted}
+            echo '{{\"type\": \"thread.started\", \"thread_id\": \"t\"}}'
+            echo '{{\"type\": \"item.completed\", \"item\": {{\"type\": \"agent_message\", \"text\": \"hello\"}}}}'
+            echo '{{\"type\": \"turn.completed\", \"usage\": {{}}}}'
+            "
+        );
+        fs::write(&codex, script).unwrap();
+        fs::set_permissions(&codex, PermissionsExt::from_mode(0o700)).unwrap();
+        let env = env.variable("AGENT_RUNNER_CODEX_BIN", codex.to_str().unwrap());
+        let record = success_of("codex", &env);
+        assert_eq!(record["last_message"], "hello", "{planted}");
+    }
 }
 
 #[test]
