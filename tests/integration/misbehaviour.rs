@@ -261,3 +261,37 @@ fn an_agent_that_reads_nothing_of_a_prompt_of_4_mb_neither_hangs_nor_outlives_it
         assert_eq!(env.record("work", "fake")["outcome"], outcome, "{script}");
     }
 }
+
+#[test]
+fn an_end_at_the_very_time_limit_is_either_and_never_both() {
+    let env = TestEnv::new()
+        .script("fake", "text", "sleep 0.$((980 + $$ % 20)); echo done")
+        .task("work", "timeout = \"990ms\"");
+    let mut codes = env.run_at_once(30, "fake", "work");
+    let records = env.records("work", "fake");
+    for record in &records {
+        let ended = ["outcome", "exit_code", "classified_error", "error"].map(|key| &record[key]);
+        let agent = [&record["agent_exit_code"], &record["agent_signal"]];
+        if record["outcome"] == "success" {
+            assert_eq!(
+                ended,
+                [&json!("success"), &json!(0), &Value::Null, &Value::Null]
+            );
+            assert_eq!(agent, [&json!(0), &Value::Null], "{record}");
+            assert_eq!(record["last_message"], "done", "{record}");
+        } else {
+            assert_eq!(
+                ended[..3],
+                [&json!("timeout"), &json!(11), &json!("timeout")]
+            );
+            assert!(record["error"].is_string(), "{record}");
+        }
+    }
+    let told = records.iter().map(|record| record["exit_code"].as_i64());
+    let mut told: Vec<_> = told
+        .map(|code| code.and_then(|code| i32::try_from(code).ok()))
+        .collect();
+    codes.sort_unstable();
+    told.sort_unstable();
+    assert_eq!(codes, told);
+}
