@@ -14,7 +14,7 @@ use crate::notify::{Notifier, NotifyError};
 use crate::store::StoreError;
 use crate::store::digest::{Digest, is_digest};
 use crate::store::layout::Layout;
-use crate::store::outbox::{Age, Delivery, Outbox, Waiting};
+use crate::store::outbox::{Age, Delivery, Entry, Outbox, Waiting};
 use crate::store::reader::read_record;
 use crate::store::recorder::update_notification;
 
@@ -83,6 +83,43 @@ pub async fn deliver(
     }
     courier.one_by_one(ready).await?;
     courier.unnoted.map_or(Ok(courier.told), Err)
+}
+
+/// Publishes, once and within `limit`, the notification of an ended run that the outbox does not
+/// take, and notes in the record that the server has it. Else recovery tries the outbox again.
+pub async fn deliver_unkept(
+    layout: &Layout,
+    notifier: &dyn Notifier,
+    entry: &Entry,
+    limit: Duration,
+    clock: &dyn Clock,
+) -> Result<Delivered, StoreError> {
+    let mut told = Delivered::default();
+    match publish(notifier, &entry.message, Instant::now() + limit).await {
+        Ok(()) => told.delivered = 1,
+        Err(error) => told.error = Some(error),
+    }
+    if let (Some(run), None) = (&entry.run, &told.error) {
+        let notification = NotificationRecord {
+            state: NotificationState::Delivered,
+            id: Some(entry.id().to_owned()),
+            attempts: 1,
+            delivered_at: Some(clock.now()),
+            configuration: Some(notifier.configuration()),
+        };
+        update_notification(layout, run, &notification)?;
+    }
+    Ok(told)
+}
+
+async fn publish(
+    notifier: &dyn Notifier,
+    message: &Message,
+    deadline: Instant,
+) -> Result<(), NotifyError> {
+    let publishing = timeout_at(deadline, notifier.publish(message));
+    let late = |elapsed: Elapsed| Err(NotifyError::Transient(elapsed.into()));
+    publishing.await.unwrap_or_else(late)
 }
 
 /// One delivery under way.
@@ -240,9 +277,7 @@ impl Courier<'_> {
     }
 
     async fn publish(&mut self, message: &Message) -> NotificationState {
-        let publishing = timeout_at(self.deadline, self.notifier.publish(message));
-        let late = |elapsed: Elapsed| Err(NotifyError::Transient(elapsed.into()));
-        match publishing.await.unwrap_or_else(late) {
+        match publish(self.notifier, message, self.deadline).await {
             Ok(()) => NotificationState::Delivered,
             Err(error) => self.told.fail(error),
         }
@@ -327,7 +362,6 @@ mod tests {
     use crate::model::outcome::Outcome;
     use crate::model::record::Record;
     use crate::notify::Publishing;
-    use crate::store::outbox::Entry;
     use crate::store::reader::read_run;
     use crate::store::recorder::RunFolder;
 

@@ -75,9 +75,10 @@
 //!
 //! # What survives what
 //!
-//! A record that says `running` is durable before the agent is spawned, under a lock that dies with
-//! the runner. The notification lies in the outbox before the record is final. `metadata.json` is
-//! absent, the old or the new version, never torn.
+//! A record that says `running`, and the mark by which it is found, are durable before the agent is
+//! spawned, under locks that die with the runner. The notification lies in the outbox before the
+//! record is final; where the outbox does not take it, the mark stays, and [`recovery`] puts it there.
+//! `metadata.json` is absent, the old or the new version, never torn.
 //!
 //! A parked agent is a file below the log root, replaced whole; what a day has used up is counted
 //! from the day's records. No database is opened for either: on one machine files and locks hold

@@ -10,16 +10,18 @@ use std::ffi::OsString;
 use crate::isolation;
 use crate::model::clock::Clock;
 use crate::model::ids::RunPath;
-use crate::model::record::{Evidence, EvidenceSource, Record};
+use crate::model::record::{Evidence, EvidenceSource, NotificationState, Record};
 use crate::model::task::Containment;
 use crate::orchestrator::{self, Announce};
 use crate::process::{containment, identity};
 use crate::store::StoreError;
 use crate::store::layout::Layout;
+use crate::store::recorder::update_notification;
 use crate::store::recovery::{Abandoned, abandoned};
 
 /// Recovers every run whose runner died; gives their final records, and why one cannot be ended:
-/// its mark stays, and it is tried again the next time.
+/// its mark stays, and it is tried again the next time. What the outbox did not take of runs that
+/// did end, it is given again.
 ///
 /// `inherited` is the environment that the runner itself was given.
 pub fn recover(
@@ -28,16 +30,29 @@ pub fn recover(
     announce: Option<&Announce<'_>>,
     clock: &dyn Clock,
 ) -> Result<Vec<Result<Record, StoreError>>, StoreError> {
-    let end = |Abandoned { folder, mut record }| {
-        kill_survivors(folder.run(), &mut record);
-        isolation::recover(inherited, layout, folder.run(), &mut record);
+    let end = |abandoned| {
+        let Abandoned {
+            folder,
+            mut record,
+            has_ended,
+        } = abandoned;
+        if !has_ended {
+            kill_survivors(folder.run(), &mut record);
+            isolation::recover(inherited, layout, folder.run(), &mut record);
+        }
         orchestrator::tell_by_outbox(&mut record, announce, layout, folder.run(), clock.now())?;
+        if has_ended {
+            if record.notification.state == NotificationState::Disabled {
+                update_notification(layout, folder.run(), &record.notification)?;
+            }
+            return folder.forget().map(|()| None);
+        }
         tracing::info!(run = %folder.run(), "a run whose runner died is recorded as crashed");
         folder.finish(&record)?;
-        Ok(record)
+        Ok(Some(record))
     };
     Ok(abandoned(layout)?
-        .map(|found| found.and_then(end))
+        .filter_map(|found| found.and_then(end).transpose())
         .collect())
 }
 
@@ -74,7 +89,9 @@ mod tests {
 
     use super::*;
     use crate::model::message::{Message, Priority};
-    use crate::model::record::NotificationState;
+    use crate::model::outcome::Outcome;
+    use crate::store::outbox::Outbox;
+    use crate::store::reader::read_run;
     use crate::store::recorder::RunFolder;
 
     #[derive(Debug)]
@@ -86,29 +103,37 @@ mod tests {
         }
     }
 
+    /// A run that is to be told and whose runner died.
+    fn begun(layout: &Layout) -> Record {
+        let (task, agent) = ("nightly".parse().unwrap(), "claude".parse().unwrap());
+        let folder = RunFolder::create(layout, &task, &agent, Noon.now()).unwrap();
+        let mut record = Record::begun(&task, &agent, folder.run().run_id.clone(), Noon.now());
+        record.notification.state = NotificationState::Pending;
+        folder.begin(&record).unwrap();
+        record
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "others are not told")]
+    fn announce(record: &Record) -> Option<Message> {
+        Some(Message {
+            title: record.path(),
+            body: String::new(),
+            priority: Priority::Default,
+            tags: Vec::new(),
+        })
+    }
+
     #[test]
     fn one_run_that_cannot_be_ended_keeps_no_other_from_it_and_is_tried_again() {
         let root = tempfile::tempdir().unwrap();
         let layout = Layout::new(root.path().join("logs"));
-        let (task, agent) = ("nightly".parse().unwrap(), "claude".parse().unwrap());
         for _ in 0..3 {
-            let folder = RunFolder::create(&layout, &task, &agent, Noon.now()).unwrap();
-            let mut record = Record::begun(&task, &agent, folder.run().run_id.clone(), Noon.now());
-            record.notification.state = NotificationState::Pending;
-            folder.begin(&record).unwrap();
+            begun(&layout);
         }
         // Its notification cannot be put there.
         let stone = "00000000000000000001-nightly.claude.20260219_120000_2.crashed.json";
         let stone = layout.outbox().join(stone);
         fs::create_dir_all(&stone).unwrap();
-        let announce = |record: &Record| {
-            Some(Message {
-                title: record.path(),
-                body: String::new(),
-                priority: Priority::Default,
-                tags: Vec::new(),
-            })
-        };
         let inherited = BTreeMap::new();
         let ended = || {
             let ended = recover(&inherited, &layout, Some(&announce), &Noon).unwrap();
@@ -119,5 +144,39 @@ mod tests {
         assert_eq!(ended(), (0, 1));
         fs::remove_dir(stone).unwrap();
         assert_eq!(ended(), (1, 0));
+    }
+
+    #[test]
+    fn what_the_outbox_did_not_take_of_an_ended_run_is_given_to_it_again_and_ends_nothing_twice() {
+        let root = tempfile::tempdir().unwrap();
+        let layout = Layout::new(root.path().join("logs"));
+        let inherited = BTreeMap::new();
+        for (announce, state, waiting) in [
+            (
+                Some(&announce as &Announce<'_>),
+                NotificationState::Pending,
+                1,
+            ),
+            (None, NotificationState::Disabled, 1),
+        ] {
+            let mut record = begun(&layout);
+            let (run, directory) = (record.path(), layout.root().join(record.path()));
+            record.outcome = Outcome::Success;
+            let folder = abandoned(&layout).unwrap().next().unwrap().unwrap().folder;
+            folder.finish(&record).unwrap();
+            drop(folder);
+            for _ in 0..2 {
+                let ended = recover(&inherited, &layout, announce, &Noon).unwrap();
+                assert!(ended.is_empty(), "{ended:?}");
+                assert_eq!(Outbox::new(&layout).count().unwrap(), waiting);
+                let kept = read_run(&layout, run.parse().unwrap()).record;
+                assert_eq!(
+                    (kept.outcome, kept.notification.state),
+                    (Outcome::Success, state)
+                );
+                assert!(directory.join("summary.txt").exists());
+            }
+            assert_eq!(fs::read_dir(layout.running()).unwrap().count(), 0);
+        }
     }
 }

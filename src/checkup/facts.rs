@@ -163,7 +163,7 @@ pub struct Notifications {
     pub published: Option<Result<(), String>>,
     /// Those that wait.
     pub waiting: usize,
-    /// Why some of them cannot be read.
+    /// Why some of them cannot be read, or the outbox itself.
     pub unread: Vec<String>,
     /// Titles of those that are put aside, oldest first: the server refused them, or they are torn.
     pub refused: Vec<String>,

@@ -54,7 +54,7 @@ pub(super) fn notifications(facts: &Facts, report: &mut Report) {
         report.note(SECTION, "waiting", what, fix);
     }
     for why in &told.unread {
-        let fix = "let the user who runs this read the file, or remove it; it waits until then";
+        let fix = "let the user who runs this read it, or remove it; it waits until then";
         report.error(SECTION, "unreadable", why, fix);
     }
     if let Some(title) = told.refused.last() {

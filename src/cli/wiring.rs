@@ -26,6 +26,7 @@ use crate::deliver::{self, Delivered};
 use crate::git::Identity;
 use crate::model::caps::WorstCase;
 use crate::model::clock::{Clock, utc};
+use crate::model::ids::RunPath;
 use crate::model::message::Message;
 use crate::model::record::Record;
 use crate::model::text;
@@ -43,6 +44,7 @@ use crate::regular;
 use crate::store::StoreError;
 use crate::store::capped_log::LogCaps;
 use crate::store::layout::Layout;
+use crate::store::outbox::Entry;
 use crate::store::reader::{self, Filter, Run};
 use crate::store::recovery::{mark_lost, odd_marks};
 
@@ -549,7 +551,7 @@ pub(crate) fn recover(
         world.ui.talk(&match ended {
             Ok(record) => format!("warning: {} crashed: its runner died", record.path()),
             Err(error) => format!(
-                "warning: a run that crashed cannot be ended: {}",
+                "warning: a run that crashed, or whose notification is not kept, cannot be ended: {}",
                 chain(&error)
             ),
         });
@@ -576,7 +578,36 @@ const DELIVERY_LIMIT: Duration = Duration::from_secs(10);
 /// Delivers the notifications that wait. What fails is said, and changes nothing else.
 pub(crate) async fn deliver(ui: &Ui, layout: &Layout, notifier: Option<&Ntfy>) {
     let Some(notifier) = notifier else { return };
-    let delivered = deliver::deliver(layout, notifier, DELIVERY_LIMIT, &SystemClock).await;
+    tell_delivered(
+        ui,
+        deliver::deliver(layout, notifier, DELIVERY_LIMIT, &SystemClock).await,
+    );
+}
+
+/// Gives the outbox once more what it did not take of a run that has ended; else delivers it at once.
+pub(crate) async fn deliver_unkept(
+    world: &World,
+    layout: &Layout,
+    notifier: Option<&Ntfy>,
+    announce: Option<&Announce<'_>>,
+    record: &Record,
+) {
+    if let Err(error) = recover(world, layout, announce) {
+        tracing::warn!(error = chain(&error), "not recovered");
+    }
+    let run: Option<RunPath> = record.path().parse().ok();
+    let run = run.filter(|run| layout.run(run).mark().exists());
+    let message = announce.and_then(|announce| announce(record));
+    if let (Some(notifier), Some(run), Some(message)) = (notifier, run, message) {
+        let clock = SystemClock;
+        let entry = Entry::of_run(&run, record.outcome, message, clock.now());
+        let delivered =
+            deliver::deliver_unkept(layout, notifier, &entry, DELIVERY_LIMIT, &clock).await;
+        tell_delivered(&world.ui, delivered);
+    }
+}
+
+fn tell_delivered(ui: &Ui, delivered: Result<Delivered, StoreError>) {
     for error in delivered.iter().flat_map(|delivered| &delivered.unread) {
         ui.talk(&format!("warning: not notified: {}", chain(error)));
     }

@@ -335,6 +335,13 @@ pub struct NotificationRecord {
     pub configuration: Option<String>,
 }
 
+impl NotificationRecord {
+    /// Whether the run has a notification that the outbox did not take.
+    pub fn is_unkept(&self) -> bool {
+        self.state == NotificationState::Pending && self.id.is_none()
+    }
+}
+
 /// How far a notification is.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum NotificationState {

@@ -6,9 +6,7 @@ use chrono::{DateTime, Utc};
 
 use crate::model::ids::RunPath;
 use crate::model::outcome::Outcome;
-use crate::model::record::{
-    Evidence, EvidenceSource, NotificationRecord, NotificationState, Record,
-};
+use crate::model::record::{Evidence, EvidenceSource, NotificationState, Record};
 use crate::model::text;
 use crate::orchestrator::filling::{close, mask, opening};
 use crate::orchestrator::{Announce, Services, Story};
@@ -79,9 +77,7 @@ impl Begun {
         }
         let (announce, layout) = (services.announce, services.layout);
         if let Err(error) = tell_by_outbox(&mut record, announce, layout, folder.run(), now) {
-            let fact = format!("nobody is told of the run: {}", planner::chain(&error));
-            let evidence = Evidence::new(EvidenceSource::Runner, fact);
-            record.evidence.push(evidence);
+            record.evidence.push(unkept(&error));
         }
         // The record has the whole; for it the space may be needed.
         let error = record.error.as_deref().map(|e| text::first_line(e, 300));
@@ -91,6 +87,15 @@ impl Begun {
         }
         Ok(record)
     }
+}
+
+/// Says of a run that its notification found no place. Recovery tries again.
+fn unkept(error: &StoreError) -> Evidence {
+    let fact = format!(
+        "the notification could not be kept: {}",
+        planner::chain(error)
+    );
+    Evidence::new(EvidenceSource::Runner, fact)
 }
 
 /// Tries once more to finish a run, without its notification: nobody is told what no record says,
@@ -103,10 +108,8 @@ pub(super) fn finish_untold(
 ) -> Result<(), StoreError> {
     Outbox::new(layout).withdraw(folder.run())?;
     if record.notification.state == NotificationState::Pending {
-        let fact = format!("nobody is told of the run: {}", planner::chain(error));
-        let evidence = Evidence::new(EvidenceSource::Runner, fact);
-        record.evidence.push(evidence);
-        record.notification = NotificationRecord::default();
+        record.evidence.push(unkept(error));
+        record.notification.id = None;
     }
     folder.finish(record).inspect_err(|_| {
         if !record.was_started() {
@@ -133,9 +136,7 @@ pub(crate) fn tell_by_outbox(
         return Ok(());
     };
     let entry = Entry::of_run(run, record.outcome, message, now);
-    Outbox::new(layout)
-        .put(&entry)
-        .inspect_err(|_| record.notification.state = NotificationState::Disabled)?;
+    Outbox::new(layout).put(&entry)?;
     record.notification.id = Some(entry.id().to_owned());
     Ok(())
 }

@@ -224,8 +224,11 @@ pub fn read(bytes: &[u8], run: &RunPath) -> Result<Record, serde_json::Error> {
     }
     let outcome: Option<String> = fields.take("outcome");
     let classified: Option<String> = fields.take("classified_error");
+    let is_ours = fields.value("schema_version").is_some();
     match outcome {
         Some(name) => conclude_by_name(&mut record, &name),
+        // Only the program before named none; this one's is damaged.
+        None if is_ours && record.exit_code == Some(0) => conclude_by_name(&mut record, "none"),
         None => conclude_original(&mut record, classified.as_deref()),
     }
     Ok(record)
@@ -479,6 +482,8 @@ fn conclude_original(record: &mut Record, classified: Option<&str>) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::model::report::AgentError;
     use crate::store::testing::{at, full_record, run_path, start};
@@ -728,5 +733,65 @@ mod tests {
             serde_json::from_str::<Value>(line).unwrap();
         }
         assert!(event_line(start(), &message(&"x".repeat(1 << 20))).len() < 2 * MAX_MESSAGE_BYTES);
+    }
+
+    #[test]
+    fn a_record_that_lost_its_outcome_is_no_success() {
+        let skipped = |fields: &str| read_text(&format!("{{{fields}\"exit_code\":0}}")).outcome;
+        assert_eq!(skipped(r#""schema_version":1,"#), Outcome::AgentError);
+        assert_eq!(
+            skipped(r#""schema_version":1,"outcome":[],"#),
+            Outcome::AgentError
+        );
+        assert_eq!(skipped(""), Outcome::Success);
+    }
+
+    fn nothing_of_use() -> impl Strategy<Value = Value> {
+        prop::sample::select(vec![
+            json!(null),
+            json!([[]]),
+            json!([[{}]]),
+            json!({"x": []}),
+        ])
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1000))]
+
+        #[test]
+        fn a_value_of_a_wrong_kind_costs_its_field_and_nothing_else(
+            field in any::<prop::sample::Index>(),
+            wrong in nothing_of_use(),
+        ) {
+            let mut fields = value(&full_record()).as_object().unwrap().clone();
+            let keys: Vec<String> = fields.keys().cloned().collect();
+            let key = field.get(&keys);
+            fields.remove(key);
+            let without = read_text(&Value::Object(fields.clone()).to_string());
+            fields.insert(key.clone(), wrong);
+            prop_assert_eq!(read_text(&Value::Object(fields).to_string()), without, "{}", key);
+        }
+
+        #[test]
+        fn a_record_that_is_damaged_anywhere_is_read_without_a_panic_and_a_bad_one_never_as_a_success(
+            outcome in prop::sample::select(Outcome::ALL.to_vec()),
+            damages in prop::collection::vec((any::<prop::sample::Index>(), b' '..=b'~'), 1..8),
+            end in prop::option::of(any::<prop::sample::Index>()),
+        ) {
+            let mut record = full_record();
+            record.outcome = outcome;
+            record.exit_code = outcome.exit_code().map(i32::from);
+            let mut bytes = write(&record).into_bytes();
+            for (place, byte) in damages {
+                let place = place.index(bytes.len());
+                bytes[place] = byte;
+            }
+            bytes.truncate(end.map_or(usize::MAX, |end| end.index(bytes.len())));
+            if let Ok(read) = read(&bytes, &run_path("nightly/claude/20260219_204003")) {
+                let is_success = read.outcome == Outcome::Success;
+                prop_assert!(!is_success || outcome.is_good(), "{}", outcome);
+                prop_assert_eq!(read.path(), "nightly/claude/20260219_204003");
+            }
+        }
     }
 }

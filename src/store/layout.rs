@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::model::ids::{AgentName, RunPath, TaskName};
 use crate::regular;
 use crate::store::StoreError;
-use crate::store::private::{create_directory, overwrite};
+use crate::store::private::{create_directory, overwrite, sync_directory};
 
 const IGNORE_ALL: &str = "*\n";
 
@@ -26,11 +26,22 @@ impl Layout {
     /// Creates the log root for its owner alone, with a `.gitignore` for all that lies in it:
     /// logs inside a repository never make its tree dirty. Existing files stay as they are.
     pub fn create(&self) -> Result<(), StoreError> {
+        let failed = |source| StoreError::new("create directory", &self.root, source);
+        let missing = self.root.ancestors().take_while(|path| !path.exists());
+        let missing = missing.filter(|path| !path.as_os_str().is_empty()).count();
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(&self.root)
-            .map_err(|source| StoreError::new("create directory", &self.root, source))?;
+            .map_err(failed)?;
+        if missing > 0 {
+            let root = self.root.canonicalize().map_err(failed)?;
+            let parents = root.ancestors().skip(1).take(missing);
+            // In a directory of others one may make a directory and not open what it lies in.
+            for error in parents.filter_map(|parent| sync_directory(parent).err()) {
+                tracing::warn!(cause = %error.source, "{error}");
+            }
+        }
         let gitignore = self.gitignore();
         match gitignore.symlink_metadata() {
             Ok(file) if file.len() > 0 => Ok(()),

@@ -241,7 +241,9 @@ impl RunFolder {
     /// be called again when more is known.
     pub fn begin(&self, record: &Record) -> Result<(), StoreError> {
         self.write_record(record)?;
-        // After the record, whose sync has mostly brought the directory's name to disk already.
+        // After the record, whose sync has mostly brought the names to disk already: of the mark, by
+        // which a run without its runner is found, and of the directory.
+        sync_directory(&self.layout.running())?;
         sync_directory(&self.layout.agent(&self.run.task, &self.run.agent))
     }
 
@@ -269,7 +271,8 @@ impl RunFolder {
 
     /// Writes the final record and the summaries. The lock is freed with the value.
     ///
-    /// The record decides: a summary that cannot be written is a line in the runner's log.
+    /// The record decides: a summary that cannot be written is a line in the runner's log. The mark
+    /// stays where the outbox did not take the notification.
     ///
     /// # Errors
     /// When the record cannot be written. The run is not finished and will count as crashed.
@@ -282,7 +285,11 @@ impl RunFolder {
         self.write_record(record)?;
         let rest = [
             summary,
-            self.forget(),
+            if record.notification.is_unkept() {
+                Ok(())
+            } else {
+                self.forget()
+            },
             append(&self.layout.task_log(task), &block),
             append(&self.layout.agent_log(task, agent), &block),
         ];

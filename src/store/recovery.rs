@@ -20,8 +20,10 @@ use crate::store::recorder::{Mark, RunFolder};
 pub struct Abandoned {
     /// The run's directory, to be finished.
     pub folder: RunFolder,
-    /// The record as it was left, told as crashed.
+    /// The record as it was left, told as crashed unless the run has ended.
     pub record: Record,
+    /// The run did end, and its notification may have found no place in the outbox.
+    pub has_ended: bool,
 }
 
 /// What lies among the marks and is no file, so no runner put it there; it is never opened.
@@ -53,7 +55,8 @@ pub fn mark_lost(layout: &Layout) -> Result<(), StoreError> {
 }
 
 /// Finds the runs whose runner died, one after the other, so that no more than one is held at a
-/// time: there may be more of them than files may be open. Marks of runs that did end are removed.
+/// time: there may be more of them than files may be open. Marks of runs that did end are removed,
+/// except where the outbox may not have the notification.
 pub fn abandoned(
     layout: &Layout,
 ) -> Result<impl Iterator<Item = Result<Abandoned, StoreError>>, StoreError> {
@@ -93,11 +96,17 @@ fn look_after(layout: &Layout, mark: &str) -> Result<Option<Abandoned>, StoreErr
         // It died before it could say whether it is to be told, so it is.
         record.notification.state = NotificationState::Pending;
     }
-    if record.outcome != Outcome::Running {
+    let has_ended = record.outcome != Outcome::Running;
+    if !has_ended {
+        record = crashed(record, &directory);
+    } else if record.notification.state != NotificationState::Pending {
         return folder.forget().map(|()| None);
     }
-    let record = crashed(record, &directory);
-    Ok(Some(Abandoned { folder, record }))
+    Ok(Some(Abandoned {
+        folder,
+        record,
+        has_ended,
+    }))
 }
 
 #[cfg(test)]
@@ -126,7 +135,7 @@ mod tests {
         let mut found = all(&layout);
         assert_eq!(found.len(), 1);
         assert!(all(&layout).is_empty(), "it is held");
-        let Abandoned { folder, record } = found.remove(0);
+        let Abandoned { folder, record, .. } = found.remove(0);
         assert_eq!(folder.run(), &run);
         assert_eq!(record.outcome, Outcome::Crashed);
         folder.finish(&record).unwrap();
@@ -180,7 +189,7 @@ mod tests {
     fn a_runner_that_died_before_its_first_record_is_found_too() {
         let (_root, layout) = log_root();
         drop(folder(&layout));
-        let Abandoned { folder, record } = all(&layout).remove(0);
+        let Abandoned { folder, record, .. } = all(&layout).remove(0);
         let run = folder.run().clone();
         folder.finish(&record).unwrap();
         let record = read_run(&layout, run).record;
@@ -294,7 +303,7 @@ mod tests {
         assert_eq!(outcome(), Outcome::Running);
         drop(dead);
         assert_eq!(outcome(), Outcome::Crashed);
-        let Abandoned { folder, record } = all(&layout).remove(0);
+        let Abandoned { folder, record, .. } = all(&layout).remove(0);
         folder.finish(&record).unwrap();
         assert_eq!(outcome(), Outcome::Crashed);
         assert!(!directory.mark().exists() && directory.runner_log().is_file());

@@ -2,9 +2,13 @@
 //! their own run at most, never the runner's record, its word or its time.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
+use crate::support::publications::Publications;
 use crate::support::{TestEnv, eventually, evidence, processes_with};
 
 /// A place whose agent does `script` with `$RUN` as the directory of its run and `$LOGS` as the
@@ -20,21 +24,26 @@ fn env(script: &str) -> TestEnv {
 /// Runs the agent, which must succeed in both the exit code and the record.
 #[track_caller]
 fn succeeds(env: &TestEnv) -> String {
+    evidence(&success_of("fake", env))
+}
+
+#[track_caller]
+fn success_of(agent: &str, env: &TestEnv) -> Value {
     let began = Instant::now();
     let mut command = Command::new("timeout");
     env.settle(&mut command);
     let run = env!("CARGO_BIN_EXE_agent-runner");
     let arguments = [
-        "-k", "1", "30", run, "run", "--agent", "fake", "--task", "work",
+        "-k", "1", "30", run, "run", "--agent", agent, "--task", "work",
     ];
     let output = command.args(arguments).output().unwrap();
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(0), "{told}");
     assert!(began.elapsed() < Duration::from_secs(20));
-    let record = env.record("work", "fake");
+    let record = env.record("work", agent);
     assert_eq!(record["outcome"], "success");
     assert_eq!(record["exit_code"], 0);
-    evidence(&record)
+    record
 }
 
 #[test]
@@ -58,16 +67,76 @@ fn a_summary_that_cannot_be_written_leaves_exit_code_and_record_agreed() {
     succeeds(&env("mkdir $LOGS/work/task.log"));
 }
 
+const BROKEN_OUTBOX: &str = "rm -rf $LOGS/.state/outbox; touch $LOGS/.state/outbox";
+
 #[test]
-fn a_broken_outbox_changes_no_outcome() {
-    let env = env("rm -rf $LOGS/.state/outbox; touch $LOGS/.state/outbox")
-        .config("[ntfy]\nserver = \"http://127.0.0.1:9\"\ntopic = \"t\"");
-    let facts = succeeds(&env);
-    assert!(facts.contains("nobody is told"), "{facts}");
-    assert_eq!(
-        env.record("work", "fake")["notification"]["state"],
-        "disabled"
+fn a_broken_outbox_changes_no_outcome_and_the_run_is_told_at_once() {
+    let server = Publications::start();
+    let env = env(BROKEN_OUTBOX)
+        .variable("AGENT_RUNNER_NTFY_TOPIC", "runs")
+        .variable("AGENT_RUNNER_NTFY_SERVER", server.url());
+    let record = success_of("fake", &env);
+    let facts = evidence(&record);
+    assert!(facts.contains("could not be kept"), "{facts}");
+    assert_eq!(record["notification"]["state"], "delivered");
+    assert_eq!(server.take().len(), 1);
+    fs::remove_file(env.logs().join(".state/outbox")).unwrap();
+    assert_eq!(env.agent_runner(&["heartbeat"]).code, Some(0));
+    assert!(server.take().is_empty());
+    assert_eq!(env.record("work", "fake"), record);
+}
+
+#[test]
+fn what_a_broken_outbox_did_not_take_is_warned_of_and_waits_in_the_next_that_works() {
+    let env = env(BROKEN_OUTBOX).unreachable_server();
+    let done = env.run("fake", "work");
+    assert_eq!(done.code, Some(0));
+    assert!(
+        done.stderr.contains("notification is not kept"),
+        "{}",
+        done.stderr
     );
+    let doctor = env.agent_runner(&["doctor"]).stdout;
+    assert!(doctor.contains("cannot list"), "{doctor}");
+    fs::remove_file(env.logs().join(".state/outbox")).unwrap();
+    for _ in 0..2 {
+        assert_eq!(env.agent_runner(&["heartbeat"]).code, Some(0));
+        let told = &env.record("work", "fake")["notification"];
+        assert_eq!(told["state"], "pending");
+        let waiting = env.outbox();
+        assert_eq!((waiting.len(), &waiting[0]["id"]), (1, &told["id"]));
+    }
+    let marks = fs::read_dir(env.logs().join(".state/running"));
+    assert_eq!(marks.unwrap().count(), 0);
+}
+
+#[test]
+fn what_lies_in_the_place_of_a_result_file_is_not_waited_for_followed_or_read_without_end() {
+    for planted in [
+        "mkfifo $2",
+        "mkdir $2",
+        "echo secret > ../secret; ln -s $PWD/../secret $2",
+        "truncate -s 10G $2",
+        "ln -s /dev/zero $2",
+    ] {
+        let env = TestEnv::new().task("work", "");
+        let codex = env.root().join("codex");
+        let script = format!(
+            "#!/bin/sh
+            [ \"$1\" != --version ] || {{ echo codex-cli 0.50.0; exit; }}
+            while [ \"$1\" != -o ]; do shift; done
+            {planted}
+            echo '{{\"type\": \"thread.started\", \"thread_id\": \"t\"}}'
+            echo '{{\"type\": \"item.completed\", \"item\": {{\"type\": \"agent_message\", \"text\": \"hello\"}}}}'
+            echo '{{\"type\": \"turn.completed\", \"usage\": {{}}}}'
+            "
+        );
+        fs::write(&codex, script).unwrap();
+        fs::set_permissions(&codex, PermissionsExt::from_mode(0o700)).unwrap();
+        let env = env.variable("AGENT_RUNNER_CODEX_BIN", codex.to_str().unwrap());
+        let record = success_of("codex", &env);
+        assert_eq!(record["last_message"], "hello", "{planted}");
+    }
 }
 
 #[test]

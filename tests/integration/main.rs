@@ -21,6 +21,7 @@ mod contract;
 mod crash_sweep;
 mod dispatch;
 mod doctor;
+mod durability;
 mod faults;
 mod full_disk;
 mod github;

@@ -1,12 +1,15 @@
 //! Whatever an agent does, its run ends on time with the right outcome and leaves nothing: once in
 //! each containment of this machine, twenty times over in the full test.
 
+use std::fs;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::containment::containments;
-use crate::support::{TestEnv, evidence, is_full, processes_of, processes_with, unique_sleep};
+use crate::support::{
+    TestEnv, eventually, evidence, is_full, processes_of, processes_with, unique_sleep,
+};
 
 const LIMIT: Duration = Duration::from_secs(1);
 const GRACE: Duration = Duration::from_secs(1);
@@ -245,4 +248,63 @@ fn a_bounded_fork_bomb_is_ended_whole() {
         assert_eq!(record["survivors_killed"], all, "{containment}");
         assert!(processes_with(&sleep).is_empty(), "{containment}");
     }
+}
+
+#[test]
+fn an_agent_that_reads_nothing_of_a_prompt_of_4_mb_neither_hangs_nor_outlives_its_time_limit() {
+    for (script, outcome, code) in [
+        ("echo hello", "success", 0),
+        ("exec 0<&-; echo hello", "success", 0),
+        ("sleep 600", "timeout", 11),
+    ] {
+        let env = TestEnv::new().script("fake", "text", script);
+        fs::create_dir(env.root().join("prompts")).unwrap();
+        fs::write(env.root().join("prompts/big.md"), "x".repeat(4 << 20)).unwrap();
+        let env = env
+            .config("[tasks.work]\nprompt = \"big.md\"\nrequires_commit = false\ntimeout = \"2s\"");
+        let mut runner = env.spawn(&["run", "--agent", "fake", "--task", "work"]);
+        let ended = eventually(Duration::from_secs(30), || {
+            runner.try_wait().unwrap().is_some()
+        });
+        if !ended {
+            runner.kill().unwrap();
+        }
+        assert!(ended, "{script}");
+        assert_eq!(runner.wait().unwrap().code(), Some(code), "{script}");
+        assert_eq!(env.record("work", "fake")["outcome"], outcome, "{script}");
+    }
+}
+
+#[test]
+fn an_end_at_the_very_time_limit_is_either_and_never_both() {
+    let env = TestEnv::new()
+        .script("fake", "text", "sleep 0.$((980 + $$ % 20)); echo done")
+        .task("work", "timeout = \"990ms\"");
+    let mut codes = env.run_at_once(30, "fake", "work");
+    let records = env.records("work", "fake");
+    for record in &records {
+        let ended = ["outcome", "exit_code", "classified_error", "error"].map(|key| &record[key]);
+        let agent = [&record["agent_exit_code"], &record["agent_signal"]];
+        if record["outcome"] == "success" {
+            assert_eq!(
+                ended,
+                [&json!("success"), &json!(0), &Value::Null, &Value::Null]
+            );
+            assert_eq!(agent, [&json!(0), &Value::Null], "{record}");
+            assert_eq!(record["last_message"], "done", "{record}");
+        } else {
+            assert_eq!(
+                ended[..3],
+                [&json!("timeout"), &json!(11), &json!("timeout")]
+            );
+            assert!(record["error"].is_string(), "{record}");
+        }
+    }
+    let told = records.iter().map(|record| record["exit_code"].as_i64());
+    let mut told: Vec<_> = told
+        .map(|code| code.and_then(|code| i32::try_from(code).ok()))
+        .collect();
+    codes.sort_unstable();
+    told.sort_unstable();
+    assert_eq!(codes, told);
 }

@@ -287,7 +287,13 @@ pub(super) fn carry_out(
         }
         log.follow(None);
         let record = last.ok_or_else(|| CliError::usage("no agent was named"))?;
-        let delivery = wiring::deliver(&world.ui, &layout, notifier.as_ref());
+        let notifier = notifier.as_ref();
+        let delivery = async {
+            if record.notification.is_unkept() {
+                wiring::deliver_unkept(world, &layout, notifier, announce, &record).await;
+            }
+            wiring::deliver(&world.ui, &layout, notifier).await;
+        };
         tokio::select! {
             ((), ()) = async { tokio::join!(delivery, watched.end(&world.ui, &record)) } => {}
             // The run is over and recorded; what is not delivered waits in the outbox.
@@ -300,7 +306,9 @@ pub(super) fn carry_out(
 /// The record with what became of its notification.
 fn as_told(layout: &Layout, mut record: Record) -> Record {
     let told = wiring::find_run(layout, &record.path()).map(|run| run.record.notification);
-    if let Some(told) = told.ok().filter(|told| told.id == record.notification.id) {
+    let is_same =
+        |id: &Option<String>| record.notification.is_unkept() || *id == record.notification.id;
+    if let Some(told) = told.ok().filter(|told| is_same(&told.id)) {
         record.notification = told;
     }
     record

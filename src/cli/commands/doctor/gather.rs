@@ -73,7 +73,7 @@ pub(super) fn gather(
     } = heard;
     let outbox = Outbox::new(&layout);
     notifications.waiting = outbox.count().unwrap_or_default();
-    let unread = outbox.unread().unwrap_or_default();
+    let unread = outbox.unread().unwrap_or_else(|error| vec![error]);
     notifications.unread = unread.iter().map(|error| chain(error)).collect();
     notifications.refused = outbox.refused().unwrap_or_default();
     notifications.refused_directory = layout.refused();
