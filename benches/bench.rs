@@ -326,7 +326,7 @@ fn redaction(base: &Path) {
     const REPETITIONS: usize = 5;
     heading(&format!(
         "the search for secrets beside all else of the same capture (waiting for the pipe and reading it, writing two logs, \
-         understanding it), in {}: {REPETITIONS} repetitions (goal: under 10 % more)",
+         understanding it), in {}: {REPETITIONS} repetitions (goal: under 10 % more of what CLIs print; floods, which none prints, have no goal)",
         base.display()
     ));
     let directory = tempfile::tempdir_in(base).unwrap();
