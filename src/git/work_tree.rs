@@ -522,14 +522,14 @@ impl WorkTree {
         began: Option<&str>,
     ) -> Result<Vec<String>, GitError> {
         let gone = gone(&self.path);
-        let is_there = self.path.is_dir();
+        let (is_there, is_half_gone) = (self.path.is_dir(), gone.is_dir());
         let known = self.directory.clone();
         let directory = known.or_else(|| own_directory(if is_there { &self.path } else { &gone }));
         let mut facts = Vec::new();
-        if !self.is_there() {
+        if !is_there && !is_half_gone {
             facts.push(format!("the work tree `{}` is gone", self.path.display()));
         }
-        if let Some(began) = began.filter(|_| !gone.is_dir()) {
+        if let Some(began) = began.filter(|_| is_there || !is_half_gone) {
             let stays = |why: String| {
                 let (path, branch) = (self.path.display(), &self.branch);
                 Ok(vec![format!("{why} in `{path}`, on branch `{branch}`")])
@@ -553,7 +553,16 @@ impl WorkTree {
                 clippy::disallowed_methods,
                 reason = "a directory, within one directory"
             )]
-            fs::rename(&self.path, &gone).map_err(GitError::Scratch)?;
+            let moved = fs::rename(&self.path, &gone);
+            if is_half_gone && moved.is_err() {
+                let (path, branch) = (self.path.display(), &self.branch);
+                let other = gone.display();
+                facts.push(format!(
+                    "the work tree `{path}` and branch `{branch}` stay: `{other}` is in the way"
+                ));
+                return Ok(facts);
+            }
+            moved.map_err(GitError::Scratch)?;
         }
         let Some(common) = directory.as_deref().and_then(common_directory) else {
             remove(&gone)?;

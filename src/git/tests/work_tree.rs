@@ -104,3 +104,32 @@ fn coming_home_runs_nothing_that_was_configured_at_home_since_and_goes_nowhere_e
         }
     }
 }
+
+#[test]
+fn nothing_beside_a_work_tree_costs_the_work_in_it() {
+    let scene = Scene::new();
+    let git = scene.git();
+    let home = git.home().unwrap();
+    let path = scene.path("tree");
+    let tree = git
+        .add_work_tree(&path, "agent-runner/1", &home.commit)
+        .unwrap();
+    scene.write("tree/unsaved.txt", "agent\n");
+    std::fs::create_dir(scene.path("tree.gone")).unwrap();
+    let put_away = || {
+        let facts = tree.put_away(Some("main"), Some(&home.commit));
+        facts.unwrap().join("; ")
+    };
+    let facts = put_away();
+    assert!(facts.starts_with("uncommitted work stays in"), "{facts}");
+    assert_eq!(scene.read("tree/unsaved.txt"), "agent\n");
+    std::fs::remove_file(scene.path("tree/unsaved.txt")).unwrap();
+    scene.write("tree.gone/file", "agent\n");
+    let facts = put_away();
+    assert!(facts.ends_with("tree.gone` is in the way"), "{facts}");
+    assert_eq!(scene.read("tree.gone/file"), "agent\n");
+    assert_eq!(scene.read("tree/old.txt").lines().count(), 10);
+    std::fs::remove_file(scene.path("tree.gone/file")).unwrap();
+    assert_eq!(put_away(), "");
+    assert!(!tree.is_there());
+}
