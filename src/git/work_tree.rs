@@ -585,7 +585,14 @@ impl WorkTree {
             let home_name = home.map(|home| format!("refs/heads/{home}"));
             let has_none = began.is_none_or(|began| began == tip);
             if has_none || home_name.as_deref().map_or(Ok(false), has)? {
-                outside.read(&["update-ref", "-d", &name, &tip])?;
+                // A tree that the run moved, or made, is not one without a commit for that.
+                let holder = outside.holder(&self.branch)?;
+                if let Some(tree) = holder.filter(|tree| tree.is_dir()) {
+                    let (branch, tree) = (&self.branch, tree.display());
+                    facts.push(format!("branch `{branch}` stays, checked out in `{tree}`"));
+                } else {
+                    outside.read(&["update-ref", "-d", &name, &tip])?;
+                }
                 // Of a branch that was set back nothing came.
                 let came = !has_none && !began.map_or(Ok(false), has)?;
                 if let Some(home) = home.filter(|_| came) {

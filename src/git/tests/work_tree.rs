@@ -133,3 +133,37 @@ fn nothing_beside_a_work_tree_costs_the_work_in_it() {
     assert_eq!(put_away(), "");
     assert!(!tree.is_there());
 }
+
+#[test]
+fn a_work_tree_that_the_run_moved_or_made_keeps_its_branch() {
+    for moves in [
+        &["worktree", "move", ".", "../elsewhere"][..],
+        &["worktree", "add", "-qf", "../elsewhere", "agent-runner/1"],
+    ] {
+        let scene = Scene::new();
+        let git = scene.git();
+        let home = git.home().unwrap();
+        let path = scene.path("tree");
+        let tree = git
+            .add_work_tree(&path, "agent-runner/1", &home.commit)
+            .unwrap();
+        scene.agent_in("tree", moves);
+        scene.write("elsewhere/staged.txt", "agent\n");
+        scene.agent_in("elsewhere", &["add", "."]);
+        let facts = tree.put_away(Some("main"), Some(&home.commit));
+        let facts = facts.unwrap().join("; ");
+        let elsewhere = scene.path("elsewhere").canonicalize().unwrap();
+        let told = format!(
+            "agent-runner/1` stays, checked out in `{}`",
+            elsewhere.display()
+        );
+        assert!(facts.ends_with(&told), "{facts}");
+        assert!(!tree.is_there());
+        let status = scene.person_in("elsewhere", &["status", "--short"]);
+        assert_eq!(status, "A  staged.txt");
+        assert_eq!(
+            scene.person_in("elsewhere", &["rev-parse", "HEAD"]),
+            home.commit
+        );
+    }
+}
