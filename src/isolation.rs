@@ -212,7 +212,9 @@ pub fn unsaved(
     run: &RunPath,
 ) -> Option<String> {
     let (tree, git) = remnant(inherited, layout, run);
-    let found = git.and_then(|git| tree.with(&git).worth_keeping());
+    let record = read_record(&layout.run(run), run);
+    let began = record.head_before.as_deref().unwrap_or_default();
+    let found = git.and_then(|git| tree.with(&git).worth_keeping(began));
     let why = found.unwrap_or_else(|error| Some(planner::chain(&error)))?;
     Some(format!("{why}, in `{}`", tree.path().display()))
 }

@@ -534,7 +534,7 @@ impl WorkTree {
                 let (path, branch) = (self.path.display(), &self.branch);
                 Ok(vec![format!("{why} in `{path}`, on branch `{branch}`")])
             };
-            if let Some(why) = self.worth_keeping()? {
+            if let Some(why) = self.worth_keeping(began)? {
                 return stays(why);
             }
             let directory = directory.as_deref().filter(|directory| directory.is_dir());
@@ -610,8 +610,9 @@ impl WorkTree {
         Ok(facts)
     }
 
-    /// What would be lost with the work tree, as a clause that ends with `stays` or `stay`.
-    pub fn worth_keeping(&self) -> Result<Option<String>, GitError> {
+    /// What would be lost with the work tree, as a clause that ends with `stays` or `stay`. `began` is
+    /// the commit where the run began.
+    pub fn worth_keeping(&self, began: &str) -> Result<Option<String>, GitError> {
         if !self.path.is_dir() {
             // It is gone, or half-removed: that was found out before.
             return Ok(None);
@@ -627,7 +628,7 @@ impl WorkTree {
         if let Some(why) = self.inside().uncommitted_in(&self.path)? {
             return Ok(Some(why));
         }
-        if self.has_unsaved_submodule(&directory)? {
+        if self.has_unsaved_submodule(&directory, began)? {
             return Ok(Some("work in a submodule stays".to_owned()));
         }
         let is_kept = self.git.head_branch()?.is_some()

@@ -135,6 +135,42 @@ fn nothing_beside_a_work_tree_costs_the_work_in_it() {
 }
 
 #[test]
+fn a_submodule_at_a_commit_that_only_a_tag_has_goes_unless_the_run_committed_there() {
+    let scene = Scene::new();
+    for library in ["library", "other"] {
+        scene.person_in("", &["clone", "-q", "work", library]);
+    }
+    scene.person_in("library", &["checkout", "-q", "--detach"]);
+    scene.person_in("library", &["commit", "-qm", "v1", "--allow-empty"]);
+    scene.person_in("library", &["tag", "v1"]);
+    for library in ["library", "other"] {
+        let url = format!("../{library}");
+        scene.person(&["submodule", "-q", "add", &url, library]);
+    }
+    scene.person_in("work/library", &["checkout", "-q", "v1"]);
+    scene.person(&["add", "library"]);
+    scene.person(&["commit", "-qm", "libraries"]);
+    let git = scene.git();
+    let home = git.home().unwrap();
+    for commits in [false, true] {
+        let branch = format!("agent-runner/{commits}");
+        let path = scene.path(&branch);
+        let tree = git.add_work_tree(&path, &branch, &home.commit).unwrap();
+        let library = format!("{branch}/library");
+        scene.agent_in(&branch, &["submodule", "-q", "update", "--init"]);
+        if commits {
+            scene.agent_in(&library, &["commit", "-qm", "v2", "--allow-empty"]);
+            scene.agent_in(&library, &["tag", "v2"]);
+            scene.agent_in(&library, &["checkout", "-q", "v1"]);
+        }
+        assert_eq!(
+            tree.worth_keeping(&home.commit).unwrap().as_deref(),
+            commits.then_some("work in a submodule stays")
+        );
+    }
+}
+
+#[test]
 fn a_work_tree_that_the_run_moved_or_made_keeps_its_branch() {
     for moves in [
         &["worktree", "move", ".", "../elsewhere"][..],
