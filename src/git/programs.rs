@@ -30,7 +30,7 @@ pub struct Programs {
 
 impl Programs {
     /// The keys that tell something else at `now`, here or in a submodule.
-    fn changed<'a>(&'a self, now: &'a Self) -> Vec<&'a str> {
+    fn changed<'a>(&'a self, now: &'a Self) -> BTreeSet<&'a str> {
         let own = differing(&self.own, &now.own);
         let theirs = differing(&self.of_submodules, &now.of_submodules);
         let changed = own.chain(theirs.map(|(_, key)| key));
@@ -39,33 +39,21 @@ impl Programs {
 
     /// The settings with which git runs what was named in `self` alone, when these keys have
     /// changed. They count in submodules, too.
-    fn instead_of(&self, changed: &[&str]) -> Vec<(String, String)> {
-        let drivers: BTreeSet<&str> = (changed.iter())
-            .filter(|key| !is_of_partial_clone(key))
-            .filter_map(|key| key.rsplit_once('.'))
-            .map(|(driver, _)| driver)
-            .collect();
-        let mut settings = Vec::new();
-        for driver in drivers {
-            // An empty filter changes nothing; a merge driver that fails leaves a conflict.
-            let variables: &[(&str, &str)] = if driver.starts_with("merge.") {
-                &[("driver", "false")]
-            } else {
-                &[
-                    ("clean", ""),
-                    ("smudge", ""),
-                    ("process", ""),
-                    ("required", "false"),
-                ]
-            };
-            for (variable, nothing) in variables {
-                let key = format!("{driver}.{variable}");
-                let value = self
-                    .own
-                    .get(&key)
-                    .map_or(*nothing, String::as_str)
-                    .to_owned();
-                settings.push((key, value));
+    fn instead_of(&self, changed: &BTreeSet<&str>) -> BTreeMap<String, String> {
+        let mut settings = BTreeMap::new();
+        let mut set_back = |key: String, nothing: &str| {
+            let value = self.own.get(&key).map_or(nothing, String::as_str);
+            settings.insert(key, value.to_owned());
+        };
+        for key in changed.iter().filter(|key| !is_of_partial_clone(key)) {
+            // A merge driver that fails leaves a conflict.
+            if key.starts_with("merge.") {
+                set_back((*key).to_owned(), "false");
+            } else if let Some((filter, _)) = key.rsplit_once('.') {
+                // An empty filter changes nothing. But an empty `process` hides the others, so what
+                // did not change is left alone.
+                set_back((*key).to_owned(), "");
+                set_back(format!("{filter}.required"), "false");
             }
         }
         settings
@@ -201,9 +189,9 @@ impl Git {
         }
         tracing::warn!(keys = ?changed, "configured programs are not run");
         let settings = before.instead_of(&changed);
+        let settings = settings.iter();
         let settings: Vec<_> = settings
-            .iter()
-            .map(|(key, value)| (key.as_str(), value.as_str()))
+            .map(|(key, value)| (&key[..], &value[..]))
             .collect();
         let git = self.with_settings(&settings);
         Ok(if changed.iter().any(|key| is_of_partial_clone(key)) {

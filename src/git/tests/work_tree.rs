@@ -135,6 +135,37 @@ fn nothing_beside_a_work_tree_costs_the_work_in_it() {
 }
 
 #[test]
+fn an_older_filter_runs_on_what_comes_home_whatever_else_of_it_the_run_configured() {
+    for (key, value) in [
+        ("filter.x.smudge", "cat"),
+        ("filter.x.clean", "cat"),
+        ("filter.x.required", "true"),
+    ] {
+        let scene = Scene::new();
+        scene.person(&["config", "filter.x.smudge", "tr a-z A-Z"]);
+        let git = scene.git();
+        let home = git.home().unwrap();
+        let tree = git.add_work_tree(&scene.path("tree"), "agent-runner/1", &home.commit);
+        let tree = tree.unwrap();
+        let before = tree.git.snapshot(start()).unwrap();
+        scene.write("tree/.gitattributes", "*.txt filter=x\n");
+        scene.write("tree/a.txt", "agent\n");
+        scene.agent_in("tree", &["add", "."]);
+        scene.agent_in("tree", &["commit", "-qm", "agent"]);
+        scene.agent(&["config", key, value]);
+        let git = tree.git.with_programs_of(&before).unwrap();
+        let change = git.compare(&before, MARK, &[]).unwrap();
+        let may = May {
+            fetched: false,
+            rebased: false,
+        };
+        let came = (tree.with(&git)).bring_home(&home, MARK, &identity(), &change, may);
+        assert_eq!(came.unwrap(), Homecoming::Home { onto: None }, "{key}");
+        assert_eq!(scene.read("work/a.txt"), "AGENT\n", "{key}");
+    }
+}
+
+#[test]
 fn a_submodule_at_a_commit_that_only_a_tag_has_goes_unless_the_run_committed_there() {
     let scene = Scene::new();
     for library in ["library", "other"] {
