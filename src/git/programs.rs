@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use crate::git::place::Place;
 use crate::git::submodules::may_have_submodules;
 use crate::git::{Git, GitError, Snapshot};
 use crate::process::command::RunningHelper;
@@ -35,6 +36,13 @@ impl Programs {
         let theirs = differing(&self.of_submodules, &now.of_submodules);
         let changed = own.chain(theirs.map(|(_, key)| key));
         changed.map(String::as_str).collect()
+    }
+
+    /// The filters that are configured otherwise than at an earlier look.
+    pub fn changed_filters(&self, earlier: &Self) -> BTreeSet<String> {
+        let changed = earlier.changed(self).into_iter();
+        let filters = changed.filter_map(|key| key.strip_prefix("filter.")?.rsplit_once('.'));
+        filters.map(|(filter, _)| filter.to_owned()).collect()
     }
 
     /// The settings with which git runs what was named in `self` alone, when these keys have
@@ -79,24 +87,15 @@ impl Git {
     }
 
     /// The same repository, with commands that run no filter or merge driver that was not configured
-    /// at an earlier look, also in another work tree, and fetch nothing so.
+    /// at an earlier look, also in another work tree, and fetch nothing from a repository that was
+    /// not.
     pub fn with_programs_since(&self, earlier: &Programs) -> Result<Self, GitError> {
-        self.running(earlier, &self.programs_now()?)
+        self.running(earlier, &self.programs_at(&self.place()?)?)
     }
 
-    /// The filters that are configured otherwise than earlier, which it would not run.
-    pub(super) fn filters_since(&self, earlier: &Programs) -> Result<BTreeSet<String>, GitError> {
-        let now = self.programs_now()?;
-        let changed = earlier.changed(&now).into_iter();
-        let filters = changed.filter_map(|key| key.strip_prefix("filter.")?.rsplit_once('.'));
-        Ok(filters.map(|(filter, _)| filter.to_owned()).collect())
-    }
-
-    fn programs_now(&self) -> Result<Programs, GitError> {
-        let configured = self.start(&CONFIGURED, &[])?;
-        let place = self.place()?;
-        let configured = self.finish(&CONFIGURED, configured)?.stdout;
-        self.programs(&place.top_level, &place.directory, &configured)
+    /// What is configured in the repository, which lies there.
+    pub(super) fn programs_at(&self, place: &Place) -> Result<Programs, GitError> {
+        self.programs(&place.top_level, &place.directory, &self.configured()?)
     }
 
     /// What is configured for every repository, where there is none.
@@ -176,7 +175,7 @@ impl Git {
 
     /// The same repository, with commands that run what `before` names, when the configuration says
     /// `now`.
-    fn running(&self, before: &Programs, now: &Programs) -> Result<Self, GitError> {
+    pub(super) fn running(&self, before: &Programs, now: &Programs) -> Result<Self, GitError> {
         let changed = before.changed(now);
         if changed.is_empty() {
             return Ok(self.clone());

@@ -3,7 +3,7 @@
 //! A person's index, tree and uncommitted work are left alone: git itself moves their branch, and
 //! refuses where that would overwrite anything.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt as _;
@@ -24,7 +24,7 @@ pub struct Home {
     /// The person's work tree.
     pub(super) place: Place,
     /// What was configured there.
-    pub(super) programs: Programs,
+    pub programs: Programs,
     /// The directory within it where the run was to work.
     pub below: PathBuf,
     /// The branch that is checked out.
@@ -88,13 +88,12 @@ impl Git {
             reason: format!("{reason}; isolation needs a branch to bring the commits to"),
         };
         let branch = self.head_branch()?;
-        let configured = self.configured()?;
         Ok(Home {
             branch: branch.ok_or_else(|| refused("HEAD is detached"))?,
             commit: self
                 .commit_of("HEAD")?
                 .ok_or_else(|| refused("the repository has no commit yet"))?,
-            programs: self.programs(&place.top_level, &place.directory, &configured)?,
+            programs: self.programs_at(&place)?,
             place,
             below,
         })
@@ -260,17 +259,19 @@ impl Git {
         Ok(None)
     }
 
-    /// Moves a branch forward, with the work tree that has it checked out, if one has.
+    /// Moves a branch forward, with the work tree that has it checked out, if one has. `now` is what
+    /// is configured at home.
     fn fast_forward(
         &self,
         home: &Home,
+        now: &Programs,
         old: &str,
         new: &str,
         action: &str,
     ) -> Result<Result<(), String>, GitError> {
         let git = self.with_variable("GIT_REFLOG_ACTION", action);
         let name = format!("refs/heads/{}", home.branch);
-        let Some(git) = git.at_branch(home)? else {
+        let Some(git) = git.at_branch(home, now)? else {
             let note = format!("{action}: Fast-forward");
             return git.attempt(&["update-ref", "-m", &note, &name, new, old]);
         };
@@ -304,16 +305,15 @@ impl Git {
 
     /// git in the work tree that has the home's branch checked out, if one has, without programs
     /// that were not configured at home. The run may have led any of them elsewhere.
-    fn at_branch(&self, home: &Home) -> Result<Option<Self>, GitError> {
+    fn at_branch(&self, home: &Home, now: &Programs) -> Result<Option<Self>, GitError> {
         let at_home = self.pinned(&home.place)?;
-        let git = if at_home.head_branch()?.as_ref() == Some(&home.branch) {
-            at_home
-        } else {
-            let Some(tree) = self.holder(&home.branch)? else {
-                return Ok(None);
-            };
-            self.found_at(&tree)
+        if at_home.head_branch()?.as_ref() == Some(&home.branch) {
+            return at_home.running(&home.programs, now).map(Some);
+        }
+        let Some(tree) = self.holder(&home.branch)? else {
+            return Ok(None);
         };
+        let git = self.found_at(&tree);
         git.with_programs_since(&home.programs).map(Some)
     }
 }
@@ -360,10 +360,12 @@ impl WorkTree {
 
     /// Brings the run's commits, which `change` tells, to the branch where it began; rebases them
     /// when that has moved, and only when all are the run's own and none is a merge, which would be
-    /// lost. Nothing else comes but what `may` allows. Other runs must be kept out meanwhile.
+    /// lost. Nothing else comes but what `may` allows. Other runs must be kept out meanwhile. `now` is
+    /// what is configured at home: what was not when the run began is not run.
     pub fn bring_home(
         &self,
         home: &Home,
+        now: &Programs,
         run_mark: &str,
         identity: &Identity,
         change: &RepositoryChange,
@@ -438,7 +440,7 @@ impl WorkTree {
                 onto = Some(target.clone());
                 tip = self.tip()?.unwrap_or_default();
             }
-            match self.git.fast_forward(home, &target, &tip, &action)? {
+            match self.git.fast_forward(home, now, &target, &tip, &action)? {
                 Ok(()) => return Ok(Homecoming::Home { onto }),
                 Err(_) if self.git.commit_of(&name)?.as_ref() != Some(&target) => {}
                 Err(why) => return left(why),
@@ -447,10 +449,9 @@ impl WorkTree {
         left(format!("`{}` kept moving", home.branch))
     }
 
-    /// The filters that were not configured at home when the run began, and do not run on what
-    /// comes there.
-    pub fn new_filters(&self, home: &Home) -> Result<BTreeSet<String>, GitError> {
-        self.git.pinned(&home.place)?.filters_since(&home.programs)
+    /// What is configured now where the run began.
+    pub fn programs_at(&self, home: &Home) -> Result<Programs, GitError> {
+        self.git.pinned(&home.place)?.programs_at(&home.place)
     }
 
     /// A commit between these two that is none of the known.

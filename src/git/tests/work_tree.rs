@@ -38,7 +38,8 @@ fn no_setting_of_merges_makes_commits_that_come_home_wait_or_become_a_merge() {
             fetched: false,
             rebased: false,
         };
-        let came = work_tree.bring_home(&home, MARK, &identity(), &change, may);
+        let now = work_tree.programs_at(&home).unwrap();
+        let came = work_tree.bring_home(&home, &now, MARK, &identity(), &change, may);
         assert_eq!(came.unwrap(), Homecoming::Home { onto: None }, "{value}");
         let tip = scene.person(&["rev-parse", "main"]);
         assert_eq!(Some(tip), change.head_after, "{value}");
@@ -90,9 +91,10 @@ fn coming_home_runs_nothing_that_was_configured_at_home_since_and_goes_nowhere_e
                 fetched: false,
                 rebased: false,
             };
-            let filters = tree.with(&git).new_filters(&home).unwrap();
+            let now = tree.with(&git).programs_at(&home).unwrap();
+            let filters = now.changed_filters(&home.programs);
             assert_eq!(filters.contains("x"), !is_led_elsewhere);
-            let came = (tree.with(&git)).bring_home(&home, MARK, &identity(), &change, may);
+            let came = (tree.with(&git)).bring_home(&home, &now, MARK, &identity(), &change, may);
             assert_eq!(came.unwrap(), Homecoming::Home { onto: None });
             assert_eq!(
                 Some(scene.person(&["rev-parse", "side"])),
@@ -159,7 +161,8 @@ fn an_older_filter_runs_on_what_comes_home_whatever_else_of_it_the_run_configure
             fetched: false,
             rebased: false,
         };
-        let came = (tree.with(&git)).bring_home(&home, MARK, &identity(), &change, may);
+        let now = tree.with(&git).programs_at(&home).unwrap();
+        let came = (tree.with(&git)).bring_home(&home, &now, MARK, &identity(), &change, may);
         assert_eq!(came.unwrap(), Homecoming::Home { onto: None }, "{key}");
         assert_eq!(scene.read("work/a.txt"), "AGENT\n", "{key}");
     }
