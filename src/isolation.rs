@@ -43,7 +43,7 @@ pub struct Room {
 pub struct Ending {
     /// How they came home.
     pub homecoming: Homecoming,
-    /// The filters that changed at home during the run and did not run on what came there.
+    /// The filters that changed at home during the run; on what came there none ran as it is now.
     pub filters: BTreeSet<String>,
     /// What the run changed, where its commits are others now.
     pub change: Option<RepositoryChange>,

@@ -93,7 +93,7 @@ impl Git {
         self.running(earlier, &self.programs_at(&self.place()?)?)
     }
 
-    /// What is configured in the repository, which lies there.
+    /// What is configured in the repository that lies there.
     pub(super) fn programs_at(&self, place: &Place) -> Result<Programs, GitError> {
         self.programs(&place.top_level, &place.directory, &self.configured()?)
     }

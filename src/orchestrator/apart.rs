@@ -151,7 +151,8 @@ async fn come_home(
             let names: Vec<_> = filters.iter().map(|name| format!("`{name}`")).collect();
             let names = names.join(", ");
             let fact = format!(
-                "filters that changed during the run did not run on what came home: {names}"
+                "filters that changed during the run did not run as they are now on \
+                 what came home: {names}"
             );
             story.note(EvidenceSource::Git, text::first_line(&fact, 500));
         }
