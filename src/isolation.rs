@@ -43,7 +43,7 @@ pub struct Room {
 pub struct Ending {
     /// How they came home.
     pub homecoming: Homecoming,
-    /// The filters that the run configured, which did not run on what came home.
+    /// The filters that changed at home during the run; on what came there none ran as it is now.
     pub filters: BTreeSet<String>,
     /// What the run changed, where its commits are others now.
     pub change: Option<RepositoryChange>,
@@ -123,8 +123,10 @@ impl Room {
             rebased: !self.is_checked,
         };
         let tree = self.tree.with(git);
-        let filters = tree.new_filters(&self.home)?;
-        let homecoming = tree.bring_home(&self.home, mark, identity, change, may_come)?;
+        let home = &self.home;
+        let now = tree.programs_at(home)?;
+        let filters = now.changed_filters(&home.programs);
+        let homecoming = tree.bring_home(home, &now, mark, identity, change, may_come)?;
         let mut ending = Ending {
             homecoming,
             filters,
@@ -212,7 +214,9 @@ pub fn unsaved(
     run: &RunPath,
 ) -> Option<String> {
     let (tree, git) = remnant(inherited, layout, run);
-    let found = git.and_then(|git| tree.with(&git).worth_keeping());
+    let record = read_record(&layout.run(run), run);
+    let began = record.head_before.as_deref().unwrap_or_default();
+    let found = git.and_then(|git| tree.with(&git).worth_keeping(began));
     let why = found.unwrap_or_else(|error| Some(planner::chain(&error)))?;
     Some(format!("{why}, in `{}`", tree.path().display()))
 }

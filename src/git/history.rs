@@ -153,7 +153,7 @@ impl Git {
         self.start_keeping(Some(MAX_RECORD_BYTES), &arguments, &[])
     }
 
-    /// The same, of `revisions` without what `refs` have.
+    /// As [`Git::walk`], without what `refs` have.
     pub(super) fn walk_unkept(
         &self,
         revisions: &[&str],

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use crate::git::place::Place;
 use crate::git::submodules::may_have_submodules;
 use crate::git::{Git, GitError, Snapshot};
 use crate::process::command::RunningHelper;
@@ -30,42 +31,37 @@ pub struct Programs {
 
 impl Programs {
     /// The keys that tell something else at `now`, here or in a submodule.
-    fn changed<'a>(&'a self, now: &'a Self) -> Vec<&'a str> {
+    fn changed<'a>(&'a self, now: &'a Self) -> BTreeSet<&'a str> {
         let own = differing(&self.own, &now.own);
         let theirs = differing(&self.of_submodules, &now.of_submodules);
         let changed = own.chain(theirs.map(|(_, key)| key));
         changed.map(String::as_str).collect()
     }
 
+    /// The filters that are configured otherwise than at an earlier look.
+    pub fn changed_filters(&self, earlier: &Self) -> BTreeSet<String> {
+        let changed = earlier.changed(self).into_iter();
+        let filters = changed.filter_map(|key| key.strip_prefix("filter.")?.rsplit_once('.'));
+        filters.map(|(filter, _)| filter.to_owned()).collect()
+    }
+
     /// The settings with which git runs what was named in `self` alone, when these keys have
     /// changed. They count in submodules, too.
-    fn instead_of(&self, changed: &[&str]) -> Vec<(String, String)> {
-        let drivers: BTreeSet<&str> = (changed.iter())
-            .filter(|key| !is_of_partial_clone(key))
-            .filter_map(|key| key.rsplit_once('.'))
-            .map(|(driver, _)| driver)
-            .collect();
-        let mut settings = Vec::new();
-        for driver in drivers {
-            // An empty filter changes nothing; a merge driver that fails leaves a conflict.
-            let variables: &[(&str, &str)] = if driver.starts_with("merge.") {
-                &[("driver", "false")]
-            } else {
-                &[
-                    ("clean", ""),
-                    ("smudge", ""),
-                    ("process", ""),
-                    ("required", "false"),
-                ]
-            };
-            for (variable, nothing) in variables {
-                let key = format!("{driver}.{variable}");
-                let value = self
-                    .own
-                    .get(&key)
-                    .map_or(*nothing, String::as_str)
-                    .to_owned();
-                settings.push((key, value));
+    fn instead_of(&self, changed: &BTreeSet<&str>) -> BTreeMap<String, String> {
+        let mut settings = BTreeMap::new();
+        let mut set_back = |key: String, nothing: &str| {
+            let value = self.own.get(&key).map_or(nothing, String::as_str);
+            settings.insert(key, value.to_owned());
+        };
+        for key in changed.iter().filter(|key| !is_of_partial_clone(key)) {
+            // A merge driver that fails leaves a conflict.
+            if key.starts_with("merge.") {
+                set_back((*key).to_owned(), "false");
+            } else if let Some((filter, _)) = key.rsplit_once('.') {
+                // An empty filter changes nothing. But an empty `process` hides the others, so what
+                // did not change is left alone.
+                set_back((*key).to_owned(), "");
+                set_back(format!("{filter}.required"), "false");
             }
         }
         settings
@@ -91,24 +87,15 @@ impl Git {
     }
 
     /// The same repository, with commands that run no filter or merge driver that was not configured
-    /// at an earlier look, also in another work tree, and fetch nothing so.
+    /// at an earlier look, also in another work tree, and fetch nothing from a repository that was
+    /// not.
     pub fn with_programs_since(&self, earlier: &Programs) -> Result<Self, GitError> {
-        self.running(earlier, &self.programs_now()?)
+        self.running(earlier, &self.programs_at(&self.place()?)?)
     }
 
-    /// The filters that are configured otherwise than earlier, which it would not run.
-    pub(super) fn filters_since(&self, earlier: &Programs) -> Result<BTreeSet<String>, GitError> {
-        let now = self.programs_now()?;
-        let changed = earlier.changed(&now).into_iter();
-        let filters = changed.filter_map(|key| key.strip_prefix("filter.")?.rsplit_once('.'));
-        Ok(filters.map(|(filter, _)| filter.to_owned()).collect())
-    }
-
-    fn programs_now(&self) -> Result<Programs, GitError> {
-        let configured = self.start(&CONFIGURED, &[])?;
-        let place = self.place()?;
-        let configured = self.finish(&CONFIGURED, configured)?.stdout;
-        self.programs(&place.top_level, &place.directory, &configured)
+    /// What is configured in the repository that lies there.
+    pub(super) fn programs_at(&self, place: &Place) -> Result<Programs, GitError> {
+        self.programs(&place.top_level, &place.directory, &self.configured()?)
     }
 
     /// What is configured for every repository, where there is none.
@@ -188,7 +175,7 @@ impl Git {
 
     /// The same repository, with commands that run what `before` names, when the configuration says
     /// `now`.
-    fn running(&self, before: &Programs, now: &Programs) -> Result<Self, GitError> {
+    pub(super) fn running(&self, before: &Programs, now: &Programs) -> Result<Self, GitError> {
         let changed = before.changed(now);
         if changed.is_empty() {
             return Ok(self.clone());
@@ -201,9 +188,9 @@ impl Git {
         }
         tracing::warn!(keys = ?changed, "configured programs are not run");
         let settings = before.instead_of(&changed);
+        let settings = settings.iter();
         let settings: Vec<_> = settings
-            .iter()
-            .map(|(key, value)| (key.as_str(), value.as_str()))
+            .map(|(key, value)| (&key[..], &value[..]))
             .collect();
         let git = self.with_settings(&settings);
         Ok(if changed.iter().any(|key| is_of_partial_clone(key)) {

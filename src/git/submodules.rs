@@ -79,8 +79,9 @@ impl Git {
 
 impl WorkTree {
     /// Whether a submodule has what would be lost with the work tree: work that is not committed,
-    /// or commits that came from nowhere else. `own` is what the repository keeps of the work tree.
-    pub(super) fn has_unsaved_submodule(&self, own: &Path) -> Result<bool, GitError> {
+    /// or commits that came from nowhere else. `own` is what the repository keeps of the work tree,
+    /// `began` the commit where the run began.
+    pub(super) fn has_unsaved_submodule(&self, own: &Path, began: &str) -> Result<bool, GitError> {
         let mut modules = self.modules(own.join("modules"))?;
         for (tree, git) in self.git.submodules(self.path(), own)? {
             let git = git.with_variable("GIT_WORK_TREE", &tree);
@@ -89,20 +90,40 @@ impl WorkTree {
             }
             modules.insert(git.read_path(&["rev-parse", "--absolute-git-dir"])?);
         }
+        if modules.is_empty() {
+            return Ok(false);
+        }
+        let named = self.named_submodules(own, began)?;
         for module in modules {
-            let fetched = fetch_heads(&module).into_iter();
-            let fetched: Vec<_> = fetched.map(|id| format!("^{id}\n")).collect();
+            let known = fetch_heads(&module).into_iter().chain(named.clone());
+            let known: Vec<_> = known.map(|id| format!("^{id}\n")).collect();
             // Its configuration may name a work tree that is gone.
             let git = (self.outside(&module)).with_variable("GIT_WORK_TREE", &module);
             if module.join("worktrees").is_dir()
                 || !git
-                    .read_with_input(&UNPUSHED, fetched.concat().as_bytes())?
+                    .read_with_input(&UNPUSHED, known.concat().as_bytes())?
                     .is_empty()
             {
                 return Ok(true);
             }
         }
         Ok(false)
+    }
+
+    /// The commits of submodules that a commit names, which the run did not make: only a tag may have
+    /// them. Where there is no such commit, none.
+    fn named_submodules(&self, own: &Path, commit: &str) -> Result<Vec<String>, GitError> {
+        let git = self.outside(own);
+        let list = ["ls-tree", "-r", "-z", "--full-tree", commit];
+        let listed = git.finish(&list, git.start(&list, &[])?)?.stdout;
+        let entries = listed.split(|byte| *byte == 0);
+        let ids = entries.filter_map(|entry| {
+            let entry = entry.strip_prefix(b"160000 commit ")?;
+            entry.split(|byte| *byte == b'\t').next()
+        });
+        Ok(ids
+            .map(|id| String::from_utf8_lossy(id).into_owned())
+            .collect())
     }
 
     /// The repositories of submodules in a directory, and theirs, filled in or not.

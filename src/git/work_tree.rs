@@ -3,7 +3,7 @@
 //! A person's index, tree and uncommitted work are left alone: git itself moves their branch, and
 //! refuses where that would overwrite anything.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt as _;
@@ -24,7 +24,7 @@ pub struct Home {
     /// The person's work tree.
     pub(super) place: Place,
     /// What was configured there.
-    pub(super) programs: Programs,
+    pub programs: Programs,
     /// The directory within it where the run was to work.
     pub below: PathBuf,
     /// The branch that is checked out.
@@ -88,13 +88,12 @@ impl Git {
             reason: format!("{reason}; isolation needs a branch to bring the commits to"),
         };
         let branch = self.head_branch()?;
-        let configured = self.configured()?;
         Ok(Home {
             branch: branch.ok_or_else(|| refused("HEAD is detached"))?,
             commit: self
                 .commit_of("HEAD")?
                 .ok_or_else(|| refused("the repository has no commit yet"))?,
-            programs: self.programs(&place.top_level, &place.directory, &configured)?,
+            programs: self.programs_at(&place)?,
             place,
             below,
         })
@@ -260,17 +259,19 @@ impl Git {
         Ok(None)
     }
 
-    /// Moves a branch forward, with the work tree that has it checked out, if one has.
+    /// Moves a branch forward, with the work tree that has it checked out, if one has. `now` is what
+    /// is configured at home.
     fn fast_forward(
         &self,
         home: &Home,
+        now: &Programs,
         old: &str,
         new: &str,
         action: &str,
     ) -> Result<Result<(), String>, GitError> {
         let git = self.with_variable("GIT_REFLOG_ACTION", action);
         let name = format!("refs/heads/{}", home.branch);
-        let Some(git) = git.at_branch(home)? else {
+        let Some(git) = git.at_branch(home, now)? else {
             let note = format!("{action}: Fast-forward");
             return git.attempt(&["update-ref", "-m", &note, &name, new, old]);
         };
@@ -304,16 +305,15 @@ impl Git {
 
     /// git in the work tree that has the home's branch checked out, if one has, without programs
     /// that were not configured at home. The run may have led any of them elsewhere.
-    fn at_branch(&self, home: &Home) -> Result<Option<Self>, GitError> {
+    fn at_branch(&self, home: &Home, now: &Programs) -> Result<Option<Self>, GitError> {
         let at_home = self.pinned(&home.place)?;
-        let git = if at_home.head_branch()?.as_ref() == Some(&home.branch) {
-            at_home
-        } else {
-            let Some(tree) = self.holder(&home.branch)? else {
-                return Ok(None);
-            };
-            self.found_at(&tree)
+        if at_home.head_branch()?.as_ref() == Some(&home.branch) {
+            return at_home.running(&home.programs, now).map(Some);
+        }
+        let Some(tree) = self.holder(&home.branch)? else {
+            return Ok(None);
         };
+        let git = self.found_at(&tree);
         git.with_programs_since(&home.programs).map(Some)
     }
 }
@@ -360,10 +360,12 @@ impl WorkTree {
 
     /// Brings the run's commits, which `change` tells, to the branch where it began; rebases them
     /// when that has moved, and only when all are the run's own and none is a merge, which would be
-    /// lost. Nothing else comes but what `may` allows. Other runs must be kept out meanwhile.
+    /// lost. Nothing else comes but what `may` allows. Other runs must be kept out meanwhile. `now` is
+    /// what is configured at home: what was not when the run began is not run.
     pub fn bring_home(
         &self,
         home: &Home,
+        now: &Programs,
         run_mark: &str,
         identity: &Identity,
         change: &RepositoryChange,
@@ -438,7 +440,7 @@ impl WorkTree {
                 onto = Some(target.clone());
                 tip = self.tip()?.unwrap_or_default();
             }
-            match self.git.fast_forward(home, &target, &tip, &action)? {
+            match self.git.fast_forward(home, now, &target, &tip, &action)? {
                 Ok(()) => return Ok(Homecoming::Home { onto }),
                 Err(_) if self.git.commit_of(&name)?.as_ref() != Some(&target) => {}
                 Err(why) => return left(why),
@@ -447,10 +449,9 @@ impl WorkTree {
         left(format!("`{}` kept moving", home.branch))
     }
 
-    /// The filters that were not configured at home when the run began, and do not run on what
-    /// comes there.
-    pub fn new_filters(&self, home: &Home) -> Result<BTreeSet<String>, GitError> {
-        self.git.pinned(&home.place)?.filters_since(&home.programs)
+    /// What is configured now where the run began.
+    pub fn programs_at(&self, home: &Home) -> Result<Programs, GitError> {
+        self.git.pinned(&home.place)?.programs_at(&home.place)
     }
 
     /// A commit between these two that is none of the known.
@@ -522,19 +523,19 @@ impl WorkTree {
         began: Option<&str>,
     ) -> Result<Vec<String>, GitError> {
         let gone = gone(&self.path);
-        let is_there = self.path.is_dir();
+        let (is_there, is_half_gone) = (self.path.is_dir(), gone.is_dir());
         let known = self.directory.clone();
         let directory = known.or_else(|| own_directory(if is_there { &self.path } else { &gone }));
         let mut facts = Vec::new();
-        if !self.is_there() {
+        if !is_there && !is_half_gone {
             facts.push(format!("the work tree `{}` is gone", self.path.display()));
         }
-        if let Some(began) = began.filter(|_| !gone.is_dir()) {
+        if let Some(began) = began.filter(|_| is_there || !is_half_gone) {
             let stays = |why: String| {
                 let (path, branch) = (self.path.display(), &self.branch);
                 Ok(vec![format!("{why} in `{path}`, on branch `{branch}`")])
             };
-            if let Some(why) = self.worth_keeping()? {
+            if let Some(why) = self.worth_keeping(began)? {
                 return stays(why);
             }
             let directory = directory.as_deref().filter(|directory| directory.is_dir());
@@ -553,7 +554,16 @@ impl WorkTree {
                 clippy::disallowed_methods,
                 reason = "a directory, within one directory"
             )]
-            fs::rename(&self.path, &gone).map_err(GitError::Scratch)?;
+            let moved = fs::rename(&self.path, &gone);
+            if is_half_gone && moved.is_err() {
+                let (path, branch) = (self.path.display(), &self.branch);
+                let other = gone.display();
+                facts.push(format!(
+                    "the work tree `{path}` and branch `{branch}` stay: `{other}` is in the way"
+                ));
+                return Ok(facts);
+            }
+            moved.map_err(GitError::Scratch)?;
         }
         let Some(common) = directory.as_deref().and_then(common_directory) else {
             remove(&gone)?;
@@ -576,7 +586,14 @@ impl WorkTree {
             let home_name = home.map(|home| format!("refs/heads/{home}"));
             let has_none = began.is_none_or(|began| began == tip);
             if has_none || home_name.as_deref().map_or(Ok(false), has)? {
-                outside.read(&["update-ref", "-d", &name, &tip])?;
+                // A tree that the run moved, or made, is not one without a commit for that.
+                let holder = outside.holder(&self.branch)?;
+                if let Some(tree) = holder.filter(|tree| tree.is_dir()) {
+                    let (branch, tree) = (&self.branch, tree.display());
+                    facts.push(format!("branch `{branch}` stays, checked out in `{tree}`"));
+                } else {
+                    outside.read(&["update-ref", "-d", &name, &tip])?;
+                }
                 // Of a branch that was set back nothing came.
                 let came = !has_none && !began.map_or(Ok(false), has)?;
                 if let Some(home) = home.filter(|_| came) {
@@ -594,8 +611,9 @@ impl WorkTree {
         Ok(facts)
     }
 
-    /// What would be lost with the work tree, as a clause that ends with `stays` or `stay`.
-    pub fn worth_keeping(&self) -> Result<Option<String>, GitError> {
+    /// What would be lost with the work tree, as a clause that ends with `stays` or `stay`. `began` is
+    /// the commit where the run began.
+    pub fn worth_keeping(&self, began: &str) -> Result<Option<String>, GitError> {
         if !self.path.is_dir() {
             // It is gone, or half-removed: that was found out before.
             return Ok(None);
@@ -611,7 +629,7 @@ impl WorkTree {
         if let Some(why) = self.inside().uncommitted_in(&self.path)? {
             return Ok(Some(why));
         }
-        if self.has_unsaved_submodule(&directory)? {
+        if self.has_unsaved_submodule(&directory, began)? {
             return Ok(Some("work in a submodule stays".to_owned()));
         }
         let is_kept = self.git.head_branch()?.is_some()

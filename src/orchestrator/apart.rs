@@ -150,8 +150,10 @@ async fn come_home(
         if matches!(homecoming, Homecoming::Home { .. }) && !filters.is_empty() {
             let names: Vec<_> = filters.iter().map(|name| format!("`{name}`")).collect();
             let names = names.join(", ");
-            let fact =
-                format!("filters that the run configured did not run on what came home: {names}");
+            let fact = format!(
+                "filters that changed during the run did not run as they are now on \
+                 what came home: {names}"
+            );
             story.note(EvidenceSource::Git, text::first_line(&fact, 500));
         }
         let (onto, is_home) = match homecoming {

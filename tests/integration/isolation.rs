@@ -516,7 +516,8 @@ fn of_a_filter_that_an_isolated_run_configured_it_is_told_that_it_did_not_run() 
     let came = fs::read_to_string(env.repository().join("agent.txt")).unwrap();
     assert_eq!(came, "AGENT\n");
     let facts = evidence(&env.record("work", "fake"));
-    let told = "filters that the run configured did not run on what came home: `case`";
+    let told =
+        "filters that changed during the run did not run as they are now on what came home: `case`";
     assert!(facts.contains(told), "{facts}");
     // Now a person has it.
     env.git(&["rm", "-qrf", "."]);
