@@ -188,7 +188,6 @@ impl Courier<'_> {
         match self.publish(&message).await {
             NotificationState::Delivered => {
                 digest.delivered_at = Some(self.clock.now());
-                digest.configuration = Some(self.notifier.configuration());
                 self.delivery.keep_digest(&digest)?;
                 return self.note_members(&digest, ready);
             }
@@ -229,7 +228,7 @@ impl Courier<'_> {
                 id: Some(digest.id.clone()),
                 attempts: waiting.entry.attempts + digest.attempts,
                 delivered_at: digest.delivered_at,
-                configuration: digest.configuration.clone(),
+                configuration: None,
             };
             self.note(waiting, &notification);
             self.delivery.done(waiting)?;
@@ -256,7 +255,7 @@ impl Courier<'_> {
             id: Some(waiting.entry.id().to_owned()),
             attempts: waiting.entry.attempts,
             delivered_at: is_delivered.then(|| self.clock.now()),
-            configuration: is_delivered.then(|| self.notifier.configuration()),
+            configuration: None,
         };
         self.note(waiting, &notification);
         match state {
@@ -356,10 +355,6 @@ mod tests {
     }
 
     impl Notifier for Server {
-        fn configuration(&self) -> String {
-            "ours".to_owned()
-        }
-
         fn publish<'a>(&'a self, message: &'a Message) -> Publishing<'a> {
             let next = self.script.borrow_mut().pop_front();
             Box::pin(async move {
@@ -421,6 +416,7 @@ mod tests {
             Outbox::new(&self.layout).put(&entry).unwrap();
             record.notification.state = NotificationState::Pending;
             record.notification.id = Some(entry.id().to_owned());
+            record.notification.configuration = Some("whose".to_owned());
             (folder, record)
         }
 
@@ -470,7 +466,7 @@ mod tests {
                 (NotificationState::Delivered, 1)
             );
             assert_eq!(told.delivered_at, Some(stage.clock.now()));
-            assert_eq!(told.configuration.as_deref(), Some("ours"));
+            assert_eq!(told.configuration.as_deref(), Some("whose"));
         }
     }
 
@@ -669,7 +665,7 @@ mod tests {
             id: Some(begun.id.clone()),
             attempts: 1,
             delivered_at: begun.delivered_at,
-            configuration: None,
+            ..NotificationRecord::default()
         };
         update_notification(&stage.layout, &runs[0], &noted).unwrap();
         let new = stage.finish("new");

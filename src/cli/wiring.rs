@@ -228,12 +228,12 @@ pub(crate) fn notifier(settings: &Settings) -> Option<Ntfy> {
                 password: password.expose().to_owned(),
             },
         });
-    let ntfy = Ntfy::new(&settings.ntfy.server.value, &topic.value, credentials);
-    Some(ntfy.of(configuration(settings)))
+    let server = &settings.ntfy.server.value;
+    Some(Ntfy::new(server, &topic.value, credentials))
 }
 
 /// The name of this configuration: others may have the same log root.
-fn configuration(settings: &Settings) -> String {
+pub(crate) fn configuration(settings: &Settings) -> String {
     digest(settings.owner().as_os_str().as_encoded_bytes())
 }
 
@@ -325,6 +325,7 @@ pub(crate) fn plan(
             name: settings.git.name.value.clone(),
             email: settings.git.email.value.clone(),
         },
+        configuration: configuration(settings),
         caps: agent.caps,
         worst_case: WorstCase {
             tokens: runner.worst_case_tokens.value,

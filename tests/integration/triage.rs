@@ -154,10 +154,21 @@ fn real_ntfy_tells_triage_which_runs_a_person_heard_of() {
         rows(&done)
     );
 
+    // A run of ours that they delivered, on their topic, nobody here heard of.
+    let offline = [("AGENT_RUNNER_NTFY_SERVER", "http://127.0.0.1:1")];
+    let mut run = env.command(&["run", "--agent", "bad", "--task", "work"]);
+    drop(run.envs(offline).output().unwrap());
+    assert_eq!(elsewhere(&["heartbeat"]).code, Some(0));
+    assert!(env.outbox().is_empty());
+    let done = env.agent_runner(&["triage", "--json"]);
+    let silent = ["silent bad", "silent bad", "silent good"];
+    assert_eq!(statuses(&done), silent);
+
     // A server that does not answer proves no silence.
     server.stop();
     let done = env.agent_runner(&["triage", "--json"]);
-    assert_eq!(statuses(&done), ["failed bad", "ok good"]);
+    let known = ["failed bad", "failed bad", "ok good"];
+    assert_eq!(statuses(&done), known);
     assert!(
         done.stdout.contains("silence cannot be told"),
         "{}",

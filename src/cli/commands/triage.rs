@@ -18,7 +18,6 @@ use crate::model::clock::Clock as _;
 use crate::model::outcome::{EXIT_FAILURE, EXIT_SUCCESS, Outcome};
 use crate::model::record::{Evidence, EvidenceSource, Record};
 use crate::model::text::chain;
-use crate::notify::Notifier;
 use crate::notify::ntfy::Ntfy;
 use crate::orchestrator::Announce;
 use crate::queue::{Queue, Work};
@@ -101,10 +100,10 @@ fn facts(
     let mut heard = heard(settings, notifier, layout, since, now)?;
     if let Heard::Since(_, told) = &mut heard {
         // Another configuration with this log root may tell of its runs elsewhere.
-        let own = notifier.map(Notifier::configuration);
+        let own = wiring::configuration(settings);
         let is_known = |run: &Record| settings.tasks.keys().any(|task| task.as_str() == run.task);
         let is_own = |run: &Record| match &run.notification.configuration {
-            Some(configuration) => own.as_ref() == Some(configuration),
+            Some(configuration) => own == *configuration,
             None => is_known(run),
         };
         runs.iter()
