@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -171,7 +172,7 @@ pub(crate) fn refuse_missing_repository(settings: &Settings) -> Result<(), CliEr
 
 /// Makes a directory that was asked for, and those above it.
 pub(crate) fn make_directory(path: &Path) -> Result<(), CliError> {
-    std::fs::create_dir_all(path).map_err(|error| {
+    fs::create_dir_all(path).map_err(|error| {
         let message = format!("cannot make the directory `{}`", path.display());
         let error = CliError::failure(message).because(error);
         error.hint("name one that is there, or a new one where you can write")
@@ -232,9 +233,11 @@ pub(crate) fn notifier(settings: &Settings) -> Option<Ntfy> {
     Some(Ntfy::new(server, &topic.value, credentials))
 }
 
-/// The name of this configuration: others may have the same log root.
+/// The name of this configuration, however its path is spelled: others may have the same log root.
 pub(crate) fn configuration(settings: &Settings) -> String {
-    digest(settings.owner().as_os_str().as_encoded_bytes())
+    let owner = settings.owner();
+    let path = fs::canonicalize(owner).unwrap_or_else(|_| owner.to_owned());
+    digest(path.as_os_str().as_encoded_bytes())
 }
 
 /// The name of what is noted of this configuration.

@@ -1,6 +1,7 @@
 //! What `triage` says of a machine where things went wrong.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 
 use serde_json::Value;
 
@@ -125,6 +126,13 @@ fn real_ntfy_tells_triage_which_runs_a_person_heard_of() {
     fs::remove_file(env.note_of("topic")).unwrap();
     let done = env.agent_runner(&["triage", "--json"]);
     assert_eq!(done.code, Some(1));
+    assert_eq!(statuses(&done), ["silent bad", "silent good"]);
+
+    // Nor does it matter how the path is spelled.
+    let link = env.root().join("link");
+    symlink(env.root(), &link).unwrap();
+    let spelled = link.join("config.toml");
+    let done = env.agent_runner(&["--config", spelled.to_str().unwrap(), "triage", "--json"]);
     assert_eq!(statuses(&done), ["silent bad", "silent good"]);
 
     // Neither another topic of a shell nor another configuration makes anybody forget that.
