@@ -180,19 +180,19 @@ pub(crate) fn make_directory(path: &Path) -> Result<(), CliError> {
 }
 
 /// The queue of this log root alone, where none is configured.
-fn own_queue(layout: &Layout) -> PathBuf {
-    layout.state().join("queue.sqlite")
+pub(crate) fn own_queue(layout: &Layout) -> QueueUrl {
+    QueueUrl::sqlite(layout.state().join("queue.sqlite"))
 }
 
 /// Whether this log root has had a queue of its own.
 pub(crate) fn has_own_queue(layout: &Layout) -> bool {
-    own_queue(layout).is_file()
+    own_queue(layout).path().is_some_and(Path::is_file)
 }
 
 /// Where claims are kept.
 pub(crate) fn queue_url(settings: &Settings, layout: &Layout) -> Result<QueueUrl, CliError> {
     match &settings.queue.url {
-        None => Ok(QueueUrl::sqlite(own_queue(layout))),
+        None => Ok(own_queue(layout)),
         Some(url) => url.value.expose().parse().map_err(|error| {
             CliError::usage(format!("the queue's address ({}) is wrong", url.origin)).because(error)
         }),
@@ -201,11 +201,15 @@ pub(crate) fn queue_url(settings: &Settings, layout: &Layout) -> Result<QueueUrl
 
 /// Where local tasks wait: only this machine has their repositories. A server's queue is for several.
 pub(crate) fn local_queue_url(settings: &Settings, layout: &Layout) -> Result<QueueUrl, CliError> {
-    let url = queue_url(settings, layout)?;
-    Ok(match url.path() {
-        Some(_) => url,
-        None => QueueUrl::sqlite(own_queue(layout)),
-    })
+    Ok(local_queue(&queue_url(settings, layout)?, layout))
+}
+
+/// The same beside a queue.
+pub(crate) fn local_queue(url: &QueueUrl, layout: &Layout) -> QueueUrl {
+    match url.path() {
+        Some(_) => url.clone(),
+        None => own_queue(layout),
+    }
 }
 
 pub(crate) fn log_caps(settings: &Settings) -> LogCaps {

@@ -192,15 +192,19 @@ const QUEUE_LIMIT: Duration = Duration::from_secs(5);
 
 /// Dispatched works that failed, and why a queue cannot be asked. No file is made by looking for one.
 fn works(settings: &Settings, layout: &Layout) -> Result<(Vec<Work>, Vec<String>), CliError> {
-    let urls = wiring::queue_url(settings, layout)
-        .and_then(|url| Ok(vec![url, wiring::local_queue_url(settings, layout)?]));
-    let mut urls = match urls {
-        Ok(urls) => urls,
-        Err(error) => return Ok((Vec::new(), vec![error.brief()])),
+    let (mut works, mut unasked) = (Vec::new(), Vec::new());
+    let mut urls = match wiring::queue_url(settings, layout) {
+        Ok(url) => {
+            let local = wiring::local_queue(&url, layout);
+            vec![url, local]
+        }
+        Err(error) => {
+            unasked.push(error.brief());
+            vec![wiring::own_queue(layout)]
+        }
     };
     urls.dedup();
     urls.retain(|url| url.path().is_none_or(Path::exists));
-    let (mut works, mut unasked) = (Vec::new(), Vec::new());
     for url in &urls {
         let ask = async {
             let queue = Queue::open(url).await?;
