@@ -105,7 +105,7 @@ pub async fn deliver_unkept(
             id: Some(entry.id().to_owned()),
             attempts: 1,
             delivered_at: Some(clock.now()),
-            configuration: Some(notifier.configuration()),
+            configuration: None,
         };
         update_notification(layout, run, &notification)?;
     }
@@ -225,7 +225,6 @@ impl Courier<'_> {
         match self.publish(&message).await {
             NotificationState::Delivered => {
                 digest.delivered_at = Some(self.clock.now());
-                digest.configuration = Some(self.notifier.configuration());
                 self.delivery.keep_digest(&digest)?;
                 return self.note_members(&digest, ready);
             }
@@ -266,7 +265,7 @@ impl Courier<'_> {
                 id: Some(digest.id.clone()),
                 attempts: waiting.entry.attempts + digest.attempts,
                 delivered_at: digest.delivered_at,
-                configuration: digest.configuration.clone(),
+                configuration: None,
             };
             self.note(waiting, &notification);
             self.delivery.done(waiting)?;
@@ -291,7 +290,7 @@ impl Courier<'_> {
             id: Some(waiting.entry.id().to_owned()),
             attempts: waiting.entry.attempts,
             delivered_at: is_delivered.then(|| self.clock.now()),
-            configuration: is_delivered.then(|| self.notifier.configuration()),
+            configuration: None,
         };
         self.note(waiting, &notification);
         match state {
@@ -390,10 +389,6 @@ mod tests {
     }
 
     impl Notifier for Server {
-        fn configuration(&self) -> String {
-            "ours".to_owned()
-        }
-
         fn publish<'a>(&'a self, message: &'a Message) -> Publishing<'a> {
             let next = self.script.borrow_mut().pop_front();
             Box::pin(async move {
@@ -455,6 +450,7 @@ mod tests {
             Outbox::new(&self.layout).put(&entry).unwrap();
             record.notification.state = NotificationState::Pending;
             record.notification.id = Some(entry.id().to_owned());
+            record.notification.configuration = Some("whose".to_owned());
             (folder, record)
         }
 
@@ -504,7 +500,7 @@ mod tests {
                 (NotificationState::Delivered, 1)
             );
             assert_eq!(told.delivered_at, Some(stage.clock.now()));
-            assert_eq!(told.configuration.as_deref(), Some("ours"));
+            assert_eq!(told.configuration.as_deref(), Some("whose"));
         }
     }
 
@@ -703,7 +699,7 @@ mod tests {
             id: Some(begun.id.clone()),
             attempts: 1,
             delivered_at: begun.delivered_at,
-            configuration: None,
+            ..NotificationRecord::default()
         };
         update_notification(&stage.layout, &runs[0], &noted).unwrap();
         let new = stage.finish("new");

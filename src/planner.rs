@@ -68,6 +68,8 @@ pub struct RunPlan {
     pub limits: Limits,
     /// Who commits, where the repository does not say.
     pub identity: Identity,
+    /// Whose configuration it is of, in a word; others in the same log root may have their own topics.
+    pub configuration: String,
     /// The most that the agent's runs may use up on one day.
     pub caps: Caps,
     /// What a run of unknown use counts as.

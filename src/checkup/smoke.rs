@@ -9,8 +9,7 @@ use crate::model::duration;
 use crate::model::repository::RepositoryName;
 use crate::model::text;
 use crate::model::work_name::WorkName;
-use crate::sources::correlation::task_metadata;
-use crate::sources::correlation::{closed_issues, task_of};
+use crate::sources::correlation::{closed_issues, task_metadata, task_of};
 use crate::sources::dispatch_issues::PROCESSED;
 
 /// What was ordered.

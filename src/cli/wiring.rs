@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -180,7 +180,7 @@ pub(crate) fn refuse_missing_repository(settings: &Settings) -> Result<(), CliEr
 
 /// Makes a directory that was asked for, and those above it.
 pub(crate) fn make_directory(path: &Path) -> Result<(), CliError> {
-    std::fs::create_dir_all(path).map_err(|error| {
+    fs::create_dir_all(path).map_err(|error| {
         let message = format!("cannot make the directory `{}`", path.display());
         let error = CliError::failure(message).because(error);
         error.hint("name one that is there, or a new one where you can write")
@@ -188,19 +188,19 @@ pub(crate) fn make_directory(path: &Path) -> Result<(), CliError> {
 }
 
 /// The queue of this log root alone, where none is configured.
-fn own_queue(layout: &Layout) -> PathBuf {
-    layout.state().join("queue.sqlite")
+pub(crate) fn own_queue(layout: &Layout) -> QueueUrl {
+    QueueUrl::sqlite(layout.state().join("queue.sqlite"))
 }
 
 /// Whether this log root has had a queue of its own.
 pub(crate) fn has_own_queue(layout: &Layout) -> bool {
-    own_queue(layout).is_file()
+    own_queue(layout).path().is_some_and(Path::is_file)
 }
 
 /// Where claims are kept.
 pub(crate) fn queue_url(settings: &Settings, layout: &Layout) -> Result<QueueUrl, CliError> {
     match &settings.queue.url {
-        None => Ok(QueueUrl::sqlite(own_queue(layout))),
+        None => Ok(own_queue(layout)),
         Some(url) => url.value.expose().parse().map_err(|error| {
             CliError::usage(format!("the queue's address ({}) is wrong", url.origin)).because(error)
         }),
@@ -209,11 +209,15 @@ pub(crate) fn queue_url(settings: &Settings, layout: &Layout) -> Result<QueueUrl
 
 /// Where local tasks wait: only this machine has their repositories. A server's queue is for several.
 pub(crate) fn local_queue_url(settings: &Settings, layout: &Layout) -> Result<QueueUrl, CliError> {
-    let url = queue_url(settings, layout)?;
-    Ok(match url.path() {
-        Some(_) => url,
-        None => QueueUrl::sqlite(own_queue(layout)),
-    })
+    Ok(local_queue(&queue_url(settings, layout)?, layout))
+}
+
+/// The same beside a queue.
+pub(crate) fn local_queue(url: &QueueUrl, layout: &Layout) -> QueueUrl {
+    match url.path() {
+        Some(_) => url.clone(),
+        None => own_queue(layout),
+    }
 }
 
 pub(crate) fn log_caps(settings: &Settings) -> LogCaps {
@@ -237,13 +241,15 @@ pub(crate) fn notifier(settings: &Settings) -> Option<Ntfy> {
                 password: password.expose().to_owned(),
             },
         });
-    let ntfy = Ntfy::new(&settings.ntfy.server.value, &topic.value, credentials);
-    Some(ntfy.of(configuration(settings)))
+    let server = &settings.ntfy.server.value;
+    Some(Ntfy::new(server, &topic.value, credentials))
 }
 
-/// The name of this configuration: others may have the same log root.
-fn configuration(settings: &Settings) -> String {
-    digest(settings.owner().as_os_str().as_encoded_bytes())
+/// The name of this configuration, however its path is spelled: others may have the same log root.
+pub(crate) fn configuration(settings: &Settings) -> String {
+    let owner = settings.owner();
+    let path = fs::canonicalize(owner).unwrap_or_else(|_| owner.to_owned());
+    digest(path.as_os_str().as_encoded_bytes())
 }
 
 /// The name of what is noted of this configuration.
@@ -334,6 +340,7 @@ pub(crate) fn plan(
             name: settings.git.name.value.clone(),
             email: settings.git.email.value.clone(),
         },
+        configuration: configuration(settings),
         caps: agent.caps,
         worst_case: WorstCase {
             tokens: runner.worst_case_tokens.value,

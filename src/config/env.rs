@@ -1,6 +1,6 @@
 //! The environment, read once: the only place that reads environment variables.
 //!
-//! An empty variable counts as unset.
+//! An empty or blank variable counts as unset.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -31,6 +31,10 @@ const MARKER: &str = "AGENT_RUNNER_MARKER";
 
 /// Set by a shell that asks for completions.
 pub(crate) const COMPLETE: &str = "AGENT_RUNNER_COMPLETE";
+
+fn is_blank(value: &OsStr) -> bool {
+    value.to_str().is_some_and(|text| text.trim().is_empty())
+}
 
 /// An environment variable that sets a key of the configuration file.
 #[derive(Debug)]
@@ -105,10 +109,10 @@ impl Environment {
         &self.variables
     }
 
-    /// The value of a variable; `None` when it is unset or empty.
+    /// The value of a variable; `None` when it is unset, empty or blank.
     pub fn get(&self, name: &str) -> Option<&OsStr> {
         let value = self.variables.get(OsStr::new(name))?;
-        (!value.is_empty()).then_some(value)
+        (!is_blank(value)).then_some(value)
     }
 
     /// Says of each variable that begins like ours and is none what may have been meant.
@@ -121,7 +125,7 @@ impl Environment {
         known.extend([CONFIG, RUN_ID, MARKER, COMPLETE].map(str::to_owned));
         let set = |(name, value): (&OsString, &OsString)| {
             let name = name.to_str()?.to_owned();
-            (name.starts_with(PREFIX) && !value.is_empty()).then_some(name)
+            (name.starts_with(PREFIX) && !is_blank(value)).then_some(name)
         };
         let names: Vec<String> = self.variables.iter().filter_map(set).collect();
         names.into_iter().filter_map(move |name| {

@@ -167,7 +167,7 @@ fn agents(page: &mut String) {
 }
 
 fn environment(page: &mut String) {
-    *page += "\n## Environment variables\n\nAn empty variable counts as unset. \
+    *page += "\n## Environment variables\n\nAn empty or blank variable counts as unset. \
               One that begins with `AGENT_RUNNER_` and is none of these is warned of.\n\n";
     *page += "| variable | sets |\n| --- | --- |\n";
     writeln!(page, "| `{}` | the configuration file |", env::CONFIG).unwrap();

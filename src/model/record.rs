@@ -331,7 +331,8 @@ pub struct NotificationRecord {
     pub attempts: u32,
     /// When the server accepted it.
     pub delivered_at: Option<DateTime<Utc>>,
-    /// Whose configuration told it, in a word; others in the same log root may have their own topics.
+    /// Whose configuration the run is of, in a word; others in the same log root may have their own
+    /// topics. `None` where it is not known, and where it stays as it was noted.
     pub configuration: Option<String>,
 }
 

@@ -22,9 +22,6 @@ pub trait Notifier: fmt::Debug {
     /// `Ok` means that the server has it. An implementation limits its own time, and its errors
     /// hold no secret.
     fn publish<'a>(&'a self, message: &'a Message) -> Publishing<'a>;
-
-    /// Whose configuration it is of, in a word.
-    fn configuration(&self) -> String;
 }
 
 /// A publication under way. Dropping it gives up; the server may have the notification or not.

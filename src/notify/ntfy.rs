@@ -52,7 +52,6 @@ pub struct Ntfy {
     server: String,
     topic: String,
     credentials: Option<Credentials>,
-    configuration: String,
     total_limit: Duration,
     client: OnceCell<Client>,
 }
@@ -106,18 +105,8 @@ impl Ntfy {
             server: server.into(),
             topic: topic.into(),
             credentials,
-            configuration: String::new(),
             total_limit: TOTAL_LIMIT,
             client: OnceCell::new(),
-        }
-    }
-
-    /// The same, of the configuration of that name.
-    #[must_use]
-    pub fn of(self, configuration: String) -> Self {
-        Self {
-            configuration,
-            ..self
         }
     }
 
@@ -290,10 +279,6 @@ impl Ntfy {
 impl Notifier for Ntfy {
     fn publish<'a>(&'a self, message: &'a Message) -> Publishing<'a> {
         Box::pin(self.send(message))
-    }
-
-    fn configuration(&self) -> String {
-        self.configuration.clone()
     }
 }
 

@@ -37,6 +37,7 @@ impl Begun {
         if plan.task.notify && services.announce.is_some() {
             // Whoever finds the run without its runner knows from this that it is to be told.
             record.notification.state = NotificationState::Pending;
+            record.notification.configuration = Some(plan.configuration.clone());
         }
         Ok(Self {
             since: Instant::now(),

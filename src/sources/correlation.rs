@@ -90,6 +90,7 @@ mod tests {
             assert_eq!(value["task_id"], id);
         }
     }
+
     #[test]
     fn a_pull_request_is_found_by_its_metadata_and_by_the_issues_it_closes() {
         let body = "Text\n\n<!-- agent_task_metadata {\"task_id\": \"t-1\"} -->\n\nFixes octo/d#7\n\

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::unix::fs::FileExt as _;
 
-use chrono::{DateTime, NaiveDateTime, Utc};
+use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 
 use crate::regular::open_read;
 use crate::store::StoreError;
@@ -19,6 +19,16 @@ pub struct Beats {
     pub first: Option<DateTime<Utc>>,
     /// Those of the last month, oldest first.
     pub recent: Vec<DateTime<Utc>>,
+}
+
+impl Beats {
+    /// Whether this clock is not the one that is behind: for a week now no beat was a day ahead of it.
+    pub fn confirm(&self, now: DateTime<Utc>) -> bool {
+        let is_ahead = |beat: &DateTime<Utc>| *beat - now >= TimeDelta::days(1);
+        let agreeing = self.recent.rsplit(is_ahead).next();
+        let since = agreeing.and_then(|beats| beats.first());
+        since.is_some_and(|since| now - *since >= TimeDelta::weeks(1))
+    }
 }
 
 /// Reads the beats. A missing log has none; lines that are no time are passed over.
@@ -55,6 +65,23 @@ mod tests {
     use super::*;
     use crate::store::recorder::beat;
     use crate::store::testing::{log_root, plant, start};
+
+    #[test]
+    fn beats_of_a_week_confirm_a_clock_and_one_ahead_of_it_does_not() {
+        let confirm = |days_ago: &[i64]| {
+            let at = |days: &i64| start() - TimeDelta::days(*days);
+            let recent = days_ago.iter().map(at).collect();
+            let beats = Beats {
+                recent,
+                ..Beats::default()
+            };
+            beats.confirm(start())
+        };
+        assert!(confirm(&[9, 8, 0]));
+        assert!(!confirm(&[]) && !confirm(&[6, 0]), "too few");
+        assert!(!confirm(&[60, 30, -30, 0]), "it may be behind");
+        assert!(confirm(&[60, -3650, 7, 0]), "that was ahead");
+    }
 
     #[test]
     fn beats_are_read_as_they_were_written() {

@@ -29,8 +29,6 @@ pub struct Digest {
     pub attempts: u32,
     /// When the server took it.
     pub delivered_at: Option<DateTime<Utc>>,
-    /// Whose configuration told it.
-    pub configuration: Option<String>,
 }
 
 impl Digest {
@@ -41,7 +39,6 @@ impl Digest {
             members: Vec::new(),
             attempts: 0,
             delivered_at: None,
-            configuration: None,
         }
     }
 }

@@ -235,7 +235,7 @@ pub fn read(bytes: &[u8], run: &RunPath) -> Result<Record, serde_json::Error> {
 }
 
 /// Replaces what a record's text says of its notification and leaves all else as it is, also
-/// what this version does not know.
+/// what this version does not know. Whose run it is stays as it was noted, whoever delivers.
 ///
 /// # Errors
 /// Only when the text is no JSON object.
@@ -244,7 +244,14 @@ pub fn with_notification(
     told: &NotificationRecord,
 ) -> Result<String, serde_json::Error> {
     let mut fields: Map<String, Value> = serde_json::from_slice(bytes)?;
-    fields.insert("notification".to_owned(), notification(told));
+    let mut told = notification(told);
+    if let Some(noted) = fields
+        .get("notification")
+        .and_then(|old| old.get("configuration"))
+    {
+        told["configuration"] = noted.clone();
+    }
+    fields.insert("notification".to_owned(), told);
     Ok(format!("{:#}\n", Value::Object(fields)))
 }
 

@@ -37,8 +37,13 @@ pub struct Removed {
 /// Nothing younger is a leftover: whoever made it may still be at work with it.
 const LEFTOVER_AFTER: TimeDelta = TimeDelta::hours(1);
 
-/// Finds all runs, the newest first, with what is to be known to decide which may go.
-pub fn survey(layout: &Layout, now: DateTime<Utc>) -> Result<Vec<Kept>, StoreError> {
+/// Finds all runs, the newest first, with what is to be known to decide which may go. Where the clock
+/// `is_confirmed`, one that began after `now` did so by a clock that was ahead.
+pub fn survey(
+    layout: &Layout,
+    now: DateTime<Utc>,
+    is_confirmed: bool,
+) -> Result<Vec<Kept>, StoreError> {
     let waiting: BTreeSet<String> = (Outbox::new(layout).pending()?.into_iter())
         .filter_map(|waiting| Some(waiting.entry.run?.to_string()))
         .collect();
@@ -55,12 +60,12 @@ pub fn survey(layout: &Layout, now: DateTime<Utc>) -> Result<Vec<Kept>, StoreErr
         let path = run.directory.path();
         let name = mark_name(&run.path);
         let work_tree = work_trees.get(&name);
+        let told = run.path.run_id.started().or(run.record.start_time);
         Kept {
             // By a clock that was ahead it would be of today for ever.
-            began: (run.path.run_id.started())
-                .or(run.record.start_time)
-                .filter(is_past)
+            began: (told.filter(is_past))
                 .or_else(|| Some(modified(path)).filter(is_believed))
+                .or(told.filter(|_| !is_confirmed))
                 .unwrap_or_default(),
             bytes: size(path) + work_tree.map_or(0, |path| size(path)),
             is_active: marks.contains(&name) || is_being_made(&run, now),

@@ -44,6 +44,8 @@ pub(super) fn unpublished(
     record.runner_version.clone_from(&run.runner_version);
     if outcome != Outcome::LostLease && settings.announce.is_some() {
         record.notification.state = NotificationState::Pending;
+        let configuration = &run.notification.configuration;
+        (record.notification.configuration).clone_from(configuration);
     }
     let announce = settings.announce.as_deref();
     let layout = &settings.layout;

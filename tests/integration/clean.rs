@@ -164,9 +164,31 @@ fn a_run_by_a_clock_that_was_ahead_is_as_old_as_its_file_and_where_that_is_ahead
     old(&env, "20990103_000000");
     let untold = plant(&env, "work/fake/20990104_000000", "pending");
     touch(&untold, "2020-01-01");
+    env.beat(8 * 24 * 60);
     let gone = ["20990102_000000", "20990101_000000"];
     assert_eq!(removed(&env, &["--older-than", "1d"]), gone);
     assert_eq!(env.run_directories("work", "fake").len(), 2);
+}
+
+#[test]
+fn a_clock_that_is_behind_lets_clean_remove_no_run_of_the_right_today() {
+    let env = TestEnv::new();
+    for name in ["20990101_000000", "20990102_000000"] {
+        touch(&old(&env, name), "2099-01-02");
+    }
+    old(&env, "20200101_000000");
+    // As of a machine that starts with a wrong clock.
+    let beats = env.logs().join("heartbeat/task.log");
+    let now = fs::read_to_string(&beats).unwrap();
+    fs::write(&beats, format!("2099-01-01 00:00:00 UTC\n{now}")).unwrap();
+    let limits = ["--older-than", "1d", "--max-size", "1"];
+    let said = clean(&env, &[&limits[..], &["--dry-run"]].concat()).stderr;
+    assert!(said.contains("2 runs of the future"), "{said}");
+    assert_eq!(removed(&env, &limits), ["20200101_000000"]);
+    // Only the clock that made them was wrong.
+    env.beat(8 * 24 * 60);
+    let gone = ["20990102_000000", "20990101_000000"];
+    assert_eq!(removed(&env, &limits), gone);
 }
 
 #[test]

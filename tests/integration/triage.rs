@@ -1,6 +1,7 @@
 //! What `triage` says of a machine where things went wrong.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 
 use serde_json::Value;
 
@@ -127,6 +128,13 @@ fn real_ntfy_tells_triage_which_runs_a_person_heard_of() {
     assert_eq!(done.code, Some(1));
     assert_eq!(statuses(&done), ["silent bad", "silent good"]);
 
+    // Nor does it matter how the path is spelled.
+    let link = env.root().join("link");
+    symlink(env.root(), &link).unwrap();
+    let spelled = link.join("config.toml");
+    let done = env.agent_runner(&["--config", spelled.to_str().unwrap(), "triage", "--json"]);
+    assert_eq!(statuses(&done), ["silent bad", "silent good"]);
+
     // Neither another topic of a shell nor another configuration makes anybody forget that.
     assert_eq!(env.agent_runner(&["heartbeat"]).code, Some(0));
     let topic = [("AGENT_RUNNER_NTFY_TOPIC", "mistyped")];
@@ -154,10 +162,21 @@ fn real_ntfy_tells_triage_which_runs_a_person_heard_of() {
         rows(&done)
     );
 
+    // A run of ours that they delivered, on their topic, nobody here heard of.
+    let offline = [("AGENT_RUNNER_NTFY_SERVER", "http://127.0.0.1:1")];
+    let mut run = env.command(&["run", "--agent", "bad", "--task", "work"]);
+    drop(run.envs(offline).output().unwrap());
+    assert_eq!(elsewhere(&["heartbeat"]).code, Some(0));
+    assert!(env.outbox().is_empty());
+    let done = env.agent_runner(&["triage", "--json"]);
+    let silent = ["silent bad", "silent bad", "silent good"];
+    assert_eq!(statuses(&done), silent);
+
     // A server that does not answer proves no silence.
     server.stop();
     let done = env.agent_runner(&["triage", "--json"]);
-    assert_eq!(statuses(&done), ["failed bad", "ok good"]);
+    let known = ["failed bad", "failed bad", "ok good"];
+    assert_eq!(statuses(&done), known);
     assert!(
         done.stdout.contains("silence cannot be told"),
         "{}",

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use chrono::Local;
+use chrono::{Local, TimeDelta};
 use serde_json::json;
 
 use crate::cli::args::CleanArguments;
@@ -40,11 +40,22 @@ pub(crate) fn clean(world: &World, arguments: &CleanArguments) -> Result<u8, Cli
     let now = SystemClock.now();
     let day_began = day_began(now, &Local);
     let not_listed = |error| CliError::failure("the log root cannot be cleaned").because(error);
-    let mut runs = retention::survey(&layout, now).map_err(not_listed)?;
     let beats = beats(&layout).unwrap_or_else(|error| {
         tracing::warn!(error = text::chain(&error), "it is passed over");
         Beats::default()
     });
+    let is_confirmed = beats.confirm(now);
+    let mut runs = retention::survey(&layout, now, is_confirmed).map_err(not_listed)?;
+    let is_ahead = |run: &&Kept| run.began - now >= TimeDelta::days(1);
+    let ahead = runs.iter().filter(is_ahead).count();
+    if ahead > 0 {
+        world.ui.talk(&format!(
+            "{} of the future by this machine's clock, {}, may be of today by the right one, and stay \
+             until the heartbeats of a week confirm it",
+            text::count(ahead, "run"),
+            utc(now),
+        ));
+    }
     let signs = runs.iter().map(|run| run.began).chain(beats.recent);
     let no_limit = limits == Retention::default();
     if let Some(last) = limits.stale(signs, now) {

@@ -18,7 +18,6 @@ use crate::model::clock::Clock as _;
 use crate::model::outcome::{EXIT_FAILURE, EXIT_SUCCESS, Outcome};
 use crate::model::record::{Evidence, EvidenceSource, Record};
 use crate::model::text::chain;
-use crate::notify::Notifier;
 use crate::notify::ntfy::Ntfy;
 use crate::orchestrator::Announce;
 use crate::queue::{Queue, Work};
@@ -101,10 +100,10 @@ fn facts(
     let mut heard = heard(settings, notifier, layout, since, now)?;
     if let Heard::Since(_, told) = &mut heard {
         // Another configuration with this log root may tell of its runs elsewhere.
-        let own = notifier.map(Notifier::configuration);
+        let own = wiring::configuration(settings);
         let is_known = |run: &Record| settings.tasks.keys().any(|task| task.as_str() == run.task);
         let is_own = |run: &Record| match &run.notification.configuration {
-            Some(configuration) => own.as_ref() == Some(configuration),
+            Some(configuration) => own == *configuration,
             None => is_known(run),
         };
         runs.iter()
@@ -193,15 +192,19 @@ const QUEUE_LIMIT: Duration = Duration::from_secs(5);
 
 /// Dispatched works that failed, and why a queue cannot be asked. No file is made by looking for one.
 fn works(settings: &Settings, layout: &Layout) -> Result<(Vec<Work>, Vec<String>), CliError> {
-    let urls = wiring::queue_url(settings, layout)
-        .and_then(|url| Ok(vec![url, wiring::local_queue_url(settings, layout)?]));
-    let mut urls = match urls {
-        Ok(urls) => urls,
-        Err(error) => return Ok((Vec::new(), vec![error.brief()])),
+    let (mut works, mut unasked) = (Vec::new(), Vec::new());
+    let mut urls = match wiring::queue_url(settings, layout) {
+        Ok(url) => {
+            let local = wiring::local_queue(&url, layout);
+            vec![url, local]
+        }
+        Err(error) => {
+            unasked.push(error.brief());
+            vec![wiring::own_queue(layout)]
+        }
     };
     urls.dedup();
     urls.retain(|url| url.path().is_none_or(Path::exists));
-    let (mut works, mut unasked) = (Vec::new(), Vec::new());
     for url in &urls {
         let ask = async {
             let queue = Queue::open(url).await?;

@@ -479,8 +479,10 @@ impl TaskSource for Issues {
         Ok(found.map(|pull| {
             let is_merged = pull.merged_at().is_some();
             let mut publication = publication(pull.html_url, &pull.body, pull.state, is_merged);
-            // Whatever it was, it led elsewhere.
-            publication.revision.get_or_insert_default();
+            if pull.body.contains(&wording::pull_marker(&work.request.key)) {
+                // Whatever it was, it led elsewhere.
+                publication.revision.get_or_insert_default();
+            }
             publication
         }))
     }
@@ -532,7 +534,7 @@ impl TaskSource for Issues {
             // It may have another name now, which is asked for the next time.
             Err(error) if error.is_unknown_base() => {
                 return Err(SourceError::Failed(format!(
-                    "{}; a pull request goes to the default branch of {target}, which is `{base}`: \
+                    "{}; a pull request goes to the default branch of {target}, which was `{base}` when the work began: \
                      make that branch, or choose another in the settings of the repository",
                     reason(&error)
                 )));

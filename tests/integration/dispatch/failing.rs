@@ -461,6 +461,10 @@ fn a_base_that_github_never_takes_lets_the_task_rest_and_says_what_to_mend() {
     let labels = place.host.labels(DISPATCH, issue);
     assert_eq!(labels, ["copilot-agent", "failed"]);
     let said = &place.comments(issue, "❌")[0];
+    assert!(
+        said.contains("which was `main` when the work began"),
+        "{said}"
+    );
     assert!(said.contains("choose another in the settings"), "{said}");
     assert_eq!(place.env.records("dispatch_issue", "patch").len(), 1);
 }

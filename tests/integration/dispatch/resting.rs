@@ -144,4 +144,9 @@ fn work_at_rest_is_told_from_either_database_and_no_queue_is_made_by_looking() {
     let done = unreachable.agent_runner(&["triage", "--json"]);
     assert_eq!(works(&done).len(), 2, "{}", done.stdout);
     assert!(done.stdout.contains("postgres://127.0.0.1:1/x"));
+    let mut mistyped = unreachable.command(&["triage", "--json"]);
+    mistyped.env("AGENT_RUNNER_QUEUE_URL", "postgres://127.0.0.1:port/x");
+    let done = Done::from(mistyped.output().unwrap());
+    assert_eq!(works(&done).len(), 2, "{}{}", done.stdout, done.stderr);
+    assert!(done.stdout.contains("address"), "{}", done.stdout);
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use agent_runner::github::Permission;
 
 use super::place::{DISPATCH, Place, TARGET, adds, body};
-use crate::support::github::{Action, Fault};
+use crate::support::github::{Action, Fault, git};
 use crate::support::{eventually, processes_with, unique_sleep};
 
 #[test]
@@ -303,6 +303,26 @@ fn an_issue_that_names_another_task_or_target_after_its_pull_request_was_opened_
             assert_eq!(pulls, [1, 0], "{forgets} {is_deleted}");
         }
     }
+}
+
+/// The account is the worker's, too.
+#[test]
+fn a_pull_request_that_a_person_opened_by_hand_counts_and_is_not_said_to_answer_an_earlier_text() {
+    let place = Place::with("lease = \"1s\"");
+    let issue = place.issue("Add a file", &body("task-1", &adds("a.txt")));
+    let bare = place.host.bare(TARGET);
+    git::commit(&bare, "mine", "a.txt", "a\n", "work");
+    let pull = place
+        .host
+        .open_pull(TARGET, "runner-bot", "By hand", "mine", "main");
+    let closes = format!("Fixes {DISPATCH}#{issue}");
+    place.host.change_issue(TARGET, pull, Some(&closes), false);
+    place.until_processed(issue);
+    assert_eq!(place.comments(issue, "🤖").len(), 0);
+    let said = &place.comments(issue, "✅")[0];
+    assert!(said.contains(&format!("{TARGET}/pull/{pull}")), "{said}");
+    assert!(!said.contains("before it was edited"), "{said}");
+    assert_eq!(place.host.pulls(TARGET).len(), 1);
 }
 
 #[test]
