@@ -3,7 +3,7 @@
 //! One loop owns the child and selects over its end, its two output pipes, the clock and requests
 //! to stop; the [`Watchdog`] decides. The end is the end of the *process*: a pipe that somebody
 //! still holds is a leak, noted and closed, never a hang. When [`supervise`] returns, nothing of
-//! the tree is alive. Should the loop itself hang, a [`Guard`] ends the process.
+//! the tree is alive. Should the loop itself hang, a `guard` ends the process.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
