@@ -46,7 +46,8 @@ pub(super) fn refuse_repository(runner: &RunnerSettings) -> Result<(), CliError>
 /// What a person is told of a log root that is open to everybody; `doctor` tells it, too.
 pub(super) fn writable_by_others(runner: &RunnerSettings) -> Option<String> {
     let root = &runner.log_root.value;
-    let is_open = root.metadata().ok()?.mode() & 0o002 != 0;
+    // Where the sticky bit is set, what lies there is changed by its owner alone.
+    let is_open = root.metadata().ok()?.mode() & 0o1002 == 0o002;
     let root = root.display();
     is_open.then(|| {
         format!(

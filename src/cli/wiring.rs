@@ -252,9 +252,11 @@ pub(crate) fn configuration(settings: &Settings) -> String {
     digest(path.as_os_str().as_encoded_bytes())
 }
 
-/// The name of what is noted of this configuration.
+/// The name of what is noted of this configuration: of its path as it is spelled, which stays the same
+/// where a link leads to another version.
 pub(crate) fn subject(what: &str, settings: &Settings) -> String {
-    format!("{what}-{}", configuration(settings))
+    let owner = settings.owner().as_os_str();
+    format!("{what}-{}", digest(owner.as_encoded_bytes()))
 }
 
 /// Where notifications go, in a word: a topic may be all that it takes to read along.
@@ -391,7 +393,7 @@ fn own_secrets(settings: &Settings) -> impl Iterator<Item = String> {
     });
     // Who knows it can read along; a plain word, or one in the repository's name, is no secret.
     let repository = settings.runner.repo_root.value.display().to_string();
-    let is_secret = move |topic: &String| is_unguessable(topic, 8) && !repository.contains(topic);
+    let is_secret = move |topic: &String| is_unguessable(topic, 16) && !repository.contains(topic);
     let topic = settings.ntfy.topic.as_ref();
     let topic = topic.map(|topic| topic.value.clone()).filter(is_secret);
     let queue = settings.queue.url.iter();
@@ -425,7 +427,14 @@ fn lines_of_key(file: &Path) -> Vec<String> {
     let key = regular::open_linked(File::options().read(true), file)
         .and_then(|file| io::read_to_string(file.take(1 << 16)));
     let key = key.unwrap_or_default();
-    let lines = key.lines().filter(|line| !line.starts_with("-----"));
+    let is_begin = |line: &&str| line.starts_with("-----BEGIN ") && line.ends_with("KEY-----");
+    let lines = key
+        .lines()
+        .map(str::trim)
+        .skip_while(|line| !is_begin(line));
+    let lines = lines.skip(1).take_while(|line| !line.starts_with("-----"));
+    // A header, as of an encrypted key, is no part of it.
+    let lines = lines.filter(|line| !line.contains([':', ' ']));
     lines.map(str::to_owned).collect()
 }
 
@@ -448,8 +457,10 @@ fn short_secrets(environment: &Environment, settings: &Settings) -> BTreeSet<Str
         let value = |name: &str| environment.get(name).and_then(OsStr::to_str);
         set.chain(passed.filter_map(move |name| Some((name.as_str(), value(name)?))))
     });
-    let is_secret =
-        |(name, value): &(&str, &str)| planner::is_secret(OsStr::new(name), OsStr::new(value));
+    // A plain word, as local models take, is no secret.
+    let is_secret = |(name, value): &(&str, &str)| {
+        planner::is_secret(OsStr::new(name), OsStr::new(value)) && is_unguessable(value, 1)
+    };
     let named = ntfy.chain(github).chain(variables.filter(is_secret));
     let short = named.filter(|(_, value)| !value.is_empty() && redact::is_too_short(value));
     let told = short.map(|(name, _)| {

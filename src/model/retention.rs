@@ -90,14 +90,16 @@ impl Retention {
     }
 
     /// The runs to remove, in the order in which they are: the oldest first, all that are too old,
-    /// and as many more as it takes to get below the size. What is protected stays and counts.
+    /// and as many more as it takes to get below the size. What is protected stays and counts, but for
+    /// what began in the future.
     pub fn surplus<'a>(
         &self,
         runs: &'a [Kept],
         now: DateTime<Utc>,
         day_began: DateTime<Utc>,
     ) -> Vec<&'a Kept> {
-        let mut total: u64 = runs.iter().map(|run| run.bytes).sum();
+        let is_past = |run: &&Kept| run.began - now < TimeDelta::days(1);
+        let mut total: u64 = runs.iter().filter(is_past).map(|run| run.bytes).sum();
         let mut free: Vec<&Kept> = (runs.iter())
             .filter(|run| run.protection(day_began).is_none())
             .collect();

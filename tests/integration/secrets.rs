@@ -33,7 +33,7 @@ fn a_secret_that_an_agent_prints_reaches_no_file_notification_or_terminal() {
                   printf %s $MY_API_KEY | base64; printf %s $MY_API_KEY | base64 | tr -d '\\n' | fold -w 64; echo; \
                   printf %s $MY_API_KEY | od -An -v -tx1 | tr -d ' \\n' | fold -w 60; echo; echo \"error: $MY_API_KEY\" >&2; \
                   printf '{\"text\":\"Token:\\\\nghp_%036d\"}\\n' 7; echo its password is pa55w0rd-of-the-server; \
-                  echo its topic is joes-runs-4711; echo its key has MIIEfirstLineOfTheKey; \
+                  echo its topic is joes-nightly-runs-4711; echo its key has MIIEfirstLineOfTheKey; \
                   touch \"note-$MY_API_KEY\"; git add .; \
                   git commit -qm \"leak $MY_API_KEY\" --author=\"$MY_API_KEY <a@b>\"; echo done $MY_API_KEY";
     let env = TestEnv::new();
@@ -47,7 +47,7 @@ fn a_secret_that_an_agent_prints_reaches_no_file_notification_or_terminal() {
         .config("pass_env = [\"MY_API_KEY\"]")
         .config(&format!("[tasks.work]\nprompt_text = \"use {SECRET}\"\nverify = [\"echo $MY_API_KEY {SECRET}; exit 1\"]"))
         .variable("MY_API_KEY", SECRET)
-        .variable("AGENT_RUNNER_NTFY_TOPIC", "joes-runs-4711")
+        .variable("AGENT_RUNNER_NTFY_TOPIC", "joes-nightly-runs-4711")
         .variable("AGENT_RUNNER_NTFY_SERVER", "http://joe:pa55w0rd%2Dof-the-server@127.0.0.1:1")
         .variable("AGENT_RUNNER_NTFY_TOKEN", "tk_of-our-own-server-0123");
     let done = env.agent_runner(&["run", "--agent", "fake", "--task", "work", "--follow"]);
@@ -84,7 +84,7 @@ fn a_secret_that_an_agent_prints_reaches_no_file_notification_or_terminal() {
 fn a_secret_that_is_too_short_to_be_masked_is_told_by_name_at_the_start_and_by_doctor() {
     let env = TestEnv::new()
         .script("fake", "text", "echo done")
-        .config("pass_env = [\"MY_API_KEY\", \"NO_KEY\"]\nenv = { OWN_TOKEN = \"xyz\" }")
+        .config("pass_env = [\"MY_API_KEY\", \"NO_KEY\"]\nenv = { OWN_TOKEN = \"xyz1\", LOCAL_KEY = \"none\" }")
         .variable("MY_API_KEY", "abc1234")
         .variable("OTHER_KEY", "abc1234")
         .variable("AGENT_RUNNER_NTFY_TOKEN", "abc");
