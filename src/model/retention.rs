@@ -165,6 +165,8 @@ mod tests {
         assert_eq!(ages(of(Some(4), None), &runs), [9, 5]);
         assert_eq!(ages(of(None, Some(25)), &runs), [9, 5, 3]);
         assert_eq!(ages(of(Some(8), Some(30)), &runs), [9, 5]);
+        let with_future = [&runs[..], &[kept(-9 * DAY, 1000)]].concat();
+        assert_eq!(ages(of(None, Some(25)), &with_future), [9, 5, 3]);
         assert_eq!(
             ages(of(Some(0), Some(0)), &runs),
             [9, 5, 3, 1],

@@ -31,14 +31,14 @@ fn a_secret_that_an_agent_prints_reaches_no_file_notification_or_terminal() {
     let script = "echo key=$MY_API_KEY; printf %s $MY_API_KEY | cut -c1-9; \
                   for i in $(seq 93); do printf %s $MY_API_KEY | cut -c$i | tr -d '\\n'; sleep 0.01; done; echo; \
                   printf %s $MY_API_KEY | base64; printf %s $MY_API_KEY | base64 | tr -d '\\n' | fold -w 64; echo; \
-                  printf %s $MY_API_KEY | od -An -v -tx1 | tr -d ' \\n' | fold -w 60; echo; echo \"error: $MY_API_KEY\" >&2; \
+                  printf %s $MY_API_KEY | od -An -v -tx1 | tr -d ' \\n' | fold -w 60; echo; echo \"error: $MY_API_KEY\" >&2; echo Of the build server; \
                   printf '{\"text\":\"Token:\\\\nghp_%036d\"}\\n' 7; echo its password is pa55w0rd-of-the-server; \
                   echo its topic is joes-nightly-runs-4711; echo its key has MIIEfirstLineOfTheKey; \
                   touch \"note-$MY_API_KEY\"; git add .; \
                   git commit -qm \"leak $MY_API_KEY\" --author=\"$MY_API_KEY <a@b>\"; echo done $MY_API_KEY";
     let env = TestEnv::new();
     let key = env.root().join("app.pem");
-    let lines = "-----BEGIN PRIVATE KEY-----\nMIIEfirstLineOfTheKey\n-----END PRIVATE KEY-----\n";
+    let lines = "Of the build server\n-----BEGIN PRIVATE KEY-----\nMIIEfirstLineOfTheKey\n-----END PRIVATE KEY-----\nand more\n";
     fs::write(&key, lines).unwrap();
     let env = env
         .script("fake", "text", script)
@@ -76,6 +76,7 @@ fn a_secret_that_an_agent_prints_reaches_no_file_notification_or_terminal() {
             "{needle}"
         );
     }
+    assert_ne!(holds(&env.logs(), "Of the build server"), [""; 0]);
     let prompt = env.run_directory("work", "fake").join("prompt.md");
     assert_eq!(fs::read_to_string(prompt).unwrap(), "use [redacted]");
 }
