@@ -182,6 +182,7 @@ async fn every_call(client: &GitHub, app: &GitHub) {
         .await
         .unwrap();
     client.issue(repository, number).await.unwrap();
+    client.mentions(repository, number).await.unwrap();
     let comment = client
         .create_comment(repository, number, "hello")
         .await
