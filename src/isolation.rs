@@ -106,8 +106,9 @@ impl Room {
         plan
     }
 
-    /// Brings the commits of a good run home, as [`WorkTree::bring_home`] does; `git` is the work
-    /// tree's, `before` its state at the start. The repository must be held.
+    /// Brings the commits of a good run home, as [`WorkTree::bring_home`] does, by
+    /// [`Git::with_programs_of`]; `git` is the work tree's, `before` its state at the start. The
+    /// repository must be held.
     pub fn bring_home(
         &self,
         git: &Git,
@@ -122,9 +123,11 @@ impl Room {
             fetched: paths.is_empty(),
             rebased: !self.is_checked,
         };
-        let tree = self.tree.with(git);
         let home = &self.home;
-        let now = tree.programs_at(home)?;
+        // Asked without the settings that keep programs from running.
+        let now = self.tree.with(git).programs_at(home)?;
+        let git = git.with_programs_of(before)?;
+        let tree = self.tree.with(&git);
         let filters = now.changed_filters(&home.programs);
         let homecoming = tree.bring_home(home, &now, mark, identity, change, may_come)?;
         let mut ending = Ending {

@@ -16,6 +16,7 @@ use crate::orchestrator::{self, Announce};
 use crate::process::{containment, identity};
 use crate::store::StoreError;
 use crate::store::layout::Layout;
+use crate::store::outbox::EXPIRES_AFTER;
 use crate::store::recorder::update_notification;
 use crate::store::recovery::{Abandoned, abandoned};
 
@@ -39,6 +40,13 @@ pub fn recover(
         if !has_ended {
             kill_survivors(folder.run(), &mut record);
             isolation::recover(inherited, layout, folder.run(), &mut record);
+        }
+        let is_late = record
+            .end_time
+            .is_none_or(|end| clock.now() - end > EXPIRES_AFTER);
+        if has_ended && announce.is_none() && !is_late {
+            // Another configuration may have a topic.
+            return Ok(None);
         }
         orchestrator::tell_by_outbox(&mut record, announce, layout, folder.run(), clock.now())?;
         if has_ended {
@@ -85,7 +93,7 @@ fn kill_survivors(run: &RunPath, record: &mut Record) {
 mod tests {
     use std::fs;
 
-    use chrono::{DateTime, Utc};
+    use chrono::{DateTime, TimeDelta, Utc};
 
     use super::*;
     use crate::model::message::{Message, Priority};
@@ -100,6 +108,15 @@ mod tests {
     impl Clock for Noon {
         fn now(&self) -> DateTime<Utc> {
             "2026-02-19T12:00:00Z".parse().unwrap()
+        }
+    }
+
+    #[derive(Debug)]
+    struct NextMonth;
+
+    impl Clock for NextMonth {
+        fn now(&self) -> DateTime<Utc> {
+            Noon.now() + TimeDelta::days(30)
         }
     }
 
@@ -148,25 +165,26 @@ mod tests {
 
     #[test]
     fn what_the_outbox_did_not_take_of_an_ended_run_is_given_to_it_again_and_ends_nothing_twice() {
-        let root = tempfile::tempdir().unwrap();
-        let layout = Layout::new(root.path().join("logs"));
         let inherited = BTreeMap::new();
-        for (announce, state, waiting) in [
-            (
-                Some(&announce as &Announce<'_>),
-                NotificationState::Pending,
-                1,
-            ),
-            (None, NotificationState::Disabled, 1),
+        let announce: Option<&Announce<'_>> = Some(&announce);
+        let (pending, disabled) = (NotificationState::Pending, NotificationState::Disabled);
+        for (announce, clock, state, waiting, marks) in [
+            (announce, &Noon as &dyn Clock, pending, 1, 0),
+            // Another configuration may have a topic, for as long as a notification waits.
+            (None, &Noon, pending, 0, 1),
+            (None, &NextMonth, disabled, 0, 0),
         ] {
+            let root = tempfile::tempdir().unwrap();
+            let layout = Layout::new(root.path().join("logs"));
             let mut record = begun(&layout);
             let (run, directory) = (record.path(), layout.root().join(record.path()));
             record.outcome = Outcome::Success;
+            record.end_time = Some(Noon.now());
             let folder = abandoned(&layout).unwrap().next().unwrap().unwrap().folder;
             folder.finish(&record).unwrap();
             drop(folder);
             for _ in 0..2 {
-                let ended = recover(&inherited, &layout, announce, &Noon).unwrap();
+                let ended = recover(&inherited, &layout, announce, clock).unwrap();
                 assert!(ended.is_empty(), "{ended:?}");
                 assert_eq!(Outbox::new(&layout).count().unwrap(), waiting);
                 let kept = read_run(&layout, run.parse().unwrap()).record;
@@ -176,7 +194,7 @@ mod tests {
                 );
                 assert!(directory.join("summary.txt").exists());
             }
-            assert_eq!(fs::read_dir(layout.running()).unwrap().count(), 0);
+            assert_eq!(fs::read_dir(layout.running()).unwrap().count(), marks);
         }
     }
 }

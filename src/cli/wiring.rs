@@ -424,6 +424,10 @@ fn is_unguessable(name: &str, least: usize) -> bool {
 /// The lines of a private key, which are secrets by themselves. That it cannot be read is told
 /// elsewhere; what can be read only once is left for there.
 fn lines_of_key(file: &Path) -> Vec<String> {
+    if !file.is_file() {
+        // Opening a pipe and closing it would end who writes to it.
+        return Vec::new();
+    }
     let key = regular::open_linked(File::options().read(true), file)
         .and_then(|file| io::read_to_string(file.take(1 << 16)));
     let key = key.unwrap_or_default();

@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -523,6 +524,10 @@ impl WorkTree {
         began: Option<&str>,
     ) -> Result<Vec<String>, GitError> {
         let gone = gone(&self.path);
+        if self.directory.is_some() && !self.path.exists() && gone.is_dir() {
+            // Nobody has put it away yet but the run itself.
+            rename(&gone, &self.path).map_err(GitError::Scratch)?;
+        }
         let (is_there, is_half_gone) = (self.path.is_dir(), gone.is_dir());
         let known = self.directory.clone();
         let directory = known.or_else(|| own_directory(if is_there { &self.path } else { &gone }));
@@ -550,11 +555,7 @@ impl WorkTree {
         }
         if is_there {
             // From here on it is to be removed, whatever happens to this process.
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "a directory, within one directory"
-            )]
-            let moved = fs::rename(&self.path, &gone);
+            let moved = rename(&self.path, &gone);
             if is_half_gone && moved.is_err() {
                 let (path, branch) = (self.path.display(), &self.branch);
                 let other = gone.display();
@@ -663,6 +664,14 @@ fn own_directory(tree: &Path) -> Option<PathBuf> {
 /// What all work trees share.
 pub(super) fn common_directory(own: &Path) -> Option<&Path> {
     own.parent()?.parent()
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a directory, within one directory"
+)]
+fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)
 }
 
 fn remove(directory: &Path) -> Result<(), GitError> {

@@ -76,7 +76,7 @@ impl Aftermath {
     ) -> Result<Ending, GitError> {
         let before = self.before.as_ref().expect("a work tree is a repository");
         let identity = before.identity(&self.identity);
-        let git = self.git(budget)?;
+        let git = self.git.within(budget);
         let (mark, paths) = (&self.mark, &self.paths);
         let mut ending = room.bring_home(&git, before, change, &identity, mark, paths)?;
         if let Some(change) = &mut ending.change {

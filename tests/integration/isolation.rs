@@ -527,6 +527,14 @@ fn of_a_filter_that_an_isolated_run_configured_it_is_told_that_it_did_not_run() 
     assert_eq!(came, "agent\n");
     let facts = evidence(&env.records("work", "fake")[1]);
     assert!(!facts.contains("filters"), "{facts}");
+    // The run has it changed; git must run it or fail.
+    env.git(&["config", "filter.case.required", "true"]);
+    env.git(&["config", "filter.case.smudge", "cat"]);
+    env.git(&["rm", "-qrf", "."]);
+    env.git(&["commit", "-qm", "anew"]);
+    assert_eq!(env.run("fake", "work").code, Some(0));
+    let facts = evidence(&env.records("work", "fake")[2]);
+    assert!(facts.contains(told), "{facts}");
 }
 
 #[test]

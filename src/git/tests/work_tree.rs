@@ -131,7 +131,13 @@ fn nothing_beside_a_work_tree_costs_the_work_in_it() {
     assert!(facts.ends_with("tree.gone` is in the way"), "{facts}");
     assert_eq!(scene.read("tree.gone/file"), "agent\n");
     assert_eq!(scene.read("tree/old.txt").lines().count(), 10);
-    std::fs::remove_file(scene.path("tree.gone/file")).unwrap();
+    std::fs::remove_dir_all(scene.path("tree.gone")).unwrap();
+    scene.write("tree/unsaved.txt", "agent\n");
+    #[expect(clippy::disallowed_methods, reason = "a test's own directory")]
+    std::fs::rename(&path, scene.path("tree.gone")).unwrap();
+    let facts = put_away();
+    assert!(facts.starts_with("uncommitted work stays in"), "{facts}");
+    std::fs::remove_file(scene.path("tree/unsaved.txt")).unwrap();
     assert_eq!(put_away(), "");
     assert!(!tree.is_there());
 }
