@@ -249,6 +249,17 @@ fn a_token_behind_an_escape_is_masked_at_every_split() {
 }
 
 #[test]
+fn a_token_directly_behind_a_secret_is_masked_at_every_split() {
+    let text = format!("a {SECRET}ghp_{} word", "aB3".repeat(12));
+    for first in 0..text.len() {
+        for at in [vec![first], vec![first, first + 1], (0..first).collect()] {
+            let clean = in_pieces(&text, &at);
+            assert_eq!(clean, format!("a {MASK}{MASK} word"), "{at:?}");
+        }
+    }
+}
+
+#[test]
 fn ordinary_words_stay() {
     let text = "task-list, risk-averse disk-encryption-configuration-of-the-year, sk-short, \
                 short, ghp_ and AKIA; desk-2024-09-01-inventory-with-many-words";
