@@ -7,6 +7,7 @@ use crate::checkup::{Report, Section};
 use crate::git::LEAST_VERSION;
 use crate::model::{duration, text};
 use crate::store::ground::Ground;
+use crate::writers;
 
 pub(super) fn configuration(facts: &Facts, report: &mut Report) {
     const SECTION: Section = Section::Configuration;
@@ -246,7 +247,12 @@ fn ground_of(ground: &Ground, root: &str, report: &mut Report) {
     }
     if ground.open_to_others {
         let what = "other users may write in it, and change records and notifications";
-        report.warning(SECTION, "log root", what, format!("chmod go-w {root}"));
+        report.warning(
+            SECTION,
+            "log root",
+            what,
+            writers::remedy("go", &ground.directory),
+        );
     }
     let size = duration::size(ground.free_bytes);
     let clean = "make room; `agent-runner clean` removes old runs";

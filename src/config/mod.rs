@@ -18,6 +18,7 @@ use crate::config::layer::Layer;
 use crate::config::origin::Origin;
 use crate::config::settings::Settings;
 use crate::regular;
+use crate::writers;
 
 mod check;
 pub mod env;
@@ -136,7 +137,7 @@ fn read(
     let path = current_directory.join(&shown);
     match read_regular(&path) {
         Ok((text, metadata)) => Ok(FoundFile {
-            warning: writable_by_others(&shown, &metadata).or_else(|| replaceable_by_others(&path)),
+            warning: writable_by_others(&path, &metadata).or_else(|| replaceable_by_others(&path)),
             path,
             shown,
             text,
@@ -175,11 +176,11 @@ fn read_regular(path: &Path) -> io::Result<(String, Metadata)> {
 }
 
 /// Whoever can write the file decides which programs run, as whom the runner runs.
-fn writable_by_others(shown: &Path, metadata: &Metadata) -> Option<String> {
+fn writable_by_others(path: &Path, metadata: &Metadata) -> Option<String> {
     let (owner, own) = (metadata.uid(), rustix::process::geteuid().as_raw());
-    let shown = shown.display();
-    if metadata.mode() & 0o002 != 0 {
-        let mend = format!("chmod o-w {shown}");
+    let shown = path.display();
+    if writers::has_everybody(path) {
+        let mend = writers::remedy("o", path);
         Some(format!(
             "everybody on this machine can write `{shown}`, and so run commands as you: {mend}"
         ))
@@ -197,17 +198,12 @@ fn writable_by_others(shown: &Path, metadata: &Metadata) -> Option<String> {
 fn replaceable_by_others(path: &Path) -> Option<String> {
     let real = path.canonicalize().ok();
     let directories = [Some(path), real.as_deref()].map(|path| path?.parent());
-    directories.into_iter().flatten().find_map(|directory| {
-        let mode = directory.metadata().ok()?.mode();
-        // Where the sticky bit is set, a file is replaced by its owner alone.
-        let is_open = mode & 0o1002 == 0o002;
-        let directory = directory.display();
-        is_open.then(|| {
-            format!(
-                "everybody on this machine can put another file in the place of `{}`, and so run \
-                 commands as you: chmod o-w {directory}",
-                path.display()
-            )
-        })
-    })
+    let mut directories = directories.into_iter().flatten();
+    let open = directories.find(|directory| writers::has_everybody(directory))?;
+    Some(format!(
+        "everybody on this machine can put another file in the place of `{}`, and so run commands as \
+         you: {}",
+        path.display(),
+        writers::remedy("o", open)
+    ))
 }
