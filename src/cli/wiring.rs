@@ -431,14 +431,7 @@ fn lines_of_key(file: &Path) -> Vec<String> {
     let key = regular::open_linked(File::options().read(true), file)
         .and_then(|file| io::read_to_string(file.take(1 << 16)));
     let key = key.unwrap_or_default();
-    let is_begin = |line: &&str| line.starts_with("-----BEGIN ") && line.ends_with("KEY-----");
-    let lines = key
-        .lines()
-        .map(str::trim)
-        .skip_while(|line| !is_begin(line));
-    let lines = lines.skip(1).take_while(|line| !line.starts_with("-----"));
-    // A header, as of an encrypted key, is no part of it.
-    let lines = lines.filter(|line| !line.contains([':', ' ']));
+    let lines = redact::lines_of_key(&key).into_iter();
     lines.map(str::to_owned).collect()
 }
 
