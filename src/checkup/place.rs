@@ -28,7 +28,7 @@ pub(super) fn configuration(facts: &Facts, report: &mut Report) {
         report.ok(SECTION, "set", set.join(", "));
     }
     for warning in &configuration.warnings {
-        report.warning(SECTION, "environment", warning, "correct or unset it");
+        report.warning(SECTION, warning.about, &warning.what, &warning.fix);
     }
     if !configuration.has_home {
         let what = "HOME is not set: agents do not find their sign-in";
@@ -109,7 +109,10 @@ fn state_of(state: &RepositoryState, path: &str, report: &mut Report) {
     }
     if let Some(operation) = &state.in_progress {
         let what = format!("a {operation} is half-done; agents would work in the middle of it");
-        let fix = format!("git {operation} --continue or --abort");
+        let fix = match operation.as_str() {
+            "bisect" => "git bisect reset".to_owned(),
+            _ => format!("git {operation} --continue or --abort"),
+        };
         report.warning(SECTION, "state", what, fix);
     }
     if state.changes > 0 {
@@ -120,7 +123,7 @@ fn state_of(state: &RepositoryState, path: &str, report: &mut Report) {
     }
     match state.index_lock {
         Some(held) if held >= STALE_LOCK => {
-            let what = format!("index.lock is there since {}", duration::words(held));
+            let what = format!("index.lock is there for {}", duration::words(held));
             let fix = "if no git works there, remove it: git rev-parse --git-path index.lock";
             report.error(
                 SECTION,
@@ -255,7 +258,7 @@ fn ground_of(ground: &Ground, root: &str, report: &mut Report) {
         );
     }
     let size = duration::size(ground.free_bytes);
-    let clean = "make room; `agent-runner clean` removes old runs";
+    let clean = "make room; `agent-runner clean --older-than 30d` removes old runs";
     match ground.free_bytes {
         ..NO_BYTES => report.error(SECTION, "log root", format!("only {size} are free"), clean),
         NO_BYTES..LOW_BYTES => {

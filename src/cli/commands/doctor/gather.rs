@@ -98,9 +98,12 @@ pub(super) fn gather(
 
 fn configuration(world: &World, settings: &Settings) -> Configuration {
     let set = settings.set.iter();
+    // What everybody can do is told in its own words.
+    let is_told = settings.warnings.iter().any(|told| told.about == "file");
+    let file = settings.file.as_deref().filter(|_| !is_told);
     Configuration {
         file: settings.file.clone(),
-        open_to_others: (settings.file.as_deref()).is_some_and(writers::has_others),
+        open_to_others: file.is_some_and(writers::has_others),
         set: set
             .map(|(key, origin)| (key.clone(), origin.to_string()))
             .collect(),
