@@ -57,11 +57,15 @@ pub(crate) fn clean(world: &World, arguments: &CleanArguments) -> Result<u8, Cli
         ));
     }
     let signs = runs.iter().map(|run| run.began).chain(beats.recent);
-    let no_limit = limits == Retention::default();
-    if let Some(last) = limits.stale(signs, now) {
-        limits.age = None;
+    let asked = limits;
+    if let Some(last) = limits.doubt(signs, now) {
+        let what = match (limits.age == asked.age, limits.bytes == asked.bytes) {
+            (false, false) => "age or size",
+            (false, true) => "age",
+            (true, _) => "size",
+        };
         world.ui.talk(&format!(
-            "nothing is removed for its age: it is {} by this machine's clock, and the last run or \
+            "nothing is removed for its {what}: it is {} by this machine's clock, and the last run or \
              heartbeat is of {}; if that clock is right, run `agent-runner heartbeat` before `clean`",
             utc(now),
             utc(last),
@@ -134,7 +138,7 @@ pub(crate) fn clean(world: &World, arguments: &CleanArguments) -> Result<u8, Cli
             world.ui.talk(&format!("{run} stays: {why}"));
         }
     }
-    if no_limit {
+    if asked == Retention::default() {
         world.ui.talk(
             "no run is too old or too large: name a limit with --older-than or --max-size, or as \
              keep_for or keep_size in config.toml",
