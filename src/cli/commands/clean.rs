@@ -48,12 +48,14 @@ pub(crate) fn clean(world: &World, arguments: &CleanArguments) -> Result<u8, Cli
     let mut runs = retention::survey(&layout, now, is_confirmed).map_err(not_listed)?;
     let is_ahead = |run: &&Kept| run.began - now >= TimeDelta::days(1);
     let ahead = runs.iter().filter(is_ahead).count();
-    if ahead > 0 {
+    if let Some(first) = runs.iter().find(is_ahead) {
         world.ui.talk(&format!(
             "{} of the future by this machine's clock, {}, may be of today by the right one, and stay \
-             until the heartbeats of a week confirm it",
+             until the heartbeats of a week confirm that clock: set it where it is wrong, else let cron \
+             or a timer start `agent-runner heartbeat`, or remove them by hand, such as {}",
             text::count(ahead, "run"),
             utc(now),
+            layout.run(&first.run).path().display(),
         ));
     }
     let signs = runs.iter().map(|run| run.began).chain(beats.recent);
