@@ -9,14 +9,19 @@ pub(crate) fn has_everybody(path: &Path) -> bool {
     has(path, 0o007)
 }
 
-/// Whether any other user can, be it by a group.
+/// Whether any other user can, be it by a group; one with the owner's number is the owner's alone.
 pub(crate) fn has_others(path: &Path) -> bool {
     has(path, 0o077)
 }
 
 fn has(path: &Path, users: u32) -> bool {
     let allows = |path: &Path, what: u32| {
-        let mode = path.metadata().map_or(0, |found| found.mode());
+        let Ok(found) = path.metadata() else {
+            return false;
+        };
+        let mode = found.mode();
+        let is_group_own = found.uid() == found.gid();
+        let users = if is_group_own { users & 0o007 } else { users };
         let is_sticky = what == 0o222 && path.is_dir() && mode & 0o1000 != 0;
         mode & what & users != 0 && !is_sticky
     };
@@ -40,7 +45,7 @@ pub(crate) fn remedy(users: &str, path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use std::fs::{self, Permissions};
-    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 
     use super::*;
 
@@ -53,13 +58,18 @@ mod tests {
         fs::create_dir_all(&place).unwrap();
         symlink(&place, &link).unwrap();
         set(root.path(), 0o755).unwrap();
+        let own = root.path().metadata().unwrap().uid();
+        // Only root can give it another group.
+        let has_group = [&home, &place].iter().all(|path| {
+            chown(path, None, Some(own + 1)).is_ok() || path.metadata().unwrap().gid() != own
+        });
         for (above, mode, everybody, others) in [
             (0o755, 0o755, false, false),
-            (0o755, 0o775, false, true),
+            (0o755, 0o775, false, has_group),
             (0o755, 0o777, true, true),
             (0o755, 0o1777, false, false),
             (0o744, 0o777, false, false),
-            (0o750, 0o777, false, true),
+            (0o750, 0o777, false, has_group),
             (0o700, 0o777, false, false),
         ] {
             set(&place, mode).unwrap();
@@ -70,5 +80,11 @@ mod tests {
             }
         }
         assert!(!has_others(&home.join("none")));
+        // A group of its own, as most systems give each user.
+        set(&home, 0o755).unwrap();
+        set(&place, 0o775).unwrap();
+        if chown(&place, None, Some(own)).is_ok() {
+            assert!(!has_others(&place));
+        }
     }
 }
