@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 const ROOMS: &[(&str, u32, &[&str])] = &[
     ("model", 0, &[]),
     ("regular", 0, &[]),
-    ("writers", 0, &[]),
     ("tls", 0, &[]),
+    ("writers", 0, &[]),
     ("schedule", 0, &["model"]),
     ("config", 1, &[]),
     ("prompt", 1, &[]),
