@@ -573,7 +573,8 @@ pub(crate) fn recover(
         world.ui.talk(&match ended {
             Ok(record) => format!("warning: {} crashed: its runner died", record.path()),
             Err(error) => format!(
-                "warning: a run that crashed, or whose notification is not kept, cannot be ended: {}",
+                "warning: a run that crashed, or whose notification is not kept or not noted, cannot \
+                 be ended: {}",
                 chain(&error)
             ),
         });
@@ -625,13 +626,20 @@ pub(crate) async fn deliver_unkept(
         let entry = Entry::of_run(&run, record.outcome, message, clock.now());
         let delivered =
             deliver::deliver_unkept(layout, notifier, &entry, DELIVERY_LIMIT, &clock).await;
-        tell_delivered(&world.ui, delivered);
+        tell_delivered(&world.ui, Ok(delivered));
     }
 }
 
 fn tell_delivered(ui: &Ui, delivered: Result<Delivered, StoreError>) {
     for error in delivered.iter().flat_map(|delivered| &delivered.unread) {
         ui.talk(&format!("warning: not notified: {}", chain(error)));
+    }
+    let noted = delivered.as_ref();
+    if let Some((state, error)) = noted.ok().and_then(|noted| noted.unnoted.as_ref()) {
+        let (state, why) = (state.as_str(), chain(error));
+        ui.talk(&format!(
+            "warning: a notification is {state}, which its run's record cannot note: {why}"
+        ));
     }
     match delivered {
         Ok(Delivered { error: None, .. }) => {}
@@ -652,7 +660,10 @@ fn tell_delivered(ui: &Ui, delivered: Result<Delivered, StoreError>) {
                 chain(&error)
             ));
         }
-        Err(error) => ui.talk(&format!("warning: not notified: {}", chain(&error))),
+        Err(error) => ui.talk(&format!(
+            "warning: the delivery of notifications broke off: {}",
+            chain(&error)
+        )),
     }
 }
 

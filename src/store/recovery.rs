@@ -7,13 +7,13 @@ use std::path::PathBuf;
 
 use crate::model::ids::RunPath;
 use crate::model::outcome::Outcome;
-use crate::model::record::{NotificationState, Record};
+use crate::model::record::{NotificationRecord, NotificationState, Record};
 use crate::store::StoreError;
 use crate::store::index;
 use crate::store::layout::Layout;
 use crate::store::private::{is_directory, is_own, list};
 use crate::store::reader::{Filter, crashed, read_record};
-use crate::store::recorder::{Mark, RunFolder};
+use crate::store::recorder::{Mark, RunFolder, update_notification};
 
 /// A run whose runner died, held against everybody else who would recover it.
 #[derive(Debug)]
@@ -56,7 +56,8 @@ pub fn mark_lost(layout: &Layout) -> Result<(), StoreError> {
 
 /// Finds the runs whose runner died, one after the other, so that no more than one is held at a
 /// time: there may be more of them than files may be open. Marks of runs that did end are removed,
-/// except where the outbox may not have the notification.
+/// except where the outbox may not have the notification; what such a mark says of its delivery goes
+/// into the record first.
 pub fn abandoned(
     layout: &Layout,
 ) -> Result<impl Iterator<Item = Result<Abandoned, StoreError>>, StoreError> {
@@ -81,6 +82,7 @@ fn look_after(layout: &Layout, mark: &str) -> Result<Option<Abandoned>, StoreErr
         // None of ours, or its run has been cleaned away or never had a directory.
         return mark.remove().map(|()| None);
     };
+    let delivered = mark.delivered();
     let Some(folder) = RunFolder::take_over(layout, &run, Some(mark))? else {
         return Ok(None);
     };
@@ -99,6 +101,18 @@ fn look_after(layout: &Layout, mark: &str) -> Result<Option<Abandoned>, StoreErr
     let has_ended = record.outcome != Outcome::Running;
     if !has_ended {
         record = crashed(record, &directory);
+    } else if let (NotificationState::Pending, Some((at, id))) =
+        (record.notification.state, delivered)
+    {
+        let notification = NotificationRecord {
+            state: NotificationState::Delivered,
+            id: id.or(record.notification.id),
+            attempts: record.notification.attempts + 1,
+            delivered_at: Some(at),
+            configuration: None,
+        };
+        update_notification(layout, &run, &notification)?;
+        return folder.forget().map(|()| None);
     } else if record.notification.state != NotificationState::Pending {
         return folder.forget().map(|()| None);
     }
