@@ -46,7 +46,7 @@ use crate::store::capped_log::LogCaps;
 use crate::store::layout::Layout;
 use crate::store::outbox::Entry;
 use crate::store::reader::{self, Filter, Run};
-use crate::store::recovery::{mark_lost, odd_marks};
+use crate::store::recovery::{find_lost, odd_marks};
 
 /// What every command starts from.
 #[derive(Debug)]
@@ -546,13 +546,14 @@ pub(crate) fn block_on<F: Future>(future: F) -> Result<F::Output, CliError> {
     Ok(output)
 }
 
-/// Ends also the runs whose mark is lost, for which it looks at every run.
+/// Ends also the runs whose mark is lost, and gives notifications up that are, for which it looks at
+/// every run.
 pub(crate) fn recover_all(
     world: &World,
     layout: &Layout,
     announce: Option<&Announce<'_>>,
 ) -> Result<(), CliError> {
-    mark_lost(layout).map_err(not_ended)?;
+    find_lost(layout, SystemClock.now()).map_err(not_ended)?;
     recover(world, layout, announce)
 }
 

@@ -5,12 +5,15 @@
 
 use std::path::PathBuf;
 
+use chrono::{DateTime, Utc};
+
 use crate::model::ids::RunPath;
 use crate::model::outcome::Outcome;
 use crate::model::record::{NotificationRecord, NotificationState, Record};
 use crate::store::StoreError;
 use crate::store::index;
 use crate::store::layout::Layout;
+use crate::store::outbox::{EXPIRES_AFTER, Outbox};
 use crate::store::private::{is_directory, is_own, list};
 use crate::store::reader::{Filter, crashed, read_record};
 use crate::store::recorder::{Mark, RunFolder, update_notification};
@@ -33,12 +36,14 @@ pub fn odd_marks(layout: &Layout) -> Result<Vec<PathBuf>, StoreError> {
     Ok(odd.map(|(name, _)| layout.running().join(name)).collect())
 }
 
-/// Marks the runs anew whose runner died and whose mark is lost, so that they are found. It looks
-/// at every run; [`abandoned`] does not. Nothing is made in another user's log root.
-pub fn mark_lost(layout: &Layout) -> Result<(), StoreError> {
+/// Marks the runs anew whose runner died and whose mark is lost, so that they are found; and gives
+/// the notifications up that nobody keeps any more. It looks at every run; [`abandoned`] does not.
+/// Nothing is made in another user's log root.
+pub fn find_lost(layout: &Layout, now: DateTime<Utc>) -> Result<(), StoreError> {
     if !is_own(layout.root()) {
         return Ok(());
     }
+    let waits = Outbox::new(layout).waits()?;
     for entry in index::entries(layout, &Filter::default(), &|_, _| ())? {
         let directory = layout.run(&entry.path);
         let is_lost = entry.outcome == Outcome::Crashed
@@ -50,6 +55,29 @@ pub fn mark_lost(layout: &Layout) -> Result<(), StoreError> {
             layout.create_state(&layout.running())?;
             Mark::create(layout, &entry.path)?;
         }
+        let is_pending = entry.notification == NotificationState::Pending;
+        if is_pending
+            && !waits(&entry.path)
+            && !directory.mark().exists()
+            && let Err(error) = give_up(layout, &entry.path, now)
+        {
+            tracing::warn!(cause = %error.source, "{error}");
+        }
+    }
+    Ok(())
+}
+
+/// Notes in a final record that its notification, which neither the outbox nor a mark keeps, is given
+/// up, once it would have expired in the outbox. What became of it could not be noted.
+fn give_up(layout: &Layout, run: &RunPath, now: DateTime<Utc>) -> Result<(), StoreError> {
+    let record = read_record(&layout.run(run), run);
+    let is_final = record.outcome.is_final();
+    let mut notification = record.notification;
+    let end = (record.end_time.or(record.start_time)).or(run.run_id.started());
+    let is_late = end.is_some_and(|end| now - end > EXPIRES_AFTER);
+    if is_final && is_late && notification.state == NotificationState::Pending {
+        notification.state = NotificationState::Expired;
+        update_notification(layout, run, &notification)?;
     }
     Ok(())
 }
@@ -130,8 +158,9 @@ mod tests {
 
     use super::*;
     use crate::store::capped_log::LogCaps;
+    use crate::store::layout::mark_name;
     use crate::store::reader::read_run;
-    use crate::store::testing::{begun, folder, full_record, log_root, plant};
+    use crate::store::testing::{begun, folder, full_record, log_root, plant, start};
 
     fn all(layout: &Layout) -> Vec<Abandoned> {
         abandoned(layout).unwrap().map(Result::unwrap).collect()
@@ -172,13 +201,40 @@ mod tests {
         drop(dead);
         std::fs::remove_dir_all(layout.state()).unwrap();
         assert!(all(&layout).is_empty());
-        mark_lost(&layout).unwrap();
+        find_lost(&layout, start()).unwrap();
         let found = all(&layout);
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].folder.run(), &run);
         found[0].folder.finish(&found[0].record).unwrap();
-        mark_lost(&layout).unwrap();
+        find_lost(&layout, start()).unwrap();
         assert!(all(&layout).is_empty());
+    }
+
+    #[test]
+    fn a_notification_that_nobody_keeps_is_given_up_when_it_would_have_expired() {
+        let (_root, layout) = log_root();
+        let [lost, waits, marked] = [folder(&layout), folder(&layout), folder(&layout)];
+        let mut record = full_record();
+        record.notification.state = NotificationState::Pending;
+        for folder in [&lost, &waits] {
+            folder.finish(&record).unwrap();
+        }
+        // It cannot be read, and may when somebody mends it.
+        let waiting = format!("1-{}.success.json", mark_name(waits.run()));
+        plant(&layout.outbox().join(waiting), b"");
+        record.notification.id = None;
+        marked.finish(&record).unwrap();
+        let states = || {
+            [&lost, &waits, &marked].map(|folder| {
+                let run = read_run(&layout, folder.run().clone());
+                run.record.notification.state
+            })
+        };
+        let (pending, expired) = (NotificationState::Pending, NotificationState::Expired);
+        find_lost(&layout, start() + EXPIRES_AFTER).unwrap();
+        assert_eq!(states(), [pending; 3]);
+        find_lost(&layout, start() + EXPIRES_AFTER * 2).unwrap();
+        assert_eq!(states(), [expired, pending, pending]);
     }
 
     #[test]

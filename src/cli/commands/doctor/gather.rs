@@ -39,7 +39,7 @@ use crate::store::ground;
 use crate::store::layout::Layout;
 use crate::store::outbox::{EXPIRES_AFTER, Outbox};
 use crate::store::reader::{self, Filter};
-use crate::store::recovery::mark_lost;
+use crate::store::recovery::find_lost;
 
 /// The longest time for git in all.
 const GIT_LIMIT: Duration = Duration::from_secs(10);
@@ -117,7 +117,7 @@ fn runs(world: &World, settings: &Settings, layout: &Layout) -> Runs {
     let announce = wiring::announcement(layout);
     let announce = wiring::notifier(settings).map(|_| &announce as &Announce<'_>);
     let variables = world.environment.variables();
-    let recovered = mark_lost(layout)
+    let recovered = find_lost(layout, SystemClock.now())
         .and_then(|()| recovery::recover(variables, layout, announce, &SystemClock));
     let ground = ground::survey(layout.root()).map_err(|error| error.to_string());
     let mut crashed = Vec::new();
