@@ -15,7 +15,7 @@ use crate::store::index;
 use crate::store::layout::Layout;
 use crate::store::outbox::{EXPIRES_AFTER, Outbox};
 use crate::store::private::{is_directory, is_own, list};
-use crate::store::reader::{Filter, crashed, read_record};
+use crate::store::reader::{Filter, crashed, read_record, read_run};
 use crate::store::recorder::{Mark, RunFolder, update_notification};
 
 /// A run whose runner died, held against everybody else who would recover it.
@@ -34,6 +34,20 @@ pub fn odd_marks(layout: &Layout) -> Result<Vec<PathBuf>, StoreError> {
     let marks = list(&layout.running())?.into_iter();
     let odd = marks.filter(|(_, kind)| !kind.is_file());
     Ok(odd.map(|(name, _)| layout.running().join(name)).collect())
+}
+
+/// How many runs go on.
+pub fn running(layout: &Layout) -> Result<usize, StoreError> {
+    let marks = list(&layout.running())?.into_iter();
+    let runs = marks.filter_map(|(mark, kind)| marked(&mark).filter(|_| kind.is_file()));
+    let outcomes = runs.map(|run| read_run(layout, run).record.outcome);
+    Ok(outcomes.filter(|outcome| !outcome.is_final()).count())
+}
+
+/// The run of a mark.
+fn marked(mark: &str) -> Option<RunPath> {
+    let run = mark.replace('.', "/").parse::<RunPath>().ok();
+    run.filter(|run| run.run_id.started().is_some())
 }
 
 /// Marks the runs anew whose runner died and whose mark is lost, so that they are found; and gives
@@ -95,8 +109,7 @@ pub fn abandoned(
 }
 
 fn look_after(layout: &Layout, mark: &str) -> Result<Option<Abandoned>, StoreError> {
-    let run = mark.replace('.', "/").parse::<RunPath>().ok();
-    let run = run.filter(|run| run.run_id.started().is_some());
+    let run = marked(mark);
     let Some(mark) = Mark::hold(layout.running().join(mark))? else {
         return Ok(None);
     };
@@ -159,7 +172,6 @@ mod tests {
     use super::*;
     use crate::store::capped_log::LogCaps;
     use crate::store::layout::mark_name;
-    use crate::store::reader::read_run;
     use crate::store::testing::{begun, folder, full_record, log_root, plant, start};
 
     fn all(layout: &Layout) -> Vec<Abandoned> {
@@ -235,6 +247,21 @@ mod tests {
         assert_eq!(states(), [pending; 3]);
         find_lost(&layout, start() + EXPIRES_AFTER * 2).unwrap();
         assert_eq!(states(), [expired, pending, pending]);
+    }
+
+    #[test]
+    fn only_runs_that_go_on_count_as_running() {
+        let (_root, layout) = log_root();
+        let [alive, ended, dead] = [folder(&layout), folder(&layout), folder(&layout)];
+        alive.begin(&begun(alive.run())).unwrap();
+        let mut record = full_record();
+        record.notification.state = NotificationState::Pending;
+        record.notification.id = None;
+        ended.finish(&record).unwrap();
+        drop(dead);
+        plant(&layout.running().join("x"), b"");
+        assert_eq!(list(&layout.running()).unwrap().len(), 4);
+        assert_eq!(running(&layout).unwrap(), 1);
     }
 
     #[test]

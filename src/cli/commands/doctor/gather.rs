@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, DirEntry};
+use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -39,7 +39,7 @@ use crate::store::ground;
 use crate::store::layout::Layout;
 use crate::store::outbox::{EXPIRES_AFTER, Outbox};
 use crate::store::reader::{self, Filter};
-use crate::store::recovery::find_lost;
+use crate::store::recovery::{find_lost, running};
 
 /// The longest time for git in all.
 const GIT_LIMIT: Duration = Duration::from_secs(10);
@@ -132,9 +132,6 @@ fn runs(world: &World, settings: &Settings, layout: &Layout) -> Runs {
         Some(error) if ground.unwritable.is_none() => Err(chain(&error)),
         _ => Ok(ground),
     });
-    let is_file = |entry: &DirEntry| entry.file_type().is_ok_and(|kind| kind.is_file());
-    let running =
-        fs::read_dir(layout.running()).map_or(0, |marks| marks.flatten().filter(is_file).count());
     // Before the first run there is nothing to ask git about; git's faults are told elsewhere.
     let ignorance = if layout.gitignore().is_file() {
         let tasks = settings.tasks.values().map(|task| &task.task.name);
@@ -154,7 +151,8 @@ fn runs(world: &World, settings: &Settings, layout: &Layout) -> Runs {
         tracked: ignorance.tracked,
         unignored: ignorance.unignored,
         crashed,
-        running,
+        // Marks that cannot be listed are told with what failed above.
+        running: running(layout).unwrap_or_default(),
     }
 }
 
