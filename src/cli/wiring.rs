@@ -608,26 +608,35 @@ pub(crate) async fn deliver(ui: &Ui, layout: &Layout, notifier: Option<&Ntfy>) {
     );
 }
 
-/// Gives the outbox once more what it did not take of a run that has ended; else delivers it at once.
+/// Gives the outbox once more what it did not take of runs that have ended; else delivers it at once,
+/// up to the first that fails.
 pub(crate) async fn deliver_unkept(
     world: &World,
     layout: &Layout,
     notifier: Option<&Ntfy>,
     announce: Option<&Announce<'_>>,
-    record: &Record,
+    records: &[Record],
 ) {
-    if let Err(error) = recover(world, layout, announce) {
+    if !records.is_empty()
+        && let Err(error) = recover(world, layout, announce)
+    {
         tracing::warn!(error = chain(&error), "not recovered");
     }
-    let run: Option<RunPath> = record.path().parse().ok();
-    let run = run.filter(|run| layout.run(run).mark().exists());
-    let message = announce.and_then(|announce| announce(record));
-    if let (Some(notifier), Some(run), Some(message)) = (notifier, run, message) {
-        let clock = SystemClock;
-        let entry = Entry::of_run(&run, record.outcome, message, clock.now());
-        let delivered =
-            deliver::deliver_unkept(layout, notifier, &entry, DELIVERY_LIMIT, &clock).await;
-        tell_delivered(&world.ui, Ok(delivered));
+    for record in records {
+        let run: Option<RunPath> = record.path().parse().ok();
+        let run = run.filter(|run| layout.run(run).mark().exists());
+        let message = announce.and_then(|announce| announce(record));
+        if let (Some(notifier), Some(run), Some(message)) = (notifier, run, message) {
+            let clock = SystemClock;
+            let entry = Entry::of_run(&run, record.outcome, message, clock.now());
+            let delivered =
+                deliver::deliver_unkept(layout, notifier, &entry, DELIVERY_LIMIT, &clock).await;
+            let has_failed = delivered.error.is_some();
+            tell_delivered(&world.ui, Ok(delivered));
+            if has_failed {
+                return;
+            }
+        }
     }
 }
 
