@@ -7,8 +7,10 @@ use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
 
 use crate::model::clock::Clock;
+use crate::model::ids::RunPath;
 use crate::model::message::Message;
 use crate::model::record::{NotificationRecord, NotificationState};
+use crate::model::text;
 use crate::notify::wording::{self, Event};
 use crate::notify::{Notifier, NotifyError};
 use crate::store::StoreError;
@@ -16,7 +18,7 @@ use crate::store::digest::{Digest, is_digest};
 use crate::store::layout::Layout;
 use crate::store::outbox::{Age, Delivery, Entry, Outbox, Waiting};
 use crate::store::reader::read_record;
-use crate::store::recorder::update_notification;
+use crate::store::recorder::{mark_delivered, update_notification};
 
 /// What became of the notifications that waited.
 #[derive(Debug, Default)]
@@ -34,6 +36,8 @@ pub struct Delivered {
     /// Why files of the outbox cannot be read: what is no notification is put aside, the others wait
     /// on.
     pub unread: Vec<StoreError>,
+    /// What became of one that its run's record could not take, and why.
+    pub unnoted: Option<(NotificationState, StoreError)>,
 }
 
 /// More that wait are told in one message: a server that comes back is not flooded, and neither is
@@ -46,7 +50,7 @@ const MOST_SINGLE: usize = 20;
 /// Takes about `limit` at most. Stops trying at the first failure that may pass; what cannot be
 /// delivered and is too old expires. A notification
 /// whose run has no final record yet is left: the two might not agree. While another process
-/// delivers, nothing is done. A record that cannot be written is an error once all is done.
+/// delivers, nothing is done.
 pub async fn deliver(
     layout: &Layout,
     notifier: &dyn Notifier,
@@ -72,7 +76,6 @@ pub async fn deliver(
         clock,
         delivery,
         told: Delivered::default(),
-        unnoted: None,
     };
     let mut ready = courier.ready()?;
     if let Some(digest) = courier.delivery.digest() {
@@ -82,7 +85,7 @@ pub async fn deliver(
         ready = courier.together(digest, ready).await?;
     }
     courier.one_by_one(ready).await?;
-    courier.unnoted.map_or(Ok(courier.told), Err)
+    Ok(courier.told)
 }
 
 /// Publishes, once and within `limit`, the notification of an ended run that the outbox does not
@@ -93,7 +96,7 @@ pub async fn deliver_unkept(
     entry: &Entry,
     limit: Duration,
     clock: &dyn Clock,
-) -> Result<Delivered, StoreError> {
+) -> Delivered {
     let mut told = Delivered::default();
     match publish(notifier, &entry.message, Instant::now() + limit).await {
         Ok(()) => told.delivered = 1,
@@ -107,9 +110,9 @@ pub async fn deliver_unkept(
             delivered_at: Some(clock.now()),
             configuration: None,
         };
-        update_notification(layout, run, &notification)?;
+        told.note(layout, run, &notification);
     }
-    Ok(told)
+    told
 }
 
 async fn publish(
@@ -130,8 +133,6 @@ struct Courier<'a> {
     clock: &'a dyn Clock,
     delivery: Delivery<'a>,
     told: Delivered,
-    /// Why a record could not be given what became of its notification.
-    unnoted: Option<StoreError>,
 }
 
 impl Courier<'_> {
@@ -314,13 +315,10 @@ impl Courier<'_> {
         Ok(())
     }
 
-    /// Notes in the run's record what became of its notification. In vain, the others still get
-    /// through.
+    /// Notes what became of a run's notification. In vain, the others still get through.
     fn note(&mut self, waiting: &Waiting, notification: &NotificationRecord) {
-        if let Some(run) = &waiting.entry.run
-            && let Err(error) = update_notification(self.layout, run, notification)
-        {
-            self.unnoted.get_or_insert(error);
+        if let Some(run) = &waiting.entry.run {
+            self.told.note(self.layout, run, notification);
         }
     }
 }
@@ -337,6 +335,23 @@ impl Delivered {
         } else {
             NotificationState::Refused
         }
+    }
+
+    /// Notes in a record what became of its notification, or where that is in vain, in the run's
+    /// mark that it was delivered: nobody is told twice, and recovery gives it to the record.
+    fn note(&mut self, layout: &Layout, run: &RunPath, notification: &NotificationRecord) {
+        let Err(error) = update_notification(layout, run, notification) else {
+            return;
+        };
+        if let (NotificationState::Delivered, Some(id)) = (notification.state, &notification.id)
+            && let Err(error) = mark_delivered(layout, run, id)
+        {
+            tracing::warn!(
+                error = text::chain(&error),
+                "the mark does not note it either"
+            );
+        }
+        self.unnoted.get_or_insert((notification.state, error));
     }
 }
 
@@ -356,13 +371,14 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::model::ids::RunPath;
     use crate::model::message::Priority;
     use crate::model::outcome::Outcome;
     use crate::model::record::Record;
     use crate::notify::Publishing;
+    use crate::store::atomic;
     use crate::store::reader::read_run;
     use crate::store::recorder::RunFolder;
+    use crate::store::recovery::abandoned;
 
     #[derive(Debug)]
     struct At(Cell<DateTime<Utc>>);
@@ -411,6 +427,11 @@ mod tests {
         clock: At,
         server: Server,
         limit: Cell<Duration>,
+    }
+
+    fn block_on<T>(future: impl Future<Output = T>) -> T {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        runtime.enable_all().build().unwrap().block_on(future)
     }
 
     /// Reached only by a server that hangs.
@@ -462,16 +483,8 @@ mod tests {
         }
 
         fn deliver(&self) -> Delivered {
-            self.try_deliver().unwrap()
-        }
-
-        fn try_deliver(&self) -> Result<Delivered, StoreError> {
             let limit = self.limit.get();
-            tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap()
-                .block_on(deliver(&self.layout, &self.server, limit, &self.clock))
+            block_on(deliver(&self.layout, &self.server, limit, &self.clock)).unwrap()
         }
 
         fn notification(&self, run: &RunPath) -> NotificationRecord {
@@ -719,7 +732,7 @@ mod tests {
             let runs = finish_many(&stage, number);
             let torn = stage.layout.run(&runs[1]).metadata();
             std::fs::File::create(torn).unwrap();
-            let error = stage.try_deliver().unwrap_err();
+            let (_, error) = stage.deliver().unnoted.unwrap();
             assert!(error.to_string().contains("metadata.json"), "{error}");
             assert_eq!(stage.server.titles.borrow().len(), published);
             assert!(Outbox::new(&stage.layout).pending().unwrap().is_empty());
@@ -727,6 +740,65 @@ mod tests {
             let last = stage.notification(runs.last().unwrap());
             assert_eq!(last.state, NotificationState::Delivered);
         }
+    }
+
+    /// Delivers while no record can be written, and notes it when they can be again: in vain first.
+    #[track_caller]
+    fn deliver_unnoted(stage: &Stage, runs: &[RunPath], deliver: impl Fn() -> Delivered) {
+        let records = runs.iter().map(|run| stage.layout.run(run).metadata());
+        let records: Vec<_> = records
+            .map(|path| (path.with_extension("aside"), path))
+            .collect();
+        for (aside, path) in &records {
+            atomic::rename(path, aside).unwrap();
+            std::fs::File::create(path).unwrap();
+        }
+        let (state, error) = deliver().unnoted.unwrap();
+        assert_eq!(state, NotificationState::Delivered);
+        assert!(error.to_string().contains("metadata.json"), "{error}");
+        for (aside, path) in &records {
+            atomic::rename(aside, path).unwrap();
+        }
+        for _ in 0..2 {
+            assert_eq!(abandoned(&stage.layout).unwrap().count(), 0);
+        }
+        assert_eq!(stage.server.titles.take().len(), 1, "told once");
+        let marks = std::fs::read_dir(stage.layout.running());
+        assert_eq!(marks.unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_is_delivered_while_its_record_cannot_be_written_is_told_once_and_noted_later() {
+        let stage = Stage::new(&[]);
+        let one = stage.finish("one");
+        let own = stage.notification(&one).id.unwrap();
+        deliver_unnoted(&stage, std::slice::from_ref(&one), || stage.deliver());
+        assert_told_by(&stage, &[one], &own);
+
+        let many = finish_many(&stage, MOST_SINGLE + 1);
+        deliver_unnoted(&stage, &many, || stage.deliver());
+        let id = stage.notification(&many[0]).id.unwrap();
+        assert!(is_digest(&id), "{id}");
+        assert_told_by(&stage, &many, &id);
+    }
+
+    #[test]
+    fn what_neither_the_outbox_nor_the_record_took_is_told_once_and_noted_later() {
+        let stage = Stage::new(&[]);
+        let (folder, mut record) = stage.begin("one");
+        let run = folder.run().clone();
+        let outbox = Outbox::new(&stage.layout);
+        let entry = outbox.pending().unwrap().remove(0).entry;
+        outbox.withdraw(&run).unwrap();
+        record.notification.id = None;
+        folder.finish(&record).unwrap();
+        drop(folder);
+        let limit = stage.limit.get();
+        deliver_unnoted(&stage, std::slice::from_ref(&run), || {
+            let (layout, server) = (&stage.layout, &stage.server);
+            block_on(deliver_unkept(layout, server, &entry, limit, &stage.clock))
+        });
+        assert_told_by(&stage, &[run], entry.id());
     }
 
     #[test]

@@ -79,6 +79,7 @@
 //! A record that says `running`, and the mark by which it is found, are durable before the agent is
 //! spawned, under locks that die with the runner. The notification lies in the outbox before the
 //! record is final; where the outbox does not take it, the mark stays, and [`recovery`] puts it there.
+//! Where the record cannot take that it was delivered, the mark does, until the next recovery.
 //! `metadata.json` is absent, the old or the new version, never torn.
 //!
 //! A parked agent is a file below the log root, replaced whole; what a day has used up is counted

@@ -47,7 +47,7 @@ use crate::store::capped_log::LogCaps;
 use crate::store::layout::Layout;
 use crate::store::outbox::Entry;
 use crate::store::reader::{self, Filter, Run};
-use crate::store::recovery::{mark_lost, odd_marks};
+use crate::store::recovery::{find_lost, odd_marks};
 
 /// What every command starts from.
 #[derive(Debug)]
@@ -544,13 +544,14 @@ pub(crate) fn block_on<F: Future>(future: F) -> Result<F::Output, CliError> {
     Ok(output)
 }
 
-/// Ends also the runs whose mark is lost, for which it looks at every run.
+/// Ends also the runs whose mark is lost, and gives notifications up that are, for which it looks at
+/// every run.
 pub(crate) fn recover_all(
     world: &World,
     layout: &Layout,
     announce: Option<&Announce<'_>>,
 ) -> Result<(), CliError> {
-    mark_lost(layout).map_err(not_ended)?;
+    find_lost(layout, SystemClock.now()).map_err(not_ended)?;
     recover(world, layout, announce)
 }
 
@@ -571,7 +572,8 @@ pub(crate) fn recover(
         world.ui.talk(&match ended {
             Ok(record) => format!("warning: {} crashed: its runner died", record.path()),
             Err(error) => format!(
-                "warning: a run that crashed, or whose notification is not kept, cannot be ended: {}",
+                "warning: a run that crashed, or whose notification is not kept or not noted, cannot \
+                 be ended: {}",
                 chain(&error)
             ),
         });
@@ -604,32 +606,48 @@ pub(crate) async fn deliver(ui: &Ui, layout: &Layout, notifier: Option<&Ntfy>) {
     );
 }
 
-/// Gives the outbox once more what it did not take of a run that has ended; else delivers it at once.
+/// Gives the outbox once more what it did not take of runs that have ended; else delivers it at once,
+/// up to the first that fails.
 pub(crate) async fn deliver_unkept(
     world: &World,
     layout: &Layout,
     notifier: Option<&Ntfy>,
     announce: Option<&Announce<'_>>,
-    record: &Record,
+    records: &[Record],
 ) {
-    if let Err(error) = recover(world, layout, announce) {
+    if !records.is_empty()
+        && let Err(error) = recover(world, layout, announce)
+    {
         tracing::warn!(error = chain(&error), "not recovered");
     }
-    let run: Option<RunPath> = record.path().parse().ok();
-    let run = run.filter(|run| layout.run(run).mark().exists());
-    let message = announce.and_then(|announce| announce(record));
-    if let (Some(notifier), Some(run), Some(message)) = (notifier, run, message) {
-        let clock = SystemClock;
-        let entry = Entry::of_run(&run, record.outcome, message, clock.now());
-        let delivered =
-            deliver::deliver_unkept(layout, notifier, &entry, DELIVERY_LIMIT, &clock).await;
-        tell_delivered(&world.ui, delivered);
+    for record in records {
+        let run: Option<RunPath> = record.path().parse().ok();
+        let run = run.filter(|run| layout.run(run).mark().exists());
+        let message = announce.and_then(|announce| announce(record));
+        if let (Some(notifier), Some(run), Some(message)) = (notifier, run, message) {
+            let clock = SystemClock;
+            let entry = Entry::of_run(&run, record.outcome, message, clock.now());
+            let delivered =
+                deliver::deliver_unkept(layout, notifier, &entry, DELIVERY_LIMIT, &clock).await;
+            let has_failed = delivered.error.is_some();
+            tell_delivered(&world.ui, Ok(delivered));
+            if has_failed {
+                return;
+            }
+        }
     }
 }
 
 fn tell_delivered(ui: &Ui, delivered: Result<Delivered, StoreError>) {
     for error in delivered.iter().flat_map(|delivered| &delivered.unread) {
         ui.talk(&format!("warning: not notified: {}", chain(error)));
+    }
+    let noted = delivered.as_ref();
+    if let Some((state, error)) = noted.ok().and_then(|noted| noted.unnoted.as_ref()) {
+        let (state, why) = (state.as_str(), chain(error));
+        ui.talk(&format!(
+            "warning: a notification is {state}, which its run's record cannot note: {why}"
+        ));
     }
     match delivered {
         Ok(Delivered { error: None, .. }) => {}
@@ -650,7 +668,10 @@ fn tell_delivered(ui: &Ui, delivered: Result<Delivered, StoreError>) {
                 chain(&error)
             ));
         }
-        Err(error) => ui.talk(&format!("warning: not notified: {}", chain(&error))),
+        Err(error) => ui.talk(&format!(
+            "warning: the delivery of notifications broke off: {}",
+            chain(&error)
+        )),
     }
 }
 

@@ -355,7 +355,8 @@ pub enum NotificationState {
     Delivered,
     /// The server refused it for good.
     Refused,
-    /// It waited longer than notifications are kept.
+    /// It waited longer than notifications are kept; or nobody keeps it, and what became of it could not
+    /// be noted.
     Expired,
 }
 

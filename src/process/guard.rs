@@ -1,10 +1,14 @@
-//! What holds a process to its time limit when the loop that follows it cannot: it may hang in a
-//! write to a file system that does not answer. A thread of its own, which writes nothing.
+//! What holds a process to its time limit, and ends it when that is asked for, when the loop that
+//! follows it cannot: it may hang in a write to a file system that does not answer. A thread of its
+//! own, which writes nothing.
 
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use crate::model::process_end::StopReason;
+use crate::process::system;
 
 /// How long the loop may be late.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -12,6 +16,9 @@ const PATIENCE: Duration = Duration::from_secs(4);
 /// How often it is looked whether the loop comes round. By many looks a runner that was stopped for
 /// a while is not taken for one that hangs.
 const LOOK: Duration = Duration::from_millis(250);
+
+/// How often it is looked whether the loop is asked for something that it does not hear.
+const IDLE_LOOK: Duration = Duration::from_secs(1);
 
 const STACK_BYTES: usize = 64 * 1024;
 
@@ -29,7 +36,8 @@ struct State {
     /// When the loop comes round again, and the process is to be gone.
     due: Instant,
     is_over: bool,
-    has_killed: bool,
+    /// Why the process was killed.
+    killed: Option<StopReason>,
 }
 
 impl Guard {
@@ -41,7 +49,7 @@ impl Guard {
                 rounds: 0,
                 due,
                 is_over: false,
-                has_killed: false,
+                killed: None,
             }),
             changed: Condvar::new(),
         });
@@ -60,12 +68,12 @@ impl Guard {
         state.due = due;
     }
 
-    /// Ends the watch, and tells whether the process was killed.
-    pub(super) fn dismiss(&self) -> bool {
+    /// Ends the watch, and tells why the process was killed, if it was.
+    pub(super) fn dismiss(&self) -> Option<StopReason> {
         let mut state = self.0.lock();
         state.is_over = true;
         self.0.changed.notify_one();
-        state.has_killed
+        state.killed
     }
 }
 
@@ -87,18 +95,26 @@ impl Shared {
     }
 
     fn watch(&self, kill: &dyn Fn() -> bool) {
+        if let Err(error) = system::leave_requests() {
+            tracing::debug!(%error, "what the loop does not hear is not seen");
+        }
         let mut state = self.lock();
         let (mut rounds, mut quiet) = (0, Duration::ZERO);
         while !state.is_over {
             let early = state.due.saturating_duration_since(Instant::now());
-            if quiet >= PATIENCE {
-                state.has_killed = kill();
+            let asked = system::untaken_request().map(StopReason::Shutdown);
+            let reason = asked.or(early.is_zero().then_some(StopReason::Timeout));
+            if quiet >= PATIENCE && reason.is_some() {
+                state.killed = reason.filter(|_| kill());
                 return;
             }
-            let pause = early.max(LOOK);
+            let pause = match reason {
+                Some(_) => LOOK,
+                None => early.clamp(LOOK, IDLE_LOOK),
+            };
             let waited = self.changed.wait_timeout(state, pause);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
-            if early.is_zero() && rounds == state.rounds {
+            if reason.is_some() && rounds == state.rounds {
                 quiet += LOOK;
             } else {
                 quiet = Duration::ZERO;

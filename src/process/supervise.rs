@@ -102,9 +102,10 @@ pub enum Act {
 /// [`ProcessEnd`], too.
 ///
 /// Returns at most the grace period and 5 s after a limit, unless `observer` hangs: the process is
-/// killed then, and this returns once the observer does. A request to stop for a while (Ctrl-Z)
-/// stops the whole tree first, and the pause counts toward no limit. While the runner alone cannot
-/// run, the limits go on; what the process did meanwhile is looked at before they are applied.
+/// killed then, or soon after a request to end, and this returns once the observer does. A request
+/// to stop for a while (Ctrl-Z) stops the whole tree first, and the pause counts toward no limit.
+/// While the runner alone cannot run, the limits go on; what the process did meanwhile is looked at
+/// before they are applied.
 ///
 /// Must run on the main thread, in a current-thread runtime: the child dies with the thread that
 /// spawned it. A dropped future kills nothing; poll it to its end.
@@ -370,7 +371,7 @@ impl Tree<'_> {
                 }
             }
         }
-        let hung = guard.dismiss();
+        let killed = guard.dismiss();
         let leaked_output = !gave_up && (stdout.is_open() || stderr.is_open());
         let sweep = self.kill_rest(Some(&self.leader));
         // The leader is still unreaped, so its group's number cannot mean another group.
@@ -392,9 +393,7 @@ impl Tree<'_> {
         };
         Ok(ProcessEnd {
             exit,
-            stopped: watchdog
-                .stop_reason()
-                .or(hung.then_some(StopReason::Timeout)),
+            stopped: watchdog.stop_reason().or(killed),
             elapsed,
             max_rss_bytes: usage.as_ref().map(|usage| usage.max_rss_bytes),
             cpu: usage.as_ref().map(|usage| usage.cpu),

@@ -105,7 +105,8 @@ impl Layout {
         self.root.join(".state")
     }
 
-    /// One empty file for each run that has begun and not ended, locked by its runner.
+    /// One file for each run that has begun and not ended, locked by its runner; or that has ended,
+    /// and whose notification is not kept, or delivered and not noted. Only of the last it is not empty.
     pub fn running(&self) -> PathBuf {
         self.state().join("running")
     }

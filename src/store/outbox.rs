@@ -166,11 +166,16 @@ impl Outbox {
         Ok(())
     }
 
+    /// Whether a notification of a run waits, also one that cannot be read, as of now.
+    pub fn waits(&self) -> Result<impl Fn(&RunPath) -> bool + use<>, StoreError> {
+        let names = self.names()?;
+        Ok(move |run: &RunPath| names.iter().any(|name| is_of(run, name)))
+    }
+
     /// Takes back the notification of a run.
     pub fn withdraw(&self, run: &RunPath) -> Result<(), StoreError> {
-        let prefix = id_prefix(run);
         for name in self.names()? {
-            if split_name(&name).is_some_and(|(_order, id)| id.starts_with(&prefix)) {
+            if is_of(run, &name) {
                 remove(&self.layout.outbox().join(name))?;
             }
         }
@@ -381,6 +386,11 @@ fn split_name(name: &str) -> Option<(u64, &str)> {
 
 fn order_of(name: &str) -> u64 {
     split_name(name).map_or(0, |(order, _id)| order)
+}
+
+/// Whether a name is that of a run's notification.
+fn is_of(run: &RunPath, name: &str) -> bool {
+    split_name(name).is_some_and(|(_order, id)| id.starts_with(&id_prefix(run)))
 }
 
 /// What the ids of all notifications of a run begin with.

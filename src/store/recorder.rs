@@ -6,7 +6,7 @@
 //! runner died. One lock alone proves nothing: whoever tidies logs away makes it look free.
 
 use std::fs::{self, File, TryLockError};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use rustix::io::Errno;
 use crate::model::clock::utc;
 use crate::model::ids::{AgentName, RunId, RunPath, TaskName};
 use crate::model::record::{NotificationRecord, Record};
-use crate::regular::open_read;
+use crate::regular::{open_read, read};
 use crate::store::StoreError;
 use crate::store::atomic;
 use crate::store::capped_log::{self, CappedLog, LogCaps};
@@ -28,7 +28,7 @@ use crate::store::format;
 use crate::store::layout::{Layout, RunDirectory};
 use crate::store::private::{
     self, append, create_directory, create_file, create_new_directory, is_directory, lock,
-    open_append, overwrite, remove, sync_directory, try_lock,
+    open_append, open_update, overwrite, remove, sync_directory, try_lock,
 };
 use crate::store::reader::read_metadata;
 use crate::store::retention::remove_tree;
@@ -333,8 +333,11 @@ impl RunFolder {
 #[derive(Debug)]
 pub(crate) struct Mark {
     path: PathBuf,
-    _held: File,
+    held: File,
 }
+
+/// An id is of names that fit into the name of a file.
+const MAX_MARK_BYTES: u64 = 1024;
 
 impl Mark {
     /// Marks a run; `None` when the run is marked already.
@@ -352,7 +355,7 @@ impl Mark {
             let is_there = is_there.map_err(|source| StoreError::new("lock", &path, source))?;
             // Whoever looked between the two lines above saw no directory and removed it.
             if is_there.nlink() > 0 {
-                return Ok(Some(Self { path, _held: held }));
+                return Ok(Some(Self { path, held }));
             }
         }
     }
@@ -365,10 +368,20 @@ impl Mark {
             Err(error) => return Err(StoreError::new("open", &path, error)),
         };
         match held.try_lock() {
-            Ok(()) => Ok(Some(Self { path, _held: held })),
+            Ok(()) => Ok(Some(Self { path, held })),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(source)) => Err(StoreError::new("lock", &path, source)),
         }
+    }
+
+    /// When the notification of its run was delivered, and under which id where that is known, as
+    /// [`mark_delivered`] noted it.
+    pub(crate) fn delivered(&self) -> Option<(DateTime<Utc>, Option<String>)> {
+        let found = self.held.metadata().ok().filter(|mark| mark.len() > 0)?;
+        let at = found.modified().ok()?.into();
+        let id = read(&self.path, MAX_MARK_BYTES).unwrap_or_default();
+        let id = String::from_utf8(id).ok();
+        Some((at, id.filter(|id| !matches!(id.as_str(), "" | "\0"))))
     }
 
     pub(crate) fn remove(self) -> Result<(), StoreError> {
@@ -409,6 +422,20 @@ pub fn update_notification(
     // Nobody else writes into the directory of a run that has ended.
     atomic::remove_leftovers(layout.run(run).path(), Duration::ZERO)?;
     atomic::write(&path, text.as_bytes())
+}
+
+/// Notes in the mark of an ended run that its notification was delivered, where the record cannot
+/// take it. That needs no space on the disk, but for the id.
+pub fn mark_delivered(layout: &Layout, run: &RunPath, id: &str) -> Result<(), StoreError> {
+    layout.create_state(&layout.running())?;
+    let path = layout.run(run).mark();
+    let mut mark = open_update(&path)?;
+    mark.set_len(1)
+        .map_err(|source| StoreError::new("write", &path, source))?;
+    if let Err(error) = mark.write_all(id.as_bytes()) {
+        tracing::debug!(%error, "the mark does not hold the id");
+    }
+    Ok(())
 }
 
 /// Adds a line for this moment to the heartbeat's log.

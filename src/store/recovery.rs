@@ -5,15 +5,18 @@
 
 use std::path::PathBuf;
 
+use chrono::{DateTime, Utc};
+
 use crate::model::ids::RunPath;
 use crate::model::outcome::Outcome;
-use crate::model::record::{NotificationState, Record};
+use crate::model::record::{NotificationRecord, NotificationState, Record};
 use crate::store::StoreError;
 use crate::store::index;
 use crate::store::layout::Layout;
+use crate::store::outbox::{EXPIRES_AFTER, Outbox};
 use crate::store::private::{is_directory, is_own, list};
-use crate::store::reader::{Filter, crashed, read_record};
-use crate::store::recorder::{Mark, RunFolder};
+use crate::store::reader::{Filter, crashed, read_record, read_run};
+use crate::store::recorder::{Mark, RunFolder, update_notification};
 
 /// A run whose runner died, held against everybody else who would recover it.
 #[derive(Debug)]
@@ -33,12 +36,28 @@ pub fn odd_marks(layout: &Layout) -> Result<Vec<PathBuf>, StoreError> {
     Ok(odd.map(|(name, _)| layout.running().join(name)).collect())
 }
 
-/// Marks the runs anew whose runner died and whose mark is lost, so that they are found. It looks
-/// at every run; [`abandoned`] does not. Nothing is made in another user's log root.
-pub fn mark_lost(layout: &Layout) -> Result<(), StoreError> {
+/// How many runs go on.
+pub fn running(layout: &Layout) -> Result<usize, StoreError> {
+    let marks = list(&layout.running())?.into_iter();
+    let runs = marks.filter_map(|(mark, kind)| marked(&mark).filter(|_| kind.is_file()));
+    let outcomes = runs.map(|run| read_run(layout, run).record.outcome);
+    Ok(outcomes.filter(|outcome| !outcome.is_final()).count())
+}
+
+/// The run of a mark.
+fn marked(mark: &str) -> Option<RunPath> {
+    let run = mark.replace('.', "/").parse::<RunPath>().ok();
+    run.filter(|run| run.run_id.started().is_some())
+}
+
+/// Marks the runs anew whose runner died and whose mark is lost, so that they are found; and gives
+/// the notifications up that nobody keeps any more. It looks at every run; [`abandoned`] does not.
+/// Nothing is made in another user's log root.
+pub fn find_lost(layout: &Layout, now: DateTime<Utc>) -> Result<(), StoreError> {
     if !is_own(layout.root()) {
         return Ok(());
     }
+    let waits = Outbox::new(layout).waits()?;
     for entry in index::entries(layout, &Filter::default(), &|_, _| ())? {
         let directory = layout.run(&entry.path);
         let is_lost = entry.outcome == Outcome::Crashed
@@ -50,13 +69,37 @@ pub fn mark_lost(layout: &Layout) -> Result<(), StoreError> {
             layout.create_state(&layout.running())?;
             Mark::create(layout, &entry.path)?;
         }
+        let is_pending = entry.notification == NotificationState::Pending;
+        if is_pending
+            && !waits(&entry.path)
+            && !directory.mark().exists()
+            && let Err(error) = give_up(layout, &entry.path, now)
+        {
+            tracing::warn!(cause = %error.source, "{error}");
+        }
+    }
+    Ok(())
+}
+
+/// Notes in a final record that its notification, which neither the outbox nor a mark keeps, is given
+/// up, once it would have expired in the outbox. What became of it could not be noted.
+fn give_up(layout: &Layout, run: &RunPath, now: DateTime<Utc>) -> Result<(), StoreError> {
+    let record = read_record(&layout.run(run), run);
+    let is_final = record.outcome.is_final();
+    let mut notification = record.notification;
+    let end = (record.end_time.or(record.start_time)).or(run.run_id.started());
+    let is_late = end.is_some_and(|end| now - end > EXPIRES_AFTER);
+    if is_final && is_late && notification.state == NotificationState::Pending {
+        notification.state = NotificationState::Expired;
+        update_notification(layout, run, &notification)?;
     }
     Ok(())
 }
 
 /// Finds the runs whose runner died, one after the other, so that no more than one is held at a
 /// time: there may be more of them than files may be open. Marks of runs that did end are removed,
-/// except where the outbox may not have the notification.
+/// except where the outbox may not have the notification; what such a mark says of its delivery goes
+/// into the record first.
 pub fn abandoned(
     layout: &Layout,
 ) -> Result<impl Iterator<Item = Result<Abandoned, StoreError>>, StoreError> {
@@ -66,8 +109,7 @@ pub fn abandoned(
 }
 
 fn look_after(layout: &Layout, mark: &str) -> Result<Option<Abandoned>, StoreError> {
-    let run = mark.replace('.', "/").parse::<RunPath>().ok();
-    let run = run.filter(|run| run.run_id.started().is_some());
+    let run = marked(mark);
     let Some(mark) = Mark::hold(layout.running().join(mark))? else {
         return Ok(None);
     };
@@ -81,6 +123,7 @@ fn look_after(layout: &Layout, mark: &str) -> Result<Option<Abandoned>, StoreErr
         // None of ours, or its run has been cleaned away or never had a directory.
         return mark.remove().map(|()| None);
     };
+    let delivered = mark.delivered();
     let Some(folder) = RunFolder::take_over(layout, &run, Some(mark))? else {
         return Ok(None);
     };
@@ -99,6 +142,18 @@ fn look_after(layout: &Layout, mark: &str) -> Result<Option<Abandoned>, StoreErr
     let has_ended = record.outcome != Outcome::Running;
     if !has_ended {
         record = crashed(record, &directory);
+    } else if let (NotificationState::Pending, Some((at, id))) =
+        (record.notification.state, delivered)
+    {
+        let notification = NotificationRecord {
+            state: NotificationState::Delivered,
+            id: id.or(record.notification.id),
+            attempts: record.notification.attempts + 1,
+            delivered_at: Some(at),
+            configuration: None,
+        };
+        update_notification(layout, &run, &notification)?;
+        return folder.forget().map(|()| None);
     } else if record.notification.state != NotificationState::Pending {
         return folder.forget().map(|()| None);
     }
@@ -116,8 +171,8 @@ mod tests {
 
     use super::*;
     use crate::store::capped_log::LogCaps;
-    use crate::store::reader::read_run;
-    use crate::store::testing::{begun, folder, full_record, log_root, plant};
+    use crate::store::layout::mark_name;
+    use crate::store::testing::{begun, folder, full_record, log_root, plant, start};
 
     fn all(layout: &Layout) -> Vec<Abandoned> {
         abandoned(layout).unwrap().map(Result::unwrap).collect()
@@ -158,13 +213,55 @@ mod tests {
         drop(dead);
         std::fs::remove_dir_all(layout.state()).unwrap();
         assert!(all(&layout).is_empty());
-        mark_lost(&layout).unwrap();
+        find_lost(&layout, start()).unwrap();
         let found = all(&layout);
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].folder.run(), &run);
         found[0].folder.finish(&found[0].record).unwrap();
-        mark_lost(&layout).unwrap();
+        find_lost(&layout, start()).unwrap();
         assert!(all(&layout).is_empty());
+    }
+
+    #[test]
+    fn a_notification_that_nobody_keeps_is_given_up_when_it_would_have_expired() {
+        let (_root, layout) = log_root();
+        let [lost, waits, marked] = [folder(&layout), folder(&layout), folder(&layout)];
+        let mut record = full_record();
+        record.notification.state = NotificationState::Pending;
+        for folder in [&lost, &waits] {
+            folder.finish(&record).unwrap();
+        }
+        // It cannot be read, and may when somebody mends it.
+        let waiting = format!("1-{}.success.json", mark_name(waits.run()));
+        plant(&layout.outbox().join(waiting), b"");
+        record.notification.id = None;
+        marked.finish(&record).unwrap();
+        let states = || {
+            [&lost, &waits, &marked].map(|folder| {
+                let run = read_run(&layout, folder.run().clone());
+                run.record.notification.state
+            })
+        };
+        let (pending, expired) = (NotificationState::Pending, NotificationState::Expired);
+        find_lost(&layout, start() + EXPIRES_AFTER).unwrap();
+        assert_eq!(states(), [pending; 3]);
+        find_lost(&layout, start() + EXPIRES_AFTER * 2).unwrap();
+        assert_eq!(states(), [expired, pending, pending]);
+    }
+
+    #[test]
+    fn only_runs_that_go_on_count_as_running() {
+        let (_root, layout) = log_root();
+        let [alive, ended, dead] = [folder(&layout), folder(&layout), folder(&layout)];
+        alive.begin(&begun(alive.run())).unwrap();
+        let mut record = full_record();
+        record.notification.state = NotificationState::Pending;
+        record.notification.id = None;
+        ended.finish(&record).unwrap();
+        drop(dead);
+        plant(&layout.running().join("x"), b"");
+        assert_eq!(list(&layout.running()).unwrap().len(), 4);
+        assert_eq!(running(&layout).unwrap(), 1);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};
 
 use crate::support::{Done, TestEnv, make_pipe};
@@ -139,7 +140,10 @@ fn active_untold_and_todays_runs_are_never_removed() {
     let lock = fs::File::open(held.join("runner.log")).unwrap();
     lock.lock().unwrap();
     old(&env, "20200102_000000");
-    let untold = plant(&env, "work/fake/20200103_000000", "pending");
+    // Of no longer ago than notifications are kept.
+    let recent = (Utc::now() - TimeDelta::days(3)).format("%Y%m%d_000000");
+    let untold = plant(&env, &format!("work/fake/{recent}"), "pending");
+    plant(&env, "work/fake/20200103_000000", "pending");
     let waits = old(&env, "20200104_000000");
     let entry = json!({"id": "work.fake.20200104_000000.success", "run": "work/fake/20200104_000000",
         "title": "t", "body": "b", "priority": 3, "tags": [], "attempts": 1,
@@ -149,7 +153,10 @@ fn active_untold_and_todays_runs_are_never_removed() {
     let name = "00000000000000000001-work.fake.20200104_000000.success.json";
     fs::write(outbox.join(name), entry.to_string()).unwrap();
     let limits = ["--older-than", "0s", "--max-size", "1"];
-    assert_eq!(removed(&env, &limits), ["20200102_000000"]);
+    assert_eq!(
+        removed(&env, &limits),
+        ["20200102_000000", "20200103_000000"]
+    );
     assert!(held.is_dir() && untold.is_dir() && waits.is_dir());
     assert_eq!(env.run_directories("work", "fake").len(), 4);
     drop(lock);

@@ -98,6 +98,7 @@ fn what_a_broken_outbox_did_not_take_is_warned_of_and_waits_in_the_next_that_wor
     );
     let doctor = env.agent_runner(&["doctor"]).stdout;
     assert!(doctor.contains("cannot list"), "{doctor}");
+    assert!(!doctor.contains("1 run"), "{doctor}");
     fs::remove_file(env.logs().join(".state/outbox")).unwrap();
     for _ in 0..2 {
         assert_eq!(env.agent_runner(&["heartbeat"]).code, Some(0));

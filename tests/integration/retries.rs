@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::support::publications::Publications;
 use crate::support::{TestEnv, claude, eventually, evidence};
 
 /// An agent whose first runs find the provider overloaded.
@@ -43,6 +44,23 @@ fn an_overloaded_provider_is_tried_again_each_time_with_a_record_of_its_own() {
         "{}",
         done.stderr
     );
+}
+
+#[test]
+fn each_try_is_told_at_once_where_the_outbox_takes_none() {
+    let server = Publications::start();
+    let env = env(1, "retry_pause = \"0s\"", "")
+        .variable("AGENT_RUNNER_NTFY_TOPIC", "runs")
+        .variable("AGENT_RUNNER_NTFY_SERVER", server.url());
+    let state = env.logs().join(".state");
+    fs::create_dir_all(&state).unwrap();
+    fs::write(state.join("outbox"), "").unwrap();
+    let done = env.run("fake", "work");
+    assert_eq!(done.code, Some(0), "{}{}", done.stdout, done.stderr);
+    assert_eq!(server.take().len(), 2, "{}", done.stderr);
+    for record in env.records("work", "fake") {
+        assert_eq!(record["notification"]["state"], "delivered");
+    }
 }
 
 #[test]

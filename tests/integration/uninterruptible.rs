@@ -8,6 +8,8 @@ use std::process::{Command, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::support::{TestEnv, eventually, evidence, processes_with};
 
 /// More than limit, grace period and all that the runner waits for together, on a busy machine.
@@ -261,11 +263,17 @@ fn tool(name: &str, arguments: &[&Path]) -> bool {
     output.is_ok_and(|output| output.status.success())
 }
 
-/// A run with a limit of 3 s whose logs cannot be written from its start until `until` says so, of
-/// the place where its agent works. Gives its exit code, and whether the agent wrote `end`; `None`
+/// A run whose logs cannot be written from its start until `until` says so, of the place where its
+/// agent works; its runner is asked to end once it hangs, if it is told to be. Gives its exit code, and whether the agent wrote `end`; `None`
 /// where no such logs can be had.
 #[track_caller]
-fn frozen_run(keys: &str, script: &str, until: fn(&Path) -> bool) -> Option<(i32, bool)> {
+fn frozen_run(
+    limit: &str,
+    keys: &str,
+    script: &str,
+    asked: Option<Signal>,
+    until: fn(&Path) -> bool,
+) -> Option<(i32, bool)> {
     let env = TestEnv::new();
     let (logs, place) = (env.root().join("apart"), env.root().join("place"));
     fs::create_dir(&place).unwrap();
@@ -275,10 +283,16 @@ fn frozen_run(keys: &str, script: &str, until: fn(&Path) -> bool) -> Option<(i32
         .config(&format!("[runner]\n{keys}"))
         .variable("AGENT_RUNNER_LOG_ROOT", logs.join("logs").to_str().unwrap())
         .script("fake", "text", &script)
-        .task("work", "timeout = \"3s\"");
+        .task("work", &format!("timeout = \"{limit}\""));
     let mut runner = env.spawn(&["run", "--agent", "fake", "--task", "work"]);
     assert!(eventually(BOUND, || place.join("begin").exists()));
     assert!(frozen.freeze("-f"));
+    if let Some(signal) = asked {
+        let state = format!("/proc/{}/stat", runner.id());
+        let hangs = || fs::read_to_string(&state).unwrap().contains(") D ");
+        assert!(eventually(BOUND, hangs));
+        kill_process(Pid::from_child(&runner), signal).unwrap();
+    }
     let is_so = eventually(BOUND, || until(&place));
     let hangs = runner.try_wait().unwrap().is_none();
     assert!(frozen.freeze("-u"));
@@ -298,8 +312,10 @@ fn is_past(file: &Path, seconds: u64) -> bool {
 fn a_run_whose_logs_cannot_be_written_keeps_to_its_time_limit() {
     for containment in ["auto", "subreaper", "namespace"] {
         let ended = frozen_run(
+            "3s",
             &format!("containment = \"{containment}\"\ngrace_period = \"1s\""),
             "while :; do echo $PWD; sleep 0.02 & wait; done",
+            None,
             |place| processes_with(&place.display().to_string()).is_empty(),
         );
         let Some(ended) = ended else {
@@ -310,10 +326,29 @@ fn a_run_whose_logs_cannot_be_written_keeps_to_its_time_limit() {
 }
 
 #[test]
+fn a_request_to_end_is_heard_while_the_logs_cannot_be_written() {
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let ended = frozen_run(
+            "10m",
+            "grace_period = \"10m\"",
+            "trap '' INT TERM; while :; do echo $PWD; sleep 0.02 & wait; done",
+            Some(signal),
+            |place| processes_with(&place.display().to_string()).is_empty(),
+        );
+        let Some(ended) = ended else {
+            return eprintln!("{SKIPPED}");
+        };
+        assert_eq!(ended, (code, false));
+    }
+}
+
+#[test]
 fn an_agent_that_ends_while_its_logs_cannot_be_written_ended_in_time() {
     let ended = frozen_run(
+        "3s",
         "grace_period = \"1s\"",
         "for i in $(seq 50); do echo $i; sleep 0.02; done; touch end",
+        None,
         |place| is_past(&place.join("end"), 9),
     );
     let Some(ended) = ended else {
@@ -325,8 +360,10 @@ fn an_agent_that_ends_while_its_logs_cannot_be_written_ended_in_time() {
 #[test]
 fn an_agent_that_is_asked_late_to_end_has_its_whole_grace_period() {
     let ended = frozen_run(
+        "3s",
         "grace_period = \"20s\"",
         "trap 'sleep 7; touch end; exit' TERM; while :; do echo on; sleep 0.02 & wait; done",
+        None,
         |place| is_past(&place.join("begin"), 5),
     );
     let Some(ended) = ended else {

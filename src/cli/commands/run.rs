@@ -217,6 +217,7 @@ pub(super) fn carry_out(
         };
         let mut attempts = Attempts::new(plans, &layout, &SystemClock);
         let mut last: Option<Record> = None;
+        let mut unkept = Vec::new();
         let mut change = None;
         let mut first_programs = None;
         while let Some(attempt) =
@@ -274,6 +275,9 @@ pub(super) fn carry_out(
             };
             spectator.clear();
             let record = record.map_err(not_recorded)?;
+            if record.notification.is_unkept() {
+                unkept.push(record.clone());
+            }
             tokio::select! {
                 () = exchange() => {}
                 signal = shutdown.next() => interrupted = Some(stopped(signal)),
@@ -289,9 +293,7 @@ pub(super) fn carry_out(
         let record = last.ok_or_else(|| CliError::usage("no agent was named"))?;
         let notifier = notifier.as_ref();
         let delivery = async {
-            if record.notification.is_unkept() {
-                wiring::deliver_unkept(world, &layout, notifier, announce, &record).await;
-            }
+            wiring::deliver_unkept(world, &layout, notifier, announce, &unkept).await;
             wiring::deliver(&world.ui, &layout, notifier).await;
         };
         tokio::select! {

@@ -33,7 +33,7 @@ pub(super) use platform::{
     give_back_files, spawn_follower, spawn_leader,
 };
 
-/// The signals that ask the first process of a namespace for something.
+/// The signals that ask the runner, or the first process of a namespace, for something.
 const REQUESTS: [libc::c_int; 5] = [
     libc::SIGHUP,
     libc::SIGINT,
@@ -76,6 +76,21 @@ impl From<io::Error> for SpawnError {
     fn from(error: io::Error) -> Self {
         Self::Program(error)
     }
+}
+
+/// Leaves requests to other threads than this one.
+pub(super) fn leave_requests() -> io::Result<()> {
+    mask(libc::SIG_BLOCK, &REQUESTS)
+}
+
+/// A request that no thread takes; asked by one that leaves them to others.
+pub(super) fn untaken_request() -> Option<libc::c_int> {
+    let mut set = set_of(&[]);
+    // SAFETY: the set is initialised, and filled.
+    let is_filled = unsafe { libc::sigpending(set.as_mut_ptr()) } == 0;
+    // SAFETY: the set is initialised.
+    let is_in = |signal: &libc::c_int| unsafe { libc::sigismember(set.as_ptr(), *signal) } == 1;
+    REQUESTS.into_iter().find(is_in).filter(|_| is_filled)
 }
 
 /// Takes the requests to the first process of a namespace, once it listens.

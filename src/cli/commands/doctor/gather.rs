@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, DirEntry};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ use crate::store::ground;
 use crate::store::layout::Layout;
 use crate::store::outbox::{EXPIRES_AFTER, Outbox};
 use crate::store::reader::{self, Filter};
-use crate::store::recovery::mark_lost;
+use crate::store::recovery::{find_lost, running};
 use crate::writers;
 
 /// The longest time for git in all.
@@ -118,7 +118,7 @@ fn runs(world: &World, settings: &Settings, layout: &Layout) -> Runs {
     let announce = wiring::announcement(layout);
     let announce = wiring::notifier(settings).map(|_| &announce as &Announce<'_>);
     let variables = world.environment.variables();
-    let recovered = mark_lost(layout)
+    let recovered = find_lost(layout, SystemClock.now())
         .and_then(|()| recovery::recover(variables, layout, announce, &SystemClock));
     let ground = ground::survey(layout.root()).map_err(|error| error.to_string());
     let mut crashed = Vec::new();
@@ -133,9 +133,6 @@ fn runs(world: &World, settings: &Settings, layout: &Layout) -> Runs {
         Some(error) if ground.unwritable.is_none() => Err(chain(&error)),
         _ => Ok(ground),
     });
-    let is_file = |entry: &DirEntry| entry.file_type().is_ok_and(|kind| kind.is_file());
-    let running =
-        fs::read_dir(layout.running()).map_or(0, |marks| marks.flatten().filter(is_file).count());
     // Before the first run there is nothing to ask git about; git's faults are told elsewhere.
     let ignorance = if layout.gitignore().is_file() {
         let tasks = settings.tasks.values().map(|task| &task.task.name);
@@ -155,7 +152,8 @@ fn runs(world: &World, settings: &Settings, layout: &Layout) -> Runs {
         tracked: ignorance.tracked,
         unignored: ignorance.unignored,
         crashed,
-        running,
+        // Marks that cannot be listed are told with what failed above.
+        running: running(layout).unwrap_or_default(),
     }
 }
 
