@@ -36,7 +36,7 @@ use crate::notify::ntfy::{Credentials, Ntfy};
 use crate::notify::wording;
 use crate::orchestrator::Announce;
 use crate::planner::{self, RunPlan, chain};
-use crate::process::limits::{self, TOO_MANY_PROCESSES};
+use crate::process::limits::{self, TOO_MANY_FILES, TOO_MANY_PROCESSES};
 use crate::process::shutdown::leave_ctrl_z_to_main;
 use crate::process::watchdog::Limits;
 use crate::queue::QueueUrl;
@@ -538,7 +538,7 @@ pub(crate) fn block_on<F: Future>(future: F) -> Result<F::Output, CliError> {
     if most < ENOUGH_FILES {
         let message =
             format!("only {most} files may be open at once, and {ENOUGH_FILES} are needed");
-        return Err(CliError::failure(message).hint("raise the limit: ulimit -n 1024"));
+        return Err(CliError::failure(message).hint(TOO_MANY_FILES));
     }
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
