@@ -19,7 +19,7 @@ fn limit_of(most: u32) -> Option<ProcessLimit> {
 #[test]
 fn a_fork_bomb_is_ended_whole_at_its_time_limit() {
     // As it is known. Its processes wait when a fork is refused.
-    ends_whole(300, "bash -c ':(){ :|:& };: ; exec sleep 900'");
+    ends_whole(150, "bash -c ':(){ :|:& };: ; exec sleep 900'");
 }
 
 #[test]
@@ -44,15 +44,19 @@ fn ends_whole(most: u32, bomb: &str) {
                 "[runner]\ngrace_period = \"1s\"\ncontainment = \"{containment}\""
             ))
             .script("fake", "text", &format!("exec {bomb}"))
-            .task("work", "timeout = \"3s\"");
+            .task("work", "timeout = \"5s\"");
         let began = Instant::now();
         let done = Done::from(limit.command(&env, &RUN).output().unwrap());
         let took = began.elapsed();
         assert_eq!(limit.current(), 0, "{containment}: nothing is left");
         assert_eq!(processes_of(env.root()), [0; 0], "{containment}");
-        assert!(limit.refused() > 0, "{containment}: it was no bomb");
         assert_eq!(done.code, Some(11), "{containment}: {}", done.stderr);
-        assert!(took < Duration::from_secs(9), "{containment}: {took:?}");
+        let refused = limit.refused();
+        assert!(refused > 0, "{containment}: no bomb, {took:?}, {done:?}");
+        assert!(
+            took < Duration::from_secs(5 + 1 + 5),
+            "{containment}: {took:?}"
+        );
         let record = env.record("work", "fake");
         assert_eq!(record["outcome"], "timeout", "{containment}");
         assert_eq!(record["containment"], containment);
