@@ -25,6 +25,7 @@
 //! | 0 | [`model`] | the vocabulary; no I/O, clock, process or file format |
 //! | 0 | [`regular`] | regular files, opened without waiting for what else lies there |
 //! | 0 | [`tls`] | the one TLS stack, made ready before a client is built |
+//! | 0 | [`writers`] | who else can write a file, or in a directory |
 //! | 0 | [`schedule`] | when a task is due, by cron's own rules; the text of a crontab |
 //! | 1 | [`config`] | the file, the environment and flags; the only reader of environment variables |
 //! | 1 | [`prompt`] | template and variables become the exact prompt |
@@ -102,6 +103,7 @@ pub mod model;
 pub mod regular;
 pub mod schedule;
 pub mod tls;
+pub mod writers;
 
 pub mod agents;
 pub mod config;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use crate::config::settings::Warning;
 use crate::github::Grant;
 use crate::schedule::crontab::Job;
 use crate::store::ground::Ground;
@@ -50,7 +51,7 @@ pub struct Configuration {
     /// The keys that are no defaults, each with its origin.
     pub set: Vec<(String, String)>,
     /// What is in force and probably not meant.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
     /// Whether `HOME` is set.
     pub has_home: bool,
     /// Whether this process runs as root.

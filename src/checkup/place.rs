@@ -7,6 +7,7 @@ use crate::checkup::{Report, Section};
 use crate::git::LEAST_VERSION;
 use crate::model::{duration, text};
 use crate::store::ground::Ground;
+use crate::writers;
 
 pub(super) fn configuration(facts: &Facts, report: &mut Report) {
     const SECTION: Section = Section::Configuration;
@@ -27,7 +28,7 @@ pub(super) fn configuration(facts: &Facts, report: &mut Report) {
         report.ok(SECTION, "set", set.join(", "));
     }
     for warning in &configuration.warnings {
-        report.warning(SECTION, "environment", warning, "correct or unset it");
+        report.warning(SECTION, warning.about, &warning.what, &warning.fix);
     }
     if !configuration.has_home {
         let what = "HOME is not set: agents do not find their sign-in";
@@ -108,7 +109,10 @@ fn state_of(state: &RepositoryState, path: &str, report: &mut Report) {
     }
     if let Some(operation) = &state.in_progress {
         let what = format!("a {operation} is half-done; agents would work in the middle of it");
-        let fix = format!("git {operation} --continue or --abort");
+        let fix = match operation.as_str() {
+            "bisect" => "git bisect reset".to_owned(),
+            _ => format!("git {operation} --continue or --abort"),
+        };
         report.warning(SECTION, "state", what, fix);
     }
     if state.changes > 0 {
@@ -119,7 +123,7 @@ fn state_of(state: &RepositoryState, path: &str, report: &mut Report) {
     }
     match state.index_lock {
         Some(held) if held >= STALE_LOCK => {
-            let what = format!("index.lock is there since {}", duration::words(held));
+            let what = format!("index.lock is there for {}", duration::words(held));
             let fix = "if no git works there, remove it: git rev-parse --git-path index.lock";
             report.error(
                 SECTION,
@@ -246,10 +250,15 @@ fn ground_of(ground: &Ground, root: &str, report: &mut Report) {
     }
     if ground.open_to_others {
         let what = "other users may write in it, and change records and notifications";
-        report.warning(SECTION, "log root", what, format!("chmod go-w {root}"));
+        report.warning(
+            SECTION,
+            "log root",
+            what,
+            writers::remedy("go", &ground.directory),
+        );
     }
     let size = duration::size(ground.free_bytes);
-    let clean = "make room; `agent-runner clean` removes old runs";
+    let clean = "make room; `agent-runner clean --older-than 30d` removes old runs";
     match ground.free_bytes {
         ..NO_BYTES => report.error(SECTION, "log root", format!("only {size} are free"), clean),
         NO_BYTES..LOW_BYTES => {

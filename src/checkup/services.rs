@@ -92,7 +92,8 @@ pub(super) fn dispatch(facts: &Facts, report: &mut Report) {
                 SECTION,
                 "queue",
                 why,
-                "check `url` in [queue], and that it is reachable",
+                "check AGENT_RUNNER_QUEUE_URL or `url` in [queue], and that it is reachable; without \
+                 one it is .state/queue.sqlite in the log root",
             );
         }
     }
@@ -217,14 +218,14 @@ fn token_end(
     report: &mut Report,
 ) {
     if end - now < ENDS_SOON {
-        let verb = if end <= now { "ended" } else { "ends" };
+        let (verb, when) = if end <= now {
+            ("ended", "")
+        } else {
+            ("ends", " before then")
+        };
         let what = format!("{whose} {verb} at {}", utc(end));
-        report.warning(
-            section,
-            "token",
-            what,
-            "make a new one before then, and configure it",
-        );
+        let fix = format!("make a new one{when}, and configure it");
+        report.warning(section, "token", what, fix);
     }
 }
 
@@ -305,7 +306,7 @@ pub(super) fn schedule(facts: &Facts, report: &mut Report) {
         }
         Some(age) => {
             let what = format!("the last one was {} ago", duration::words(age));
-            let fix = "check that cron runs, and its line `agent-runner heartbeat`";
+            let fix = "see that cron or a timer starts `agent-runner heartbeat` each minute";
             report.warning(SECTION, "heartbeat", what, fix);
         }
         None if jobs.iter().any(is_heartbeat) => {

@@ -11,6 +11,7 @@ use crate::checkup::facts::{
     RemoteRepository, Repository, RepositoryState, Runs, SignIn,
 };
 use crate::checkup::{Finding, Level, findings};
+use crate::config::settings;
 use crate::github::Grant;
 use crate::schedule::crontab::{self, Job};
 use crate::store::ground::Ground;
@@ -190,7 +191,11 @@ fn every_fault_is_found_once_with_its_level_and_a_remedy() {
             f.configuration.open_to_others = true;
         }),
         (Warning, "is unknown", |f| {
-            f.configuration.warnings.push("X is unknown".to_owned());
+            f.configuration.warnings.push(settings::Warning {
+                about: "environment",
+                what: "X is unknown".to_owned(),
+                fix: "unset it".to_owned(),
+            });
         }),
         (Warning, "HOME", |f| f.configuration.has_home = false),
         (Note, "root", |f| f.configuration.is_root = true),
@@ -419,6 +424,46 @@ fn every_fault_is_found_once_with_its_level_and_a_remedy() {
             "{finding:?}"
         );
     }
+}
+
+#[test]
+fn what_is_advised_fits_what_it_stands_under() {
+    let advice = |change: Change, words: &str, not: &str| {
+        let found = fault(change);
+        let fix = found[0].fix.clone().unwrap_or_default();
+        assert!(fix.contains(words) && !fix.contains(not), "{found:?}");
+    };
+    advice(
+        |f| {
+            f.configuration.warnings.push(settings::Warning {
+                about: "file",
+                what: "everybody can write it".to_owned(),
+                fix: "chmod o-w it".to_owned(),
+            });
+        },
+        "chmod o-w it",
+        "unset",
+    );
+    advice(
+        |f| f.notifications.token_end = Some(now() - TimeDelta::days(3)),
+        "make a new one",
+        "before",
+    );
+    advice(
+        |f| state(f).in_progress = Some("bisect".to_owned()),
+        "git bisect reset",
+        "--continue",
+    );
+    advice(
+        |f| ground_of(f).free_bytes = 512 << 20,
+        "clean --older-than",
+        "`agent-runner clean`",
+    );
+    advice(
+        |f| f.cron.heartbeat = Some(Duration::from_secs(3600)),
+        "cron or a timer",
+        "its line",
+    );
 }
 
 #[test]

@@ -41,8 +41,8 @@ Example:
 pub(super) const DOCTOR: &str = "\
 Takes half a minute at most and costs nothing, a probe aside.
 
-Exit codes: 0 nothing would make a run fail, 1 something would, 2 wrong usage or
-configuration.
+Exit codes: 0 no error was found, 1 one was: a run would fail, or nobody would
+be told of it; 2 wrong usage or configuration.
 
 Examples:
   agent-runner doctor

@@ -1,6 +1,5 @@
 //! Where records may lie: not in git's own directories, and where no agent commits them.
 
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use crate::process::budget::Budget;
 use crate::process::limits::{MANY_FILES, TOO_MANY_FILES};
 use crate::store::StoreError;
 use crate::store::layout::Layout;
+use crate::writers;
 
 /// The longest time for git in all.
 const GIT_LIMIT: Duration = Duration::from_secs(10);
@@ -49,13 +49,11 @@ pub(super) fn refuse_repository(runner: &RunnerSettings) -> Result<(), CliError>
 /// What a person is told of a log root that is open to everybody; `doctor` tells it, too.
 pub(super) fn writable_by_others(runner: &RunnerSettings) -> Option<String> {
     let root = &runner.log_root.value;
-    // Where the sticky bit is set, what lies there is changed by its owner alone.
-    let is_open = root.metadata().ok()?.mode() & 0o1002 == 0o002;
-    let root = root.display();
-    is_open.then(|| {
+    writers::has_everybody(root).then(|| {
         format!(
             "everybody on this machine can write in the log root, and so change records and \
-             notifications: chmod o-w {root}"
+             notifications: {}",
+            writers::remedy("o", root)
         )
     })
 }

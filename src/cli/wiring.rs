@@ -22,6 +22,7 @@ use crate::cli::ui::Ui;
 use crate::config::env::Environment;
 use crate::config::settings::{
     AgentSettings, GithubCredentials, NtfyCredentials, PromptChannel, Settings, TaskSettings,
+    Warning,
 };
 use crate::config::{self, Overrides};
 use crate::deliver::{self, Delivered};
@@ -123,7 +124,8 @@ impl World {
     pub(crate) fn settings(&self, overrides: Overrides) -> Result<Settings, CliError> {
         let settings = self.settings_quietly(overrides)?;
         let open = log_root::writable_by_others(&settings.runner);
-        for warning in settings.warnings.iter().chain(&open) {
+        let warnings = settings.warnings.iter().map(ToString::to_string);
+        for warning in warnings.chain(open) {
             self.ui.talk(&format!("warning: {warning}"));
         }
         Ok(settings)
@@ -433,19 +435,12 @@ fn lines_of_key(file: &Path) -> Vec<String> {
     let key = regular::open_linked(File::options().read(true), file)
         .and_then(|file| io::read_to_string(file.take(1 << 16)));
     let key = key.unwrap_or_default();
-    let is_begin = |line: &&str| line.starts_with("-----BEGIN ") && line.ends_with("KEY-----");
-    let lines = key
-        .lines()
-        .map(str::trim)
-        .skip_while(|line| !is_begin(line));
-    let lines = lines.skip(1).take_while(|line| !line.starts_with("-----"));
-    // A header, as of an encrypted key, is no part of it.
-    let lines = lines.filter(|line| !line.contains([':', ' ']));
+    let lines = redact::lines_of_key(&key).into_iter();
     lines.map(str::to_owned).collect()
 }
 
 /// What a person is told of secrets that are too short to be masked: their names.
-fn short_secrets(environment: &Environment, settings: &Settings) -> BTreeSet<String> {
+fn short_secrets(environment: &Environment, settings: &Settings) -> Vec<Warning> {
     let ntfy = settings.ntfy.credentials.iter();
     let ntfy = ntfy.map(|known| match &known.value {
         NtfyCredentials::Token(token) => ("ntfy.token", token.expose()),
@@ -469,8 +464,11 @@ fn short_secrets(environment: &Environment, settings: &Settings) -> BTreeSet<Str
     };
     let named = ntfy.chain(github).chain(variables.filter(is_secret));
     let short = named.filter(|(_, value)| !value.is_empty() && redact::is_too_short(value));
-    let told = short.map(|(name, _)| {
-        format!("the value of `{name}` is too short to be masked: take one of 8 bytes or more")
+    let names: BTreeSet<&str> = short.map(|(name, _)| name).collect();
+    let told = names.into_iter().map(|name| Warning {
+        about: "secret",
+        what: format!("the value of `{name}` is too short to be masked"),
+        fix: "take one of 8 bytes or more".to_owned(),
     });
     told.collect()
 }

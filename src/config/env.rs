@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
+use crate::config::settings::Warning;
 use crate::model::ids::AgentName;
 use crate::model::text;
 
@@ -119,7 +120,7 @@ impl Environment {
     pub(crate) fn unknown<'a>(
         &self,
         agents: impl Iterator<Item = &'a AgentName>,
-    ) -> impl Iterator<Item = String> {
+    ) -> impl Iterator<Item = Warning> {
         let mut known: Vec<String> = agents.map(binary_variable).collect();
         known.extend(VARIABLES.iter().map(|known| known.name.to_owned()));
         known.extend([CONFIG, RUN_ID, MARKER, COMPLETE].map(str::to_owned));
@@ -140,9 +141,11 @@ impl Environment {
             let meant = nearest.map_or("docs/config.md lists them".to_owned(), |nearest| {
                 format!("did you mean `{nearest}`?")
             });
-            Some(format!(
-                "the environment variable `{name}` is unknown and has no effect; {meant}"
-            ))
+            Some(Warning {
+                about: "environment",
+                what: format!("the environment variable `{name}` is unknown and has no effect"),
+                fix: format!("correct or unset it; {meant}"),
+            })
         })
     }
 

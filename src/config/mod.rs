@@ -16,8 +16,9 @@ use crate::config::env::Environment;
 use crate::config::error::ConfigError;
 use crate::config::layer::Layer;
 use crate::config::origin::Origin;
-use crate::config::settings::Settings;
+use crate::config::settings::{Settings, Warning};
 use crate::regular;
+use crate::writers;
 
 mod check;
 pub mod env;
@@ -94,7 +95,7 @@ struct FoundFile {
     shown: PathBuf,
     text: String,
     /// What is wrong with it, although it can be read.
-    warning: Option<String>,
+    warning: Option<Warning>,
 }
 
 fn find_file(
@@ -136,7 +137,7 @@ fn read(
     let path = current_directory.join(&shown);
     match read_regular(&path) {
         Ok((text, metadata)) => Ok(FoundFile {
-            warning: writable_by_others(&shown, &metadata).or_else(|| replaceable_by_others(&path)),
+            warning: writable_by_others(&path, &metadata).or_else(|| replaceable_by_others(&path)),
             path,
             shown,
             text,
@@ -175,39 +176,42 @@ fn read_regular(path: &Path) -> io::Result<(String, Metadata)> {
 }
 
 /// Whoever can write the file decides which programs run, as whom the runner runs.
-fn writable_by_others(shown: &Path, metadata: &Metadata) -> Option<String> {
+fn writable_by_others(path: &Path, metadata: &Metadata) -> Option<Warning> {
     let (owner, own) = (metadata.uid(), rustix::process::geteuid().as_raw());
-    let shown = shown.display();
-    if metadata.mode() & 0o002 != 0 {
-        let mend = format!("chmod o-w {shown}");
-        Some(format!(
-            "everybody on this machine can write `{shown}`, and so run commands as you: {mend}"
-        ))
+    let shown = path.display();
+    let (what, fix) = if writers::has_everybody(path) {
+        let what =
+            format!("everybody on this machine can write `{shown}`, and so run commands as you");
+        (what, writers::remedy("o", path))
     } else if owner != own && owner != 0 {
-        Some(format!(
+        let what = format!(
             "`{shown}` belongs to another user (number {owner}), who can so run commands as you"
-        ))
+        );
+        (
+            what,
+            "name a copy that belongs to you by --config or AGENT_RUNNER_CONFIG".to_owned(),
+        )
     } else {
-        None
-    }
+        return None;
+    };
+    let about = "file";
+    Some(Warning { about, what, fix })
 }
 
 /// So does whoever can put another in its place: in the directory of its name, and in the one that it
 /// lies in where that is a link.
-fn replaceable_by_others(path: &Path) -> Option<String> {
+fn replaceable_by_others(path: &Path) -> Option<Warning> {
     let real = path.canonicalize().ok();
     let directories = [Some(path), real.as_deref()].map(|path| path?.parent());
-    directories.into_iter().flatten().find_map(|directory| {
-        let mode = directory.metadata().ok()?.mode();
-        // Where the sticky bit is set, a file is replaced by its owner alone.
-        let is_open = mode & 0o1002 == 0o002;
-        let directory = directory.display();
-        is_open.then(|| {
-            format!(
-                "everybody on this machine can put another file in the place of `{}`, and so run \
-                 commands as you: chmod o-w {directory}",
-                path.display()
-            )
-        })
+    let mut directories = directories.into_iter().flatten();
+    let open = directories.find(|directory| writers::has_everybody(directory))?;
+    Some(Warning {
+        about: "file",
+        what: format!(
+            "everybody on this machine can put another file in the place of `{}`, and so run commands \
+             as you",
+            path.display()
+        ),
+        fix: writers::remedy("o", open),
     })
 }

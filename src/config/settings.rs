@@ -16,6 +16,23 @@ use crate::model::repository::RepositoryName;
 use crate::model::task::{Containment, Isolation, Overlap, Task};
 use crate::model::text;
 
+/// What a person is told of settings that can be in force.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Warning {
+    /// Whether it is about the `file`, the `environment` or a `secret`.
+    pub about: &'static str,
+    /// How it is.
+    pub what: String,
+    /// What to do about it.
+    pub fix: String,
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.what, self.fix)
+    }
+}
+
 /// Everything that is set for this call. Paths are absolute.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -23,8 +40,8 @@ pub struct Settings {
     pub file: Option<PathBuf>,
     /// The keys that the environment sets, or the file otherwise than by default, and which of them.
     pub set: BTreeMap<String, Origin>,
-    /// What is in force and probably not meant, for a person to read.
-    pub warnings: Vec<String>,
+    /// What is in force and probably not meant.
+    pub warnings: Vec<Warning>,
     /// What holds for every run.
     pub runner: RunnerSettings,
     /// Who commits where the repository names nobody.

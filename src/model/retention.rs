@@ -76,17 +76,24 @@ impl Retention {
         now.checked_sub_signed(TimeDelta::from_std(self.age?).ok()?)
     }
 
-    /// The last sign of life, when even that is too old, as after the clock has jumped ahead: then
-    /// nothing may go for its age. One of the last day never is, and one of the future counts for
-    /// nothing.
-    pub fn stale(
-        &self,
+    /// Lets no limit hold for which even the last sign of life is too old, as after the clock has jumped
+    /// ahead, and gives that sign. One of the last day never is, for the size none of the last
+    /// 30 days, and one of the future counts for nothing.
+    pub fn doubt(
+        &mut self,
         signs: impl Iterator<Item = DateTime<Utc>>,
         now: DateTime<Utc>,
     ) -> Option<DateTime<Utc>> {
-        let limit = self.too_old_before(now)?.min(now - TimeDelta::days(1));
-        let last = signs.filter(|sign| *sign <= now).max();
-        last.filter(|last| *last < limit)
+        let last = signs.filter(|sign| *sign <= now).max()?;
+        let before = *self;
+        let too_old = self.too_old_before(now);
+        if too_old.is_some_and(|limit| last < limit.min(now - TimeDelta::days(1))) {
+            self.age = None;
+        }
+        if last < now - TimeDelta::days(30) {
+            self.bytes = None;
+        }
+        (*self != before).then_some(last)
     }
 
     /// The runs to remove, in the order in which they are: the oldest first, all that are too old,
@@ -179,14 +186,16 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_too_old_where_even_the_last_sign_of_life_is() {
-        let stale = |days: Option<u64>, signs: &[i64]| {
+    fn nothing_is_too_old_or_too_many_where_even_the_last_sign_of_life_is_too_old() {
+        let left = |days: Option<u64>, bytes, signs: &[i64]| {
             let age = days.map(|days| Duration::from_secs(days * 86_400));
-            let retention = Retention { age, bytes: None };
+            let mut retention = Retention { age, bytes };
             let at = |hours: &i64| now() - TimeDelta::hours(*hours);
-            let stale = retention.stale(signs.iter().map(at), now());
-            stale.map(|sign| (now() - sign).num_hours())
+            let last = retention.doubt(signs.iter().map(at), now());
+            let last = last.map(|sign| (now() - sign).num_hours());
+            (last, retention.age.is_some(), retention.bytes.is_some())
         };
+        let stale = |days, signs: &[i64]| left(days, None, signs).0;
         assert_eq!(stale(Some(90), &[24 * 3650, 24 * 3651]), Some(24 * 3650));
         assert_eq!(stale(Some(90), &[24 * 3650, 24 * 89]), None);
         assert_eq!(stale(Some(90), &[24 * 3650, -1]), Some(24 * 3650));
@@ -194,6 +203,18 @@ mod tests {
         assert_eq!(stale(Some(0), &[25]), Some(25));
         assert_eq!(stale(Some(90), &[]), None);
         assert_eq!(stale(None, &[24 * 3650]), None);
+        let both = |hours| left(Some(7), Some(1), &[hours]);
+        assert_eq!(both(24 * 6), (None, true, true));
+        assert_eq!(both(24 * 8), (Some(24 * 8), false, true));
+        assert_eq!(both(24 * 31), (Some(24 * 31), false, false));
+        assert_eq!(
+            left(None, Some(1), &[24 * 31, -1]),
+            (Some(24 * 31), false, false)
+        );
+        assert_eq!(
+            left(Some(90), Some(1), &[24 * 31]),
+            (Some(24 * 31), true, false)
+        );
     }
 
     fn any_run() -> impl Strategy<Value = Kept> {

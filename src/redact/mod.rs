@@ -29,6 +29,11 @@ pub fn is_too_short(secret: &str) -> bool {
     secret.trim().len() < MIN_SECRET_BYTES
 }
 
+/// The lines of the private keys that a text holds, which are secrets by themselves.
+pub fn lines_of_key(text: &str) -> Vec<&str> {
+    forms::lines_of_key(text)
+}
+
 /// Knows what is to be masked. Shows none of it.
 pub struct Redactor {
     secrets: Option<Secrets>,

@@ -218,8 +218,13 @@ impl<'a> Search<'a> {
                     goes_on,
                 };
             };
-            let [first, second] = self.before;
-            let near = &self.buffer[start.saturating_sub(MAX_ESCAPE_BYTES)..start];
+            // What is masked is no word that could go on into a token.
+            let [first, second] = if done == 0 {
+                self.before
+            } else {
+                [b"]".as_slice(), b""]
+            };
+            let near = &self.buffer[start.saturating_sub(MAX_ESCAPE_BYTES).max(done)..start];
             let token = token(shape, self.buffer, end, &[first, second, near].concat());
             let goes_on = token.end == length && !self.is_last;
             if goes_on && token.is_possible && length - start < MAX_TOKEN_BYTES {

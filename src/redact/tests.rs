@@ -129,6 +129,55 @@ proptest! {
     }
 }
 
+/// As a variable holds one: whole, or with its line feeds escaped or as spaces.
+#[test]
+fn of_a_private_key_each_line_is_masked_and_nothing_of_what_every_such_key_begins_and_ends_with() {
+    let pem = |kind: &str, header: &str, first: char| {
+        let line = |from: char| (from..='z').cycle().take(64).collect::<String>();
+        let lines = [line(first), line('c'), "sHorT=".to_owned()].join("\n");
+        format!("-----BEGIN {kind}-----\n{header}{lines}\n-----END {kind}-----\n")
+    };
+    let encrypted = "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00112233445566778899\n\n";
+    for (kind, header) in [
+        ("PRIVATE KEY", ""),
+        ("RSA PRIVATE KEY", encrypted),
+        ("PGP PRIVATE KEY BLOCK", "Version: GnuPG v2\n\n"),
+    ] {
+        let other = pem(kind, header, 'X').replace(['a', 'c'], "_");
+        let around: Vec<&str> = other.split_inclusive('\n').collect();
+        let around = [around[0], header, around[around.len() - 1]].concat();
+        for key in [
+            pem(kind, header, 'a'),
+            format!("{}{}", pem("CERTIFICATE", "", 'X'), pem(kind, header, 'a')),
+            pem(kind, header, 'a').replace('\n', "\\n"),
+            pem(kind, header, 'a').replace('\n', "\r\n"),
+        ] {
+            let redactor = Redactor::new([key.as_str()]);
+            for line in pem(kind, header, 'a')
+                .lines()
+                .filter(|line| line.len() == 64)
+            {
+                let digits = hexadecimal(line.as_bytes());
+                for written in [line, &STANDARD.encode(line)[..84], &digits] {
+                    assert_eq!(redactor.text(written), MASK, "{kind}: {written}");
+                }
+            }
+            assert_eq!(redactor.text(key.trim()), MASK);
+            let digits = hexadecimal(around.as_bytes());
+            for written in [around.as_str(), &STANDARD.encode(&around), &digits] {
+                assert_eq!(redactor.text(written), written, "{kind}");
+            }
+        }
+    }
+    let spaces = pem("PRIVATE KEY", "", 'a').replace('\n', " ");
+    let line = pem("PRIVATE KEY", "", 'a')
+        .lines()
+        .nth(1)
+        .unwrap()
+        .to_owned();
+    assert_eq!(Redactor::new([spaces.as_str()]).text(&line), MASK);
+}
+
 /// Programs wrap base64 at 64 or 76 characters, and hexadecimal digits at 60; what is before the secret
 /// decides where in it.
 #[test]
@@ -244,6 +293,17 @@ fn a_token_behind_an_escape_is_masked_at_every_split() {
                 !redactor.finds(format!("word{word}{token}").as_bytes()),
                 "{word}"
             );
+        }
+    }
+}
+
+#[test]
+fn a_token_directly_behind_a_secret_is_masked_at_every_split() {
+    let text = format!("a {SECRET}ghp_{} word", "aB3".repeat(12));
+    for first in 0..text.len() {
+        for at in [vec![first], vec![first, first + 1], (0..first).collect()] {
+            let clean = in_pieces(&text, &at);
+            assert_eq!(clean, format!("a {MASK}{MASK} word"), "{at:?}");
         }
     }
 }

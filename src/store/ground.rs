@@ -1,12 +1,13 @@
 //! Whether a log root can bear what is asked of it: a file that can be written, locks that hold,
 //! room that is left. Leaves nothing behind.
 
-use std::fs::{self, TryLockError};
+use std::fs::TryLockError;
 use std::io::{self, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{statfs, statvfs};
+
+use crate::writers;
 
 /// A log root, or the directory in which it would be made.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -81,7 +82,7 @@ pub fn survey(root: &Path) -> io::Result<Ground> {
         free_bytes: space.f_bavail.saturating_mul(space.f_frsize),
         free_files: (space.f_files > 0).then_some(space.f_favail),
         network,
-        open_to_others: directory == root && fs::metadata(root)?.permissions().mode() & 0o022 != 0,
+        open_to_others: directory == root && writers::has_others(root),
         directory: directory.to_owned(),
     })
 }
@@ -106,6 +107,8 @@ fn write_and_lock(directory: &Path) -> io::Result<Option<String>> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

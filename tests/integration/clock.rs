@@ -111,7 +111,7 @@ fn a_clock_before_1970_is_named_and_is_no_panic() {
 }
 
 #[test]
-fn a_clock_that_jumps_ahead_lets_clean_remove_nothing_for_its_age() {
+fn a_clock_that_jumps_ahead_lets_clean_remove_nothing_for_its_age_or_size() {
     let Some(library) = library() else { return };
     let server = Publications::start();
     let env = env(&library, &server, "+0");
@@ -119,17 +119,20 @@ fn a_clock_that_jumps_ahead_lets_clean_remove_nothing_for_its_age() {
     let clean = |more: &[&str]| {
         let done = env.agent_runner(&[&["clean"], more].concat());
         assert_eq!(done.code, Some(0), "{}", done.stderr);
-        let has_jumped = done.stderr.contains("nothing is removed for its age");
+        let has_jumped = done.stderr.contains("nothing is removed for its ");
         (env.records("work", "fake").len(), has_jumped)
     };
-    let limit = ["--older-than", "90d"];
+    let (limit, size) = (["--older-than", "90d"], ["--max-size", "1"]);
     assert_eq!(clean(&limit), (1, false));
+    assert_eq!(clean(&size), (1, false), "it is of today");
     fs::write(env.root().join("clock"), "+3650d").unwrap();
     assert_eq!(clean(&limit), (1, true));
+    assert_eq!(clean(&size), (1, true));
+    assert_eq!(clean(&[&limit[..], &size].concat()), (1, true));
     assert_eq!(clean(&[]), (1, false), "no limit");
     // What a person does who knows that the clock is right.
     assert_eq!(env.agent_runner(&["heartbeat"]).code, Some(0));
-    assert_eq!(clean(&limit), (0, false));
+    assert_eq!(clean(&size), (0, false));
 }
 
 #[test]

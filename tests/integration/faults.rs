@@ -121,6 +121,8 @@ fn a_directory_in_which_others_can_write_is_warned_of_where_configuration_or_rec
         (&root, 0o777, true),
         (&root, 0o1777, false),
         (&env.logs(), 0o777, true),
+        // Nobody gets there.
+        (&root, 0o700, false),
     ] {
         fs::set_permissions(directory, fs::Permissions::from_mode(mode)).unwrap();
         let doctor = env.agent_runner(&["doctor", "--json"]);

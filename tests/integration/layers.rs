@@ -9,6 +9,7 @@ const ROOMS: &[(&str, u32, &[&str])] = &[
     ("model", 0, &[]),
     ("regular", 0, &[]),
     ("tls", 0, &[]),
+    ("writers", 0, &[]),
     ("schedule", 0, &["model"]),
     ("config", 1, &[]),
     ("prompt", 1, &[]),

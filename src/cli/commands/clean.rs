@@ -48,20 +48,26 @@ pub(crate) fn clean(world: &World, arguments: &CleanArguments) -> Result<u8, Cli
     let mut runs = retention::survey(&layout, now, is_confirmed).map_err(not_listed)?;
     let is_ahead = |run: &&Kept| run.began - now >= TimeDelta::days(1);
     let ahead = runs.iter().filter(is_ahead).count();
-    if ahead > 0 {
+    if let Some(first) = runs.iter().find(is_ahead) {
         world.ui.talk(&format!(
             "{} of the future by this machine's clock, {}, may be of today by the right one, and stay \
-             until the heartbeats of a week confirm it",
+             until the heartbeats of a week confirm that clock: set it where it is wrong, else let cron \
+             or a timer start `agent-runner heartbeat`, or remove them by hand, such as {}",
             text::count(ahead, "run"),
             utc(now),
+            layout.run(&first.run).path().display(),
         ));
     }
     let signs = runs.iter().map(|run| run.began).chain(beats.recent);
-    let no_limit = limits == Retention::default();
-    if let Some(last) = limits.stale(signs, now) {
-        limits.age = None;
+    let asked = limits;
+    if let Some(last) = limits.doubt(signs, now) {
+        let what = match (limits.age == asked.age, limits.bytes == asked.bytes) {
+            (false, false) => "age or size",
+            (false, true) => "age",
+            (true, _) => "size",
+        };
         world.ui.talk(&format!(
-            "nothing is removed for its age: it is {} by this machine's clock, and the last run or \
+            "nothing is removed for its {what}: it is {} by this machine's clock, and the last run or \
              heartbeat is of {}; if that clock is right, run `agent-runner heartbeat` before `clean`",
             utc(now),
             utc(last),
@@ -134,7 +140,7 @@ pub(crate) fn clean(world: &World, arguments: &CleanArguments) -> Result<u8, Cli
             world.ui.talk(&format!("{run} stays: {why}"));
         }
     }
-    if no_limit {
+    if asked == Retention::default() {
         world.ui.talk(
             "no run is too old or too large: name a limit with --older-than or --max-size, or as \
              keep_for or keep_size in config.toml",

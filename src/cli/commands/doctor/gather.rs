@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirEntry};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -40,6 +39,7 @@ use crate::store::layout::Layout;
 use crate::store::outbox::{EXPIRES_AFTER, Outbox};
 use crate::store::reader::{self, Filter};
 use crate::store::recovery::mark_lost;
+use crate::writers;
 
 /// The longest time for git in all.
 const GIT_LIMIT: Duration = Duration::from_secs(10);
@@ -97,12 +97,13 @@ pub(super) fn gather(
 }
 
 fn configuration(world: &World, settings: &Settings) -> Configuration {
-    let mode = |file: &PathBuf| fs::metadata(file).map(|file| file.permissions().mode());
-    let mode = settings.file.as_ref().and_then(|file| mode(file).ok());
     let set = settings.set.iter();
+    // What everybody can do is told in its own words.
+    let is_told = settings.warnings.iter().any(|told| told.about == "file");
+    let file = settings.file.as_deref().filter(|_| !is_told);
     Configuration {
         file: settings.file.clone(),
-        open_to_others: mode.is_some_and(|mode| mode & 0o022 != 0),
+        open_to_others: file.is_some_and(writers::has_others),
         set: set
             .map(|(key, origin)| (key.clone(), origin.to_string()))
             .collect(),
