@@ -18,7 +18,7 @@ pub const TOO_MANY_FILES: &str = "raise the limit of open files: ulimit -n 1024"
 pub const MANY_FILES: &str = "Too many open files";
 
 /// Why no process could be started, with what to do where a limit was reached.
-pub(super) fn advised(why: impl ToString) -> String {
+pub(super) fn advised(why: &(impl ToString + ?Sized)) -> String {
     let why = why.to_string();
     // The words of EAGAIN, also in what bubblewrap says.
     if why.contains("Resource temporarily unavailable") {
