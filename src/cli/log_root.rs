@@ -9,7 +9,10 @@ use crate::config::origin::Sourced;
 use crate::config::settings::{RunnerSettings, Settings};
 use crate::git::{Git, GitError};
 use crate::model::ids::TaskName;
+use crate::planner::chain;
 use crate::process::budget::Budget;
+use crate::process::limits::{MANY_FILES, TOO_MANY_FILES};
+use crate::store::StoreError;
 use crate::store::layout::Layout;
 use crate::writers;
 
@@ -105,11 +108,7 @@ pub(super) fn prepare(
     if layout.ignores_itself() {
         return Ok(());
     }
-    layout.create().map_err(|error| {
-        CliError::failure("the run cannot be recorded")
-            .because(error)
-            .hint("the log root must be a directory that can be written; see AGENT_RUNNER_LOG_ROOT")
-    })?;
+    layout.create().map_err(not_recorded)?;
     // Where git does not answer, the run says so.
     let Ok(found) = ignorance(world, settings, layout, &[task]) else {
         return Ok(());
@@ -149,6 +148,17 @@ pub(super) fn prepare(
         excluded.display()
     ));
     Ok(())
+}
+
+/// Why a run cannot begin, with what to do.
+pub(super) fn not_recorded(error: StoreError) -> CliError {
+    let hint = if chain(&error).contains(MANY_FILES) {
+        TOO_MANY_FILES
+    } else {
+        "the log root must be a directory that can be written; see AGENT_RUNNER_LOG_ROOT"
+    };
+    let failure = CliError::failure("the run cannot be recorded");
+    failure.because(error).hint(hint)
 }
 
 const ELSEWHERE: &str =

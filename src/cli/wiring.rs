@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Read as _};
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, Utc};
 use sha2::{Digest as _, Sha256};
+use tokio::runtime::{self, Runtime};
 
 use crate::agents::configured::{ConfiguredAgent, OutputFormat, PromptDelivery};
 use crate::agents::{self, AgentInterface};
@@ -35,7 +37,7 @@ use crate::notify::ntfy::{Credentials, Ntfy};
 use crate::notify::wording;
 use crate::orchestrator::Announce;
 use crate::planner::{self, RunPlan, chain};
-use crate::process::limits;
+use crate::process::limits::{self, TOO_MANY_FILES, TOO_MANY_PROCESSES};
 use crate::process::shutdown::leave_ctrl_z_to_main;
 use crate::process::watchdog::Limits;
 use crate::queue::QueueUrl;
@@ -525,23 +527,39 @@ fn backend(agent: &AgentSettings) -> Result<Arc<dyn AgentInterface>, CliError> {
 /// The open files that any command gets by with: pipes, logs and locks of a run, and what it reads.
 const ENOUGH_FILES: u64 = 64;
 
+/// For how long a thread that may block stays: as long as any command works.
+const THREAD_KEPT: Duration = Duration::from_secs(100 * 365 * 86_400);
+
 /// Runs a command's future: everything on this thread, which agents must be spawned from.
 pub(crate) fn block_on<F: Future>(future: F) -> Result<F::Output, CliError> {
     let most = limits::open_files();
     if most < ENOUGH_FILES {
         let message =
             format!("only {most} files may be open at once, and {ENOUGH_FILES} are needed");
-        return Err(CliError::failure(message).hint("raise the limit: ulimit -n 1024"));
+        return Err(CliError::failure(message).hint(TOO_MANY_FILES));
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    let runtime = runtime::Builder::new_current_thread()
         .enable_all()
+        .thread_keep_alive(THREAD_KEPT)
         .on_thread_start(leave_ctrl_z_to_main)
         .build()
         .map_err(|error| CliError::failure("the runtime cannot be started").because(error))?;
+    start_first_thread(&runtime)?;
     let output = runtime.block_on(future);
     // Dropping it would wait for a name server that does not answer.
     runtime.shutdown_background();
     Ok(output)
+}
+
+/// Starts the first thread for what blocks. As it stays, there is always one that does such work, also
+/// where no other can be had; tokio panics where there is none.
+fn start_first_thread(runtime: &Runtime) -> Result<(), CliError> {
+    let hook = panic::take_hook();
+    panic::set_hook(Box::new(|_told_below| ()));
+    let started = panic::catch_unwind(AssertUnwindSafe(|| drop(runtime.spawn_blocking(|| ()))));
+    panic::set_hook(hook);
+    let failure = |_| CliError::failure("no thread can be started").hint(TOO_MANY_PROCESSES);
+    started.map_err(failure)
 }
 
 /// Ends also the runs whose mark is lost, and gives notifications up that are, for which it looks at

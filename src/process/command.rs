@@ -16,6 +16,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use thiserror::Error;
 
 use crate::process::budget::Budget;
+use crate::process::limits;
 use crate::process::program::find_program;
 use crate::process::system::{LOOK_INTERVAL, ProcessHandle};
 
@@ -175,7 +176,10 @@ pub fn start(command: &HelperCommand<'_>) -> Result<RunningHelper, HelperError> 
             group,
             input: command.stdin.to_owned(),
         }),
-        Err(source) => Err(HelperError::NotStarted { program, source }),
+        Err(source) => Err(HelperError::NotStarted {
+            program,
+            source: io::Error::new(source.kind(), limits::advised(&source)),
+        }),
     }
 }
 

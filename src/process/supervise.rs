@@ -25,6 +25,7 @@ use crate::process::containment::namespace::{Namespace, Report};
 use crate::process::containment::{self, Cage, MARKER_VARIABLE, Sweep};
 use crate::process::guard::Guard;
 use crate::process::identity::{self, ProcessStat};
+use crate::process::limits;
 use crate::process::shutdown::Shutdown;
 use crate::process::system::{self, ExitWatch, HeldStop, IS_LINUX, SpawnError, Spawned};
 use crate::process::watchdog::{Activity, Happening, Limits, Step, Watchdog};
@@ -193,7 +194,8 @@ async fn spawn(process: &Process<'_>, cage: &mut Cage) -> Result<Spawned, String
                 *cage = Cage::Bare;
             }
             Err(SpawnError::Cgroup(error)) => {
-                return Err(format!("the cgroup of the run cannot be entered: {error}"));
+                let why = limits::advised(&error);
+                return Err(format!("the cgroup of the run cannot be entered: {why}"));
             }
         }
     }
@@ -247,7 +249,7 @@ fn spawn_failure(process: &Process<'_>, error: &io::Error) -> String {
         io::ErrorKind::NotFound if process.program.exists() => {
             format!("cannot start `{program}`: the interpreter in its first line does not exist")
         }
-        _ => format!("cannot start `{program}`: {error}"),
+        _ => format!("cannot start `{program}`: {}", limits::advised(error)),
     }
 }
 
@@ -517,7 +519,7 @@ impl Tree<'_> {
                 let complaint = String::from_utf8_lossy(&self.complaint);
                 end.exit = ProcessExit::NotStarted(format!(
                     "bubblewrap made no namespace: {}",
-                    complaint.trim()
+                    limits::advised(complaint.trim())
                 ));
             }
             Report::Nothing => {}

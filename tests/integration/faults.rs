@@ -233,6 +233,40 @@ fn too_few_open_files_are_an_error_and_no_panic() {
 }
 
 #[test]
+fn descriptors_that_run_out_at_any_point_of_a_start_are_said_with_what_to_do_and_recovered() {
+    for inherited in (20..62).step_by(2) {
+        let env = TestEnv::new()
+            .script("fake", "text", "touch started; echo hello")
+            .task("work", "")
+            .unreachable_server();
+        let line = format!(
+            "ulimit -n 64; for i in $(seq {inherited}); do exec {{x}}</dev/null; done; \
+             exec $RUN run --agent fake --task work"
+        );
+        let done = shell(&env, &line);
+        let what = format!("{inherited}: {done:?}");
+        assert!(!done.stderr.contains("panicked"), "{what}");
+        let has_started = env.repository().join("started").exists();
+        assert_eq!(done.code, Some(i32::from(!has_started)), "{what}");
+        let said = [&done.stdout, &done.stderr].map(|said| said.contains("ulimit -n"));
+        assert_eq!(said.contains(&true), !has_started, "{what}");
+        // A directory that could not be removed again becomes a crashed run.
+        assert_eq!(env.agent_runner(&["heartbeat"]).code, Some(0), "{what}");
+        let records = env.records("work", "fake");
+        assert!(records.len() <= 1, "{what}");
+        for record in &records {
+            let expected = match record["outcome"].as_str().unwrap() {
+                "success" => has_started,
+                "start_failed" | "crashed" => !has_started,
+                _ => false,
+            };
+            assert!(expected, "{what}: {record}");
+        }
+        assert_eq!(env.outbox().len(), records.len(), "{what}");
+    }
+}
+
+#[test]
 fn a_directory_in_the_place_of_the_record_leaves_record_and_notification_agreed() {
     let env = TestEnv::new();
     let logs = env.logs().display().to_string();

@@ -37,6 +37,7 @@ mod misbehaviour;
 mod operations;
 mod overlap;
 mod parking;
+mod process_limit;
 mod processes;
 mod promises;
 mod publishing;

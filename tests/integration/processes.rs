@@ -60,6 +60,26 @@ fn ctrl_c_and_sigterm_end_the_agent_and_leave_a_final_record() {
 }
 
 #[test]
+fn a_hang_up_that_was_ignored_before_the_runner_began_ends_nothing() {
+    let env = env(
+        "60s",
+        "touch begun; until [ -e go ]; do sleep 0.1; done; echo done",
+    );
+    let mut shell = Command::new("sh");
+    env.settle(&mut shell);
+    let run = env!("CARGO_BIN_EXE_agent-runner");
+    let line = format!("trap '' HUP; exec {run} run --agent fake --task work");
+    let mut runner = shell.args(["-c", &line]).spawn().unwrap();
+    let begun = env.repository().join("begun");
+    assert!(eventually(Duration::from_secs(10), || begun.exists()));
+    signal(runner.id(), "-HUP");
+    std::thread::sleep(Duration::from_millis(300));
+    fs::write(env.repository().join("go"), "").unwrap();
+    assert_eq!(runner.wait().unwrap().code(), Some(0));
+    assert_eq!(env.record("work", "fake")["outcome"], "success");
+}
+
+#[test]
 fn a_second_signal_ends_a_stubborn_agent_at_once() {
     let sleep = unique_sleep(6);
     let script = format!("trap '' TERM INT; while :; do sleep {sleep}; done");

@@ -1,10 +1,12 @@
 //! A runner that died leaves a run that the next command ends: recorded, swept up, told once.
 
 use std::fs;
+use std::process::Command;
 use std::time::Duration;
 
 use crate::dispatch::place::Place;
-use crate::support::{TestEnv, eventually, evidence, processes_with, unique_sleep};
+use crate::real::components;
+use crate::support::{Done, TestEnv, eventually, evidence, processes_with, unique_sleep};
 
 /// Starts a run whose agent has a helper in a session of its own, and kills the runner.
 fn killed_run(env: &TestEnv, sleep: &str) {
@@ -204,6 +206,78 @@ fn a_crashed_run_is_told_once() {
         env.record("work", "fake")["notification"]["state"],
         "pending"
     );
+}
+
+/// Runs a script as one user all of whose processes are those of the script, in a PID namespace: what
+/// is killed there is no one else's, whatever goes wrong. `$RUN` is the program, run as that user.
+fn alone(env: &TestEnv, script: &str) -> Option<Done> {
+    const USER: u32 = 61_234;
+    if !rustix::process::geteuid().is_root() {
+        components::skipped("only root can become another user");
+        return None;
+    }
+    let user = format!("setpriv --reuid={USER} --regid={USER} --clear-groups");
+    let run = format!("{user} {}", env.give_to(USER).display());
+    let mut unshare = Command::new("unshare");
+    env.settle(&mut unshare);
+    let made = unshare.args(["--pid", "--fork", "--kill-child", "--mount-proc", "--"]);
+    made.env("RUN", run);
+    let done = Done::from(made.args(["bash", "-c", script]).output().unwrap());
+    if done.stderr.contains("unshare failed") {
+        components::skipped("no PID namespace can be made here");
+        return None;
+    }
+    Some(done)
+}
+
+#[test]
+#[cfg_attr(
+    any(not(target_os = "linux"), agent_runner_portable),
+    ignore = "needs Linux"
+)]
+fn an_agent_that_kills_its_runner_or_all_of_its_user_leaves_a_crashed_run_that_is_told_once() {
+    let sleep = unique_sleep(77);
+    // Where its user is another one, or the namespace is not its own, nothing is killed.
+    let is_alone = "[ $(id -u) = 61234 ] && grep -q heartbeat /proc/1/cmdline || exit 3";
+    let agents = [
+        ("the runner", "setsid sleep SLEEP & kill -9 $PPID; wait", 1),
+        ("all of its user", "kill -9 -1; wait", 0),
+        // A helper kills agent and runner, and lives on.
+        (
+            "all but a helper",
+            "setsid sh -c 'kill -9 -1; exec sleep SLEEP' & wait",
+            1,
+        ),
+    ];
+    for (whom, script, survivors) in agents {
+        let script = format!("{is_alone}; {}", script.replace("SLEEP", &sleep));
+        let env = TestEnv::new()
+            .script("fake", "text", &script)
+            .task("work", "containment = \"subreaper\"\ntimeout = \"60s\"")
+            .unreachable_server();
+        let script = format!(
+            "$RUN run --agent fake --task work; echo $?; \
+             for i in 1 2; do $RUN heartbeat; echo $?; \
+             ps -e -o pid=,uid=,args= | awk '$2 == {}' ; done; exit 0",
+            61_234
+        );
+        let Some(done) = alone(&env, &script) else {
+            return;
+        };
+        let what = format!("{whom}: {done:?}");
+        // The runner was killed; the next command ended the run; nothing of that user is alive.
+        assert_eq!(done.stdout, "137\n0\n0\n", "{what}");
+        assert_eq!(
+            done.stderr.matches(" crashed: its runner died").count(),
+            1,
+            "{what}"
+        );
+        let record = env.record("work", "fake");
+        assert_eq!(record["outcome"], "crashed", "{what}");
+        assert_eq!(record["survivors_killed"], survivors, "{what}");
+        assert_eq!(env.outbox().len(), 1, "{what}");
+        assert!(processes_with(&sleep).is_empty(), "{what}");
+    }
 }
 
 #[test]

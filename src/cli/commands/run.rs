@@ -186,14 +186,9 @@ pub(super) fn carry_out(
     if let Some(plan) = plans.first() {
         log_root::prepare(world, settings, &layout, &plan.task.name)?;
     }
-    let not_recorded = |error| {
-        CliError::failure("the run cannot be recorded")
-            .because(error)
-            .hint("the log root must be a directory that can be written; see AGENT_RUNNER_LOG_ROOT")
-    };
     layout
         .create_state(&layout.runner_logs())
-        .map_err(not_recorded)?;
+        .map_err(log_root::not_recorded)?;
     let log = logging::begin(&layout.runner_logs());
     let notifier = wiring::notifier(settings);
     let announce = wiring::announcement(&layout);
@@ -221,7 +216,7 @@ pub(super) fn carry_out(
         let mut change = None;
         let mut first_programs = None;
         while let Some(attempt) =
-            (attempts.next(last.as_ref(), change.take())).map_err(not_recorded)?
+            (attempts.next(last.as_ref(), change.take())).map_err(log_root::not_recorded)?
         {
             let Attempt {
                 plan,
@@ -274,7 +269,7 @@ pub(super) fn carry_out(
                 Some(refusal) => orchestrator::refuse(&plan, refusal, &services),
             };
             spectator.clear();
-            let record = record.map_err(not_recorded)?;
+            let record = record.map_err(log_root::not_recorded)?;
             if record.notification.is_unkept() {
                 unkept.push(record.clone());
             }

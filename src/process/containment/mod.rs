@@ -150,8 +150,8 @@ fn descendants(all: &[ProcessStat], mut ancestors: Vec<Pid>) -> HashSet<Pid> {
     found
 }
 
-/// How often a run is searched for processes that are to be stopped for a while.
-const PAUSE_ROUNDS: usize = 10;
+/// How often a run is searched for processes that are to be stopped.
+const STOP_ROUNDS: usize = 10;
 
 /// What holds one process tree. Dropping it kills nothing.
 #[derive(Debug)]
@@ -267,24 +267,7 @@ impl Cage {
 
     /// Stops every process of the run until [`resume`]; gives those that were not stopped already.
     pub(super) fn pause(&self, leader: &ProcessStat, marker: &str) -> Vec<ProcessStat> {
-        let net = self.net(None, marker);
-        let since = leader.start_ticks;
-        let mut stopped: Vec<ProcessStat> = Vec::new();
-        // What is forked meanwhile is found the next time; what forks for ever is not waited for.
-        for _ in 0..PAUSE_ROUNDS {
-            let mut running = net.living(since);
-            running.retain(|process| {
-                !process.is_stopped && !stopped.iter().any(|other| other.pid == process.pid)
-            });
-            if running.is_empty() {
-                break;
-            }
-            for process in &running {
-                send(process, Signal::STOP);
-            }
-            stopped.extend(running);
-        }
-        stopped
+        self.net(None, marker).stop(leader.start_ticks)
     }
 
     /// Leaves nothing of the containment behind, once its processes have ended.
@@ -352,17 +335,21 @@ impl Net<'_> {
     /// Blocks for as long as the kernel needs to end them, usually under a millisecond.
     fn kill(&self) -> Sweep {
         let began = Instant::now();
+        let since = self.leader.map_or(0, |leader| leader.start_ticks);
         let mut killed = HashSet::new();
         let mut rounds = 0;
         loop {
+            if rounds > 0 {
+                // What forks as fast as it is killed forks no more.
+                self.stop(since);
+            }
             if let Some(cgroup) = self.cgroup {
                 killed.extend(cgroup.members().into_iter().filter(|pid| !self.leads(*pid)));
                 cgroup.kill();
             }
             if self.descendants && IS_LINUX {
-                self.kill_children(&mut killed, began);
+                self.kill_children(&mut killed);
             }
-            let since = self.leader.map_or(0, |leader| leader.start_ticks);
             let alive = self.living(since);
             for process in &alive {
                 send(process, Signal::KILL);
@@ -387,15 +374,16 @@ impl Net<'_> {
     }
 
     /// Kills and reaps children of this process until none is left. The orphans of those become
-    /// children in their turn, so this is all of the tree, found faster than it can fork.
-    fn kill_children(&self, killed: &mut HashSet<Pid>, began: Instant) {
+    /// children in their turn, so this is all of the tree, mostly found faster than it can fork.
+    fn kill_children(&self, killed: &mut HashSet<Pid>) {
+        let began = Instant::now();
         loop {
             let mut children = children();
             children.retain(|pid| {
                 let is_stranger = || stat(*pid).is_some_and(|process| is_stranger(&process));
                 !self.leads(*pid) && (strangers().is_empty() || !is_stranger())
             });
-            if children.is_empty() || began.elapsed() > KILL_LIMIT {
+            if children.is_empty() || began.elapsed() > KILL_LIMIT / 8 {
                 return;
             }
             for pid in children {
@@ -410,6 +398,26 @@ impl Net<'_> {
             }
             std::thread::yield_now();
         }
+    }
+
+    /// Stops all but the leader; gives those that were not stopped already.
+    fn stop(&self, since: u64) -> Vec<ProcessStat> {
+        let mut stopped: Vec<ProcessStat> = Vec::new();
+        // What is forked meanwhile is found the next time; what forks for ever is not waited for.
+        for _ in 0..STOP_ROUNDS {
+            let mut running = self.living(since);
+            running.retain(|process| {
+                !process.is_stopped && !stopped.iter().any(|other| other.pid == process.pid)
+            });
+            if running.is_empty() {
+                break;
+            }
+            for process in &running {
+                send(process, Signal::STOP);
+            }
+            stopped.extend(running);
+        }
+        stopped
     }
 
     /// The living processes, without the leader. What carries the marker is not older than `since`.

@@ -5,6 +5,7 @@ pub mod git_http;
 pub mod github;
 pub mod network;
 pub mod postgres;
+pub mod process_limit;
 pub mod publications;
 
 use std::fmt::Write as _;
@@ -166,15 +167,22 @@ impl TestEnv {
         if !rustix::process::geteuid().is_root() {
             return self.agent_runner(arguments);
         }
-        let binary = self.root().join("agent-runner");
-        fs::copy(env!("CARGO_BIN_EXE_agent-runner"), &binary).unwrap();
-        let mut chown = Command::new("chown");
-        let given = chown.args(["-R", "65534:65534"]).arg(self.root()).status();
-        assert!(given.unwrap().success());
         let mut command = Command::new("setpriv");
         self.settle(&mut command);
         command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
-        Done::from(command.arg(binary).args(arguments).output().unwrap())
+        command.arg(self.give_to(65534)).args(arguments);
+        Done::from(command.output().unwrap())
+    }
+
+    /// Gives everything here to a user, and with it a copy of the program, which is returned.
+    #[track_caller]
+    pub fn give_to(&self, user: u32) -> PathBuf {
+        let binary = self.root().join("agent-runner");
+        fs::copy(env!("CARGO_BIN_EXE_agent-runner"), &binary).unwrap();
+        let mut chown = Command::new("chown");
+        chown.args(["-R", &format!("{user}:{user}")]);
+        assert!(chown.arg(self.root()).status().unwrap().success());
+        binary
     }
 
     /// Runs an agent on a task.
