@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::git::compare::fetch_heads;
 use crate::git::reflog::list;
-use crate::git::work_tree::WorkTree;
+use crate::git::work_tree::{Began, WorkTree};
 use crate::git::{Git, GitError, files};
 
 /// The mode of a submodule, as an index has it.
@@ -79,9 +79,12 @@ impl Git {
 
 impl WorkTree {
     /// Whether a submodule has what would be lost with the work tree: work that is not committed,
-    /// or commits that came from nowhere else. `own` is what the repository keeps of the work tree,
-    /// `began` the commit where the run began.
-    pub(super) fn has_unsaved_submodule(&self, own: &Path, began: &str) -> Result<bool, GitError> {
+    /// or commits that came from nowhere else. `own` is what the repository keeps of the work tree.
+    pub(super) fn has_unsaved_submodule(
+        &self,
+        own: &Path,
+        began: Began<'_>,
+    ) -> Result<bool, GitError> {
         let mut modules = self.modules(own.join("modules"))?;
         for (tree, git) in self.git.submodules(self.path(), own)? {
             let git = git.with_variable("GIT_WORK_TREE", &tree);
@@ -93,7 +96,8 @@ impl WorkTree {
         if modules.is_empty() {
             return Ok(false);
         }
-        let named = self.named_submodules(own, began)?;
+        let named = (began.commit()).map(|commit| self.named_submodules(own, commit));
+        let named = named.transpose()?.unwrap_or_default();
         for module in modules {
             let known = fetch_heads(&module).into_iter().chain(named.clone());
             let known: Vec<_> = known.map(|id| format!("^{id}\n")).collect();

@@ -65,6 +65,27 @@ pub struct May {
     pub rebased: bool,
 }
 
+/// Where a run whose work tree is put away began.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Began<'a> {
+    /// Nowhere: its agent was never started.
+    Never,
+    /// At this commit.
+    At(&'a str),
+    /// Nobody knows, so everything is looked at.
+    Unknown,
+}
+
+impl<'a> Began<'a> {
+    /// The commit, where it is known.
+    pub(super) fn commit(self) -> Option<&'a str> {
+        match self {
+            Self::At(commit) => Some(commit),
+            Self::Never | Self::Unknown => None,
+        }
+    }
+}
+
 /// A run's work tree and its branch.
 #[derive(Clone, Debug)]
 pub struct WorkTree {
@@ -140,7 +161,7 @@ impl Git {
             tree.inside().read(&["reset", "-q", "--hard"])?;
             return Ok(tree);
         }
-        tree.put_away(None, None)?;
+        tree.put_away(None, Began::Never)?;
         let elsewhere = top_level.display();
         Err(refused(format!(
             "the repository's `core.worktree` leads every work tree to `{elsewhere}`; \
@@ -516,13 +537,7 @@ impl WorkTree {
     /// Removes the work tree, and the branch where nothing is lost with it; keeps what was not
     /// committed, and commits that `home` does not have, on branches of their own where no branch
     /// has them. Ignored files go. Tells where the commits are and what stays.
-    ///
-    /// `began` is the commit where the run began; `None` where its agent was never started.
-    pub fn put_away(
-        &self,
-        home: Option<&str>,
-        began: Option<&str>,
-    ) -> Result<Vec<String>, GitError> {
+    pub fn put_away(&self, home: Option<&str>, began: Began<'_>) -> Result<Vec<String>, GitError> {
         let gone = gone(&self.path);
         if self.directory.is_some() && !self.path.exists() && gone.is_dir() {
             // Nobody has put it away yet but the run itself.
@@ -535,7 +550,7 @@ impl WorkTree {
         if !is_there && !is_half_gone {
             facts.push(format!("the work tree `{}` is gone", self.path.display()));
         }
-        if let Some(began) = began.filter(|_| is_there || !is_half_gone) {
+        if began != Began::Never && (is_there || !is_half_gone) {
             let stays = |why: String| {
                 let (path, branch) = (self.path.display(), &self.branch);
                 Ok(vec![format!("{why} in `{path}`, on branch `{branch}`")])
@@ -585,7 +600,7 @@ impl WorkTree {
                 None => Ok(false),
             };
             let home_name = home.map(|home| format!("refs/heads/{home}"));
-            let has_none = began.is_none_or(|began| began == tip);
+            let has_none = began == Began::Never || began.commit() == Some(&tip);
             if has_none || home_name.as_deref().map_or(Ok(false), has)? {
                 // A tree that the run moved, or made, is not one without a commit for that.
                 let holder = outside.holder(&self.branch)?;
@@ -596,7 +611,7 @@ impl WorkTree {
                     outside.read(&["update-ref", "-d", &name, &tip])?;
                 }
                 // Of a branch that was set back nothing came.
-                let came = !has_none && !began.map_or(Ok(false), has)?;
+                let came = !has_none && !began.commit().map_or(Ok(false), has)?;
                 if let Some(home) = home.filter(|_| came) {
                     facts.push(format!("its commits came to branch `{home}`"));
                 }
@@ -612,9 +627,8 @@ impl WorkTree {
         Ok(facts)
     }
 
-    /// What would be lost with the work tree, as a clause that ends with `stays` or `stay`. `began` is
-    /// the commit where the run began.
-    pub fn worth_keeping(&self, began: &str) -> Result<Option<String>, GitError> {
+    /// What would be lost with the work tree, as a clause that ends with `stays` or `stay`.
+    pub fn worth_keeping(&self, began: Began<'_>) -> Result<Option<String>, GitError> {
         if !self.path.is_dir() {
             // It is gone, or half-removed: that was found out before.
             return Ok(None);

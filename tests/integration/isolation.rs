@@ -784,7 +784,12 @@ fn checks_of_an_isolated_run_see_its_work_tree() {
 
 #[test]
 fn a_runner_that_was_killed_loses_nothing_of_an_isolated_run() {
-    for (more, keeps_tree) in [("", false), ("echo more > more.txt; ", true)] {
+    for (more, keeps_tree) in [
+        ("", false),
+        ("echo more > more.txt; ", true),
+        // Where the run began is told there alone.
+        ("rm $OUT/logs/work/fake/*/metadata.json; ", false),
+    ] {
         let env = waiting(&format!("{more}{COMMIT_AND_WAIT}"));
         let mut runner = env.spawn(&["run", "--agent", "fake", "--task", "work"]);
         assert!(eventually(Duration::from_secs(20), || env
