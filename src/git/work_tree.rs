@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -18,6 +18,7 @@ use crate::git::{Git, GitError, Identity, files, reason, reflog, remove_workspac
 use crate::model::change::{RepositoryChange, Standing};
 use crate::model::text;
 use crate::model::verdict::short;
+use crate::process::budget::Budget;
 
 /// Where an isolated run begins.
 #[derive(Clone, Debug)]
@@ -196,13 +197,10 @@ impl Git {
     /// is dropped: git fails where it meets one that is just being made.
     fn turn(&self) -> Result<File, GitError> {
         let path = self.read_path(&["rev-parse", "--path-format=absolute", "--git-common-dir"])?;
-        let busy = || GitError::Busy { path: path.clone() };
         let directory = File::open(&path).map_err(GitError::Scratch)?;
-        let has_turn = match &self.budget {
-            Some(budget) => budget.wait_until(|| directory.try_lock().is_ok()),
-            None => directory.lock().is_ok(),
-        };
-        has_turn.then_some(directory).ok_or_else(busy)
+        let budget = (self.budget.clone()).unwrap_or_else(|| Budget::new(self.limit));
+        let has_turn = has_turn(&budget, || directory.try_lock());
+        has_turn.then_some(directory).ok_or(GitError::Busy { path })
     }
 
     fn head_branch(&self) -> Result<Option<String>, GitError> {
@@ -680,6 +678,18 @@ pub(super) fn common_directory(own: &Path) -> Option<&Path> {
     own.parent()?.parent()
 }
 
+/// Waits for a lock; goes on without one where the file system has none.
+fn has_turn(budget: &Budget, mut try_lock: impl FnMut() -> Result<(), TryLockError>) -> bool {
+    budget.wait_until(|| match try_lock() {
+        Ok(()) => true,
+        Err(TryLockError::WouldBlock) => false,
+        Err(TryLockError::Error(error)) => {
+            tracing::warn!(%error, "the list of work trees cannot be locked");
+            true
+        }
+    })
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "a directory, within one directory"
@@ -690,4 +700,28 @@ fn rename(from: &Path, to: &Path) -> io::Result<()> {
 
 fn remove(directory: &Path) -> Result<(), GitError> {
     remove_workspace(directory).map_err(GitError::Scratch)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_lock_is_waited_for_while_somebody_has_it_and_not_where_there_can_be_none() {
+        for (answer, has) in [
+            (Ok(()), true),
+            (Err(TryLockError::WouldBlock), false),
+            (
+                Err(TryLockError::Error(io::ErrorKind::Unsupported.into())),
+                true,
+            ),
+        ] {
+            let budget = Budget::new(Duration::ZERO);
+            let mut answer = Some(answer);
+            let told = has_turn(&budget, || answer.take().expect("asked once"));
+            assert_eq!(told, has);
+        }
+    }
 }
