@@ -130,7 +130,7 @@ async fn come_home(
     for _ in 0..TRIES {
         let (Some(aftermath), Ok(Some(change))) = (story.aftermath.clone(), story.change.clone())
         else {
-            break;
+            return Err("the repository could not be looked at after the rebase".to_owned());
         };
         let come = {
             let (room, aftermath) = (room.clone(), Arc::clone(&aftermath));
