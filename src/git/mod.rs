@@ -139,10 +139,10 @@ pub enum GitError {
         /// The command's name.
         command: String,
     },
-    /// A ref or its log could not be read.
-    #[error("cannot read the ref or reflog `{}`", path.display())]
-    Reflog {
-        /// The file.
+    /// A file or directory of the repository could not be read.
+    #[error("cannot read `{}`", path.display())]
+    Read {
+        /// Which.
         path: PathBuf,
         /// Why not.
         source: io::Error,
@@ -169,8 +169,18 @@ pub enum GitError {
         /// Why not.
         source: io::Error,
     },
-    /// A file of our own for git could not be made or removed.
-    #[error("cannot make or remove a directory of our own")]
+    /// A work tree could not be moved or removed.
+    #[error("cannot {action} the work tree `{}`", path.display())]
+    WorkTree {
+        /// What was to be done.
+        action: &'static str,
+        /// Where it is.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// There is no directory for files of our own.
+    #[error("cannot make a temporary directory")]
     Scratch(#[source] io::Error),
 }
 
@@ -193,10 +203,11 @@ impl GitError {
             | Self::Run { .. }
             | Self::Refused { .. }
             | Self::Output { .. }
-            | Self::Reflog { .. }
+            | Self::Read { .. }
             | Self::Pattern { .. }
             | Self::Busy { .. }
             | Self::Exclude { .. }
+            | Self::WorkTree { .. }
             | Self::Scratch(_) => None,
         }
     }

@@ -6,7 +6,6 @@
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
-use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -197,7 +196,10 @@ impl Git {
     /// is dropped: git fails where it meets one that is just being made.
     fn turn(&self) -> Result<File, GitError> {
         let path = self.read_path(&["rev-parse", "--path-format=absolute", "--git-common-dir"])?;
-        let directory = File::open(&path).map_err(GitError::Scratch)?;
+        let directory = File::open(&path).map_err(|source| GitError::Read {
+            path: path.clone(),
+            source,
+        })?;
         let budget = (self.budget.clone()).unwrap_or_else(|| Budget::new(self.limit));
         let has_turn = has_turn(&budget, || directory.try_lock());
         has_turn.then_some(directory).ok_or(GitError::Busy { path })
@@ -539,7 +541,7 @@ impl WorkTree {
         let gone = gone(&self.path);
         if self.directory.is_some() && !self.path.exists() && gone.is_dir() {
             // Nobody has put it away yet but the run itself.
-            rename(&gone, &self.path).map_err(GitError::Scratch)?;
+            rename(&gone, &self.path)?;
         }
         let (is_there, is_half_gone) = (self.path.is_dir(), gone.is_dir());
         let known = self.directory.clone();
@@ -577,7 +579,7 @@ impl WorkTree {
                 ));
                 return Ok(facts);
             }
-            moved.map_err(GitError::Scratch)?;
+            moved?;
         }
         let Some(common) = directory.as_deref().and_then(common_directory) else {
             remove(&gone)?;
@@ -694,16 +696,25 @@ fn has_turn(budget: &Budget, mut try_lock: impl FnMut() -> Result<(), TryLockErr
     clippy::disallowed_methods,
     reason = "a directory, within one directory"
 )]
-fn rename(from: &Path, to: &Path) -> io::Result<()> {
-    fs::rename(from, to)
+fn rename(from: &Path, to: &Path) -> Result<(), GitError> {
+    fs::rename(from, to).map_err(|source| GitError::WorkTree {
+        action: "move",
+        path: from.to_owned(),
+        source,
+    })
 }
 
 fn remove(directory: &Path) -> Result<(), GitError> {
-    remove_workspace(directory).map_err(GitError::Scratch)
+    remove_workspace(directory).map_err(|source| GitError::WorkTree {
+        action: "remove",
+        path: directory.to_owned(),
+        source,
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io;
     use std::time::Duration;
 
     use super::*;
