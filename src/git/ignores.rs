@@ -53,9 +53,7 @@ impl Git {
         let found = self.read(&find)?;
         let lines: Vec<&[u8]> = found.split(|byte| *byte == b'\n').collect();
         let [file, prefix, b""] = lines[..] else {
-            return Err(GitError::Output {
-                command: "rev-parse".to_owned(),
-            });
+            return Err(GitError::output("rev-parse"));
         };
         let file = PathBuf::from(OsStr::from_bytes(file));
         let mut text = b"\n# Records of agent-runner.\n".to_vec();

@@ -185,6 +185,11 @@ pub enum GitError {
 }
 
 impl GitError {
+    fn output(command: &str) -> Self {
+        let command = command.to_owned();
+        Self::Output { command }
+    }
+
     /// Whether there was more than may be looked at.
     pub fn is_too_much(&self) -> bool {
         let too_much = HelperError::is_too_much_output;

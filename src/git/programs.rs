@@ -182,9 +182,7 @@ impl Git {
         }
         // Of a name that is not UTF-8 no setting can be made.
         if changed.iter().any(|key| key.contains('\u{fffd}')) {
-            return Err(GitError::Output {
-                command: "config".to_owned(),
-            });
+            return Err(GitError::output("config"));
         }
         tracing::warn!(keys = ?changed, "configured programs are not run");
         let settings = before.instead_of(&changed);

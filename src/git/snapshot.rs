@@ -208,13 +208,13 @@ impl Git {
                 Some(b'1') => 8,
                 Some(b'u') => 10,
                 Some(b'?') => 1,
-                Some(_) => return Err(output_error("status")),
+                Some(_) => return Err(GitError::output("status")),
                 None => continue,
             };
             let path = line
                 .splitn(fields + 1, |byte| *byte == b' ')
                 .nth(fields)
-                .ok_or_else(|| output_error("status"))?;
+                .ok_or_else(|| GitError::output("status"))?;
             let path = Path::new(OsStr::from_bytes(path));
             if line[0] != b'?' || !self.ignores(place, path) {
                 let change = Change {
@@ -254,12 +254,6 @@ impl Status {
 /// A path as it is told; git ends that of a repository in the work tree with a slash.
 pub(super) fn told(path: &Path) -> String {
     path.to_string_lossy().trim_end_matches('/').to_owned()
-}
-
-fn output_error(command: &str) -> GitError {
-    GitError::Output {
-        command: command.to_owned(),
-    }
 }
 
 impl FileStamp {
