@@ -129,7 +129,7 @@ impl Git {
     /// directory is the root of its work tree.
     pub fn without_programs(&self) -> Result<Self, GitError> {
         let configured = self.configured()?;
-        let directory = match self.read_path(&["rev-parse", "--absolute-git-dir"]) {
+        let directory = match self.git_directory() {
             Ok(directory) => directory,
             // No other command runs there either.
             Err(GitError::NotARepository { .. }) => PathBuf::new(),

@@ -91,7 +91,7 @@ impl WorkTree {
             if git.uncommitted_in(&tree)?.is_some() {
                 return Ok(true);
             }
-            modules.insert(git.read_path(&["rev-parse", "--absolute-git-dir"])?);
+            modules.insert(git.git_directory()?);
         }
         if modules.is_empty() {
             return Ok(false);

@@ -521,7 +521,7 @@ impl WorkTree {
         let Err(why) = git.attempt(&rebase)? else {
             return Ok(Ok(()));
         };
-        if half_done(&self.git)?.is_none() {
+        if in_progress(&self.git.git_directory()?).is_none() {
             return Ok(Err(format!("they cannot be rebased: {why}")));
         }
         let conflicts = git.read(&["diff", "--name-only", "-z", "--diff-filter=U"])?;
@@ -551,21 +551,9 @@ impl WorkTree {
             facts.push(format!("the work tree `{}` is gone", self.path.display()));
         }
         if began != Began::Never && (is_there || !is_half_gone) {
-            let stays = |why: String| {
-                let (path, branch) = (self.path.display(), &self.branch);
-                Ok(vec![format!("{why} in `{path}`, on branch `{branch}`")])
-            };
-            if let Some(why) = self.worth_keeping(began)? {
-                return stays(why);
-            }
-            let directory = directory.as_deref().filter(|directory| directory.is_dir());
-            let strays = directory.map(|directory| self.keep_strays(began, directory));
-            match strays.transpose()? {
-                Some(Strays::Kept(told)) => facts.extend(told),
-                Some(Strays::TooMany(many)) => {
-                    return stays(format!("{many} lines of commits on no branch stay"));
-                }
-                None => {}
+            match self.secure(began, directory.as_deref())? {
+                Ok(told) => facts.extend(told),
+                Err(why) => return Ok(vec![why]),
             }
         }
         if is_there {
@@ -581,49 +569,80 @@ impl WorkTree {
             }
             moved?;
         }
-        let Some(common) = directory.as_deref().and_then(common_directory) else {
-            remove(&gone)?;
+        if let Some(common) = directory.as_deref().and_then(common_directory) {
+            let outside = self.outside(common);
+            let _turn = outside.turn()?;
+            let path = self.path.to_string_lossy();
+            // Twice, for one that a killed `git worktree add` has left locked.
+            let removed = outside.attempt(&["worktree", "remove", "--force", "--force", &path])?;
+            if let Err(why) = removed {
+                tracing::warn!(why, "git does not forget the work tree");
+            }
+            facts.extend(self.release_branch(&outside, home, began)?);
+        }
+        remove(&gone)?;
+        Ok(facts)
+    }
+
+    /// Gives branches to what would be lost with the work tree, and tells of them; the inner error
+    /// says why the work tree stays. `directory` is what the repository keeps of it.
+    fn secure(
+        &self,
+        began: Began<'_>,
+        directory: Option<&Path>,
+    ) -> Result<Result<Vec<String>, String>, GitError> {
+        let stays = |why: String| {
+            let (path, branch) = (self.path.display(), &self.branch);
+            Ok(Err(format!("{why} in `{path}`, on branch `{branch}`")))
+        };
+        if let Some(why) = self.worth_keeping(began)? {
+            return stays(why);
+        }
+        let Some(directory) = directory.filter(|directory| directory.is_dir()) else {
+            return Ok(Ok(Vec::new()));
+        };
+        match self.keep_strays(began, directory)? {
+            Strays::Kept(told) => Ok(Ok(told)),
+            Strays::TooMany(many) => stays(format!("{many} lines of commits on no branch stay")),
+        }
+    }
+
+    /// Removes the run's branch where nothing is lost with it, and tells where its commits are.
+    fn release_branch(
+        &self,
+        outside: &Git,
+        home: Option<&str>,
+        began: Began<'_>,
+    ) -> Result<Vec<String>, GitError> {
+        let (branch, mut facts) = (&self.branch, Vec::new());
+        let name = format!("refs/heads/{branch}");
+        let Some(tip) = outside.commit_of(&name)? else {
             return Ok(facts);
         };
-        let outside = self.outside(common);
-        let turn = outside.turn()?;
-        let path = self.path.to_string_lossy();
-        // Twice, for one that a killed `git worktree add` has left locked.
-        let removed = outside.attempt(&["worktree", "remove", "--force", "--force", &path])?;
-        if let Err(why) = removed {
-            tracing::warn!(why, "git does not forget the work tree");
+        let has = |other: &str| match outside.commit_of(other)? {
+            Some(other) => outside.is_ancestor(&tip, &other),
+            None => Ok(false),
+        };
+        let has_none = began == Began::Never || began.commit() == Some(&tip);
+        let home_name = home.map(|home| format!("refs/heads/{home}"));
+        if !has_none && !home_name.as_deref().map_or(Ok(false), has)? {
+            return Ok(vec![format!(
+                "its commits stay on branch `{branch}`; `git merge {branch}` brings them"
+            )]);
         }
-        let name = format!("refs/heads/{}", self.branch);
-        if let Some(tip) = outside.commit_of(&name)? {
-            let has = |other: &str| match outside.commit_of(other)? {
-                Some(other) => outside.is_ancestor(&tip, &other),
-                None => Ok(false),
-            };
-            let home_name = home.map(|home| format!("refs/heads/{home}"));
-            let has_none = began == Began::Never || began.commit() == Some(&tip);
-            if has_none || home_name.as_deref().map_or(Ok(false), has)? {
-                // A tree that the run moved, or made, is not one without a commit for that.
-                let holder = outside.holder(&self.branch)?;
-                if let Some(tree) = holder.filter(|tree| tree.is_dir()) {
-                    let (branch, tree) = (&self.branch, tree.display());
-                    facts.push(format!("branch `{branch}` stays, checked out in `{tree}`"));
-                } else {
-                    outside.read(&["update-ref", "-d", &name, &tip])?;
-                }
-                // Of a branch that was set back nothing came.
-                let came = !has_none && !began.commit().map_or(Ok(false), has)?;
-                if let Some(home) = home.filter(|_| came) {
-                    facts.push(format!("its commits came to branch `{home}`"));
-                }
-            } else {
-                facts.push(format!(
-                    "its commits stay on branch `{0}`; `git merge {0}` brings them",
-                    self.branch
-                ));
-            }
+        // A tree that the run moved, or made, is not one without a commit for that.
+        let holder = outside.holder(branch)?;
+        if let Some(tree) = holder.filter(|tree| tree.is_dir()) {
+            let tree = tree.display();
+            facts.push(format!("branch `{branch}` stays, checked out in `{tree}`"));
+        } else {
+            outside.read(&["update-ref", "-d", &name, &tip])?;
         }
-        drop(turn);
-        remove(&gone)?;
+        // Of a branch that was set back nothing came.
+        let came = !has_none && !began.commit().map_or(Ok(false), has)?;
+        if let Some(home) = home.filter(|_| came) {
+            facts.push(format!("its commits came to branch `{home}`"));
+        }
         Ok(facts)
     }
 
@@ -637,10 +656,10 @@ impl WorkTree {
             // git would look at the repository around it.
             return Ok(Some("what is no work tree any more stays".to_owned()));
         }
-        if let Some(operation) = half_done(&self.git)? {
+        let directory = self.git.git_directory()?;
+        if let Some(operation) = in_progress(&directory) {
             return Ok(Some(format!("a half-done {operation} stays")));
         }
-        let directory = self.git.read_path(&["rev-parse", "--absolute-git-dir"])?;
         if let Some(why) = self.inside().uncommitted_in(&self.path)? {
             return Ok(Some(why));
         }
@@ -654,11 +673,6 @@ impl WorkTree {
                 .is_empty();
         Ok((!is_kept).then(|| "commits on no branch stay".to_owned()))
     }
-}
-
-fn half_done(git: &Git) -> Result<Option<&'static str>, GitError> {
-    let directory = git.read_path(&["rev-parse", "--absolute-git-dir"])?;
-    Ok(in_progress(&directory))
 }
 
 /// Where a work tree lies that is being removed.
