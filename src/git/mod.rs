@@ -51,7 +51,7 @@ pub use crate::git::mirror::{Mirror, MirrorError, MirrorLimits};
 pub use crate::git::patches::{Applied, PatchError};
 use crate::git::place::Place;
 pub use crate::git::programs::Programs;
-pub use crate::git::publish::{PushError, Pushed};
+pub use crate::git::publish::PushError;
 pub use crate::git::remote::{Remote, RemoteError, RemoteFault};
 pub use crate::git::snapshot::{LEAST_PATIENCE, Snapshot};
 pub use crate::git::work_tree::{Began, Home, Homecoming, May, WorkTree};

@@ -14,7 +14,7 @@ use crate::process::command::RunningHelper;
 
 /// Reads of a configuration the identity, the programs, where the work tree lies, and what else it
 /// includes.
-pub(super) const CONFIGURED: [&str; 4] = [
+const CONFIGURED: [&str; 4] = [
     "config",
     "-z",
     "--get-regexp",

@@ -53,11 +53,6 @@ impl Snapshot {
         &self.programs
     }
 
-    /// Whether index or work tree have changes.
-    pub fn is_dirty(&self) -> bool {
-        !self.status.changes.is_empty()
-    }
-
     /// The same, had another commit been checked out.
     #[must_use]
     pub fn moved_to(&self, commit: &str) -> Self {

@@ -206,7 +206,7 @@ impl Git {
         Ok((sizes.len() <= max_files).then(|| (sizes.len(), sizes.iter().sum())))
     }
 
-    pub(super) fn new_commits(&self, base: &str, tip: &str) -> Result<Vec<String>, GitError> {
+    fn new_commits(&self, base: &str, tip: &str) -> Result<Vec<String>, GitError> {
         let most = format!("--max-count={}", MAX_COMMITS + 1);
         let range = [most.as_str(), tip, &format!("^{base}")];
         let output = self.read(&[&["rev-list"], &range[..]].concat())?;

@@ -6,7 +6,7 @@ use crate::git::tests::support::{MARK, Scene, start};
 fn new_changed_deleted_and_staged_files_are_left_over() {
     let scene = Scene::new();
     let before = scene.snapshot();
-    assert!(!before.is_dirty());
+    assert!(before.status.changes.is_empty());
     scene.write("work/deep/new.txt", "x\n");
     scene.write("work/staged.txt", "x\n");
     scene.agent(&["add", "staged.txt"]);
@@ -158,7 +158,8 @@ fn an_ignored_directory_is_not_looked_at() {
     assert_eq!(change.left_uncommitted, ["logs.txt"]);
     // Ignoring the whole work tree would make every run look clean.
     let git = scene.git().ignoring(&scene.path("work"));
-    assert!(git.snapshot(start()).unwrap().is_dirty());
+    let before = git.snapshot(start()).unwrap();
+    assert!(!before.status.changes.is_empty());
 }
 
 #[test]
