@@ -125,8 +125,7 @@ impl Git {
     /// The commit that a revision names; `None` where there is none.
     pub fn commit_of(&self, revision: &str) -> Result<Option<String>, GitError> {
         let revision = format!("{revision}^{{commit}}");
-        let arguments = ["rev-parse", "--quiet", "--verify", &revision];
-        let captured = self.finish(&arguments, self.start(&arguments, &[])?)?;
+        let captured = self.run(&["rev-parse", "--quiet", "--verify", &revision], &[])?;
         let id = String::from_utf8_lossy(&captured.stdout).trim().to_owned();
         Ok(Some(id).filter(|id| !id.is_empty()))
     }

@@ -21,8 +21,7 @@ impl Git {
             .map(|directory| format!("{directory}/file"))
             .collect();
         let arguments = ["check-ignore", "-z", "--stdin"];
-        let helper = self.start(&arguments, files.join("\0").as_bytes())?;
-        let captured = self.finish(&arguments, helper)?;
+        let captured = self.run(&arguments, files.join("\0").as_bytes())?;
         // Status 1: none is ignored.
         if !matches!(captured.code, Some(0 | 1)) {
             return match self.refused(&arguments, &captured) {

@@ -325,7 +325,7 @@ impl Mirror {
         let options = ["-q", "--no-tags", "--no-write-fetch-head"];
         let from = ["--end-of-options", as_text(shell.path())?, &refspec];
         let fetch = [&["fetch"], &options[..], &from].concat();
-        let captured = git.finish(&fetch, git.start(&fetch, &[])?)?;
+        let captured = git.run(&fetch, &[])?;
         if captured.code != Some(0) {
             let what = reason(&captured);
             let error = own_fault("fetch", &captured);
@@ -342,8 +342,7 @@ impl Mirror {
     /// Whether `base` is `tip`, or a commit that `tip` was made on.
     pub fn continues(&self, base: &str, tip: &str) -> Result<bool, MirrorError> {
         let git = self.git();
-        let descends = ["merge-base", "--is-ancestor", base, tip];
-        let captured = git.finish(&descends, git.start(&descends, &[])?)?;
+        let captured = git.run(&["merge-base", "--is-ancestor", base, tip], &[])?;
         match own_fault("merge-base", &captured) {
             Some(error) => Err(error),
             None => Ok(captured.code == Some(0)),
@@ -474,10 +473,7 @@ impl Mirror {
             .with_variable("GIT_DIR", self.directory.as_os_str())
             .with_variable("GIT_ALLOW_PROTOCOL", self.remote.protocol());
         git.limit = limit;
-        match git
-            .start(arguments, &[])
-            .and_then(|helper| git.finish(arguments, helper))
-        {
+        match git.run(arguments, &[]) {
             Ok(captured) => Ok(captured),
             Err(GitError::Run {
                 source: source @ HelperError::TimedOut { .. },

@@ -370,6 +370,11 @@ impl Git {
             .map_err(|error| self.not_run(arguments, error))
     }
 
+    /// Runs a command, of which a refusal is an answer, too.
+    fn run(&self, arguments: &[&str], stdin: &[u8]) -> Result<Captured, GitError> {
+        self.finish(arguments, self.start(arguments, stdin)?)
+    }
+
     /// Waits for a command, which must succeed.
     fn output(&self, arguments: &[&str], helper: RunningHelper) -> Result<Vec<u8>, GitError> {
         let captured = self.finish(arguments, helper)?;

@@ -121,8 +121,7 @@ impl Git {
 
     /// What is configured; status 1 says nothing.
     pub(super) fn configured(&self) -> Result<Vec<u8>, GitError> {
-        let configured = self.start(&CONFIGURED, &[])?;
-        Ok(self.finish(&CONFIGURED, configured)?.stdout)
+        Ok(self.run(&CONFIGURED, &[])?.stdout)
     }
 
     /// The same repository, with commands that run no filter or merge driver, and fetch nothing. Its

@@ -50,7 +50,7 @@ impl Git {
         let mut open = vec![git];
         while let Some(git) = open.pop() {
             // Where it fails, so does `git status`.
-            let listed = git.finish(&LIST, git.start(&LIST, &[])?)?.stdout;
+            let listed = git.run(&LIST, &[])?.stdout;
             let entries = listed.split(|byte| *byte == 0);
             let mut entries = entries
                 .filter_map(|entry| entry.strip_prefix(b"160000 "))
@@ -119,7 +119,7 @@ impl WorkTree {
     fn named_submodules(&self, own: &Path, commit: &str) -> Result<Vec<String>, GitError> {
         let git = self.outside(own);
         let list = ["ls-tree", "-r", "-z", "--full-tree", commit];
-        let listed = git.finish(&list, git.start(&list, &[])?)?.stdout;
+        let listed = git.run(&list, &[])?.stdout;
         let entries = listed.split(|byte| *byte == 0);
         let ids = entries.filter_map(|entry| {
             let entry = entry.strip_prefix(b"160000 commit ")?;

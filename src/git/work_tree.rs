@@ -207,7 +207,7 @@ impl Git {
 
     fn head_branch(&self) -> Result<Option<String>, GitError> {
         let arguments = ["symbolic-ref", "-q", "HEAD"];
-        let captured = self.finish(&arguments, self.start(&arguments, &[])?)?;
+        let captured = self.run(&arguments, &[])?;
         match captured.code {
             Some(0) => {
                 let name = String::from_utf8_lossy(&captured.stdout);
@@ -220,7 +220,7 @@ impl Git {
 
     fn is_ancestor(&self, old: &str, new: &str) -> Result<bool, GitError> {
         let arguments = ["merge-base", "--is-ancestor", old, new];
-        let captured = self.finish(&arguments, self.start(&arguments, &[])?)?;
+        let captured = self.run(&arguments, &[])?;
         match captured.code {
             Some(0) => Ok(true),
             Some(1) => Ok(false),
@@ -230,7 +230,7 @@ impl Git {
 
     /// Runs a command; what git says against it is a value.
     fn attempt(&self, arguments: &[&str]) -> Result<Result<(), String>, GitError> {
-        let captured = self.finish(arguments, self.start(arguments, &[])?)?;
+        let captured = self.run(arguments, &[])?;
         Ok(if captured.code == Some(0) {
             Ok(())
         } else {
