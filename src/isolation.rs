@@ -26,7 +26,7 @@ pub const MAKING: Duration = Duration::from_mins(10);
 /// The longest time for bringing commits home, and again for tidying up.
 pub const ENDING: Duration = Duration::from_mins(2);
 
-/// The longest time for tidying up after a runner that died.
+/// The longest time for tidying up after a runner that died, and for what `clean` removes.
 const RECOVERING: Duration = Duration::from_secs(30);
 
 /// Where an isolated run works, and where it came from.
@@ -160,7 +160,7 @@ impl Room {
         self.tree.is_there()
     }
 
-    /// What stays where nothing can be known.
+    /// That work tree and branch stay, after an end at which the repository could not be looked at.
     pub fn left(&self) -> Evidence {
         Evidence::new(EvidenceSource::Git, stay(&self.tree))
     }

@@ -92,7 +92,7 @@ impl RemoteFault {
         matches!(self, Self::Contents { said, .. } if said.contains("bad object refs/heads/"))
     }
 
-    /// Whether its commits are named by SHA-256, and those of the mirror are not.
+    /// The hash by which its commits are named, when the mirror's is another.
     pub(super) fn other_format(&self) -> Option<&'static str> {
         let Self::Unreachable { said, .. } = self else {
             return None;

@@ -383,7 +383,7 @@ impl WorkTree {
     /// Brings the run's commits, which `change` tells, to the branch where it began; rebases them
     /// when that has moved, and only when all are the run's own and none is a merge, which would be
     /// lost. Nothing else comes but what `may` allows. Other runs must be kept out meanwhile. `now` is
-    /// what is configured at home: what was not when the run began is not run.
+    /// what is configured at home; of it, what was not configured when the run began is not run.
     pub fn bring_home(
         &self,
         home: &Home,
