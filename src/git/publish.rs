@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use crate::git::mirror::{Mirror, MirrorError};
+use crate::git::remote::RemoteFault;
 use crate::process::command::Captured;
 
 /// Why a commit is not at the remote.
@@ -89,15 +90,15 @@ impl Mirror {
             }),
             Some(Refusal::Passing) => {
                 let said = self.remote.clean(&status_line(&captured));
-                Err(MirrorError::from(self.remote.unreachable(said)).into())
+                Err(self.remote.unreachable(said).into())
             }
-            None => Err(MirrorError::from(self.remote.fault(&captured)).into()),
+            None => Err(self.remote.fault(&captured).into()),
         }
     }
 }
 
-impl From<crate::git::remote::RemoteFault> for PushError {
-    fn from(fault: crate::git::remote::RemoteFault) -> Self {
+impl From<RemoteFault> for PushError {
+    fn from(fault: RemoteFault) -> Self {
         Self::Mirror(fault.into())
     }
 }

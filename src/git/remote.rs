@@ -84,9 +84,7 @@ impl RemoteFault {
             Self::Denied { .. } | Self::Moved { .. } | Self::Contents { .. } => false,
         }
     }
-}
 
-impl RemoteFault {
     /// Whether the mirror's own branches are broken, as after a power cut.
     pub(super) fn is_of_mirror(&self) -> bool {
         matches!(self, Self::Contents { said, .. } if said.contains("bad object refs/heads/"))
