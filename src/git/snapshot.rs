@@ -154,17 +154,17 @@ impl Git {
             Some(place) => Ok(place),
             None => self.place(),
         };
-        let refs = match &place {
-            Ok(place) => self.refs(place).map_err(|error| {
+        let refs = place.as_ref().ok().and_then(|place| {
+            let unseen = |error: &GitError| {
                 tracing::warn!(%error, "what becomes of other branches is not seen");
-            }),
-            Err(_) => Err(()),
-        };
+            };
+            self.refs(place).inspect_err(unseen).ok()
+        });
         let status = self.output(&STATUS, status)?;
         let place = place?;
         Ok(Snapshot {
             status: self.parse_status(&place, &status)?,
-            refs: refs.ok(),
+            refs,
             start: start.timestamp(),
             name: setting(&configured, "user.name"),
             email: setting(&configured, "user.email"),
