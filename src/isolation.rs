@@ -10,7 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::time::Duration;
 
-use crate::git::{Began, Git, GitError, Home, Homecoming, Identity, May, Snapshot, WorkTree};
+use crate::git::{
+    Began, Git, GitError, Home, Homecoming, Identity, May, RUN_BRANCHES, Snapshot, WorkTree,
+};
 use crate::model::change::{RepositoryChange, Standing};
 use crate::model::ids::RunPath;
 use crate::model::record::{Evidence, EvidenceSource, Record};
@@ -73,13 +75,13 @@ impl Room {
             })
         };
         layout
-            .create_work_trees()
+            .create_state(&layout.work_trees())
             .map_err(|error| planner::chain(&error))?;
         make().map_err(|error: GitError| {
-            let in_the_way = git.commit_of("refs/heads/agent-runner");
-            let cause = match in_the_way {
+            let in_the_way = RUN_BRANCHES.trim_end_matches('/');
+            let cause = match git.commit_of(&format!("refs/heads/{in_the_way}")) {
                 Ok(Some(_)) => {
-                    "rename the branch `agent-runner`: no other may be below it".to_owned()
+                    format!("rename the branch `{in_the_way}`: no other may be below it")
                 }
                 Ok(None) | Err(_) => planner::chain(&error),
             };
@@ -293,5 +295,5 @@ pub fn is_wanted(plan: &RunPlan) -> bool {
 
 /// The branch of an isolated run.
 pub fn branch(run: &RunPath) -> String {
-    format!("agent-runner/{run}")
+    format!("{RUN_BRANCHES}{run}")
 }

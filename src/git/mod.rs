@@ -54,7 +54,7 @@ pub use crate::git::programs::Programs;
 pub use crate::git::publish::PushError;
 pub use crate::git::remote::{Remote, RemoteError, RemoteFault};
 pub use crate::git::snapshot::{LEAST_PATIENCE, Snapshot};
-pub use crate::git::work_tree::{Began, Home, Homecoming, May, WorkTree};
+pub use crate::git::work_tree::{Began, Home, Homecoming, May, RUN_BRANCHES, WorkTree};
 pub use crate::git::workspace::remove_workspace;
 use crate::model::text;
 use crate::process::budget::Budget;

@@ -97,6 +97,9 @@ pub struct WorkTree {
     pub(super) branch: String,
 }
 
+/// What the names of runs' branches begin with.
+pub const RUN_BRANCHES: &str = "agent-runner/";
+
 /// How often the branch may move under our hands before its commits are left where they are.
 const TRIES: usize = 3;
 
@@ -401,7 +404,7 @@ impl WorkTree {
         let own = ids(&Standing::is_own);
         let welcome = ids(&|standing| match standing {
             Standing::Foreign { is_fetched, .. } => *is_fetched && may.fetched,
-            _own => true,
+            Standing::Own | Standing::Amended { .. } | Standing::Elsewhere { .. } => true,
         });
         let _turn = self.git.turn()?;
         let Some(mut tip) = self.tip()? else {
