@@ -219,3 +219,13 @@ fn a_lock_of_the_index_that_stays_is_told() {
     let change = scene.change(&scene.snapshot());
     assert!(change.locked_before && change.locked_after);
 }
+
+#[test]
+fn a_repository_in_the_work_tree_is_named_as_left_as_it_is_named_before() {
+    let scene = Scene::new();
+    let before = scene.snapshot();
+    scene.agent(&["init", "-q", "vendor"]);
+    assert_eq!(scene.change(&before).left_uncommitted, ["vendor"]);
+    let before = scene.snapshot();
+    assert_eq!(scene.change(&before).changed_before, ["vendor"]);
+}
