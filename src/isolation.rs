@@ -10,7 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::time::Duration;
 
-use crate::git::{Git, GitError, Home, Homecoming, Identity, May, Snapshot, WorkTree};
+use crate::git::{
+    Began, Git, GitError, Home, Homecoming, Identity, May, RUN_BRANCHES, Snapshot, WorkTree,
+};
 use crate::model::change::{RepositoryChange, Standing};
 use crate::model::ids::RunPath;
 use crate::model::record::{Evidence, EvidenceSource, Record};
@@ -26,7 +28,7 @@ pub const MAKING: Duration = Duration::from_mins(10);
 /// The longest time for bringing commits home, and again for tidying up.
 pub const ENDING: Duration = Duration::from_mins(2);
 
-/// The longest time for tidying up after a runner that died.
+/// The longest time for tidying up after a runner that died, and for what `clean` removes.
 const RECOVERING: Duration = Duration::from_secs(30);
 
 /// Where an isolated run works, and where it came from.
@@ -73,13 +75,13 @@ impl Room {
             })
         };
         layout
-            .create_work_trees()
+            .create_state(&layout.work_trees())
             .map_err(|error| planner::chain(&error))?;
         make().map_err(|error: GitError| {
-            let in_the_way = git.commit_of("refs/heads/agent-runner");
-            let cause = match in_the_way {
+            let in_the_way = RUN_BRANCHES.trim_end_matches('/');
+            let cause = match git.commit_of(&format!("refs/heads/{in_the_way}")) {
                 Ok(Some(_)) => {
-                    "rename the branch `agent-runner`: no other may be below it".to_owned()
+                    format!("rename the branch `{in_the_way}`: no other may be below it")
                 }
                 Ok(None) | Err(_) => planner::chain(&error),
             };
@@ -160,14 +162,18 @@ impl Room {
         self.tree.is_there()
     }
 
-    /// What stays where nothing can be known.
+    /// That work tree and branch stay, after an end at which the repository could not be looked at.
     pub fn left(&self) -> Evidence {
         Evidence::new(EvidenceSource::Git, stay(&self.tree))
     }
 
     /// Removes what need not stay, and tells where the commits are and what stays.
     pub fn put_away(&self, git: Result<Git, GitError>, was_started: bool) -> Vec<Evidence> {
-        let began = was_started.then_some(self.home.commit.as_str());
+        let began = if was_started {
+            Began::At(&self.home.commit)
+        } else {
+            Began::Never
+        };
         let home = Some(self.home.branch.as_str());
         let left = git.and_then(|git| self.tree.with(&git).put_away(home, began));
         told(&self.tree, left)
@@ -202,7 +208,14 @@ pub fn recover(
 ) {
     let (tree, git) = remnant(inherited, layout, run);
     if tree.is_there() {
-        let began = record.head_before.as_deref();
+        // Both are there before the agent is, which may have removed one.
+        let directory = layout.run(run);
+        let written = [directory.metadata(), directory.transcript()];
+        let began = if written.iter().any(|file| file.symlink_metadata().is_ok()) {
+            began(record)
+        } else {
+            Began::Never
+        };
         let put_away = |git| tree.with(&git).put_away(record.branch.as_deref(), began);
         let left = git.and_then(put_away);
         record.evidence.extend(told(&tree, left));
@@ -218,8 +231,7 @@ pub fn unsaved(
 ) -> Option<String> {
     let (tree, git) = remnant(inherited, layout, run);
     let record = read_record(&layout.run(run), run);
-    let began = record.head_before.as_deref().unwrap_or_default();
-    let found = git.and_then(|git| tree.with(&git).worth_keeping(began));
+    let found = git.and_then(|git| tree.with(&git).worth_keeping(began(&record)));
     let why = found.unwrap_or_else(|error| Some(planner::chain(&error)))?;
     Some(format!("{why}, in `{}`", tree.path().display()))
 }
@@ -233,17 +245,18 @@ pub fn clear(
 ) -> Result<(), String> {
     let (tree, git) = remnant(inherited, layout, run);
     let record = read_record(&layout.run(run), run);
-    // Of a run whose record tells nothing, everything is looked at.
-    let began = record.head_before.as_deref().unwrap_or_default();
-    let put_away = |git| {
-        tree.with(&git)
-            .put_away(record.branch.as_deref(), Some(began))
-    };
+    let home = record.branch.as_deref();
+    let put_away = |git| tree.with(&git).put_away(home, began(&record));
     match git.and_then(put_away) {
         Ok(_) if !tree.is_there() => Ok(()),
         Ok(facts) => Err(facts.join("; ")),
         Err(error) => Err(planner::chain(&error)),
     }
+}
+
+/// Where a run began, as its record tells.
+fn began(record: &Record) -> Began<'_> {
+    (record.head_before.as_deref()).map_or(Began::Unknown, Began::At)
 }
 
 /// The work tree that a run left, and a git for it that runs nothing that the run configured.
@@ -282,5 +295,5 @@ pub fn is_wanted(plan: &RunPlan) -> bool {
 
 /// The branch of an isolated run.
 pub fn branch(run: &RunPath) -> String {
-    format!("agent-runner/{run}")
+    format!("{RUN_BRANCHES}{run}")
 }

@@ -233,7 +233,7 @@ impl Git {
         tell_amended(&mut appeared, &rewrites.amended(&on_branch, &of_others));
         bound_foreign(&mut appeared);
         rewrites.drop_replaced(&mut of_others, &on_branch);
-        let took = Took::new(before.head(), &gone, &case, rewrites);
+        let took = Took::new(before.head(), &gone, run, rewrites);
         let lost = self.lost(left_behind, &gone, of_others, &took, entries)?;
 
         let some_stay = !appeared.iter().all(|(_, standing)| is_foreign(standing));

@@ -47,9 +47,7 @@ impl Git {
     /// The version of the git program, as far as it counts; its whole text with it.
     pub fn version(&self) -> Result<((u32, u32), String), GitError> {
         let text = self.read_line(&["--version"])?;
-        let unreadable = || GitError::Output {
-            command: "--version".to_owned(),
-        };
+        let unreadable = || GitError::output("--version");
         let version = text.strip_prefix("git version ").ok_or_else(unreadable)?;
         let mut numbers = version.split('.').map_while(|part| part.parse().ok());
         match (numbers.next(), numbers.next()) {

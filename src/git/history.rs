@@ -125,8 +125,7 @@ impl Git {
     /// The commit that a revision names; `None` where there is none.
     pub fn commit_of(&self, revision: &str) -> Result<Option<String>, GitError> {
         let revision = format!("{revision}^{{commit}}");
-        let arguments = ["rev-parse", "--quiet", "--verify", &revision];
-        let captured = self.finish(&arguments, self.start(&arguments, &[])?)?;
+        let captured = self.run(&["rev-parse", "--quiet", "--verify", &revision], &[])?;
         let id = String::from_utf8_lossy(&captured.stdout).trim().to_owned();
         Ok(Some(id).filter(|id| !id.is_empty()))
     }
@@ -203,7 +202,7 @@ impl Git {
             let facts = |(record, numbers)| Some((parse_record(record)?, numbers));
             commits.into_iter().map(facts).collect()
         });
-        commits.ok_or_else(|| unreadable("log"))
+        commits.ok_or_else(|| GitError::output("log"))
     }
 
     /// What each of these commits changes against its parent. Those that do not exist are passed
@@ -224,7 +223,7 @@ impl Git {
                 .map(|(id, numbers)| (id.to_owned(), numbers))
                 .collect()
         });
-        commits.ok_or_else(|| unreadable("diff-tree"))
+        commits.ok_or_else(|| GitError::output("diff-tree"))
     }
 
     /// How many of these commits are signed.
@@ -293,16 +292,10 @@ fn lines(ids: &[&str]) -> Vec<u8> {
     lines
 }
 
-fn unreadable(command: &str) -> GitError {
-    GitError::Output {
-        command: command.to_owned(),
-    }
-}
-
 fn parse_facts(output: &[u8]) -> Result<Vec<Facts>, GitError> {
     let text = String::from_utf8_lossy(output);
     text.split_terminator('\0')
-        .map(|record| parse_record(record).ok_or_else(|| unreadable("log")))
+        .map(|record| parse_record(record).ok_or_else(|| GitError::output("log")))
         .collect()
 }
 

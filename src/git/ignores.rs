@@ -21,8 +21,7 @@ impl Git {
             .map(|directory| format!("{directory}/file"))
             .collect();
         let arguments = ["check-ignore", "-z", "--stdin"];
-        let helper = self.start(&arguments, files.join("\0").as_bytes())?;
-        let captured = self.finish(&arguments, helper)?;
+        let captured = self.run(&arguments, files.join("\0").as_bytes())?;
         // Status 1: none is ignored.
         if !matches!(captured.code, Some(0 | 1)) {
             return match self.refused(&arguments, &captured) {
@@ -53,9 +52,7 @@ impl Git {
         let found = self.read(&find)?;
         let lines: Vec<&[u8]> = found.split(|byte| *byte == b'\n').collect();
         let [file, prefix, b""] = lines[..] else {
-            return Err(GitError::Output {
-                command: "rev-parse".to_owned(),
-            });
+            return Err(GitError::output("rev-parse"));
         };
         let file = PathBuf::from(OsStr::from_bytes(file));
         let mut text = b"\n# Records of agent-runner.\n".to_vec();

@@ -41,6 +41,9 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// a git whose runner was killed may live on for a while.
 const STALE: Duration = Duration::from_secs(180);
 
+/// Fetches what is named after it, and notes nothing.
+const FETCH: [&str; 4] = ["fetch", "-q", "--no-tags", "--no-write-fetch-head"];
+
 /// The branches of one remote repository, in a directory of the runner's own.
 #[derive(Clone, Debug)]
 pub struct Mirror {
@@ -157,8 +160,7 @@ impl Mirror {
         let _lock = self.lock()?;
         let url = self.remote.url();
         let heads = "+refs/heads/*:refs/heads/*";
-        let options = ["-q", "--prune", "--no-tags", "--no-write-fetch-head"];
-        let fetch = [&["fetch"], &options[..], &["--end-of-options", url, heads]].concat();
+        let fetch = [&FETCH[..], &["--prune", "--end-of-options", url, heads]].concat();
         match self.speak(&fetch, self.limits.fetch) {
             // Only the remote knows by which hash its commits are named.
             Err(MirrorError::Remote(fault)) if let Some(format) = fault.other_format() => {
@@ -247,9 +249,8 @@ impl Mirror {
             return Ok(true);
         }
         let _lock = self.lock()?;
-        let options = ["-q", "--no-tags", "--no-write-fetch-head"];
         let from = ["--end-of-options", self.remote.url(), commit];
-        let fetch = [&["fetch"], &options[..], &from].concat();
+        let fetch = [&FETCH[..], &from].concat();
         match self.speak(&fetch, self.limits.fetch) {
             Err(MirrorError::Remote(RemoteFault::Unreachable { said, .. }))
                 if said.contains("not our ref") || said.contains("unadvertised object") =>
@@ -279,14 +280,9 @@ impl Mirror {
         let format = self.object_format()?;
         clone.read(&["init", "-q", "--template=", &first, &format])?;
         let refspec = format!("{base}:refs/heads/{branch}");
-        let options = [
-            "-q",
-            "--no-tags",
-            "--no-write-fetch-head",
-            "--update-head-ok",
-        ];
-        let from = ["--end-of-options", as_text(&self.directory)?, &refspec];
-        clone.read(&[&["fetch"], &options[..], &from].concat())?;
+        let mirror = as_text(&self.directory)?;
+        let from = ["--update-head-ok", "--end-of-options", mirror, &refspec];
+        clone.read(&[&FETCH[..], &from].concat())?;
         clone.read(&["reset", "-q", "--hard"])?;
         Ok(())
     }
@@ -322,10 +318,9 @@ impl Mirror {
         let mut git = self.git().with_variable("GIT_ALLOW_PROTOCOL", "file");
         git.limit = self.limits.fetch;
         let refspec = format!("+refs/heads/{branch}:{}", work_ref(key));
-        let options = ["-q", "--no-tags", "--no-write-fetch-head"];
         let from = ["--end-of-options", as_text(shell.path())?, &refspec];
-        let fetch = [&["fetch"], &options[..], &from].concat();
-        let captured = git.finish(&fetch, git.start(&fetch, &[])?)?;
+        let fetch = [&FETCH[..], &from].concat();
+        let captured = git.run(&fetch, &[])?;
         if captured.code != Some(0) {
             let what = reason(&captured);
             let error = own_fault("fetch", &captured);
@@ -342,8 +337,7 @@ impl Mirror {
     /// Whether `base` is `tip`, or a commit that `tip` was made on.
     pub fn continues(&self, base: &str, tip: &str) -> Result<bool, MirrorError> {
         let git = self.git();
-        let descends = ["merge-base", "--is-ancestor", base, tip];
-        let captured = git.finish(&descends, git.start(&descends, &[])?)?;
+        let captured = git.run(&["merge-base", "--is-ancestor", base, tip], &[])?;
         match own_fault("merge-base", &captured) {
             Some(error) => Err(error),
             None => Ok(captured.code == Some(0)),
@@ -442,9 +436,13 @@ impl Mirror {
     }
 
     /// git in the mirror, without a network.
-    pub(super) fn git(&self) -> Git {
-        Git::sealed(&self.inherited, &self.directory, &[])
-            .with_variable("GIT_DIR", self.directory.as_os_str())
+    fn git(&self) -> Git {
+        self.git_with(&[])
+    }
+
+    fn git_with(&self, settings: &[(&str, &str)]) -> Git {
+        Git::sealed(&self.inherited, &self.directory, settings)
+            .with_variable("GIT_DIR", &self.directory)
     }
 
     /// Runs a git command that speaks with the remote and must succeed.
@@ -470,14 +468,10 @@ impl Mirror {
             .map(|(key, value)| (&**key, &**value))
             .into_iter()
             .collect();
-        let mut git = Git::sealed(&self.inherited, &self.directory, &setting)
-            .with_variable("GIT_DIR", self.directory.as_os_str())
-            .with_variable("GIT_ALLOW_PROTOCOL", self.remote.protocol());
+        let mut git =
+            (self.git_with(&setting)).with_variable("GIT_ALLOW_PROTOCOL", self.remote.protocol());
         git.limit = limit;
-        match git
-            .start(arguments, &[])
-            .and_then(|helper| git.finish(arguments, helper))
-        {
+        match git.run(arguments, &[]) {
             Ok(captured) => Ok(captured),
             Err(GitError::Run {
                 source: source @ HelperError::TimedOut { .. },

@@ -51,10 +51,10 @@ pub use crate::git::mirror::{Mirror, MirrorError, MirrorLimits};
 pub use crate::git::patches::{Applied, PatchError};
 use crate::git::place::Place;
 pub use crate::git::programs::Programs;
-pub use crate::git::publish::{PushError, Pushed};
+pub use crate::git::publish::PushError;
 pub use crate::git::remote::{Remote, RemoteError, RemoteFault};
 pub use crate::git::snapshot::{LEAST_PATIENCE, Snapshot};
-pub use crate::git::work_tree::{Home, Homecoming, May, WorkTree};
+pub use crate::git::work_tree::{Began, Home, Homecoming, May, RUN_BRANCHES, WorkTree};
 pub use crate::git::workspace::remove_workspace;
 use crate::model::text;
 use crate::process::budget::Budget;
@@ -139,10 +139,10 @@ pub enum GitError {
         /// The command's name.
         command: String,
     },
-    /// A ref or its log could not be read.
-    #[error("cannot read the ref or reflog `{}`", path.display())]
-    Reflog {
-        /// The file.
+    /// A file or directory of the repository could not be read.
+    #[error("cannot read `{}`", path.display())]
+    Read {
+        /// Which.
         path: PathBuf,
         /// Why not.
         source: io::Error,
@@ -169,12 +169,27 @@ pub enum GitError {
         /// Why not.
         source: io::Error,
     },
-    /// A file of our own for git could not be made or removed.
-    #[error("cannot make or remove a directory of our own")]
+    /// A work tree could not be moved or removed.
+    #[error("cannot {action} the work tree `{}`", path.display())]
+    WorkTree {
+        /// What was to be done.
+        action: &'static str,
+        /// Where it is.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// There is no directory for files of our own.
+    #[error("cannot make a temporary directory")]
     Scratch(#[source] io::Error),
 }
 
 impl GitError {
+    fn output(command: &str) -> Self {
+        let command = command.to_owned();
+        Self::Output { command }
+    }
+
     /// Whether there was more than may be looked at.
     pub fn is_too_much(&self) -> bool {
         let too_much = HelperError::is_too_much_output;
@@ -193,10 +208,11 @@ impl GitError {
             | Self::Run { .. }
             | Self::Refused { .. }
             | Self::Output { .. }
-            | Self::Reflog { .. }
+            | Self::Read { .. }
             | Self::Pattern { .. }
             | Self::Busy { .. }
             | Self::Exclude { .. }
+            | Self::WorkTree { .. }
             | Self::Scratch(_) => None,
         }
     }
@@ -352,6 +368,11 @@ impl Git {
         helper
             .finish_within(self.max_output)
             .map_err(|error| self.not_run(arguments, error))
+    }
+
+    /// Runs a command, of which a refusal is an answer, too.
+    fn run(&self, arguments: &[&str], stdin: &[u8]) -> Result<Captured, GitError> {
+        self.finish(arguments, self.start(arguments, stdin)?)
     }
 
     /// Waits for a command, which must succeed.

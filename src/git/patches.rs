@@ -142,8 +142,7 @@ impl Git {
     }
 
     fn try_apply(&self, diff: &str, arguments: &[&str]) -> Result<Option<String>, GitError> {
-        let helper = self.start(arguments, diff.as_bytes())?;
-        let captured = self.finish(arguments, helper)?;
+        let captured = self.run(arguments, diff.as_bytes())?;
         Ok((captured.code != Some(0)).then(|| reason(&captured)))
     }
 
@@ -151,9 +150,8 @@ impl Git {
     fn bring(&self, diff: &[u8], arguments: &[&str]) -> Result<(), PatchError> {
         // `git apply` takes a file with a new time stamp for a changed one. The exit status tells
         // of changed files, which may well lie elsewhere.
-        let refresh = ["update-index", "-q", "--refresh"];
-        self.finish(&refresh, self.start(&refresh, &[])?)?;
-        let captured = self.finish(arguments, self.start(arguments, diff)?)?;
+        self.run(&["update-index", "-q", "--refresh"], &[])?;
+        let captured = self.run(arguments, diff)?;
         if captured.code == Some(0) {
             return Ok(());
         }

@@ -68,6 +68,11 @@ impl Git {
         self.place().map(drop)
     }
 
+    /// What belongs to this work tree of the repository, see [`Place::directory`].
+    pub(super) fn git_directory(&self) -> Result<PathBuf, GitError> {
+        self.read_path(&["rev-parse", "--absolute-git-dir"])
+    }
+
     /// Where the parts of the repository lie.
     pub(super) fn place(&self) -> Result<Place, GitError> {
         let output = self.read(&PLACE)?;

@@ -14,7 +14,7 @@ use crate::process::command::RunningHelper;
 
 /// Reads of a configuration the identity, the programs, where the work tree lies, and what else it
 /// includes.
-pub(super) const CONFIGURED: [&str; 4] = [
+const CONFIGURED: [&str; 4] = [
     "config",
     "-z",
     "--get-regexp",
@@ -121,15 +121,14 @@ impl Git {
 
     /// What is configured; status 1 says nothing.
     pub(super) fn configured(&self) -> Result<Vec<u8>, GitError> {
-        let configured = self.start(&CONFIGURED, &[])?;
-        Ok(self.finish(&CONFIGURED, configured)?.stdout)
+        Ok(self.run(&CONFIGURED, &[])?.stdout)
     }
 
     /// The same repository, with commands that run no filter or merge driver, and fetch nothing. Its
     /// directory is the root of its work tree.
     pub fn without_programs(&self) -> Result<Self, GitError> {
         let configured = self.configured()?;
-        let directory = match self.read_path(&["rev-parse", "--absolute-git-dir"]) {
+        let directory = match self.git_directory() {
             Ok(directory) => directory,
             // No other command runs there either.
             Err(GitError::NotARepository { .. }) => PathBuf::new(),
@@ -182,9 +181,7 @@ impl Git {
         }
         // Of a name that is not UTF-8 no setting can be made.
         if changed.iter().any(|key| key.contains('\u{fffd}')) {
-            return Err(GitError::Output {
-                command: "config".to_owned(),
-            });
+            return Err(GitError::output("config"));
         }
         tracing::warn!(keys = ?changed, "configured programs are not run");
         let settings = before.instead_of(&changed);

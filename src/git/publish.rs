@@ -3,16 +3,8 @@
 use thiserror::Error;
 
 use crate::git::mirror::{Mirror, MirrorError};
+use crate::git::remote::RemoteFault;
 use crate::process::command::Captured;
-
-/// A commit is at the remote.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Pushed {
-    /// The server said so.
-    Confirmed,
-    /// The server's answer was lost or said otherwise, and the branch is at the commit.
-    Found,
-}
 
 /// Why a commit is not at the remote.
 #[derive(Debug, Error)]
@@ -39,16 +31,6 @@ pub enum PushError {
     Mirror(#[from] MirrorError),
 }
 
-impl PushError {
-    /// Whether trying again later may help.
-    pub fn is_transient(&self) -> bool {
-        match self {
-            Self::Mirror(error) => error.is_transient(),
-            Self::Taken { .. } | Self::Rejected { .. } => false,
-        }
-    }
-}
-
 fn at(tip: Option<&str>) -> String {
     tip.map_or_else(|| "gone".to_owned(), |tip| format!("at {tip}"))
 }
@@ -65,7 +47,7 @@ impl Mirror {
         branch: &str,
         commit: &str,
         expected: Option<&str>,
-    ) -> Result<Pushed, PushError> {
+    ) -> Result<(), PushError> {
         let lease = format!(
             "--force-with-lease=refs/heads/{branch}:{}",
             expected.unwrap_or_default()
@@ -82,7 +64,7 @@ impl Mirror {
         let push = [&["push"], &options[..], &operands].concat();
         let answer = self.try_speak(&push, self.limits.push);
         if matches!(&answer, Ok(captured) if captured.code == Some(0)) {
-            return Ok(Pushed::Confirmed);
+            return Ok(());
         }
         let tip = match (self.remote_tip(branch), &answer) {
             (Ok(tip), _) => tip,
@@ -90,7 +72,7 @@ impl Mirror {
             (Err(error), Err(_)) => return Err(error.into()),
         };
         if tip.as_deref() == Some(commit) {
-            return Ok(Pushed::Found);
+            return Ok(());
         }
         let branch = branch.to_owned();
         if tip.as_deref() != expected {
@@ -108,15 +90,15 @@ impl Mirror {
             }),
             Some(Refusal::Passing) => {
                 let said = self.remote.clean(&status_line(&captured));
-                Err(MirrorError::from(self.remote.unreachable(said)).into())
+                Err(self.remote.unreachable(said).into())
             }
-            None => Err(MirrorError::from(self.remote.fault(&captured)).into()),
+            None => Err(self.remote.fault(&captured).into()),
         }
     }
 }
 
-impl From<crate::git::remote::RemoteFault> for PushError {
-    fn from(fault: crate::git::remote::RemoteFault) -> Self {
+impl From<RemoteFault> for PushError {
+    fn from(fault: RemoteFault) -> Self {
         Self::Mirror(fault.into())
     }
 }

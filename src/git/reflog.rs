@@ -238,11 +238,11 @@ impl Git {
         Ok(files)
     }
 
-    /// Fails where no time is left to read a ref or a log: there may be any number of them.
+    /// Fails where no time is left to read a file or directory: there may be any number of them.
     pub(super) fn has_time(&self, path: &Path) -> Result<(), GitError> {
         if self.budget.as_ref().is_some_and(Budget::is_over) {
             let (path, source) = (path.to_owned(), io::ErrorKind::TimedOut.into());
-            return Err(GitError::Reflog { path, source });
+            return Err(GitError::Read { path, source });
         }
         Ok(())
     }
@@ -263,7 +263,7 @@ pub(super) fn absent<T: Default>(path: &Path, error: io::Error) -> Result<T, Git
     if error.kind() == io::ErrorKind::NotFound {
         return Ok(T::default());
     }
-    Err(GitError::Reflog {
+    Err(GitError::Read {
         path: path.to_owned(),
         source: error,
     })

@@ -13,6 +13,7 @@ use crate::git::reflog::{
 };
 use crate::git::snapshot::{Snapshot, Status};
 use crate::git::standing::Rewrites;
+use crate::git::work_tree::RUN_BRANCHES;
 use crate::git::{Git, GitError, files};
 use crate::model::change::Commit;
 use crate::model::verdict::short;
@@ -264,7 +265,7 @@ impl Refs {
             };
             new != Some(old)
                 && Some(branch) != checked_out
-                && !branch.starts_with("agent-runner/")
+                && !branch.starts_with(RUN_BRANCHES)
                 && !entries.iter().any(others_moved)
         };
         let names = self.names(&may_differ).into_iter().filter(is_gone);

@@ -84,15 +84,13 @@ impl RemoteFault {
             Self::Denied { .. } | Self::Moved { .. } | Self::Contents { .. } => false,
         }
     }
-}
 
-impl RemoteFault {
     /// Whether the mirror's own branches are broken, as after a power cut.
     pub(super) fn is_of_mirror(&self) -> bool {
         matches!(self, Self::Contents { said, .. } if said.contains("bad object refs/heads/"))
     }
 
-    /// Whether its commits are named by SHA-256, and those of the mirror are not.
+    /// The hash by which its commits are named, when the mirror's is another.
     pub(super) fn other_format(&self) -> Option<&'static str> {
         let Self::Unreachable { said, .. } = self else {
             return None;

@@ -53,11 +53,6 @@ impl Snapshot {
         &self.programs
     }
 
-    /// Whether index or work tree have changes.
-    pub fn is_dirty(&self) -> bool {
-        !self.status.changes.is_empty()
-    }
-
     /// The same, had another commit been checked out.
     #[must_use]
     pub fn moved_to(&self, commit: &str) -> Self {
@@ -159,17 +154,17 @@ impl Git {
             Some(place) => Ok(place),
             None => self.place(),
         };
-        let refs = match &place {
-            Ok(place) => self.refs(place).map_err(|error| {
+        let refs = place.as_ref().ok().and_then(|place| {
+            let unseen = |error: &GitError| {
                 tracing::warn!(%error, "what becomes of other branches is not seen");
-            }),
-            Err(_) => Err(()),
-        };
+            };
+            self.refs(place).inspect_err(unseen).ok()
+        });
         let status = self.output(&STATUS, status)?;
         let place = place?;
         Ok(Snapshot {
             status: self.parse_status(&place, &status)?,
-            refs: refs.ok(),
+            refs,
             start: start.timestamp(),
             name: setting(&configured, "user.name"),
             email: setting(&configured, "user.email"),
@@ -208,13 +203,13 @@ impl Git {
                 Some(b'1') => 8,
                 Some(b'u') => 10,
                 Some(b'?') => 1,
-                Some(_) => return Err(output_error("status")),
+                Some(_) => return Err(GitError::output("status")),
                 None => continue,
             };
             let path = line
                 .splitn(fields + 1, |byte| *byte == b' ')
                 .nth(fields)
-                .ok_or_else(|| output_error("status"))?;
+                .ok_or_else(|| GitError::output("status"))?;
             let path = Path::new(OsStr::from_bytes(path));
             if line[0] != b'?' || !self.ignores(place, path) {
                 let change = Change {
@@ -254,12 +249,6 @@ impl Status {
 /// A path as it is told; git ends that of a repository in the work tree with a slash.
 pub(super) fn told(path: &Path) -> String {
     path.to_string_lossy().trim_end_matches('/').to_owned()
-}
-
-fn output_error(command: &str) -> GitError {
-    GitError::Output {
-        command: command.to_owned(),
-    }
 }
 
 impl FileStamp {

@@ -74,11 +74,6 @@ impl<'a> Case<'a> {
         self.graph.contains_key(id)
     }
 
-    /// Whether an entry is the run's.
-    pub(super) fn wrote(&self, entry: &Entry) -> bool {
-        self.run.wrote(entry)
-    }
-
     /// Whether the branch goes on from a commit that it had before.
     pub(super) fn continues(&self, id: &str) -> bool {
         self.graph
@@ -110,7 +105,7 @@ impl<'a> Case<'a> {
     }
 
     /// Whether somebody else made the commit during the run.
-    pub(super) fn others_made(&self, commit: &Facts) -> bool {
+    fn others_made(&self, commit: &Facts) -> bool {
         match self.maker(commit) {
             Maker::OtherRun(_) | Maker::Somebody => true,
             Maker::ThisRun | Maker::Untold => false,
@@ -317,7 +312,7 @@ impl<'a> Took<'a> {
     pub(super) fn new(
         head: Option<&str>,
         gone: &'a [Facts],
-        case: &Case<'_>,
+        run: Run<'_>,
         rewrites: Rewrites<'a>,
     ) -> Self {
         // `git branch -m` and `git update-ref -d` never carry a mark.
@@ -327,7 +322,7 @@ impl<'a> Took<'a> {
         // Of the very second when the run began there may be earlier entries.
         let known = moves.iter().rposition(|one| Some(&*one.new) == head);
         let others_moved =
-            (moves.iter().skip(known.map_or(0, |known| known + 1))).any(|one| !case.wrote(one));
+            (moves.iter().skip(known.map_or(0, |known| known + 1))).any(|one| !run.wrote(one));
 
         let graph: Graph = (gone.iter().chain(rewrites.made))
             .map(|one| (one.id.as_str(), one))
@@ -336,7 +331,7 @@ impl<'a> Took<'a> {
         let mut by_others = HashMap::new();
         for entry in moves {
             let left = lineage.beyond(&entry.old, &entry.new);
-            let is_others = !case.wrote(entry);
+            let is_others = !run.wrote(entry);
             by_others.extend(left.into_iter().map(|id| (id, is_others)));
         }
         Self {

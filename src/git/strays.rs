@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::git::compare::fetch_heads;
 use crate::git::history::{Facts, Graph};
-use crate::git::work_tree::{WorkTree, common_directory};
+use crate::git::work_tree::{Began, WorkTree, common_directory};
 use crate::git::{Git, GitError};
 use crate::model::verdict::short;
 
@@ -29,7 +29,7 @@ pub(super) enum Strays {
 impl WorkTree {
     /// Gives the run's commits that go with the work tree branches of their own. Those do not count
     /// in whose place the run put others. `own` is what the repository keeps of the work tree.
-    pub(super) fn keep_strays(&self, began: &str, own: &Path) -> Result<Strays, GitError> {
+    pub(super) fn keep_strays(&self, began: Began<'_>, own: &Path) -> Result<Strays, GitError> {
         let outside = self.outside(common_directory(own).unwrap_or(own));
         let tips = self.strays(own, &outside, began)?;
         if tips.len() > MAX_BRANCHES {
@@ -54,7 +54,7 @@ impl WorkTree {
     }
 
     /// The newest of each line of stray commits, oldest first.
-    fn strays(&self, own: &Path, outside: &Git, began: &str) -> Result<Vec<Facts>, GitError> {
+    fn strays(&self, own: &Path, outside: &Git, began: Began<'_>) -> Result<Vec<Facts>, GitError> {
         let name = format!("refs/heads/{}", self.branch);
         let limit = format!("--max-count={MAX_WALKED}");
         let log = ["log", "-g", "--ignore-missing", "--format=%H", &limit];
@@ -71,7 +71,7 @@ impl WorkTree {
             let output = git.output(asked, helper)?;
             told.push(String::from_utf8_lossy(&output).into_owned());
         }
-        let mut seen = HashSet::from([began]);
+        let mut seen: HashSet<&str> = began.commit().into_iter().collect();
         let ids: Vec<&str> = (told.iter().flat_map(|told| told.lines()))
             .filter(|id| seen.insert(id))
             .collect();
@@ -89,10 +89,12 @@ impl WorkTree {
         }
         let stray: HashSet<&str> = strays.iter().map(|facts| facts.id.as_str()).collect();
         let mut kept: Vec<&str> = ids.into_iter().filter(|id| !stray.contains(id)).collect();
-        kept.push(began);
+        // The log of the work tree's HEAD tells it, too, the last.
+        let began = began.commit().or_else(|| told[0].lines().last());
+        kept.extend(began);
         let mut kept = outside.look_up(&kept)?;
-        kept.retain(|facts| facts.id != began);
-        let began = outside.look_up(&[began])?;
+        let is_began = |facts: &mut Facts| Some(&*facts.id) == began;
+        let began: Vec<Facts> = kept.extract_if(.., is_began).collect();
         // A log tells the last first.
         let moves: HashSet<(&str, &str)> = (told.iter().take(2))
             .flat_map(|log| log.lines().skip(1).zip(log.lines()))

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::git::compare::fetch_heads;
 use crate::git::reflog::list;
-use crate::git::work_tree::WorkTree;
+use crate::git::work_tree::{Began, WorkTree};
 use crate::git::{Git, GitError, files};
 
 /// The mode of a submodule, as an index has it.
@@ -50,7 +50,7 @@ impl Git {
         let mut open = vec![git];
         while let Some(git) = open.pop() {
             // Where it fails, so does `git status`.
-            let listed = git.finish(&LIST, git.start(&LIST, &[])?)?.stdout;
+            let listed = git.run(&LIST, &[])?.stdout;
             let entries = listed.split(|byte| *byte == 0);
             let mut entries = entries
                 .filter_map(|entry| entry.strip_prefix(b"160000 "))
@@ -79,21 +79,25 @@ impl Git {
 
 impl WorkTree {
     /// Whether a submodule has what would be lost with the work tree: work that is not committed,
-    /// or commits that came from nowhere else. `own` is what the repository keeps of the work tree,
-    /// `began` the commit where the run began.
-    pub(super) fn has_unsaved_submodule(&self, own: &Path, began: &str) -> Result<bool, GitError> {
+    /// or commits that came from nowhere else. `own` is what the repository keeps of the work tree.
+    pub(super) fn has_unsaved_submodule(
+        &self,
+        own: &Path,
+        began: Began<'_>,
+    ) -> Result<bool, GitError> {
         let mut modules = self.modules(own.join("modules"))?;
         for (tree, git) in self.git.submodules(self.path(), own)? {
             let git = git.with_variable("GIT_WORK_TREE", &tree);
             if git.uncommitted_in(&tree)?.is_some() {
                 return Ok(true);
             }
-            modules.insert(git.read_path(&["rev-parse", "--absolute-git-dir"])?);
+            modules.insert(git.git_directory()?);
         }
         if modules.is_empty() {
             return Ok(false);
         }
-        let named = self.named_submodules(own, began)?;
+        let named = (began.commit()).map(|commit| self.named_submodules(own, commit));
+        let named = named.transpose()?.unwrap_or_default();
         for module in modules {
             let known = fetch_heads(&module).into_iter().chain(named.clone());
             let known: Vec<_> = known.map(|id| format!("^{id}\n")).collect();
@@ -115,7 +119,7 @@ impl WorkTree {
     fn named_submodules(&self, own: &Path, commit: &str) -> Result<Vec<String>, GitError> {
         let git = self.outside(own);
         let list = ["ls-tree", "-r", "-z", "--full-tree", commit];
-        let listed = git.finish(&list, git.start(&list, &[])?)?.stdout;
+        let listed = git.run(&list, &[])?.stdout;
         let entries = listed.split(|byte| *byte == 0);
         let ids = entries.filter_map(|entry| {
             let entry = entry.strip_prefix(b"160000 commit ")?;

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::git::{Git, GitError, reason};
+use crate::git::{Git, GitError};
 use crate::model::tree_policy::{EntryKind, MAX_READ_BYTES, TreeChange, TreeEntry, TreeLink};
 
 /// The most that git may print of a list of paths: more than a million files.
@@ -39,7 +39,7 @@ impl Git {
         let each = [&RAW[..], &["--stdin", "-m", "--root", "--no-commit-id"]].concat();
         let mut output = git.read_with_input(&each, commits.as_bytes())?;
         output.extend(git.read(&[&RAW[..], &[base, tip]].concat())?);
-        let mut changes = parse_raw(&output).ok_or_else(output_error)?;
+        let mut changes = parse_raw(&output).ok_or_else(|| GitError::output("diff-tree"))?;
         let mut seen = HashSet::new();
         changes.retain(|change| seen.insert((change.path.clone(), change.new.clone())));
 
@@ -49,7 +49,7 @@ impl Git {
         let sizes = git.sizes(ids.filter_map(|change| Some(change.new.as_ref()?.id.as_str())))?;
         for change in changes.iter_mut().filter(|change| with_blob(change)) {
             let id = change.new.as_ref().map_or("", |new| &new.id);
-            change.size = *sizes.get(id).ok_or_else(output_error)?;
+            change.size = *(sizes.get(id)).ok_or_else(|| GitError::output("cat-file"))?;
         }
         let is_read = |change: &TreeChange| change.is_read() && change.size <= MAX_READ_BYTES;
         let read: Vec<String> = changes
@@ -155,7 +155,7 @@ impl Git {
         let blobs = self.blobs(&ids)?;
         for change in batch {
             let new = id(&change.new).and_then(|id| blobs.get(&id));
-            let new = new.ok_or_else(output_error)?;
+            let new = new.ok_or_else(|| GitError::output("cat-file"))?;
             let place = format!("`{}`", String::from_utf8_lossy(&change.path));
             match id(&change.old).and_then(|id| blobs.get(&id)) {
                 Some(old) => visit(&place, &added_lines(old, new)),
@@ -206,7 +206,7 @@ impl Git {
         Ok((sizes.len() <= max_files).then(|| (sizes.len(), sizes.iter().sum())))
     }
 
-    pub(super) fn new_commits(&self, base: &str, tip: &str) -> Result<Vec<String>, GitError> {
+    fn new_commits(&self, base: &str, tip: &str) -> Result<Vec<String>, GitError> {
         let most = format!("--max-count={}", MAX_COMMITS + 1);
         let range = [most.as_str(), tip, &format!("^{base}")];
         let output = self.read(&[&["rev-list"], &range[..]].concat())?;
@@ -249,7 +249,7 @@ impl Git {
                 Some((id.to_owned(), size.parse().ok()?))
             })
             .collect::<Option<_>>();
-        sizes.ok_or_else(output_error)
+        sizes.ok_or_else(|| GitError::output("cat-file"))
     }
 
     /// The contents of blobs by their names.
@@ -259,14 +259,8 @@ impl Git {
         }
         let input = format!("{}\n", ids.join("\n"));
         let batch = ["cat-file", "--batch"];
-        let captured = self.finish(&batch, self.start(&batch, input.as_bytes())?)?;
-        if captured.code != Some(0) {
-            return Err(GitError::Refused {
-                command: "cat-file".to_owned(),
-                reason: reason(&captured),
-            });
-        }
-        parse_blobs(&captured.stdout).ok_or_else(output_error)
+        let output = self.read_with_input(&batch, input.as_bytes())?;
+        parse_blobs(&output).ok_or_else(|| GitError::output("cat-file"))
     }
 }
 
@@ -324,10 +318,4 @@ fn parse_blobs(mut output: &[u8]) -> Option<HashMap<String, Vec<u8>>> {
         output = content.get(size + 1..)?;
     }
     Some(blobs)
-}
-
-fn output_error() -> GitError {
-    GitError::Output {
-        command: "diff-tree".to_owned(),
-    }
 }

@@ -35,8 +35,7 @@ impl Git {
         let was = &before.status.changes;
         let changed =
             (after.changes.iter()).filter(|(path, change)| was.get(*path) != Some(change));
-        let left = changed.map(|(path, _)| path.to_string_lossy().into_owned());
-        let left = left.collect();
+        let left = changed.map(|(path, _)| told(path)).collect();
         let mut discarded = before.discarded(after, commits);
         let mut stashed = Vec::new();
         if !discarded.is_empty() {

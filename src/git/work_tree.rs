@@ -5,8 +5,7 @@
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
-use std::fs::{self, File};
-use std::io;
+use std::fs::{self, File, TryLockError};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -18,6 +17,7 @@ use crate::git::{Git, GitError, Identity, files, reason, reflog, remove_workspac
 use crate::model::change::{RepositoryChange, Standing};
 use crate::model::text;
 use crate::model::verdict::short;
+use crate::process::budget::Budget;
 
 /// Where an isolated run begins.
 #[derive(Clone, Debug)]
@@ -65,6 +65,27 @@ pub struct May {
     pub rebased: bool,
 }
 
+/// Where a run whose work tree is put away began.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Began<'a> {
+    /// Nowhere: its agent was never started.
+    Never,
+    /// At this commit.
+    At(&'a str),
+    /// Nobody knows, so everything is looked at.
+    Unknown,
+}
+
+impl<'a> Began<'a> {
+    /// The commit, where it is known.
+    pub(super) fn commit(self) -> Option<&'a str> {
+        match self {
+            Self::At(commit) => Some(commit),
+            Self::Never | Self::Unknown => None,
+        }
+    }
+}
+
 /// A run's work tree and its branch.
 #[derive(Clone, Debug)]
 pub struct WorkTree {
@@ -75,6 +96,9 @@ pub struct WorkTree {
     directory: Option<PathBuf>,
     pub(super) branch: String,
 }
+
+/// What the names of runs' branches begin with.
+pub const RUN_BRANCHES: &str = "agent-runner/";
 
 /// How often the branch may move under our hands before its commits are left where they are.
 const TRIES: usize = 3;
@@ -140,7 +164,7 @@ impl Git {
             tree.inside().read(&["reset", "-q", "--hard"])?;
             return Ok(tree);
         }
-        tree.put_away(None, None)?;
+        tree.put_away(None, Began::Never)?;
         let elsewhere = top_level.display();
         Err(refused(format!(
             "the repository's `core.worktree` leads every work tree to `{elsewhere}`; \
@@ -175,18 +199,18 @@ impl Git {
     /// is dropped: git fails where it meets one that is just being made.
     fn turn(&self) -> Result<File, GitError> {
         let path = self.read_path(&["rev-parse", "--path-format=absolute", "--git-common-dir"])?;
-        let busy = || GitError::Busy { path: path.clone() };
-        let directory = File::open(&path).map_err(GitError::Scratch)?;
-        let has_turn = match &self.budget {
-            Some(budget) => budget.wait_until(|| directory.try_lock().is_ok()),
-            None => directory.lock().is_ok(),
-        };
-        has_turn.then_some(directory).ok_or_else(busy)
+        let directory = File::open(&path).map_err(|source| GitError::Read {
+            path: path.clone(),
+            source,
+        })?;
+        let budget = (self.budget.clone()).unwrap_or_else(|| Budget::new(self.limit));
+        let has_turn = has_turn(&budget, || directory.try_lock());
+        has_turn.then_some(directory).ok_or(GitError::Busy { path })
     }
 
     fn head_branch(&self) -> Result<Option<String>, GitError> {
         let arguments = ["symbolic-ref", "-q", "HEAD"];
-        let captured = self.finish(&arguments, self.start(&arguments, &[])?)?;
+        let captured = self.run(&arguments, &[])?;
         match captured.code {
             Some(0) => {
                 let name = String::from_utf8_lossy(&captured.stdout);
@@ -199,7 +223,7 @@ impl Git {
 
     fn is_ancestor(&self, old: &str, new: &str) -> Result<bool, GitError> {
         let arguments = ["merge-base", "--is-ancestor", old, new];
-        let captured = self.finish(&arguments, self.start(&arguments, &[])?)?;
+        let captured = self.run(&arguments, &[])?;
         match captured.code {
             Some(0) => Ok(true),
             Some(1) => Ok(false),
@@ -209,7 +233,7 @@ impl Git {
 
     /// Runs a command; what git says against it is a value.
     fn attempt(&self, arguments: &[&str]) -> Result<Result<(), String>, GitError> {
-        let captured = self.finish(arguments, self.start(arguments, &[])?)?;
+        let captured = self.run(arguments, &[])?;
         Ok(if captured.code == Some(0) {
             Ok(())
         } else {
@@ -362,7 +386,7 @@ impl WorkTree {
     /// Brings the run's commits, which `change` tells, to the branch where it began; rebases them
     /// when that has moved, and only when all are the run's own and none is a merge, which would be
     /// lost. Nothing else comes but what `may` allows. Other runs must be kept out meanwhile. `now` is
-    /// what is configured at home: what was not when the run began is not run.
+    /// what is configured at home; of it, what was not configured when the run began is not run.
     pub fn bring_home(
         &self,
         home: &Home,
@@ -380,7 +404,7 @@ impl WorkTree {
         let own = ids(&Standing::is_own);
         let welcome = ids(&|standing| match standing {
             Standing::Foreign { is_fetched, .. } => *is_fetched && may.fetched,
-            _own => true,
+            Standing::Own | Standing::Amended { .. } | Standing::Elsewhere { .. } => true,
         });
         let _turn = self.git.turn()?;
         let Some(mut tip) = self.tip()? else {
@@ -500,7 +524,7 @@ impl WorkTree {
         let Err(why) = git.attempt(&rebase)? else {
             return Ok(Ok(()));
         };
-        if half_done(&self.git)?.is_none() {
+        if in_progress(&self.git.git_directory()?).is_none() {
             return Ok(Err(format!("they cannot be rebased: {why}")));
         }
         let conflicts = git.read(&["diff", "--name-only", "-z", "--diff-filter=U"])?;
@@ -516,17 +540,11 @@ impl WorkTree {
     /// Removes the work tree, and the branch where nothing is lost with it; keeps what was not
     /// committed, and commits that `home` does not have, on branches of their own where no branch
     /// has them. Ignored files go. Tells where the commits are and what stays.
-    ///
-    /// `began` is the commit where the run began; `None` where its agent was never started.
-    pub fn put_away(
-        &self,
-        home: Option<&str>,
-        began: Option<&str>,
-    ) -> Result<Vec<String>, GitError> {
+    pub fn put_away(&self, home: Option<&str>, began: Began<'_>) -> Result<Vec<String>, GitError> {
         let gone = gone(&self.path);
         if self.directory.is_some() && !self.path.exists() && gone.is_dir() {
             // Nobody has put it away yet but the run itself.
-            rename(&gone, &self.path).map_err(GitError::Scratch)?;
+            rename(&gone, &self.path)?;
         }
         let (is_there, is_half_gone) = (self.path.is_dir(), gone.is_dir());
         let known = self.directory.clone();
@@ -535,22 +553,10 @@ impl WorkTree {
         if !is_there && !is_half_gone {
             facts.push(format!("the work tree `{}` is gone", self.path.display()));
         }
-        if let Some(began) = began.filter(|_| is_there || !is_half_gone) {
-            let stays = |why: String| {
-                let (path, branch) = (self.path.display(), &self.branch);
-                Ok(vec![format!("{why} in `{path}`, on branch `{branch}`")])
-            };
-            if let Some(why) = self.worth_keeping(began)? {
-                return stays(why);
-            }
-            let directory = directory.as_deref().filter(|directory| directory.is_dir());
-            let strays = directory.map(|directory| self.keep_strays(began, directory));
-            match strays.transpose()? {
-                Some(Strays::Kept(told)) => facts.extend(told),
-                Some(Strays::TooMany(many)) => {
-                    return stays(format!("{many} lines of commits on no branch stay"));
-                }
-                None => {}
+        if began != Began::Never && (is_there || !is_half_gone) {
+            match self.secure(began, directory.as_deref())? {
+                Ok(told) => facts.extend(told),
+                Err(why) => return Ok(vec![why]),
             }
         }
         if is_there {
@@ -564,57 +570,87 @@ impl WorkTree {
                 ));
                 return Ok(facts);
             }
-            moved.map_err(GitError::Scratch)?;
+            moved?;
         }
-        let Some(common) = directory.as_deref().and_then(common_directory) else {
-            remove(&gone)?;
-            return Ok(facts);
-        };
-        let outside = self.outside(common);
-        let turn = outside.turn()?;
-        let path = self.path.to_string_lossy();
-        // Twice, for one that a killed `git worktree add` has left locked.
-        let removed = outside.attempt(&["worktree", "remove", "--force", "--force", &path])?;
-        if let Err(why) = removed {
-            tracing::warn!(why, "git does not forget the work tree");
-        }
-        let name = format!("refs/heads/{}", self.branch);
-        if let Some(tip) = outside.commit_of(&name)? {
-            let has = |other: &str| match outside.commit_of(other)? {
-                Some(other) => outside.is_ancestor(&tip, &other),
-                None => Ok(false),
-            };
-            let home_name = home.map(|home| format!("refs/heads/{home}"));
-            let has_none = began.is_none_or(|began| began == tip);
-            if has_none || home_name.as_deref().map_or(Ok(false), has)? {
-                // A tree that the run moved, or made, is not one without a commit for that.
-                let holder = outside.holder(&self.branch)?;
-                if let Some(tree) = holder.filter(|tree| tree.is_dir()) {
-                    let (branch, tree) = (&self.branch, tree.display());
-                    facts.push(format!("branch `{branch}` stays, checked out in `{tree}`"));
-                } else {
-                    outside.read(&["update-ref", "-d", &name, &tip])?;
-                }
-                // Of a branch that was set back nothing came.
-                let came = !has_none && !began.map_or(Ok(false), has)?;
-                if let Some(home) = home.filter(|_| came) {
-                    facts.push(format!("its commits came to branch `{home}`"));
-                }
-            } else {
-                facts.push(format!(
-                    "its commits stay on branch `{0}`; `git merge {0}` brings them",
-                    self.branch
-                ));
+        if let Some(common) = directory.as_deref().and_then(common_directory) {
+            let outside = self.outside(common);
+            let _turn = outside.turn()?;
+            let path = self.path.to_string_lossy();
+            // Twice, for one that a killed `git worktree add` has left locked.
+            let removed = outside.attempt(&["worktree", "remove", "--force", "--force", &path])?;
+            if let Err(why) = removed {
+                tracing::warn!(why, "git does not forget the work tree");
             }
+            facts.extend(self.release_branch(&outside, home, began)?);
         }
-        drop(turn);
         remove(&gone)?;
         Ok(facts)
     }
 
-    /// What would be lost with the work tree, as a clause that ends with `stays` or `stay`. `began` is
-    /// the commit where the run began.
-    pub fn worth_keeping(&self, began: &str) -> Result<Option<String>, GitError> {
+    /// Gives branches to what would be lost with the work tree, and tells of them; the inner error
+    /// says why the work tree stays. `directory` is what the repository keeps of it.
+    fn secure(
+        &self,
+        began: Began<'_>,
+        directory: Option<&Path>,
+    ) -> Result<Result<Vec<String>, String>, GitError> {
+        let stays = |why: String| {
+            let (path, branch) = (self.path.display(), &self.branch);
+            Ok(Err(format!("{why} in `{path}`, on branch `{branch}`")))
+        };
+        if let Some(why) = self.worth_keeping(began)? {
+            return stays(why);
+        }
+        let Some(directory) = directory.filter(|directory| directory.is_dir()) else {
+            return Ok(Ok(Vec::new()));
+        };
+        match self.keep_strays(began, directory)? {
+            Strays::Kept(told) => Ok(Ok(told)),
+            Strays::TooMany(many) => stays(format!("{many} lines of commits on no branch stay")),
+        }
+    }
+
+    /// Removes the run's branch where nothing is lost with it, and tells where its commits are.
+    fn release_branch(
+        &self,
+        outside: &Git,
+        home: Option<&str>,
+        began: Began<'_>,
+    ) -> Result<Vec<String>, GitError> {
+        let (branch, mut facts) = (&self.branch, Vec::new());
+        let name = format!("refs/heads/{branch}");
+        let Some(tip) = outside.commit_of(&name)? else {
+            return Ok(facts);
+        };
+        let has = |other: &str| match outside.commit_of(other)? {
+            Some(other) => outside.is_ancestor(&tip, &other),
+            None => Ok(false),
+        };
+        let has_none = began == Began::Never || began.commit() == Some(&tip);
+        let home_name = home.map(|home| format!("refs/heads/{home}"));
+        if !has_none && !home_name.as_deref().map_or(Ok(false), has)? {
+            return Ok(vec![format!(
+                "its commits stay on branch `{branch}`; `git merge {branch}` brings them"
+            )]);
+        }
+        // A tree that the run moved, or made, is not one without a commit for that.
+        let holder = outside.holder(branch)?;
+        if let Some(tree) = holder.filter(|tree| tree.is_dir()) {
+            let tree = tree.display();
+            facts.push(format!("branch `{branch}` stays, checked out in `{tree}`"));
+        } else {
+            outside.read(&["update-ref", "-d", &name, &tip])?;
+        }
+        // Of a branch that was set back nothing came.
+        let came = !has_none && !began.commit().map_or(Ok(false), has)?;
+        if let Some(home) = home.filter(|_| came) {
+            facts.push(format!("its commits came to branch `{home}`"));
+        }
+        Ok(facts)
+    }
+
+    /// What would be lost with the work tree, as a clause that ends with `stays` or `stay`.
+    pub fn worth_keeping(&self, began: Began<'_>) -> Result<Option<String>, GitError> {
         if !self.path.is_dir() {
             // It is gone, or half-removed: that was found out before.
             return Ok(None);
@@ -623,10 +659,10 @@ impl WorkTree {
             // git would look at the repository around it.
             return Ok(Some("what is no work tree any more stays".to_owned()));
         }
-        if let Some(operation) = half_done(&self.git)? {
+        let directory = self.git.git_directory()?;
+        if let Some(operation) = in_progress(&directory) {
             return Ok(Some(format!("a half-done {operation} stays")));
         }
-        let directory = self.git.read_path(&["rev-parse", "--absolute-git-dir"])?;
         if let Some(why) = self.inside().uncommitted_in(&self.path)? {
             return Ok(Some(why));
         }
@@ -640,11 +676,6 @@ impl WorkTree {
                 .is_empty();
         Ok((!is_kept).then(|| "commits on no branch stay".to_owned()))
     }
-}
-
-fn half_done(git: &Git) -> Result<Option<&'static str>, GitError> {
-    let directory = git.read_path(&["rev-parse", "--absolute-git-dir"])?;
-    Ok(in_progress(&directory))
 }
 
 /// Where a work tree lies that is being removed.
@@ -666,14 +697,59 @@ pub(super) fn common_directory(own: &Path) -> Option<&Path> {
     own.parent()?.parent()
 }
 
+/// Waits for a lock; goes on without one where the file system has none.
+fn has_turn(budget: &Budget, mut try_lock: impl FnMut() -> Result<(), TryLockError>) -> bool {
+    budget.wait_until(|| match try_lock() {
+        Ok(()) => true,
+        Err(TryLockError::WouldBlock) => false,
+        Err(TryLockError::Error(error)) => {
+            tracing::warn!(%error, "the list of work trees cannot be locked");
+            true
+        }
+    })
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "a directory, within one directory"
 )]
-fn rename(from: &Path, to: &Path) -> io::Result<()> {
-    fs::rename(from, to)
+fn rename(from: &Path, to: &Path) -> Result<(), GitError> {
+    fs::rename(from, to).map_err(|source| GitError::WorkTree {
+        action: "move",
+        path: from.to_owned(),
+        source,
+    })
 }
 
 fn remove(directory: &Path) -> Result<(), GitError> {
-    remove_workspace(directory).map_err(GitError::Scratch)
+    remove_workspace(directory).map_err(|source| GitError::WorkTree {
+        action: "remove",
+        path: directory.to_owned(),
+        source,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_lock_is_waited_for_while_somebody_has_it_and_not_where_there_can_be_none() {
+        for (answer, has) in [
+            (Ok(()), true),
+            (Err(TryLockError::WouldBlock), false),
+            (
+                Err(TryLockError::Error(io::ErrorKind::Unsupported.into())),
+                true,
+            ),
+        ] {
+            let budget = Budget::new(Duration::ZERO);
+            let mut answer = Some(answer);
+            let told = has_turn(&budget, || answer.take().expect("asked once"));
+            assert_eq!(told, has);
+        }
+    }
 }

@@ -42,18 +42,16 @@ pub(super) async fn tell_apart(
         }
     };
     let (room, signal) = budget::within(isolation::MAKING, services.shutdown, make).await;
+    let stopped = signal.map(|signal| Refusal::stopped(signal, "while it made a work tree"));
+    let stopped = stopped.map(refused);
     let room = match room {
         Ok(room) => room,
-        Err(_) if let Some(signal) = signal => {
-            let meanwhile = "while it made a work tree";
-            return refused(Refusal::stopped(signal, meanwhile));
-        }
-        Err(reason) => return not_started(plan, reason),
+        Err(reason) => return stopped.unwrap_or_else(|| not_started(plan, reason)),
     };
     begun.record.branch = Some(room.home().to_owned());
-    let mut story = match signal {
+    let mut story = match stopped {
         None => tell_or_refuse(&room.plan(plan), services, begun).await,
-        Some(signal) => refused(Refusal::stopped(signal, "while it made a work tree")),
+        Some(story) => story,
     };
     if story.verdict.outcome.is_good() {
         bring_home(plan, services, begun, &room, &mut story).await;
@@ -130,7 +128,7 @@ async fn come_home(
     for _ in 0..TRIES {
         let (Some(aftermath), Ok(Some(change))) = (story.aftermath.clone(), story.change.clone())
         else {
-            break;
+            return Err("the repository could not be looked at after the rebase".to_owned());
         };
         let come = {
             let (room, aftermath) = (room.clone(), Arc::clone(&aftermath));

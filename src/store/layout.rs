@@ -166,11 +166,6 @@ impl Layout {
         self.work_trees().join(mark_name(run))
     }
 
-    /// Creates the directory of work trees.
-    pub fn create_work_trees(&self) -> Result<(), StoreError> {
-        self.create_state(&self.work_trees())
-    }
-
     /// What was read of ended runs, so that they need not be read again.
     pub fn index(&self) -> PathBuf {
         self.state().join("index")

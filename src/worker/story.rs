@@ -972,7 +972,7 @@ async fn push_commit(
         )))
     );
     match pushed {
-        Ok(_) => {
+        Ok(()) => {
             tracing::info!("Committed and pushed changes to {}", name.branch());
             Ok(())
         }

@@ -222,6 +222,18 @@ fn what_fails_the_checks_after_it_was_rebased_stays_on_a_named_branch() {
 }
 
 #[test]
+fn a_rebase_after_which_git_waits_is_not_told_as_a_branch_that_kept_moving() {
+    let (env, code, record) = checked_and_rebased("test ! -e person.txt || mkfifo .gitignore");
+    assert_eq!(code, Some(1));
+    let facts = evidence(&record);
+    let told = "could not be looked at after the rebase";
+    assert!(facts.contains(told), "{facts}");
+    assert!(!facts.contains("kept moving"), "{facts}");
+    assert_eq!(env.git(&["log", "--format=%s", "main"]), "person\nfirst");
+    left_branch(&env);
+}
+
+#[test]
 fn a_branch_in_the_way_of_those_of_runs_is_named() {
     let env = env("true");
     env.git(&["branch", "agent-runner"]);
@@ -784,7 +796,12 @@ fn checks_of_an_isolated_run_see_its_work_tree() {
 
 #[test]
 fn a_runner_that_was_killed_loses_nothing_of_an_isolated_run() {
-    for (more, keeps_tree) in [("", false), ("echo more > more.txt; ", true)] {
+    for (more, keeps_tree) in [
+        ("", false),
+        ("echo more > more.txt; ", true),
+        // Where the run began is told there alone.
+        ("rm $OUT/logs/work/fake/*/metadata.json; ", false),
+    ] {
         let env = waiting(&format!("{more}{COMMIT_AND_WAIT}"));
         let mut runner = env.spawn(&["run", "--agent", "fake", "--task", "work"]);
         assert!(eventually(Duration::from_secs(20), || env

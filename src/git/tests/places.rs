@@ -457,7 +457,7 @@ fn a_new_repository_is_on_main_with_its_files_committed() {
         (before.head(), before.branch()),
         (Some(commit.as_str()), Some("main"))
     );
-    assert!(!before.is_dirty());
+    assert!(before.status.changes.is_empty());
     assert_eq!(before.identity(&super::support::identity()), identity);
     assert_eq!(
         scene.person(&["log", "--format=%an %s", "--name-only"]),
@@ -517,7 +517,7 @@ fn a_work_tree_that_the_configuration_names_is_heeded() {
     let git = Git::new(&scene.environment, &scene.path("work"));
     let before = git.snapshot(start()).unwrap();
     assert_eq!(before.place.top_level, scene.path("elsewhere"));
-    assert!(before.is_dirty());
+    assert!(!before.status.changes.is_empty());
 }
 
 /// Makes a repository in which a look runs a filter, and tells the file that this makes.

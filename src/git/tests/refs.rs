@@ -131,7 +131,7 @@ fn giants_among_refs_and_reflogs_are_not_read() {
             file.set_len(size).unwrap();
         }
         let change = scene.git().compare_guarded(&before, MARK, &[]);
-        let Err(GitError::Reflog { source, .. }) = change else {
+        let Err(GitError::Read { source, .. }) = change else {
             panic!("{change:?}");
         };
         assert_eq!(source.to_string(), why);

@@ -150,7 +150,8 @@ fn ten_thousand_commits_in_the_place_of_others_are_seen_at_once() {
         made: &made,
     };
     let case = Case::new(RUN, &entries, &kept, &[]);
-    let took = Took::new(Some("0"), &gone, &case, rewrites);
+    assert!(case.explains_the_tip());
+    let took = Took::new(Some("0"), &gone, RUN, rewrites);
     assert!(!took.others_took(&gone[0].id));
     let amended = rewrites.amended(&kept, &gone[..100]);
     assert!(kept[..100].iter().all(|new| amended.contains_key(&*new.id)));

@@ -6,7 +6,7 @@ use crate::git::tests::support::{MARK, Scene, start};
 fn new_changed_deleted_and_staged_files_are_left_over() {
     let scene = Scene::new();
     let before = scene.snapshot();
-    assert!(!before.is_dirty());
+    assert!(before.status.changes.is_empty());
     scene.write("work/deep/new.txt", "x\n");
     scene.write("work/staged.txt", "x\n");
     scene.agent(&["add", "staged.txt"]);
@@ -158,7 +158,8 @@ fn an_ignored_directory_is_not_looked_at() {
     assert_eq!(change.left_uncommitted, ["logs.txt"]);
     // Ignoring the whole work tree would make every run look clean.
     let git = scene.git().ignoring(&scene.path("work"));
-    assert!(git.snapshot(start()).unwrap().is_dirty());
+    let before = git.snapshot(start()).unwrap();
+    assert!(!before.status.changes.is_empty());
 }
 
 #[test]
@@ -217,4 +218,14 @@ fn a_lock_of_the_index_that_stays_is_told() {
     assert!(!change.locked_before && change.locked_after);
     let change = scene.change(&scene.snapshot());
     assert!(change.locked_before && change.locked_after);
+}
+
+#[test]
+fn a_repository_in_the_work_tree_is_named_as_left_as_it_is_named_before() {
+    let scene = Scene::new();
+    let before = scene.snapshot();
+    scene.agent(&["init", "-q", "vendor"]);
+    assert_eq!(scene.change(&before).left_uncommitted, ["vendor"]);
+    let before = scene.snapshot();
+    assert_eq!(scene.change(&before).changed_before, ["vendor"]);
 }

@@ -3,7 +3,7 @@
 use rustix::fs::{CWD, Mode, mkfifoat};
 
 use crate::git::tests::support::{MARK, Scene, identity, start};
-use crate::git::{Git, Homecoming, May};
+use crate::git::{Began, Git, Homecoming, May};
 
 #[test]
 fn no_setting_of_merges_makes_commits_that_come_home_wait_or_become_a_merge() {
@@ -119,7 +119,7 @@ fn nothing_beside_a_work_tree_costs_the_work_in_it() {
     scene.write("tree/unsaved.txt", "agent\n");
     std::fs::create_dir(scene.path("tree.gone")).unwrap();
     let put_away = || {
-        let facts = tree.put_away(Some("main"), Some(&home.commit));
+        let facts = tree.put_away(Some("main"), Began::At(&home.commit));
         facts.unwrap().join("; ")
     };
     let facts = put_away();
@@ -204,7 +204,9 @@ fn a_submodule_at_a_commit_that_only_a_tag_has_goes_unless_the_run_committed_the
             scene.agent_in(&library, &["checkout", "-q", "v1"]);
         }
         assert_eq!(
-            tree.worth_keeping(&home.commit).unwrap().as_deref(),
+            tree.worth_keeping(Began::At(&home.commit))
+                .unwrap()
+                .as_deref(),
             commits.then_some("work in a submodule stays")
         );
     }
@@ -226,7 +228,7 @@ fn a_work_tree_that_the_run_moved_or_made_keeps_its_branch() {
         scene.agent_in("tree", moves);
         scene.write("elsewhere/staged.txt", "agent\n");
         scene.agent_in("elsewhere", &["add", "."]);
-        let facts = tree.put_away(Some("main"), Some(&home.commit));
+        let facts = tree.put_away(Some("main"), Began::At(&home.commit));
         let facts = facts.unwrap().join("; ");
         let elsewhere = scene.path("elsewhere").canonicalize().unwrap();
         let told = format!(
@@ -242,4 +244,23 @@ fn a_work_tree_that_the_run_moved_or_made_keeps_its_branch() {
             home.commit
         );
     }
+}
+
+#[test]
+fn commits_on_no_branch_are_kept_also_where_nobody_knows_where_the_run_began() {
+    let scene = Scene::new();
+    let git = scene.git();
+    let home = git.home().unwrap();
+    let tree = git.add_work_tree(&scene.path("tree"), "agent-runner/1", &home.commit);
+    let tree = tree.unwrap();
+    scene.write("tree/a.txt", "agent\n");
+    scene.agent_in("tree", &["add", "."]);
+    scene.agent_in("tree", &["commit", "-qm", "agent"]);
+    scene.agent_in("tree", &["revert", "--no-edit", "HEAD"]);
+    scene.agent_in("tree", &["reset", "-q", "--hard", &home.commit]);
+    scene.person_commits("person.txt");
+    let facts = tree.put_away(None, Began::Unknown).unwrap().join("; ");
+    assert!(facts.contains("agent-runner/1-aside"), "{facts}");
+    let kept = ["log", "-2", "--format=%s", "agent-runner/1-aside"];
+    assert!(scene.person(&kept).ends_with("\nagent"));
 }
