@@ -85,7 +85,13 @@ impl Room {
                 }
                 Ok(None) | Err(_) => planner::chain(&error),
             };
-            format!("no work tree can be made for the run: {cause}")
+            let tree = git.work_tree(&layout.work_tree(run), &branch(run));
+            let stays = if tree.is_there() {
+                format!("; {}", stay(&tree))
+            } else {
+                String::new()
+            };
+            format!("no work tree can be made for the run: {cause}{stays}")
         })
     }
 
@@ -231,7 +237,7 @@ pub fn unsaved(
 ) -> Option<String> {
     let (tree, git) = remnant(inherited, layout, run);
     let record = read_record(&layout.run(run), run);
-    let found = git.and_then(|git| tree.with(&git).worth_keeping(began(&record)));
+    let found = git.and_then(|git| tree.with(&git).unsaved(began(&record)));
     let why = found.unwrap_or_else(|error| Some(planner::chain(&error)))?;
     Some(format!("{why}, in `{}`", tree.path().display()))
 }
@@ -256,7 +262,11 @@ pub fn clear(
 
 /// Where a run began, as its record tells.
 fn began(record: &Record) -> Began<'_> {
-    (record.head_before.as_deref()).map_or(Began::Unknown, Began::At)
+    match &record.head_before {
+        Some(commit) => Began::At(commit),
+        None if record.may_have_been_started() => Began::Unknown,
+        None => Began::Never,
+    }
 }
 
 /// The work tree that a run left, and a git for it that runs nothing that the run configured.

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::git::compare::fetch_heads;
 use crate::git::history::{Facts, Graph};
 use crate::git::work_tree::{Began, WorkTree, common_directory};
-use crate::git::{Git, GitError};
+use crate::git::{Git, GitError, files};
 use crate::model::verdict::short;
 
 /// The most commits that are looked at, the newest.
@@ -70,6 +70,12 @@ impl WorkTree {
         for (asked, helper) in asked.iter().zip(started) {
             let output = git.output(asked, helper)?;
             told.push(String::from_utf8_lossy(&output).into_owned());
+        }
+        // A HEAD on no branch, whose log the run may have thrown away.
+        let head = files::read(&own.join("HEAD")).unwrap_or_default();
+        let head = String::from_utf8_lossy(head.trim_ascii_end());
+        if !head.is_empty() && head.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            told.push(head.into_owned());
         }
         let mut seen: HashSet<&str> = began.commit().into_iter().collect();
         let ids: Vec<&str> = (told.iter().flat_map(|told| told.lines()))

@@ -8,6 +8,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::git::place::Place;
 use crate::git::programs::Programs;
@@ -100,6 +101,9 @@ pub struct WorkTree {
 /// What the names of runs' branches begin with.
 pub const RUN_BRANCHES: &str = "agent-runner/";
 
+/// The longest time for removing what was not made to its end.
+const UNMAKING: Duration = Duration::from_secs(30);
+
 /// How often the branch may move under our hands before its commits are left where they are.
 const TRIES: usize = 3;
 
@@ -108,9 +112,10 @@ impl Git {
     pub fn home(&self) -> Result<Home, GitError> {
         let place = self.place()?;
         let below = self.read_path(&["rev-parse", "--show-prefix"])?;
-        let refused = |reason: &str| GitError::Refused {
-            command: "worktree add".to_owned(),
-            reason: format!("{reason}; isolation needs a branch to bring the commits to"),
+        let refused = |reason| {
+            refused(format!(
+                "{reason}; isolation needs a branch to bring the commits to"
+            ))
         };
         let branch = self.head_branch()?;
         Ok(Home {
@@ -131,16 +136,27 @@ impl Git {
         branch: &str,
         commit: &str,
     ) -> Result<WorkTree, GitError> {
-        let refused = |reason: String| GitError::Refused {
-            command: "worktree add".to_owned(),
-            reason,
-        };
         let path_text = path.to_str().ok_or_else(|| {
             let path = path.display();
             refused(format!(
                 "the path `{path}` is not UTF-8; set another log root"
             ))
         })?;
+        let is_new = path.symlink_metadata().is_err();
+        let made = self.make_work_tree(path, path_text, branch, commit);
+        if made.is_err() && is_new {
+            self.unmake_work_tree(path, branch, commit);
+        }
+        made
+    }
+
+    fn make_work_tree(
+        &self,
+        path: &Path,
+        path_text: &str,
+        branch: &str,
+        commit: &str,
+    ) -> Result<WorkTree, GitError> {
         let turn = self.turn()?;
         let add = [
             "worktree",
@@ -164,12 +180,26 @@ impl Git {
             tree.inside().read(&["reset", "-q", "--hard"])?;
             return Ok(tree);
         }
-        tree.put_away(None, Began::Never)?;
         let elsewhere = top_level.display();
         Err(refused(format!(
             "the repository's `core.worktree` leads every work tree to `{elsewhere}`; \
              `git config --worktree` is the place for it"
         )))
+    }
+
+    /// Removes what there is of a work tree in which nobody has worked, and its branch.
+    fn unmake_work_tree(&self, path: &Path, branch: &str, commit: &str) {
+        // What cut the making short does not cut this short, too.
+        let git = self.quiet().within(&Budget::new(UNMAKING));
+        let tree = git.work_tree(path, branch);
+        let unmade = git.turn().and_then(|_turn| {
+            tree.forget(&git)?;
+            remove(path)?;
+            tree.release_branch(&git, None, Began::At(commit))
+        });
+        if let Err(error) = unmade {
+            tracing::warn!(%error, path = %path.display(), "half a work tree stays");
+        }
     }
 
     /// A work tree that was made before.
@@ -308,7 +338,7 @@ impl Git {
             budget: None,
             ..git.with_settings(&[(&merge_options, "")])
         };
-        let merged = git.attempt(&[
+        let merge = [
             "merge",
             "-q",
             "--strategy=recursive",
@@ -320,12 +350,25 @@ impl Git {
             "--no-squash",
             "--commit",
             new,
-        ])?;
+        ];
+        let mut merged = git.attempt(&merge)?;
+        // Somebody commits there just now, perhaps with an editor open.
+        while matches!(&merged, Err(why) if why.contains("index.lock': File exists"))
+            && self.outlasts(&git.git_directory()?.join("index.lock"))
+        {
+            merged = git.attempt(&merge)?;
+        }
         let elsewhere = || "git moved a branch of another repository".to_owned();
         Ok(match merged {
             Ok(()) if !self.is_ancestor(new, &name)? => Err(elsewhere()),
             merged => merged,
         })
+    }
+
+    /// Waits, where there is time, until a file is gone.
+    fn outlasts(&self, file: &Path) -> bool {
+        let budget = self.budget.as_ref();
+        budget.is_some_and(|budget| budget.wait_until(|| file.symlink_metadata().is_err()))
     }
 
     /// git in the work tree that has the home's branch checked out, if one has, without programs
@@ -575,12 +618,7 @@ impl WorkTree {
         if let Some(common) = directory.as_deref().and_then(common_directory) {
             let outside = self.outside(common);
             let _turn = outside.turn()?;
-            let path = self.path.to_string_lossy();
-            // Twice, for one that a killed `git worktree add` has left locked.
-            let removed = outside.attempt(&["worktree", "remove", "--force", "--force", &path])?;
-            if let Err(why) = removed {
-                tracing::warn!(why, "git does not forget the work tree");
-            }
+            self.forget(&outside)?;
             facts.extend(self.release_branch(&outside, home, began)?);
         }
         remove(&gone)?;
@@ -594,20 +632,30 @@ impl WorkTree {
         began: Began<'_>,
         directory: Option<&Path>,
     ) -> Result<Result<Vec<String>, String>, GitError> {
-        let stays = |why: String| {
-            let (path, branch) = (self.path.display(), &self.branch);
-            Ok(Err(format!("{why} in `{path}`, on branch `{branch}`")))
-        };
+        let (path, branch) = (self.path.display(), &self.branch);
         if let Some(why) = self.worth_keeping(began)? {
-            return stays(why);
+            return Ok(Err(format!("{why} in `{path}`, on branch `{branch}`")));
         }
         let Some(directory) = directory.filter(|directory| directory.is_dir()) else {
             return Ok(Ok(Vec::new()));
         };
         match self.keep_strays(began, directory)? {
             Strays::Kept(told) => Ok(Ok(told)),
-            Strays::TooMany(many) => stays(format!("{many} lines of commits on no branch stay")),
+            Strays::TooMany(many) => Ok(Err(format!(
+                "{many} lines of commits on no branch stay in `{path}`"
+            ))),
         }
+    }
+
+    /// Takes it off the repository's list.
+    fn forget(&self, outside: &Git) -> Result<(), GitError> {
+        let path = self.path.to_string_lossy();
+        // Twice, for one that a killed `git worktree add` has left locked.
+        let removed = outside.attempt(&["worktree", "remove", "--force", "--force", &path])?;
+        if let Err(why) = removed {
+            tracing::warn!(why, "git does not forget the work tree");
+        }
+        Ok(())
     }
 
     /// Removes the run's branch where nothing is lost with it, and tells where its commits are.
@@ -650,9 +698,9 @@ impl WorkTree {
     }
 
     /// What would be lost with the work tree, as a clause that ends with `stays` or `stay`.
-    pub fn worth_keeping(&self, began: Began<'_>) -> Result<Option<String>, GitError> {
-        if !self.path.is_dir() {
-            // It is gone, or half-removed: that was found out before.
+    fn worth_keeping(&self, began: Began<'_>) -> Result<Option<String>, GitError> {
+        if began == Began::Never || !self.path.is_dir() {
+            // Where it is gone, or half-removed, that was found out before.
             return Ok(None);
         }
         if own_directory(&self.path).is_none() {
@@ -669,12 +717,26 @@ impl WorkTree {
         if self.has_unsaved_submodule(&directory, began)? {
             return Ok(Some("work in a submodule stays".to_owned()));
         }
-        let is_kept = self.git.head_branch()?.is_some()
-            || !self
-                .git
-                .read(&["for-each-ref", "--count=1", "--contains=HEAD"])?
-                .is_empty();
+        Ok(None)
+    }
+
+    /// The same, of a work tree that nobody puts away: commits on no branch are lost with it, too.
+    pub fn unsaved(&self, began: Began<'_>) -> Result<Option<String>, GitError> {
+        let why = self.worth_keeping(began)?;
+        let is_left = began != Began::Never && self.path.is_dir();
+        if why.is_some() || !is_left || self.git.head_branch()?.is_some() {
+            return Ok(why);
+        }
+        let contains = ["for-each-ref", "--count=1", "--contains=HEAD"];
+        let is_kept = !self.git.read(&contains)?.is_empty();
         Ok((!is_kept).then(|| "commits on no branch stay".to_owned()))
+    }
+}
+
+fn refused(reason: String) -> GitError {
+    GitError::Refused {
+        command: "worktree add".to_owned(),
+        reason,
     }
 }
 
@@ -732,7 +794,6 @@ fn remove(directory: &Path) -> Result<(), GitError> {
 #[cfg(test)]
 mod tests {
     use std::io;
-    use std::time::Duration;
 
     use super::*;
 

@@ -69,7 +69,7 @@ pub(super) async fn tell_apart(
         let git = guarded.unwrap_or_else(|| Ok(git.within(budget)));
         room.put_away(git, was_started)
     };
-    let (left, _) = budget::within(isolation::ENDING, services.shutdown, put_away).await;
+    let left = budget::patiently(isolation::ENDING, services.shutdown, put_away).await;
     story.notes.extend(left);
     story
 }

@@ -65,20 +65,42 @@ pub async fn within<T: Send + 'static>(
     shutdown: &mut Shutdown,
     work: impl FnOnce(&Budget) -> T + Send + 'static,
 ) -> (T, Option<i32>) {
+    cut_by(1, length, shutdown, work).await
+}
+
+/// The same for work of which half is worse than none: only a second request to stop cuts it short.
+pub async fn patiently<T: Send + 'static>(
+    length: Duration,
+    shutdown: &mut Shutdown,
+    work: impl FnOnce(&Budget) -> T + Send + 'static,
+) -> T {
+    cut_by(2, length, shutdown, work).await.0
+}
+
+/// `requests`: so many cut the time short.
+async fn cut_by<T: Send + 'static>(
+    requests: usize,
+    length: Duration,
+    shutdown: &mut Shutdown,
+    work: impl FnOnce(&Budget) -> T + Send + 'static,
+) -> (T, Option<i32>) {
     let budget = Budget::new(length);
     let mut working = {
         let budget = budget.clone();
         tokio::task::spawn_blocking(move || work(&budget))
     };
-    let (result, signal) = tokio::select! {
-        result = &mut working => (result, None),
-        signal = shutdown.next() => {
+    let mut heard = Vec::new();
+    let result = loop {
+        tokio::select! {
+            result = &mut working => break result,
+            signal = shutdown.next() => heard.push(signal),
+        }
+        if heard.len() >= requests {
             budget.cut.store(true, Ordering::Relaxed);
-            (working.await, Some(signal))
         }
     };
     (
         result.expect("the work does not panic, and nothing calls it off"),
-        signal,
+        heard.first().copied(),
     )
 }

@@ -15,6 +15,7 @@ pub struct Shutdown {
     terminate: Signal,
     quit: Signal,
     hangup: Option<Signal>,
+    heard: Option<i32>,
 }
 
 impl Shutdown {
@@ -35,6 +36,7 @@ impl Shutdown {
             } else {
                 Some(signal(SignalKind::hangup())?)
             },
+            heard: None,
         })
     }
 
@@ -46,12 +48,19 @@ impl Shutdown {
                 None => std::future::pending().await,
             }
         };
-        tokio::select! {
+        let signal = tokio::select! {
             _ = self.interrupt.recv() => libc::SIGINT,
             _ = self.terminate.recv() => libc::SIGTERM,
             _ = self.quit.recv() => libc::SIGQUIT,
             _ = hangup => libc::SIGHUP,
-        }
+        };
+        self.heard = Some(signal);
+        signal
+    }
+
+    /// The last signal that [`next`](Self::next) gave, to whomever.
+    pub fn heard(&self) -> Option<i32> {
+        self.heard
     }
 }
 

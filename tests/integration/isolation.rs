@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::{Done, TestEnv, eventually, evidence, processes_with};
+use crate::support::{Done, TestEnv, claude, eventually, evidence, processes_with};
 
 /// An isolated task that requires a commit, for an agent that does `script`.
 fn env(script: &str) -> TestEnv {
@@ -673,7 +673,10 @@ fn commits_that_an_isolated_run_left_on_no_branch_are_kept_on_a_named_one() {
     let own = "echo own > own; git add own; git commit -qm own";
     let own_ref = format!("{aside}; git update-ref refs/worktree/x $(git rev-parse HEAD@{{1}})");
     let hidden = "git reflog expire --expire=now --all";
+    let detached = "git checkout -q --detach; echo v > v; git add v; git commit -qm valuable";
     for (script, code) in [
+        (detached.to_owned(), 1),
+        (format!("{detached}; {hidden}; exit 3"), 1),
         (format!("{aside}; exit 1"), 1),
         (format!("{aside}; {own}"), 0),
         (format!("{own_ref}; {hidden}; {own}"), 0),
@@ -1066,4 +1069,89 @@ fn bringing_commits_home_starts_no_clean_up_of_the_repository() {
     env.git(&["config", "maintenance.autoDetach", "false"]);
     assert_eq!(env.run("fake", "work").code, Some(0));
     assert!(env.git(&["count-objects", "-v"]).contains("packs: 0"));
+}
+
+#[test]
+fn a_person_who_commits_when_an_isolated_run_ends_is_waited_for() {
+    let env = waiting(COMMIT_AND_WAIT);
+    let held = env.root().join("held");
+    let mut person = None;
+    let (code, record) = meanwhile(&env, || {
+        let hook = env.repository().join(".git/hooks/pre-commit");
+        fs::create_dir_all(hook.parent().unwrap()).unwrap();
+        fs::write(&hook, format!("#!/bin/sh\ntouch {held:?}; sleep 1\n")).unwrap();
+        fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(env.repository().join("README.md"), "# person\n").unwrap();
+        let mut commit = Command::new("git");
+        env.settle(&mut commit);
+        commit.args(["commit", "-qam", "person"]);
+        let commit = commit.current_dir(env.repository()).spawn().unwrap();
+        person = Some(commit);
+        assert!(eventually(Duration::from_secs(20), || held.exists()));
+    });
+    assert_eq!(code, Some(0), "{}", evidence(&record));
+    assert!(person.unwrap().wait().unwrap().success());
+    assert_eq!(
+        env.git(&["log", "--format=%s", "main"]),
+        "agent\nperson\nfirst"
+    );
+    is_tidy(&env);
+}
+
+#[test]
+fn of_a_work_tree_that_cannot_be_made_to_its_end_nothing_stays() {
+    let env = env("true");
+    for (key, value) in [("clean", "cat"), ("smudge", "false"), ("required", "true")] {
+        env.git(&["config", &format!("filter.full.{key}"), value]);
+    }
+    fs::write(env.repository().join(".gitattributes"), "*.txt filter=full").unwrap();
+    fs::write(env.repository().join("a.txt"), "a").unwrap();
+    env.git(&["add", "."]);
+    env.git(&["commit", "-qm", "filtered"]);
+    assert_eq!(env.run("fake", "work").code, Some(1));
+    let record = env.record("work", "fake");
+    assert_eq!(record["outcome"], "start_failed");
+    is_tidy(&env);
+}
+
+/// With a git that waits where its arguments hold a text, until a file `go` is there.
+fn with_slow_git(env: TestEnv, text: &str) -> TestEnv {
+    let (root, path) = (env.root().to_owned(), std::env::var("PATH").unwrap());
+    let (bin, place) = (root.join("bin"), root.display());
+    fs::create_dir(&bin).unwrap();
+    let script = format!(
+        "#!/bin/sh\nPATH={path:?}\ncase \"$*\" in *{text:?}*) touch {place}/begun
+        while [ ! -e {place}/go ]; do sleep 0.05; done;; esac\nexec git \"$@\"\n"
+    );
+    fs::write(bin.join("git"), script).unwrap();
+    fs::set_permissions(bin.join("git"), fs::Permissions::from_mode(0o755)).unwrap();
+    env.variable("PATH", format!("{}:{path}", bin.display()))
+}
+
+#[test]
+fn a_request_to_stop_while_a_work_tree_is_made_or_put_away_leaves_nothing_and_starts_nothing_more()
+{
+    for (when, outcomes) in [
+        ("reset -q --hard", &["interrupted"] as &[&str]),
+        ("worktree remove", &["agent_error", "interrupted"]),
+    ] {
+        let script = claude::stream(&claude::overloaded(), 1);
+        let env = TestEnv::new()
+            .config("[runner]\nretry_pause = \"0s\"")
+            .script("fake", "claude", &script)
+            .task("work", "isolation = \"worktree\"");
+        let env = with_slow_git(env, when);
+        let mut runner = env.spawn(&["run", "--agent", "fake", "--task", "work"]);
+        let begun = || env.root().join("begun").exists();
+        assert!(eventually(Duration::from_secs(20), begun));
+        let pid = rustix::process::Pid::from_child(&runner);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        std::thread::sleep(Duration::from_millis(200));
+        fs::write(env.root().join("go"), "").unwrap();
+        assert_eq!(runner.wait().unwrap().code(), Some(143), "{when}");
+        let records = env.records("work", "fake");
+        let found: Vec<_> = records.iter().map(|record| &record["outcome"]).collect();
+        assert_eq!(found, outcomes, "{when}");
+        is_tidy(&env);
+    }
 }

@@ -205,11 +205,10 @@ pub(super) fn carry_out(
                 sharing.exchange(Some(&world.ui), plans).await;
             }
         };
-        let stopped = |signal| Refusal::stopped(signal, "before the agent was started");
-        let mut interrupted = tokio::select! {
-            () = exchange() => None,
-            signal = shutdown.next() => Some(stopped(signal)),
-        };
+        tokio::select! {
+            () = exchange() => {}
+            _ = shutdown.next() => {}
+        }
         let mut attempts = Attempts::new(plans, &layout, &SystemClock);
         let mut last: Option<Record> = None;
         let mut unkept = Vec::new();
@@ -223,15 +222,19 @@ pub(super) fn carry_out(
                 pause,
                 mut refusal,
             } = attempt;
-            if let Some(last) = last.as_ref().filter(|_| !pause.is_zero()) {
+            // Whoever heard of it.
+            let stopped = (shutdown.heard())
+                .map(|signal| Refusal::stopped(signal, "before the agent was started"));
+            let is_again = stopped.is_none() && !pause.is_zero();
+            if let Some(last) = last.as_ref().filter(|_| is_again) {
                 let error = text::first_line(last.error.as_deref().unwrap_or_default(), 200);
                 let wait = duration::words(pause);
                 let run = last.path();
                 (world.ui).talk(&format!("warning: {run}: {error}; once more in {wait}"));
             }
-            refusal = match interrupted.take() {
+            refusal = match stopped {
                 None => attempts::pause(pause, &mut shutdown).await.or(refusal),
-                interrupted => interrupted,
+                stopped => stopped,
             };
             log.follow(None);
             let mut spectator = Watcher::new(&world.ui, &plan, follow);
@@ -275,7 +278,7 @@ pub(super) fn carry_out(
             }
             tokio::select! {
                 () = exchange() => {}
-                signal = shutdown.next() => interrupted = Some(stopped(signal)),
+                _ = shutdown.next() => {}
             }
             if record.outcome == Outcome::Skipped && last.is_some() {
                 // That another run was in the way does not undo what came before it.

@@ -204,9 +204,7 @@ fn a_submodule_at_a_commit_that_only_a_tag_has_goes_unless_the_run_committed_the
             scene.agent_in(&library, &["checkout", "-q", "v1"]);
         }
         assert_eq!(
-            tree.worth_keeping(Began::At(&home.commit))
-                .unwrap()
-                .as_deref(),
+            tree.unsaved(Began::At(&home.commit)).unwrap().as_deref(),
             commits.then_some("work in a submodule stays")
         );
     }
