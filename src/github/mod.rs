@@ -50,7 +50,7 @@ use crate::tls;
 
 pub use crate::github::coding_agent::CodingAgent;
 pub use crate::github::credentials::{App, Credentials, Secret};
-pub use crate::github::endpoints::{NewIssue, NewPull, PullChange};
+pub use crate::github::endpoints::{NewIssue, NewPull};
 pub use crate::github::error::{Fault, GitHubError};
 pub use crate::github::wire::{
     Branch, Comment, Grant, Issue, Mention, Permission, Permissions, Pull, RateLimit, Repository,

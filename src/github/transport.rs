@@ -147,7 +147,7 @@ pub(super) fn parse<T: DeserializeOwned>(body: &str) -> Result<T, Fault> {
 impl Shared {
     /// An address of the API.
     pub(super) fn url(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Url, Fault> {
-        // They would name another endpoint: removing the label `..` would remove every label.
+        // They would name another endpoint: the file `..` would be the repository itself.
         if let Some(part) = path.iter().find(|part| matches!(**part, "" | "." | "..")) {
             return Err(Fault::Unaddressable((*part).to_owned()));
         }
