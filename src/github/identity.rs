@@ -165,7 +165,7 @@ impl Shared {
         let mut is_clock_set = false;
         loop {
             let said_at = self.server_time();
-            let exchange = Exchange::new(method.clone(), url.clone()).by(&self.as_app(app)?);
+            let exchange = Exchange::new(method.clone(), url.clone(), self.as_app(app)?);
             match self.exchange(exchange).await.and_then(Answer::json) {
                 Ok(body) => return parse(&body),
                 // The refusal has told the server's time, and our clock may be its reason.
