@@ -56,7 +56,7 @@ pub(crate) fn delegate(world: &World, arguments: &DelegateArguments) -> Result<u
             .unwrap_or_else(|| new_id(SystemClock.now())),
         user_id: arguments.user_id.clone(),
         instruction: instruction(&arguments.instruction)?,
-        target: target(arguments, provider),
+        target: arguments.repo.clone(),
     };
     wiring::block_on(async {
         let desk = Desk::open(&settings, &layout, provider).await?;
@@ -210,15 +210,6 @@ fn instruction(given: &str) -> Result<String, CliError> {
         ));
     }
     Ok(instruction)
-}
-
-/// What the task is about, as the issue names it.
-fn target(arguments: &DelegateArguments, provider: Provider) -> Option<(String, String)> {
-    if provider == Provider::Local {
-        return None;
-    }
-    let repository = arguments.repo.as_ref()?;
-    Some(("repository".to_owned(), repository.clone()))
 }
 
 /// A new id, in the form of a UUID of one's own making (version 8 of RFC 9562).
