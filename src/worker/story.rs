@@ -123,7 +123,7 @@ pub(super) async fn tell<S: TaskSource>(
         Some(reason) => Err(to_tell(source, offer, &reason).await),
     };
     let (conclusion, end) = match result {
-        Ok(_publication) => {
+        Ok(()) => {
             tracing::info!("Task processed successfully: {}", offer.number);
             (Conclusion::Done, Some(End::Done))
         }
@@ -250,7 +250,7 @@ async fn carry_out<S: TaskSource>(
     settings: &WorkerSettings,
     offer: &Offer,
     lease: &Lease,
-) -> Result<Publication, Failure> {
+) -> Result<(), Failure> {
     let begun = begin(source, queue, settings, offer, lease);
     let (work, mut mirror, base) = lease.unless_stopped(begun).await?;
 
@@ -336,7 +336,7 @@ async fn carry_out<S: TaskSource>(
                 publish(source, settings, &mirror, &work, &name, &base, lease).await?
             }
         };
-        return complete(source, &work, lease, publication).await;
+        return complete(source, &work, lease, &publication).await;
     }
     Err(Failure::Failed(
         "the names of its branches were taken by others again and again".to_owned(),
@@ -416,17 +416,14 @@ async fn complete<S: TaskSource>(
     source: &S,
     work: &Accepted,
     lease: &Lease,
-    publication: Publication,
-) -> Result<Publication, Failure> {
-    match lease
-        .hold(source.tell_completed(work, &publication))
-        .await?
-    {
+    publication: &Publication,
+) -> Result<(), Failure> {
+    match lease.hold(source.tell_completed(work, publication)).await? {
         // It is done, whether the source takes the word or not.
         Err(SourceError::Refused(reason)) => tracing::warn!("not told that it is done: {reason}"),
         told => told?,
     }
-    Ok(publication)
+    Ok(())
 }
 
 /// A result that is already at the remote.
