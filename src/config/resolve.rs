@@ -15,7 +15,7 @@ use crate::config::origin::{Origin, Sourced};
 use crate::config::settings::{
     AgentSettings, CommandSettings, DispatchSettings, GitSettings, GithubCredentials,
     GithubSettings, NtfyCredentials, NtfySettings, OllamaMode, QueueSettings, RunnerSettings,
-    Secret, Settings, TaskSettings,
+    Settings, TaskSettings,
 };
 use crate::config::value::{
     Address, AgentLabel, Argument, Interval, Limit, QueueUrl, Repository, Schedule, Server,
@@ -23,6 +23,7 @@ use crate::config::value::{
 };
 use crate::model::caps::Caps;
 use crate::model::ids::{AgentName, TaskName};
+use crate::model::secret::Secret;
 use crate::model::task::{PromptSource, Task};
 
 /// All layers of one call. The files are checked.

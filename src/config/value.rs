@@ -14,11 +14,12 @@ use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
-use crate::config::settings::{OllamaMode, PromptChannel, Secret};
+use crate::config::settings::OllamaMode;
 use crate::model::duration;
 use crate::model::ids::{AgentName, TaskName};
-use crate::model::invocation::StopSignal;
+use crate::model::invocation::{PromptDelivery, StopSignal};
 use crate::model::repository::{RepositoryName, RepositoryNameError};
+use crate::model::secret::Secret;
 use crate::model::task::{CatchUp, Containment, Isolation, Overlap};
 use crate::model::text;
 use crate::schedule::expression::Expression;
@@ -291,7 +292,7 @@ impl Text for Secret {
     const EXPECTED: &'static str = "text";
 
     fn read(text: &str) -> Result<Self, String> {
-        without_nul(text).map(|text| Self::new(text.to_owned()))
+        without_nul(text).map(|text| Self::new(text))
     }
 }
 
@@ -314,7 +315,7 @@ impl Text for Token {
             let problem = "a token has no blanks, line feeds, control or foreign characters inside";
             return Err(problem.to_owned());
         }
-        Ok(Self(Secret::new(token.to_owned())))
+        Ok(Self(Secret::new(token)))
     }
 }
 
@@ -577,7 +578,7 @@ impl Text for CatchUp {
     }
 }
 
-impl Text for PromptChannel {
+impl Text for PromptDelivery {
     const EXPECTED: &'static str = "`stdin`, `argument` or `file`";
 
     fn read(text: &str) -> Result<Self, String> {

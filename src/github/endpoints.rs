@@ -8,7 +8,6 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::github::GitHub;
-use crate::github::credentials::Secret;
 use crate::github::error::{Fault, GitHubError};
 use crate::github::identity::Identity;
 use crate::github::transport::parse;
@@ -17,6 +16,7 @@ use crate::github::wire::{
     Repository, State, User,
 };
 use crate::model::repository::RepositoryName;
+use crate::model::secret::Secret;
 
 /// An issue to be made.
 #[derive(Clone, Copy, Debug, Serialize)]

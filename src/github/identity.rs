@@ -9,11 +9,12 @@ use tokio::sync::Mutex;
 
 use crate::github::Shared;
 use crate::github::cache::digest;
-use crate::github::credentials::{App, Credentials, Secret};
+use crate::github::credentials::{App, Credentials};
 use crate::github::error::Fault;
 use crate::github::transport::{Answer, Exchange, Patience, parse};
 use crate::github::wire::{Installation, InstallationToken};
 use crate::model::repository::RepositoryName;
+use crate::model::secret::Secret;
 
 /// A token is renewed so long before its end, so that a clone or push begun with it can finish.
 const RENEWED_BEFORE: TimeDelta = TimeDelta::minutes(10);

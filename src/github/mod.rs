@@ -49,7 +49,7 @@ use crate::model::clock::Clock;
 use crate::tls;
 
 pub use crate::github::coding_agent::CodingAgent;
-pub use crate::github::credentials::{App, Credentials, Secret};
+pub use crate::github::credentials::{App, Credentials};
 pub use crate::github::endpoints::{NewIssue, NewPull};
 pub use crate::github::error::{Fault, GitHubError};
 pub use crate::github::wire::{

@@ -5,11 +5,10 @@ use std::fs::{self, File};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use agent_runner::github::{
-    App, Credentials, GitHub, NewIssue, NewPull, Permission, Secret, Settings,
-};
+use agent_runner::github::{App, Credentials, GitHub, NewIssue, NewPull, Permission, Settings};
 use agent_runner::model::clock::Clock;
 use agent_runner::model::repository::RepositoryName;
+use agent_runner::model::secret::Secret;
 use chrono::{DateTime, Utc};
 use tempfile::TempDir;
 

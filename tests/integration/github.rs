@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use agent_runner::github::{
     App, Credentials, Fault as ClientFault, GitHub, GitHubError, NewIssue, NewPull, Permission,
-    Secret, Settings, State,
+    Settings, State,
 };
 use agent_runner::model::clock::Clock;
 use agent_runner::model::repository::RepositoryName;
+use agent_runner::model::secret::Secret;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
