@@ -307,7 +307,7 @@ impl Text for Secret {
     const EXPECTED: &'static str = "text";
 
     fn read(text: &str) -> Result<Self, String> {
-        without_nul(text).map(|text| Self::new(text))
+        without_nul(text).map(Self::new)
     }
 }
 
