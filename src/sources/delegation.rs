@@ -20,7 +20,7 @@ pub struct Delegation {
     pub user_id: String,
     /// What is to be done.
     pub instruction: String,
-    /// The repository to change, as it is written in the issue.
+    /// The repository to change: as the issue names it, or the directory of a local task.
     pub target: Option<String>,
 }
 
