@@ -142,7 +142,7 @@ pub(super) fn parse<T: DeserializeOwned>(body: &str) -> Result<T, Fault> {
 impl Shared {
     /// An address of the API.
     pub(super) fn url(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Url, Fault> {
-        // They would name another endpoint: the file `..` would be the repository itself.
+        // They would name another endpoint: the file `..` would be the list of all.
         if let Some(part) = path.iter().find(|part| matches!(**part, "" | "." | "..")) {
             return Err(Fault::Unaddressable((*part).to_owned()));
         }

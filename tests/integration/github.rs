@@ -1078,7 +1078,7 @@ fn credentials_and_addresses_that_cannot_work_are_refused_before_anything_is_sen
         let error = App::new("1", &Secret::new(pem), None).unwrap_err();
         assert!(!format!("{error} {error:?}").contains("secr\n"), "{error}");
     }
-    // A path that would name another endpoint: the repository itself.
+    // A path that would name another endpoint: the list of all files.
     for path in ["..", ".", ""] {
         let error = run(place.client().file(&place.repository, "main", path)).unwrap_err();
         assert!(matches!(error.fault(), ClientFault::Unaddressable(_)));
