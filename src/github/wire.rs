@@ -368,3 +368,28 @@ fn label_names<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Err
         })
         .collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_issue_is_read_that_lacks_what_nobody_uses() {
+        let issue = json!({
+            "id": 1,
+            "node_id": "I_1",
+            "number": 7,
+            "repository_url": "https://api.github.com/repos/octo/hello",
+            "title": "Correct it",
+            "user": {"login": "alice"},
+            "state": "open",
+            "labels": [],
+            "html_url": "https://github.com/octo/hello/issues/7",
+            "created_at": "2026-02-19T20:40:03Z",
+        });
+        let issue: Issue = serde_json::from_value(issue).unwrap();
+        assert_eq!(issue.author.unwrap().login, "alice");
+    }
+}
