@@ -17,7 +17,7 @@ use crate::agents::{
     AgentInterface, AgentRequest, InvocationError, TranscriptParser, check_size, find,
 };
 use crate::model::ids::AgentName;
-use crate::model::invocation::{Invocation, PrivateFile, StopSignal};
+use crate::model::invocation::{Invocation, PrivateFile, PromptDelivery, StopSignal};
 
 /// The longest argument that Linux passes to a program; with its final NUL it fills 32 pages. See
 /// execve(2).
@@ -41,18 +41,6 @@ pub struct ConfiguredAgent {
     pub model_flag: Option<String>,
     /// How to ask it to end.
     pub stop_signal: StopSignal,
-}
-
-/// How a prompt reaches an agent.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum PromptDelivery {
-    /// On standard input, which is then closed.
-    #[default]
-    Stdin,
-    /// As one argument or a part of one.
-    Argument,
-    /// In a file of this run alone, whose path is an argument.
-    File,
 }
 
 /// How an agent's output is read.

@@ -390,10 +390,9 @@ pub struct SmokeArguments {
 }
 
 /// Where dispatched work comes from.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub enum SourceName {
     /// The issues of the dispatch repository.
-    #[default]
     Github,
     /// The tasks that `delegate --provider local` has queued.
     Local,

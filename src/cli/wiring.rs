@@ -13,7 +13,7 @@ use chrono::{DateTime, Utc};
 use sha2::{Digest as _, Sha256};
 use tokio::runtime::{self, Runtime};
 
-use crate::agents::configured::{ConfiguredAgent, OutputFormat, PromptDelivery};
+use crate::agents::configured::{ConfiguredAgent, OutputFormat};
 use crate::agents::{self, AgentInterface};
 use crate::cli::actions;
 use crate::cli::error::CliError;
@@ -21,8 +21,7 @@ use crate::cli::log_root;
 use crate::cli::ui::Ui;
 use crate::config::env::Environment;
 use crate::config::settings::{
-    AgentSettings, GithubCredentials, NtfyCredentials, PromptChannel, Settings, TaskSettings,
-    Warning,
+    AgentSettings, GithubCredentials, NtfyCredentials, Settings, TaskSettings, Warning,
 };
 use crate::config::{self, Overrides};
 use crate::deliver::{self, Delivered};
@@ -32,6 +31,7 @@ use crate::model::clock::{Clock, utc};
 use crate::model::ids::RunPath;
 use crate::model::message::Message;
 use crate::model::record::Record;
+use crate::model::secret::Secret;
 use crate::model::text;
 use crate::notify::ntfy::{Credentials, Ntfy};
 use crate::notify::wording;
@@ -315,9 +315,7 @@ pub(crate) fn plan(
                 .hint("name the flag for it as `model_flag` in its table of config.toml"),
         );
     }
-    let exposed = |(name, value): (&String, &config::settings::Secret)| {
-        (name.clone(), value.expose().to_owned())
-    };
+    let exposed = |(name, value): (&String, &Secret)| (name.clone(), value.expose().to_owned());
     let inherited = inherited(&world.environment, settings);
     let set_environment = agent.environment.value.iter().map(exposed).collect();
     let secrets = planner::secrets(&inherited, &set_environment, own_secrets(settings));
@@ -500,25 +498,17 @@ pub(crate) fn binary(agent: &AgentSettings) -> Result<PathBuf, CliError> {
 
 /// How an agent is spoken to.
 fn backend(agent: &AgentSettings) -> Result<Arc<dyn AgentInterface>, CliError> {
-    let built_in = |name: &str| {
-        agents::find(name)
-            .ok_or_else(|| CliError::usage(format!("no backend `{name}` is built in")))
-    };
+    let missing = || CliError::usage(format!("no backend `{}` is built in", agent.interface));
     let Some(command) = &agent.command else {
-        return Ok(Arc::new(built_in(&agent.interface)?));
+        return Ok(Arc::new(
+            agents::find(&agent.interface).ok_or_else(missing)?,
+        ));
     };
     Ok(Arc::new(ConfiguredAgent {
         name: agent.name.clone(),
         arguments: command.arguments.clone(),
-        prompt: match command.prompt {
-            PromptChannel::Stdin => PromptDelivery::Stdin,
-            PromptChannel::Argument => PromptDelivery::Argument,
-            PromptChannel::File => PromptDelivery::File,
-        },
-        output: match agent.interface.as_str() {
-            "text" => OutputFormat::Text,
-            name => OutputFormat::Of(built_in(name)?),
-        },
+        prompt: command.prompt,
+        output: OutputFormat::from_name(&agent.interface).ok_or_else(missing)?,
         model_flag: command.model_flag.clone(),
         stop_signal: command.stop_signal,
     }))

@@ -10,14 +10,15 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
-use crate::config::settings::{OllamaMode, PromptChannel, Secret};
+use crate::config::settings::OllamaMode;
 use crate::config::value::{
     Address, AgentLabel, Allowance, Argument, CommandLimit, Containing, Dollars, Expectation, Glob,
     Interval, KeepFor, KeepSize, Lease, Limit, PingUrl, PromptFile, QueueUrl, Repository, Retries,
     Schedule, Server, Setting, Size, Stall, Taken, Target, Text, Token, Topic, VariableName, Zone,
 };
 use crate::model::ids::{AgentName, TaskName};
-use crate::model::invocation::StopSignal;
+use crate::model::invocation::{PromptDelivery, StopSignal};
+use crate::model::secret::Secret;
 use crate::model::task::{CatchUp, Isolation, Overlap};
 
 /// A whole file.
@@ -230,7 +231,7 @@ pub(crate) struct AgentTable {
     pub(crate) command: Setting<Vec<Argument>>,
     /// Agents of your own: how the prompt reaches the program: by standard input, as its last
     /// argument, or as the path of a file in its last argument. Default: `stdin`.
-    pub(crate) prompt: Setting<PromptChannel>,
+    pub(crate) prompt: Setting<PromptDelivery>,
     /// Agents of your own: how the output is read: `text`, or the name of the built-in agent
     /// whose format it has. Default: `text`.
     pub(crate) output: Setting<String>,

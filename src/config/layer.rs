@@ -54,14 +54,16 @@ impl<'text> Layer<'text> {
 
     /// The value of a key with its origin.
     pub(crate) fn sourced<T: Clone>(&self, setting: &Setting<T>) -> Option<Sourced<T>> {
-        let origin = match self.file {
-            None => Origin::Default,
-            Some(file) => Origin::File {
-                path: file.to_owned(),
-                line: place(self.text, setting.span()?.start).0,
-            },
-        };
+        let origin = self.origin(setting.span()?.start);
         Some(Sourced::new(setting.get()?.clone(), origin))
+    }
+
+    /// The origin of what stands at a place of this file.
+    fn origin(&self, at: usize) -> Origin {
+        self.file.map_or(Origin::Default, |file| Origin::File {
+            path: file.to_owned(),
+            line: place(self.text, at).0,
+        })
     }
 
     /// An error at a place of this file.
@@ -80,13 +82,8 @@ impl<'text> Layer<'text> {
             let shipped = defaults.get(key).and_then(|shipped| text(default, shipped));
             shipped.is_none() || shipped != text(self, span)
         });
-        keys.into_iter().map(|(key, span)| {
-            let origin = self.file.map_or(Origin::Default, |file| Origin::File {
-                path: file.to_owned(),
-                line: place(self.text, span.start).0,
-            });
-            (key, origin)
-        })
+        keys.into_iter()
+            .map(|(key, span)| (key, self.origin(span.start)))
     }
 
     /// Every key, dotted, with the place of its value.

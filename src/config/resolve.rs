@@ -15,7 +15,7 @@ use crate::config::origin::{Origin, Sourced};
 use crate::config::settings::{
     AgentSettings, CommandSettings, DispatchSettings, GitSettings, GithubCredentials,
     GithubSettings, NtfyCredentials, NtfySettings, OllamaMode, QueueSettings, RunnerSettings,
-    Secret, Settings, TaskSettings,
+    Settings, TaskSettings,
 };
 use crate::config::value::{
     Address, AgentLabel, Argument, Interval, Limit, QueueUrl, Repository, Schedule, Server,
@@ -23,6 +23,7 @@ use crate::config::value::{
 };
 use crate::model::caps::Caps;
 use crate::model::ids::{AgentName, TaskName};
+use crate::model::secret::Secret;
 use crate::model::task::{PromptSource, Task};
 
 /// All layers of one call. The files are checked.
@@ -57,6 +58,15 @@ impl<T> Tables<'_, T> {
         V: Clone + Into<U>,
     {
         self.find(get).expect("the shipped config.toml has the key")
+    }
+
+    /// The value of a key, else what it is without.
+    fn or<V, U>(&self, get: impl Fn(&T) -> &Setting<V>, without: &Sourced<U>) -> Sourced<U>
+    where
+        V: Clone + Into<U>,
+        U: Clone,
+    {
+        self.find(get).unwrap_or_else(|| without.clone())
     }
 
     fn list<V, U>(&self, get: impl Fn(&T) -> &Setting<Vec<V>>) -> Sourced<Vec<U>>
@@ -164,8 +174,7 @@ impl Resolver<'_> {
             prompts_dir,
             path_prefix: self.path_prefix(&tables),
             timeout: self
-                .variable::<Limit, _>("runner.timeout")?
-                .unwrap_or_else(|| tables.value(|runner| &runner.timeout)),
+                .value::<Limit, _>("runner.timeout", tables.value(|runner| &runner.timeout))?,
             stall_timeout: tables.value(|runner| &runner.stall_timeout),
             grace_period: tables.value(|runner| &runner.grace_period),
             limit_patience: tables.value(|runner| &runner.limit_patience),
@@ -204,9 +213,7 @@ impl Resolver<'_> {
 
     fn ntfy(&self) -> Result<NtfySettings, ConfigError> {
         let tables: Tables<'_, NtfyTable> = self.tables(|form| Some(&form.ntfy));
-        let token = self
-            .variable::<Token, _>("ntfy.token")?
-            .or_else(|| tables.find(|ntfy| &ntfy.token));
+        let token = self.either::<Token, _>("ntfy.token", tables.find(|ntfy| &ntfy.token))?;
         let name: Option<Sourced<String>> = tables.find(|ntfy| &ntfy.username);
         let password: Option<Sourced<Secret>> = tables.find(|ntfy| &ntfy.password);
         let user = name.zip(password).map(|(name, password)| {
@@ -214,12 +221,8 @@ impl Resolver<'_> {
             name.map(|name| NtfyCredentials::User { name, password })
         });
         Ok(NtfySettings {
-            server: self
-                .variable::<Server, _>("ntfy.server")?
-                .unwrap_or_else(|| tables.value(|ntfy| &ntfy.server)),
-            topic: self
-                .variable::<Topic, _>("ntfy.topic")?
-                .or_else(|| tables.find(|ntfy| &ntfy.topic)),
+            server: self.value::<Server, _>("ntfy.server", tables.value(|ntfy| &ntfy.server))?,
+            topic: self.either::<Topic, _>("ntfy.topic", tables.find(|ntfy| &ntfy.topic))?,
             // A token of the environment beats a user of the file.
             credentials: token
                 .map(|token| token.map(NtfyCredentials::Token))
@@ -271,11 +274,11 @@ impl Resolver<'_> {
         });
         Ok(GithubSettings {
             api_url: self
-                .variable::<Server, _>("github.api_url")?
-                .unwrap_or_else(|| tables.value(|github| &github.api_url)),
-            server_url: self
-                .variable::<Server, _>("github.server_url")?
-                .unwrap_or_else(|| tables.value(|github| &github.server_url)),
+                .value::<Server, _>("github.api_url", tables.value(|github| &github.api_url))?,
+            server_url: self.value::<Server, _>(
+                "github.server_url",
+                tables.value(|github| &github.server_url),
+            )?,
             // A token of the environment beats an App of the file.
             credentials: token
                 .map(|token| token.map(GithubCredentials::Token))
@@ -291,32 +294,31 @@ impl Resolver<'_> {
             tables.value::<_, NonZeroU64>(get).map(NonZeroU64::get)
         };
         let set = |key, get: fn(&DispatchTable) -> &Setting<NonZeroU64>| {
-            let number = self.number(key, Some(tables.value(get)))?;
-            Ok(number
-                .expect("the shipped config.toml has the key")
-                .map(NonZeroU64::get))
+            let number = self.value::<Whole, NonZeroU64>(key, tables.value(get))?;
+            Ok(number.map(NonZeroU64::get))
         };
         let workspace = tables.find(|dispatch| &dispatch.workspace);
         let default = || Sourced::default(runner.log_root.value.join(".state/workspaces"));
         Ok(DispatchSettings {
             repo: self.either::<Repository, _>("dispatch.repo", repo)?,
             label: self
-                .variable::<String, _>("dispatch.label")?
-                .unwrap_or_else(|| tables.value(|dispatch| &dispatch.label)),
+                .value::<String, _>("dispatch.label", tables.value(|dispatch| &dispatch.label))?,
             agent: self
-                .variable::<String, _>("dispatch.agent")?
-                .unwrap_or_else(|| tables.value(|dispatch| &dispatch.agent)),
-            agent_name: self
-                .variable::<AgentLabel, _>("dispatch.agent_name")?
-                .unwrap_or_else(|| tables.value(|dispatch| &dispatch.agent_name)),
-            poll_interval: self
-                .variable::<Interval, _>("dispatch.poll_interval")?
-                .unwrap_or_else(|| tables.value(|dispatch| &dispatch.poll_interval)),
+                .value::<String, _>("dispatch.agent", tables.value(|dispatch| &dispatch.agent))?,
+            agent_name: self.value::<AgentLabel, _>(
+                "dispatch.agent_name",
+                tables.value(|dispatch| &dispatch.agent_name),
+            )?,
+            poll_interval: self.value::<Interval, _>(
+                "dispatch.poll_interval",
+                tables.value(|dispatch| &dispatch.poll_interval),
+            )?,
             concurrency: set("dispatch.concurrency", |dispatch| &dispatch.concurrency)?,
             attempts: set("dispatch.attempts", |dispatch| &dispatch.attempts)?,
-            retry_pause: self
-                .variable::<Duration, _>("dispatch.retry_pause")?
-                .unwrap_or_else(|| tables.value(|dispatch| &dispatch.retry_pause)),
+            retry_pause: self.value::<Duration, _>(
+                "dispatch.retry_pause",
+                tables.value(|dispatch| &dispatch.retry_pause),
+            )?,
             metrics: self.either::<Address, _>(
                 "dispatch.metrics",
                 tables.find(|dispatch| &dispatch.metrics),
@@ -345,6 +347,14 @@ impl Resolver<'_> {
         Ok(self.variable::<T, U>(key)?.or(of_files))
     }
 
+    /// The same of a key that the files have.
+    fn value<T, U>(&self, key: &str, of_files: Sourced<U>) -> Result<Sourced<U>, ConfigError>
+    where
+        T: Text + Into<U>,
+    {
+        Ok(self.variable::<T, U>(key)?.unwrap_or(of_files))
+    }
+
     fn number(
         &self,
         key: &str,
@@ -365,9 +375,7 @@ impl Resolver<'_> {
                 let command = CommandSettings {
                     arguments: words.collect(),
                     prompt: tables.or_default(|agent| &agent.prompt),
-                    model_flag: tables
-                        .find(|agent| &agent.model_flag)
-                        .map(|flag| flag.value),
+                    model_flag: tables.or_none(|agent| &agent.model_flag),
                     stop_signal: tables.or_default(|agent| &agent.stop_signal),
                 };
                 (Some(Sourced::new(program.into(), origin)), Some(command))
@@ -381,8 +389,8 @@ impl Resolver<'_> {
         });
         let interface = match (&command, tables.or_default(|agent| &agent.mode)) {
             (Some(_), _) => tables
-                .find(|agent| &agent.output)
-                .map_or_else(|| "text".to_owned(), |output| output.value),
+                .or_none(|agent| &agent.output)
+                .unwrap_or_else(|| "text".to_owned()),
             (None, OllamaMode::Chat) => format!("{name}_chat"),
             (None, OllamaMode::Launch) => name.to_string(),
         };
@@ -438,26 +446,7 @@ impl Resolver<'_> {
         let notify = switch("notify", true, |task| &task.notify);
         let timeout = timeout
             .cloned()
-            .or_else(|| tables.find(|task| &task.timeout))
-            .unwrap_or_else(|| runner.timeout.clone());
-        let stall_timeout = tables
-            .find(|task| &task.stall_timeout)
-            .unwrap_or_else(|| runner.stall_timeout.clone());
-        let overlap = tables
-            .find(|task| &task.overlap)
-            .unwrap_or_else(|| runner.overlap.clone());
-        let retries = tables
-            .find(|task| &task.retries)
-            .unwrap_or_else(|| runner.retries.clone());
-        let isolation = tables
-            .find(|task| &task.isolation)
-            .unwrap_or_else(|| runner.isolation.clone());
-        let containment = tables
-            .find(|task| &task.containment)
-            .unwrap_or_else(|| runner.containment.clone());
-        let verify_timeout = tables
-            .find(|task| &task.verify_timeout)
-            .unwrap_or_else(|| runner.verify_timeout.clone());
+            .unwrap_or_else(|| tables.or(|task| &task.timeout, &runner.timeout));
         let schedules: Option<BTreeMap<AgentName, Schedule>> =
             origins.keep("schedules", tables.find(|task| &task.schedules));
         let task = Task {
@@ -470,9 +459,15 @@ impl Resolver<'_> {
             notify,
             agents: origins.value("agents", tables.list(|task| &task.agents)),
             timeout: origins.value("timeout", timeout),
-            stall_timeout: origins.value("stall_timeout", stall_timeout),
+            stall_timeout: origins.value(
+                "stall_timeout",
+                tables.or(|task| &task.stall_timeout, &runner.stall_timeout),
+            ),
             verify: origins.value("verify", tables.list(|task| &task.verify)),
-            verify_timeout: origins.value("verify_timeout", verify_timeout),
+            verify_timeout: origins.value(
+                "verify_timeout",
+                tables.or(|task| &task.verify_timeout, &runner.verify_timeout),
+            ),
             schedule: origins.keep("schedule", tables.find(|task| &task.schedule)),
             schedules: schedules
                 .map(|of_agent| {
@@ -491,14 +486,20 @@ impl Resolver<'_> {
                 "expect_success_within",
                 tables.find(|task| &task.expect_success_within),
             ),
-            overlap: origins.value("overlap", overlap),
-            isolation: origins.value("isolation", isolation),
-            containment: origins.value("containment", containment),
+            overlap: origins.value("overlap", tables.or(|task| &task.overlap, &runner.overlap)),
+            isolation: origins.value(
+                "isolation",
+                tables.or(|task| &task.isolation, &runner.isolation),
+            ),
+            containment: origins.value(
+                "containment",
+                tables.or(|task| &task.containment, &runner.containment),
+            ),
             min_changes: origins
                 .keep("min_changes", tables.find(|task| &task.min_changes))
                 .unwrap_or(1),
             paths: origins.value("paths", tables.list(|task| &task.paths)),
-            retries: origins.value("retries", retries),
+            retries: origins.value("retries", tables.or(|task| &task.retries, &runner.retries)),
             caps: Caps {
                 runs: origins.keep(
                     "max_runs_per_day",

@@ -11,8 +11,9 @@ use thiserror::Error;
 use crate::config::origin::{Origin, Sourced};
 use crate::model::caps::Caps;
 use crate::model::ids::{AgentName, TaskName};
-use crate::model::invocation::StopSignal;
+use crate::model::invocation::{PromptDelivery, StopSignal};
 use crate::model::repository::RepositoryName;
+use crate::model::secret::Secret;
 use crate::model::task::{Containment, Isolation, Overlap, Task};
 use crate::model::text;
 
@@ -301,23 +302,11 @@ pub struct CommandSettings {
     /// Arguments after the program.
     pub arguments: Vec<String>,
     /// How the prompt reaches it.
-    pub prompt: PromptChannel,
+    pub prompt: PromptDelivery,
     /// The flag that names the model; `None` when it takes none.
     pub model_flag: Option<String>,
     /// The signal that asks it to end.
     pub stop_signal: StopSignal,
-}
-
-/// How a prompt reaches a configured agent.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum PromptChannel {
-    /// By standard input.
-    #[default]
-    Stdin,
-    /// As the last argument.
-    Argument,
-    /// In a file whose path is the last argument.
-    File,
 }
 
 /// What ollama is used for.
@@ -344,26 +333,5 @@ impl TaskSettings {
     /// Where the value of a key comes from, such as `timeout`.
     pub fn origin(&self, key: &str) -> &Origin {
         self.origins.get(key).unwrap_or(&Origin::Default)
-    }
-}
-
-/// A value that must not be shown: `Debug` prints `***`.
-#[derive(Clone, Eq, PartialEq)]
-pub struct Secret(String);
-
-impl Secret {
-    pub(crate) fn new(value: String) -> Self {
-        Self(value)
-    }
-
-    /// The value itself.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("***")
     }
 }

@@ -12,13 +12,11 @@ use std::time::Duration;
 use crate::config::env::{self, Environment};
 use crate::config::error::ConfigError;
 use crate::config::origin::Origin;
-use crate::config::settings::{
-    CommandSettings, GithubCredentials, NtfyCredentials, PromptChannel, Settings,
-};
+use crate::config::settings::{CommandSettings, GithubCredentials, NtfyCredentials, Settings};
 use crate::config::{Overrides, load};
 use crate::model::caps::Caps;
 use crate::model::ids::{AgentName, TaskName};
-use crate::model::invocation::StopSignal;
+use crate::model::invocation::{PromptDelivery, StopSignal};
 use crate::model::task::{CatchUp, Isolation, Overlap, PromptSource, Task};
 
 /// A directory with a `config.toml`, in which the program is called.
@@ -581,7 +579,7 @@ fn an_agent_can_exist_in_the_configuration_alone() {
     let mine = settings.agent("mine-2").unwrap();
     let command = CommandSettings {
         arguments: vec!["--yes".to_owned()],
-        prompt: PromptChannel::Argument,
+        prompt: PromptDelivery::Argument,
         model_flag: Some("-m".to_owned()),
         stop_signal: StopSignal::Interrupt,
     };

@@ -14,11 +14,12 @@ use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
-use crate::config::settings::{OllamaMode, PromptChannel, Secret};
+use crate::config::settings::OllamaMode;
 use crate::model::duration;
 use crate::model::ids::{AgentName, TaskName};
-use crate::model::invocation::StopSignal;
+use crate::model::invocation::{PromptDelivery, StopSignal};
 use crate::model::repository::{RepositoryName, RepositoryNameError};
+use crate::model::secret::Secret;
 use crate::model::task::{CatchUp, Containment, Isolation, Overlap};
 use crate::model::text;
 use crate::schedule::expression::Expression;
@@ -161,15 +162,36 @@ impl Value for u64 {
     }
 }
 
+/// What is inside of a value that was checked.
+macro_rules! unwraps {
+    ($($checked:ident => $inner:ty),+ $(,)?) => {
+        $(impl From<$checked> for $inner {
+            fn from(checked: $checked) -> Self {
+                checked.0
+            }
+        })+
+    };
+}
+
+unwraps! {
+    Retries => u32,
+    Dollars => f64,
+    Token => Secret,
+    Stall => Option<Duration>,
+    Containing => Option<Containment>,
+    Size => u64,
+    KeepFor => Option<Duration>,
+    KeepSize => Option<u64>,
+    QueueUrl => Secret,
+    Address => SocketAddr,
+    Whole => NonZeroU64,
+    PingUrl => Secret,
+    Repository => RepositoryName,
+}
+
 /// How often something is tried again.
 #[derive(Clone, Copy)]
 pub(crate) struct Retries(u32);
-
-impl From<Retries> for u32 {
-    fn from(retries: Retries) -> Self {
-        retries.0
-    }
-}
 
 impl Value for Retries {
     fn take<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -192,12 +214,6 @@ impl Value for Retries {
 /// An amount of US dollars.
 #[derive(Clone, Copy)]
 pub(crate) struct Dollars(f64);
-
-impl From<Dollars> for f64 {
-    fn from(dollars: Dollars) -> Self {
-        dollars.0
-    }
-}
 
 impl Value for Dollars {
     fn take<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -291,19 +307,13 @@ impl Text for Secret {
     const EXPECTED: &'static str = "text";
 
     fn read(text: &str) -> Result<Self, String> {
-        without_nul(text).map(|text| Self::new(text.to_owned()))
+        without_nul(text).map(Self::new)
     }
 }
 
 /// A secret that is sent in a header. What a file puts around it, as a line feed, is no part of it.
 #[derive(Clone)]
 pub(crate) struct Token(Secret);
-
-impl From<Token> for Secret {
-    fn from(token: Token) -> Self {
-        token.0
-    }
-}
 
 impl Text for Token {
     const EXPECTED: &'static str = "text";
@@ -314,7 +324,7 @@ impl Text for Token {
             let problem = "a token has no blanks, line feeds, control or foreign characters inside";
             return Err(problem.to_owned());
         }
-        Ok(Self(Secret::new(token.to_owned())))
+        Ok(Self(Secret::new(token)))
     }
 }
 
@@ -413,12 +423,6 @@ above_zero! {
 #[derive(Clone, Copy)]
 pub(crate) struct Stall(Option<Duration>);
 
-impl From<Stall> for Option<Duration> {
-    fn from(stall: Stall) -> Self {
-        stall.0
-    }
-}
-
 impl Text for Stall {
     const EXPECTED: &'static str = "a duration such as `5m`, a number of seconds, or `off`";
     const NUMBER: bool = true;
@@ -442,12 +446,6 @@ impl Text for Stall {
 #[derive(Clone, Copy)]
 pub(crate) struct Containing(Option<Containment>);
 
-impl From<Containing> for Option<Containment> {
-    fn from(containing: Containing) -> Self {
-        containing.0
-    }
-}
-
 impl Text for Containing {
     const EXPECTED: &'static str = "`auto`, `namespace`, `cgroup`, `subreaper` or `group`";
 
@@ -467,12 +465,6 @@ impl Text for Containing {
 #[derive(Clone, Copy)]
 pub(crate) struct Size(u64);
 
-impl From<Size> for u64 {
-    fn from(size: Size) -> Self {
-        size.0
-    }
-}
-
 impl Text for Size {
     const EXPECTED: &'static str = "a size such as `64MiB`, or a number of bytes";
     const NUMBER: bool = true;
@@ -485,12 +477,6 @@ impl Text for Size {
 /// The age up to which something is kept; `None` keeps it for ever.
 #[derive(Clone, Copy)]
 pub(crate) struct KeepFor(Option<Duration>);
-
-impl From<KeepFor> for Option<Duration> {
-    fn from(keep: KeepFor) -> Self {
-        keep.0
-    }
-}
 
 impl Text for KeepFor {
     const EXPECTED: &'static str = "a duration such as `30d`, or `off`";
@@ -509,12 +495,6 @@ impl Text for KeepFor {
 /// The size up to which something is kept; `None` keeps it all.
 #[derive(Clone, Copy)]
 pub(crate) struct KeepSize(Option<u64>);
-
-impl From<KeepSize> for Option<u64> {
-    fn from(keep: KeepSize) -> Self {
-        keep.0
-    }
-}
 
 impl Text for KeepSize {
     const EXPECTED: &'static str = "a size such as `5GiB`, a number of bytes, or `off`";
@@ -577,7 +557,7 @@ impl Text for CatchUp {
     }
 }
 
-impl Text for PromptChannel {
+impl Text for PromptDelivery {
     const EXPECTED: &'static str = "`stdin`, `argument` or `file`";
 
     fn read(text: &str) -> Result<Self, String> {
@@ -614,11 +594,7 @@ macro_rules! checked_text {
             }
         }
 
-        impl From<$name> for String {
-            fn from(text: $name) -> Self {
-                text.0
-            }
-        }
+        unwraps! { $name => String }
     };
 }
 
@@ -726,12 +702,6 @@ checked_text! {
 #[derive(Clone)]
 pub(crate) struct QueueUrl(Secret);
 
-impl From<QueueUrl> for Secret {
-    fn from(url: QueueUrl) -> Self {
-        url.0
-    }
-}
-
 impl Text for QueueUrl {
     const EXPECTED: &'static str = "`postgres://USER:PASSWORD@HOST/NAME` or `sqlite:PATH`";
 
@@ -751,12 +721,6 @@ impl Text for QueueUrl {
 #[derive(Clone, Copy)]
 pub(crate) struct Address(SocketAddr);
 
-impl From<Address> for SocketAddr {
-    fn from(address: Address) -> Self {
-        address.0
-    }
-}
-
 impl Text for Address {
     const EXPECTED: &'static str = "an address with a port such as `127.0.0.1:9464`";
 
@@ -770,12 +734,6 @@ impl Text for Address {
 #[derive(Clone, Copy)]
 pub(crate) struct Whole(NonZeroU64);
 
-impl From<Whole> for NonZeroU64 {
-    fn from(whole: Whole) -> Self {
-        whole.0
-    }
-}
-
 impl Text for Whole {
     const EXPECTED: &'static str = "a whole number from 1";
 
@@ -788,12 +746,6 @@ impl Text for Whole {
 /// A URL that is a secret, since whoever knows it can use it.
 #[derive(Clone)]
 pub(crate) struct PingUrl(Secret);
-
-impl From<PingUrl> for Secret {
-    fn from(url: PingUrl) -> Self {
-        url.0
-    }
-}
 
 impl Text for PingUrl {
     const EXPECTED: &'static str = "a URL such as `https://hc-ping.com/UUID`";
@@ -813,12 +765,6 @@ impl Text for PingUrl {
 /// A repository on GitHub.
 #[derive(Clone)]
 pub(crate) struct Repository(RepositoryName);
-
-impl From<Repository> for RepositoryName {
-    fn from(repository: Repository) -> Self {
-        repository.0
-    }
-}
 
 impl Text for Repository {
     const EXPECTED: &'static str = "a repository such as `owner/name`";

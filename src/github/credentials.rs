@@ -12,28 +12,7 @@ use rustls::pki_types::pem::PemObject as _;
 use serde_json::json;
 
 use crate::github::error::Fault;
-
-/// A text that is never shown.
-#[derive(Clone, Eq, PartialEq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Keeps a text secret.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The text itself.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("***")
-    }
-}
+use crate::model::secret::Secret;
 
 /// Who calls.
 #[derive(Debug)]
@@ -122,6 +101,6 @@ impl App {
                 &mut signature,
             )
             .expect("the buffer is as long as the key, and the system has random numbers");
-        Secret(format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature)))
+        Secret::new(format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature)))
     }
 }

@@ -8,15 +8,15 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::github::GitHub;
-use crate::github::credentials::Secret;
 use crate::github::error::{Fault, GitHubError};
 use crate::github::identity::Identity;
 use crate::github::transport::parse;
 use crate::github::wire::{
-    AppOf, Comment, File, Issue, LabelOf, Mention, Permission, PermissionOf, Pull, RateLimit,
-    RateLimits, Reference, Repository, State, User,
+    AppOf, Comment, File, Issue, LabelOf, Mention, Permission, PermissionOf, Pull, Reference,
+    Repository, State, User,
 };
 use crate::model::repository::RepositoryName;
+use crate::model::secret::Secret;
 
 /// An issue to be made.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -40,17 +40,6 @@ pub struct NewPull<'a> {
     pub base: &'a str,
     /// The body.
     pub body: &'a str,
-}
-
-/// What is to be changed of a pull request; the rest stays.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
-pub struct PullChange<'a> {
-    /// A new title.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub title: Option<&'a str>,
-    /// A new body.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub body: Option<&'a str>,
 }
 
 const PER_PAGE: (&str, &str) = ("per_page", "100");
@@ -83,26 +72,8 @@ impl GitHub {
         repository: &RepositoryName,
         label: &str,
     ) -> Result<Vec<Issue>, GitHubError> {
-        self.list_issues(repository, label, "open").await
-    }
-
-    /// Issues with a label, open and closed, the oldest first; pull requests are left out.
-    pub async fn issues_of_any_state(
-        &self,
-        repository: &RepositoryName,
-        label: &str,
-    ) -> Result<Vec<Issue>, GitHubError> {
-        self.list_issues(repository, label, "all").await
-    }
-
-    async fn list_issues(
-        &self,
-        repository: &RepositoryName,
-        label: &str,
-        state: &str,
-    ) -> Result<Vec<Issue>, GitHubError> {
         let query = [
-            ("state", state),
+            ("state", "open"),
             ("labels", label),
             ("sort", "created"),
             ("direction", "asc"),
@@ -240,21 +211,6 @@ impl GitHub {
         .map(|_: Value| ())
     }
 
-    /// Removes a label from an issue. An issue without it is as it should be.
-    pub async fn remove_label(
-        &self,
-        repository: &RepositoryName,
-        number: u64,
-        label: &str,
-    ) -> Result<(), GitHubError> {
-        let path = ["issues", &number.to_string(), "labels", label];
-        let attempt = format!("unlabel `{repository}#{number}`");
-        match self.delete(attempt, repository, &path).await {
-            Err(error) if error.says("Label does not exist") => Ok(()),
-            end => end,
-        }
-    }
-
     /// What an account may do in a repository; nothing when there is no such account.
     pub async fn permission(
         &self,
@@ -328,17 +284,6 @@ impl GitHub {
             .map_err(|fault| failed(format!("list the pull requests of `{repository}`"), fault))
     }
 
-    /// One pull request.
-    pub async fn pull(
-        &self,
-        repository: &RepositoryName,
-        number: u64,
-    ) -> Result<Pull, GitHubError> {
-        self.get(repository, &["pulls", &number.to_string()])
-            .await
-            .map_err(|fault| failed(format!("read `{repository}#{number}`"), fault))
-    }
-
     /// Opens a pull request.
     pub async fn create_pull(
         &self,
@@ -350,22 +295,6 @@ impl GitHub {
             (repository, &["pulls"]),
             Method::POST,
             json!(pull),
-        )
-        .await
-    }
-
-    /// Changes the words of a pull request.
-    pub async fn update_pull(
-        &self,
-        repository: &RepositoryName,
-        number: u64,
-        change: &PullChange<'_>,
-    ) -> Result<Pull, GitHubError> {
-        self.send(
-            format!("update `{repository}#{number}`"),
-            (repository, &["pulls", &number.to_string()]),
-            Method::PATCH,
-            json!(change),
         )
         .await
     }
@@ -483,18 +412,6 @@ impl GitHub {
         match self.delete(attempt, repository, &path).await {
             Err(error) if error.says("Reference does not exist") => Ok(()),
             end => end,
-        }
-    }
-
-    /// The rate limit as GitHub tells it; asking costs nothing.
-    pub async fn rate_limit(&self, repository: &RepositoryName) -> Result<RateLimit, GitHubError> {
-        let told = async {
-            let url = self.0.url(&["rate_limit"], &[])?;
-            self.0.read::<RateLimits>(Some(repository), url).await
-        };
-        match told.await {
-            Ok(limits) => Ok(limits.resources.core),
-            Err(fault) => Err(failed("read the rate limit", fault)),
         }
     }
 

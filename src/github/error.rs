@@ -181,11 +181,6 @@ impl GitHubError {
         self.says("base invalid")
     }
 
-    /// Whether the branch holds nothing that its base lacks.
-    pub fn no_commits_between(&self) -> bool {
-        self.says("No commits between")
-    }
-
     /// Whether GitHub says so of what the request names.
     pub(super) fn says(&self, words: &str) -> bool {
         match &self.fault {

@@ -9,11 +9,12 @@ use tokio::sync::Mutex;
 
 use crate::github::Shared;
 use crate::github::cache::digest;
-use crate::github::credentials::{App, Credentials, Secret};
+use crate::github::credentials::{App, Credentials};
 use crate::github::error::Fault;
 use crate::github::transport::{Answer, Exchange, Patience, parse};
 use crate::github::wire::{Installation, InstallationToken};
 use crate::model::repository::RepositoryName;
+use crate::model::secret::Secret;
 
 /// A token is renewed so long before its end, so that a clone or push begun with it can finish.
 const RENEWED_BEFORE: TimeDelta = TimeDelta::minutes(10);
@@ -165,7 +166,7 @@ impl Shared {
         let mut is_clock_set = false;
         loop {
             let said_at = self.server_time();
-            let exchange = Exchange::new(method.clone(), url.clone()).by(&self.as_app(app)?);
+            let exchange = Exchange::new(method.clone(), url.clone(), self.as_app(app)?);
             match self.exchange(exchange).await.and_then(Answer::json) {
                 Ok(body) => return parse(&body),
                 // The refusal has told the server's time, and our clock may be its reason.

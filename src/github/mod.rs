@@ -49,8 +49,8 @@ use crate::model::clock::Clock;
 use crate::tls;
 
 pub use crate::github::coding_agent::CodingAgent;
-pub use crate::github::credentials::{App, Credentials, Secret};
-pub use crate::github::endpoints::{NewIssue, NewPull, PullChange};
+pub use crate::github::credentials::{App, Credentials};
+pub use crate::github::endpoints::{NewIssue, NewPull};
 pub use crate::github::error::{Fault, GitHubError};
 pub use crate::github::wire::{
     Branch, Comment, Grant, Issue, Mention, Permission, Permissions, Pull, RateLimit, Repository,

@@ -46,25 +46,20 @@ pub(super) const TURNS: &str = "turns of writes";
 pub(super) struct Exchange {
     method: Method,
     url: Url,
-    bearer: Option<Bearer>,
+    bearer: Bearer,
     etag: Option<String>,
     body: Option<Value>,
 }
 
 impl Exchange {
-    pub(super) fn new(method: Method, url: Url) -> Self {
+    pub(super) fn new(method: Method, url: Url, bearer: Bearer) -> Self {
         Self {
             method,
             url,
-            bearer: None,
+            bearer,
             etag: None,
             body: None,
         }
-    }
-
-    pub(super) fn by(mut self, bearer: &Bearer) -> Self {
-        self.bearer = Some(bearer.clone());
-        self
     }
 }
 
@@ -147,7 +142,7 @@ pub(super) fn parse<T: DeserializeOwned>(body: &str) -> Result<T, Fault> {
 impl Shared {
     /// An address of the API.
     pub(super) fn url(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Url, Fault> {
-        // They would name another endpoint: removing the label `..` would remove every label.
+        // They would name another endpoint: the file `..` would be the list of all.
         if let Some(part) = path.iter().find(|part| matches!(**part, "" | "." | "..")) {
             return Err(Fault::Unaddressable((*part).to_owned()));
         }
@@ -227,7 +222,7 @@ impl Shared {
     ) -> Result<Answer, Fault> {
         let bearer = self.bearer(Some(repository)).await?;
         let turn = self.turns.wait().await;
-        let mut exchange = Exchange::new(method.clone(), url.clone()).by(&bearer);
+        let mut exchange = Exchange::new(method.clone(), url.clone(), bearer);
         exchange.body = body.cloned();
         let answer = self.exchange(exchange).await;
         drop(turn);
@@ -274,18 +269,10 @@ impl Shared {
         bearer: &Bearer,
         url: &Url,
     ) -> Result<Result<Page, HeaderMap>, Fault> {
-        let cached = self
-            .cache
-            .as_ref()
-            .map(|cache| (cache, cache.find(url.as_str(), &bearer.caller)));
-        let mut exchange = Exchange::new(Method::GET, url.clone()).by(bearer);
-        let kept = match cached {
-            Some((_, Some(entry))) => {
-                exchange.etag = Some(entry.etag.clone());
-                Some(entry)
-            }
-            _ => None,
-        };
+        let cache = self.cache.as_ref();
+        let kept = cache.and_then(|cache| cache.find(url.as_str(), &bearer.caller));
+        let mut exchange = Exchange::new(Method::GET, url.clone(), bearer.clone());
+        exchange.etag = kept.as_ref().map(|entry| entry.etag.clone());
         let answer = self.exchange(exchange).await?;
         if answer.status == StatusCode::NOT_MODIFIED {
             let Some(entry) = kept else {
@@ -306,7 +293,7 @@ impl Shared {
         let link = header(&answer.headers, LINK.as_str()).map(str::to_owned);
         let etag = header(&answer.headers, ETAG.as_str()).map(str::to_owned);
         let body = answer.json()?;
-        if let (Some(cache), Some(etag)) = (&self.cache, etag) {
+        if let (Some(cache), Some(etag)) = (cache, etag) {
             let entry = Entry::new(etag, link.clone(), body.clone());
             if let Err(error) = cache.keep(url.as_str(), &bearer.caller, &entry) {
                 tracing::warn!(%error, "cannot keep an answer of GitHub; the next poll is a full one");
@@ -331,10 +318,8 @@ impl Shared {
             .client
             .request(exchange.method, exchange.url)
             .header(ACCEPT, "application/vnd.github+json")
-            .header("x-github-api-version", "2022-11-28");
-        if let Some(bearer) = exchange.bearer {
-            request = request.header(AUTHORIZATION, bearer.header);
-        }
+            .header("x-github-api-version", "2022-11-28")
+            .header(AUTHORIZATION, exchange.bearer.header);
         if let Some(etag) = exchange.etag {
             request = request.header(IF_NONE_MATCH, etag);
         }
@@ -442,9 +427,7 @@ impl Shared {
 
     /// After a 401 the next call fetches a new token, where an app can.
     async fn forgetting<T>(&self, answer: Result<T, Fault>) -> Result<T, Fault> {
-        if let Err(Fault::BadCredentials { .. }) = &answer
-            && matches!(self.identity, Identity::App { .. })
-        {
+        if self.is_outdated(&answer) {
             self.forget_tokens().await;
         }
         answer

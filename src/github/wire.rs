@@ -39,17 +39,11 @@ pub struct Issue {
     /// Who is to work on it.
     #[serde(default)]
     pub assignees: Vec<User>,
-    /// Whether only people who may write can comment.
-    #[serde(default)]
-    pub locked: bool,
     /// Its page for people.
     pub html_url: String,
     /// When it was made.
     #[serde(deserialize_with = "time")]
     pub created_at: DateTime<Utc>,
-    /// When it was last changed.
-    #[serde(deserialize_with = "time")]
-    pub updated_at: DateTime<Utc>,
     /// Present when this is a pull request.
     pull_request: Option<de::IgnoredAny>,
 }
@@ -92,8 +86,6 @@ impl State {
 pub struct User {
     /// Its name; may change.
     pub login: String,
-    /// Its number; never changes.
-    pub id: u64,
 }
 
 /// A comment on an issue or pull request.
@@ -107,8 +99,6 @@ pub struct Comment {
     /// Who wrote it; `None` when that account is no more.
     #[serde(rename = "user")]
     pub author: Option<User>,
-    /// Its place on the page for people.
-    pub html_url: String,
     /// When it was made.
     #[serde(deserialize_with = "time")]
     pub created_at: DateTime<Utc>,
@@ -128,8 +118,6 @@ pub struct Grant {
 /// A repository.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Repository {
-    /// Its number; survives renames and transfers.
-    pub id: u64,
     /// Its present name; differs from the name asked for when it was renamed.
     #[serde(deserialize_with = "repository_name")]
     pub full_name: RepositoryName,
@@ -142,24 +130,14 @@ pub struct Repository {
     pub private: bool,
     /// What the caller may do; `None` when GitHub does not say.
     pub permissions: Option<Permissions>,
-    /// Its page for people.
-    pub html_url: String,
-    /// The address for git, without credentials.
-    pub clone_url: String,
 }
 
 /// What the caller may do in a repository.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 pub struct Permissions {
-    /// Read.
-    #[serde(default)]
-    pub pull: bool,
     /// Write.
     #[serde(default)]
     pub push: bool,
-    /// Everything.
-    #[serde(default)]
-    pub admin: bool,
 }
 
 /// What somebody may do in a repository, from less to more. GitHub counts `triage` as read and
@@ -180,12 +158,8 @@ pub enum Permission {
 /// A pull request.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Pull {
-    /// Unique on that GitHub.
-    pub id: u64,
     /// Its number in its repository.
     pub number: u64,
-    /// The title.
-    pub title: String,
     /// The body; empty when there is none.
     #[serde(default, deserialize_with = "text_or_null")]
     pub body: String,
@@ -267,16 +241,6 @@ pub struct RateLimit {
 #[derive(Deserialize)]
 pub(super) struct LabelOf {
     pub(super) name: String,
-}
-
-#[derive(Deserialize)]
-pub(super) struct RateLimits {
-    pub(super) resources: Resources,
-}
-
-#[derive(Deserialize)]
-pub(super) struct Resources {
-    pub(super) core: RateLimit,
 }
 
 #[derive(Deserialize)]
@@ -403,4 +367,29 @@ fn label_names<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Err
             Label::Object { name } => name,
         })
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_issue_is_read_that_lacks_what_nobody_uses() {
+        let issue = json!({
+            "id": 1,
+            "node_id": "I_1",
+            "number": 7,
+            "repository_url": "https://api.github.com/repos/octo/hello",
+            "title": "Correct it",
+            "user": {"login": "alice"},
+            "state": "open",
+            "labels": [],
+            "html_url": "https://github.com/octo/hello/issues/7",
+            "created_at": "2026-02-19T20:40:03Z",
+        });
+        let issue: Issue = serde_json::from_value(issue).unwrap();
+        assert_eq!(issue.author.unwrap().login, "alice");
+    }
 }

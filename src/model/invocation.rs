@@ -15,6 +15,18 @@ pub enum StopSignal {
     Terminate,
 }
 
+/// How a prompt reaches an agent that the configuration describes.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum PromptDelivery {
+    /// On standard input, which is then closed.
+    #[default]
+    Stdin,
+    /// As one argument or a part of one.
+    Argument,
+    /// In a file of this run alone, whose path is an argument.
+    File,
+}
+
 /// One command with everything it needs, apart from the inherited environment.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Invocation {

@@ -23,6 +23,7 @@ pub mod report;
 pub mod repository;
 pub mod reset;
 pub mod retention;
+pub mod secret;
 pub mod tally;
 pub mod task;
 pub mod text;

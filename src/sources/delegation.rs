@@ -20,9 +20,8 @@ pub struct Delegation {
     pub user_id: String,
     /// What is to be done.
     pub instruction: String,
-    /// What it is about: a kind, such as `repository`, `issue` or `pr`, and a reference such as
-    /// `owner/repo#7`.
-    pub target: Option<(String, String)>,
+    /// The repository to change: as the issue names it, or the directory of a local task.
+    pub target: Option<String>,
 }
 
 impl Delegation {
@@ -74,10 +73,7 @@ impl Delegation {
                  put it another way, as a heading with `###`"
             ));
         }
-        let asked = self.target.as_ref().map(|(_, reference)| {
-            let name = reference.split('#').next().unwrap_or_default();
-            name.parse::<RepositoryName>()
-        });
+        let asked = self.target.as_deref().map(str::parse::<RepositoryName>);
         match (asked.transpose(), read.target) {
             (Ok(asked), read) if asked == read => {}
             (_, Some(target)) => return Err(format!("the target would be {target}")),
@@ -98,8 +94,8 @@ impl Delegation {
             format!("**User ID:** `{}`", self.user_id),
             String::new(),
         ];
-        if let Some((kind, reference)) = &self.target {
-            lines.push(format!("**Target:** {kind} `{reference}`"));
+        if let Some(target) = &self.target {
+            lines.push(format!("**Target:** repository `{target}`"));
             lines.push(String::new());
         }
         lines.extend([
@@ -147,7 +143,7 @@ mod tests {
             task_id: "7a0c52e1-0000-4000-8000-000000000001".to_owned(),
             user_id: "u-1".to_owned(),
             instruction: "Correct the spelling.".to_owned(),
-            target: Some(("issue".to_owned(), "octo/target#7".to_owned())),
+            target: Some("octo/target".to_owned()),
         }
     }
 
@@ -155,7 +151,7 @@ mod tests {
     fn the_issue_is_byte_for_byte_that_of_the_original_provider() {
         let whole = "# Agent Task Delegation\n\n\
             **Task ID:** `7a0c52e1-0000-4000-8000-000000000001`\n**User ID:** `u-1`\n\n\
-            **Target:** issue `octo/target#7`\n\n## Instructions\n\nCorrect the spelling.\n\n---\n\n\
+            **Target:** repository `octo/target`\n\n## Instructions\n\nCorrect the spelling.\n\n---\n\n\
             <!-- agent_task_metadata\n{\"task_id\": \"7a0c52e1-0000-4000-8000-000000000001\", \
             \"user_id\": \"u-1\", \"provider\": \"github_issue_dispatch\"}\n-->";
         assert_eq!(delegation().body(), whole);

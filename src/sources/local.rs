@@ -252,10 +252,6 @@ fn offer(work: Work, task: LocalTask) -> Offer {
 }
 
 impl TaskSource for Local {
-    fn name(&self) -> String {
-        "the local queue".to_owned()
-    }
-
     async fn offers(&self) -> Result<Vec<Offer>, SourceError> {
         let open = |work: &Work| {
             matches!(

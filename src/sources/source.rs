@@ -134,9 +134,6 @@ impl std::error::Error for SourceError {}
 /// again after any crash.
 #[expect(async_fn_in_trait, reason = "the worker is one thread and no library")]
 pub trait TaskSource: fmt::Debug {
-    /// Names the source to a person.
-    fn name(&self) -> String;
-
     /// The work that waits, oldest first.
     async fn offers(&self) -> Result<Vec<Offer>, SourceError>;
 

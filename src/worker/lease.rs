@@ -66,9 +66,10 @@ impl Lease {
         self.queue.note(&self.claim, &text).await
     }
 
-    /// From now on the branch at the remote holds the claim, too: for a whole lease after `when`.
-    pub(super) fn is_pushed(&self, when: Instant) {
-        self.pushed.set(Some(when));
+    /// Notes that the branch is about to be pushed, and at the remote holds the claim, too: for a
+    /// whole lease from now.
+    pub(super) fn note_push(&self) {
+        self.pushed.set(Some(Instant::now()));
     }
 
     /// Asks the work to stop.

@@ -2,7 +2,8 @@
 //!
 //! One process works on several pieces of work at a time, each as an `agent-runner run` of its own
 //! (`run`) in a clone of its own (`workspace`). Who works on what is decided by the
-//! [queue](crate::queue); `story` is what is done with one piece. No concrete source is known here:
+//! [queue](crate::queue); `story` is what is done with one piece: `place` tells what is there of it,
+//! `result` makes and judges it, `push` brings it to the remote. No concrete source is known here:
 //! where work comes from and results go to is behind [`TaskSource`].
 
 mod hands;
@@ -10,7 +11,10 @@ mod lease;
 mod left;
 mod notes;
 mod objection;
+mod place;
+mod push;
 mod record;
+mod result;
 mod run;
 mod settings;
 mod story;

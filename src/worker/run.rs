@@ -16,12 +16,12 @@ use crate::model::process_end::ProcessExit;
 use crate::model::record::Record;
 use crate::model::text;
 use crate::process::child::{Child, ChildCommand};
-use crate::sources::source::{Accepted, SourceError, TaskSource};
+use crate::sources::source::{SourceError, TaskSource};
 use crate::store::{format, request};
-use crate::worker::lease::{Lease, Stop};
+use crate::worker::lease::Stop;
 use crate::worker::objection;
 use crate::worker::settings::WorkerSettings;
-use crate::worker::story::Failure;
+use crate::worker::story::{Failure, Story};
 use crate::worker::workspace::Workspace;
 
 /// The most that is read of what a run prints.
@@ -34,21 +34,23 @@ pub(super) struct Ended {
     pub(super) taken: Option<Result<String, Failure>>,
 }
 
-/// Runs the agent in the workspace's tree. Before a good run's record is final, its result is taken
+/// Runs the agent of a story in the workspace's tree. Before a good run's record is final, its result is taken
 /// with `take`, which may refuse it.
 ///
 /// The run is asked to end when the claim is lost, the work is not wanted any more, or the worker
 /// is asked to end; it has ended when this returns.
 pub(super) async fn carry_out<S: TaskSource>(
-    source: &S,
-    settings: &WorkerSettings,
-    work: &Accepted,
+    story: &Story<'_, S>,
     workspace: &Workspace,
-    lease: &Lease,
     take: impl AsyncFn() -> Result<String, Failure>,
 ) -> Result<Ended, Failure> {
-    let started = objection::pair()
-        .and_then(|(ours, theirs)| Ok((ours, start(settings, &work.request, workspace, theirs)?)));
+    let (settings, lease) = (story.settings, story.lease);
+    let started = objection::pair().and_then(|(ours, theirs)| {
+        Ok((
+            ours,
+            start(settings, &story.work.request, workspace, theirs)?,
+        ))
+    });
     let (stream, mut child) =
         started.map_err(|error| Failure::later(format!("the run cannot be started: {error}")))?;
     let taken = RefCell::new(None);
@@ -75,7 +77,7 @@ pub(super) async fn carry_out<S: TaskSource>(
                 reason = Some(Failure::Stopped(stop));
             }
             () = sleep(settings.poll_interval), if reason.is_none() => {
-                match source.check_wanted(work).await {
+                match story.source.check_wanted(&story.work).await {
                     Ok(()) | Err(SourceError::Later { .. }) => {}
                     Err(error) => {
                         child.stop(false);

@@ -6,7 +6,6 @@ use crate::model::dispatch::{REVISION_TRAILER, WorkKey, WorkRequest};
 use crate::model::text;
 use crate::model::work_name::WorkName;
 use crate::sources::correlation::task_metadata;
-use crate::sources::source::Accepted;
 
 /// The text of `agent-tasks/<name>.md`.
 pub(super) fn file(
@@ -40,8 +39,7 @@ pub(super) fn file(
 
 /// The message of the commit. No two claims, of whatever queue, make the same commit: only one of
 /// them can push it.
-pub(super) fn commit_message(work: &Accepted, holder: &str) -> String {
-    let (request, revision) = (&work.request, &work.revision);
+pub(super) fn commit_message(request: &WorkRequest, revision: &str, holder: &str) -> String {
     let task_id = text::unlinked(&text::first_line(&request.task_id, 300));
     let (number, trailer) = (request.number, request.key.trailer());
     let claim = WorkKey::new(

@@ -35,6 +35,7 @@ use crate::model::message::{Message, Priority};
 use crate::model::outcome::{EXIT_FAILURE, EXIT_SUCCESS, EXIT_USAGE};
 use crate::model::record::Record;
 use crate::model::repository::RepositoryName;
+use crate::model::secret::Secret;
 use crate::model::tree_policy::{Permission, TreePolicy};
 use crate::orchestrator::Announce;
 use crate::planner::{self, RunPlan};
@@ -390,9 +391,7 @@ pub(super) fn credentials(settings: &Settings) -> Result<github::Credentials, Cl
         );
     };
     match &credentials.value {
-        GithubCredentials::Token(token) => Ok(github::Credentials::Token(github::Secret::new(
-            token.expose(),
-        ))),
+        GithubCredentials::Token(token) => Ok(github::Credentials::Token(token.clone())),
         GithubCredentials::App {
             id,
             key_file,
@@ -402,7 +401,7 @@ pub(super) fn credentials(settings: &Settings) -> Result<github::Credentials, Cl
                 let what = format!("the App's key `{}` cannot be read", key_file.display());
                 CliError::usage(what).because(error)
             })?;
-            github::App::new(id.to_string(), &github::Secret::new(key), *installation)
+            github::App::new(id.to_string(), &Secret::new(key), *installation)
                 .map(github::Credentials::App)
                 .map_err(|error| CliError::usage("the App's key cannot be used").because(error))
         }

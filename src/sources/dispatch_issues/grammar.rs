@@ -57,8 +57,6 @@ pub struct Instructed {
     pub instruction: String,
     /// The repository to change; `None` when the issue does not say.
     pub target: Option<RepositoryName>,
-    /// What the metadata says besides the task.
-    pub metadata: Map<String, Value>,
     /// Whether the title, the task or the instruction has characters that a reader does not see.
     pub hidden_characters: bool,
 }
@@ -82,8 +80,7 @@ fn read_body(title: &str, body: &str) -> Result<Option<Instructed>, String> {
         .replace('\0', "\u{fffd}");
     let body = body.replace("\r\n", "\n").replace('\r', "\n");
     let parts = Parts::find(&body);
-    let mut metadata = metadata(&body, &parts.metadata)?;
-    let Some(task_id) = take_task_id(&mut metadata)? else {
+    let Some(task_id) = task_id(metadata(&body, &parts.metadata)?)? else {
         return Ok(None);
     };
     if parts.is_open {
@@ -105,7 +102,6 @@ fn read_body(title: &str, body: &str) -> Result<Option<Instructed>, String> {
         task_id,
         title,
         instruction,
-        metadata,
     }))
 }
 
@@ -353,8 +349,8 @@ fn metadata(body: &str, comments: &[Option<Range<usize>>]) -> Result<Map<String,
     Ok(metadata)
 }
 
-/// Takes the task out of the metadata; `None` where none is named.
-fn take_task_id(metadata: &mut Map<String, Value>) -> Result<Option<String>, String> {
+/// The task that the metadata names; `None` where it names none.
+fn task_id(mut metadata: Map<String, Value>) -> Result<Option<String>, String> {
     let task_id = match metadata.remove("task_id") {
         None => return Ok(None),
         Some(Value::String(task_id)) => task_id,

@@ -358,10 +358,6 @@ impl Issues {
 }
 
 impl TaskSource for Issues {
-    fn name(&self) -> String {
-        self.settings.repository.to_string()
-    }
-
     async fn offers(&self) -> Result<Vec<Offer>, SourceError> {
         let settings = &self.settings;
         let listed = self.github.issues(&settings.repository, &settings.label);

@@ -56,13 +56,17 @@ pub(crate) fn delegate(world: &World, arguments: &DelegateArguments) -> Result<u
             .unwrap_or_else(|| new_id(SystemClock.now())),
         user_id: arguments.user_id.clone(),
         instruction: instruction(&arguments.instruction)?,
-        target: target(arguments, provider),
+        target: arguments.repo.clone(),
     };
     wiring::block_on(async {
         let desk = Desk::open(&settings, &layout, provider).await?;
         let ended = desk.refuse_known(&order.task_id).await?;
         let ended = ended.and_then(|task| task.issue);
-        let mut task = desk.hand_over(world, &order, ended, arguments).await?;
+        let id = match arguments.task_id {
+            Some(_) => Id::Given(ended.as_ref()),
+            None => Id::New,
+        };
+        let mut task = desk.hand_over(world, &order, id).await?;
         desk.keep(&task)?;
         let mut is_unfinished = false;
         if arguments.wait {
@@ -212,15 +216,6 @@ fn instruction(given: &str) -> Result<String, CliError> {
     Ok(instruction)
 }
 
-/// What the task is about, as the issue names it.
-fn target(arguments: &DelegateArguments, provider: Provider) -> Option<(String, String)> {
-    if provider == Provider::Local {
-        return None;
-    }
-    let repository = arguments.repo.as_ref()?;
-    Some(("repository".to_owned(), repository.clone()))
-}
-
 /// A new id, in the form of a UUID of one's own making (version 8 of RFC 9562).
 pub(super) fn new_id(now: DateTime<Utc>) -> String {
     let (pid, nanoseconds) = (
@@ -254,10 +249,18 @@ struct Desk<'a> {
     provider: Provider,
     settings: &'a Settings,
     layout: &'a Layout,
-    github: Option<GitHub>,
-    queue: Option<Queue>,
-    /// The queue from which workers on this machine, or who share it, take issues.
-    of_issues: Option<Queue>,
+    counter: Counter,
+}
+
+/// Who is asked at a desk.
+enum Counter {
+    /// GitHub, and where there is one, the queue from which workers on this machine, or who share
+    /// it, take issues.
+    GitHub(GitHub, Option<Queue>),
+    /// The queue of local tasks.
+    Local(Queue),
+    /// Nobody.
+    Mock,
 }
 
 impl<'a> Desk<'a> {
@@ -266,24 +269,18 @@ impl<'a> Desk<'a> {
         layout: &'a Layout,
         provider: Provider,
     ) -> Result<Self, CliError> {
-        let mut desk = Self {
-            provider,
-            settings,
-            layout,
-            github: None,
-            queue: None,
-            of_issues: None,
-        };
-        match provider {
+        let counter = match provider {
             Provider::GithubIssueDispatch | Provider::Copilot => {
                 let credentials = dispatch::credentials(settings)?;
-                desk.github = Some(dispatch::github(settings, layout, credentials)?);
+                let github = dispatch::github(settings, layout, credentials)?;
                 let is_there = settings.queue.url.is_some() || wiring::has_own_queue(layout);
+                let mut of_issues = None;
                 if provider == Provider::GithubIssueDispatch && is_there {
                     // GitHub alone tells how a task ends; the queue only knows more meanwhile.
                     let url = wiring::queue_url(settings, layout)?;
-                    desk.of_issues = Queue::open(&url).await.ok();
+                    of_issues = Queue::open(&url).await.ok();
                 }
+                Counter::GitHub(github, of_issues)
             }
             Provider::Local => {
                 layout
@@ -291,13 +288,18 @@ impl<'a> Desk<'a> {
                     .map_err(|error| CliError::failure("the queue has no place").because(error))?;
                 let url = wiring::local_queue_url(settings, layout)?;
                 let queue = Queue::open(&url).await;
-                desk.queue = Some(queue.map_err(|error| {
+                Counter::Local(queue.map_err(|error| {
                     CliError::failure("the queue cannot be used").because(error)
-                })?);
+                })?)
             }
-            Provider::Mock => {}
-        }
-        Ok(desk)
+            Provider::Mock => Counter::Mock,
+        };
+        Ok(Self {
+            provider,
+            settings,
+            layout,
+            counter,
+        })
     }
 
     fn keep(&self, task: &Delegated) -> Result<(), CliError> {
@@ -330,8 +332,7 @@ impl<'a> Desk<'a> {
         &self,
         world: &World,
         order: &Delegation,
-        ended: Option<issues::Named>,
-        arguments: &DelegateArguments,
+        id: Id<'_>,
     ) -> Result<Delegated, CliError> {
         let mut task = Delegated {
             task_id: order.task_id.clone(),
@@ -339,73 +340,89 @@ impl<'a> Desk<'a> {
             title: text::first_line(&order.instruction, 200),
             created_at: SystemClock.now(),
             state: DelegatedState::Running,
-            message: "Mock agent started".to_owned(),
+            message: String::new(),
             issue: None,
             target: None,
             directory: None,
             result: None,
         };
-        if let Some(queue) = &self.queue {
-            let named = arguments.repo.as_ref();
-            let directory = named.map_or_else(
-                || self.settings.runner.repo_root.value.clone(),
-                |path| world.current_directory.join(path),
-            );
-            let directory = directory.canonicalize().map_err(|error| {
-                let what = format!("there is no repository `{}`", directory.display());
-                CliError::usage(what).because(error)
-            })?;
-            let environment = planner::inheritable(world.environment.variables(), &[], &[]);
-            let look = Git::new(&environment, &directory).health(SystemClock.now());
-            let look = look.map_err(|error| {
-                let what = format!("no task can be done in `{}`", directory.display());
-                CliError::usage(what).because(error)
-            })?;
-            let repository = look.top_level();
-            let local = LocalTask {
-                number: 0,
-                task_id: order.task_id.clone(),
-                title: task.title.clone(),
-                instruction: order.instruction.clone(),
-                repository,
-            };
-            let put = local::put(queue, local, &SystemClock).await;
-            let local = put.map_err(|error| match error {
-                PutError::Known(_) | PutError::Done { .. } => {
-                    CliError::usage(error.to_string()).hint(ANOTHER_ID)
-                }
-                error => CliError::failure("the task is not queued").because(error),
-            })?;
-            task.state = DelegatedState::Created;
-            task.message = format!(
-                "queued as local task {}; `agent-runner dispatch --source local --once` does it",
-                local.number
-            );
-            task.directory = Some(local.repository);
-        } else if let Some(github) = &self.github {
-            let named = arguments.repo.as_ref().map(|name| name.parse());
-            let target: Option<RepositoryName> = named
-                .transpose()
-                .map_err(|error| CliError::usage("--repo is wrong").because(error))?;
-            let id = match arguments.task_id {
-                Some(_) => Id::Given(ended.as_ref()),
-                None => Id::New,
-            };
-            let handed = if self.provider == Provider::Copilot {
-                let target = target.as_ref().ok_or_else(|| {
-                    CliError::usage("the provider `copilot` needs `--repo owner/name`")
-                })?;
-                issues::open_for_copilot(github, target, order, id).await?
-            } else {
-                issues::open_labelled(github, self.settings, order, id).await?
-            };
-            let issues::Handed { issue, is_found } = handed;
-            let how = if is_found { "found" } else { "created" };
-            task.message = format!("Dispatch issue {how}: {}", issue.html_url);
-            task.target = target.or_else(|| Some(issue.repository.clone()));
-            task.issue = Some((issue.repository, issue.number));
+        match &self.counter {
+            Counter::GitHub(github, _) => self.open_issue(github, order, id, &mut task).await?,
+            Counter::Local(queue) => self.queue_locally(queue, world, order, &mut task).await?,
+            Counter::Mock => "Mock agent started".clone_into(&mut task.message),
         }
         Ok(task)
+    }
+
+    async fn open_issue(
+        &self,
+        github: &GitHub,
+        order: &Delegation,
+        id: Id<'_>,
+        task: &mut Delegated,
+    ) -> Result<(), CliError> {
+        let named = order.target.as_deref().map(str::parse);
+        let target: Option<RepositoryName> = named
+            .transpose()
+            .map_err(|error| CliError::usage("--repo is wrong").because(error))?;
+        let handed = if self.provider == Provider::Copilot {
+            let target = target.as_ref().ok_or_else(|| {
+                CliError::usage("the provider `copilot` needs `--repo owner/name`")
+            })?;
+            issues::open_for_copilot(github, target, order, id).await?
+        } else {
+            issues::open_labelled(github, self.settings, order, id).await?
+        };
+        let issues::Handed { issue, is_found } = handed;
+        let how = if is_found { "found" } else { "created" };
+        task.message = format!("Dispatch issue {how}: {}", issue.html_url);
+        task.target = target.or_else(|| Some(issue.repository.clone()));
+        task.issue = Some((issue.repository, issue.number));
+        Ok(())
+    }
+
+    async fn queue_locally(
+        &self,
+        queue: &Queue,
+        world: &World,
+        order: &Delegation,
+        task: &mut Delegated,
+    ) -> Result<(), CliError> {
+        let directory = match &order.target {
+            Some(path) => &world.current_directory.join(path),
+            None => &self.settings.runner.repo_root.value,
+        };
+        let directory = directory.canonicalize().map_err(|error| {
+            let what = format!("there is no repository `{}`", directory.display());
+            CliError::usage(what).because(error)
+        })?;
+        let environment = planner::inheritable(world.environment.variables(), &[], &[]);
+        let look = Git::new(&environment, &directory).health(SystemClock.now());
+        let look = look.map_err(|error| {
+            let what = format!("no task can be done in `{}`", directory.display());
+            CliError::usage(what).because(error)
+        })?;
+        let local = LocalTask {
+            number: 0,
+            task_id: order.task_id.clone(),
+            title: task.title.clone(),
+            instruction: order.instruction.clone(),
+            repository: look.top_level(),
+        };
+        let put = local::put(queue, local, &SystemClock).await;
+        let local = put.map_err(|error| match error {
+            PutError::Known(_) | PutError::Done { .. } => {
+                CliError::usage(error.to_string()).hint(ANOTHER_ID)
+            }
+            error => CliError::failure("the task is not queued").because(error),
+        })?;
+        task.state = DelegatedState::Created;
+        task.message = format!(
+            "queued as local task {}; `agent-runner dispatch --source local --once` does it",
+            local.number
+        );
+        task.directory = Some(local.repository);
+        Ok(())
     }
 
     /// Asks how far a task is until it has ended; tells whether it has, within `limit`.
@@ -451,33 +468,37 @@ impl<'a> Desk<'a> {
 
     /// Asks how far a task is.
     async fn look(&self, task: &mut Delegated) -> Result<(), Unheard> {
-        if let Some(queue) = &self.queue {
-            let looked = look_locally(queue, task).await;
-            looked.map_err(|error| Unheard {
-                is_passing: error.is_transient(),
-                error: CliError::failure("the queue cannot be asked").because(error),
-            })
-        } else if let Some(github) = &self.github {
-            let looked = issues::look(github, task).await;
-            looked.map_err(|error| Unheard {
-                is_passing: error.is_transient(),
-                error: issues::failure("GitHub cannot be asked", &error),
-            })?;
-            if let Some(queue) = &self.of_issues
-                && let Some((repository, number)) = &task.issue
-                && !task.state.is_final()
-                && let Ok(works) = queue.list().await
-            {
-                let origin = format!("{repository}#{number}");
-                let ours = |work: &Work| work.origin.eq_ignore_ascii_case(&origin);
-                if let Some(work) = works.into_iter().find(ours) {
-                    note_standing(task, &work);
+        match &self.counter {
+            Counter::GitHub(github, of_issues) => {
+                let looked = issues::look(github, task).await;
+                looked.map_err(|error| Unheard {
+                    is_passing: error.is_transient(),
+                    error: issues::failure("GitHub cannot be asked", &error),
+                })?;
+                if let Some(queue) = of_issues
+                    && let Some((repository, number)) = &task.issue
+                    && !task.state.is_final()
+                    && let Ok(works) = queue.list().await
+                {
+                    let origin = format!("{repository}#{number}");
+                    let ours = |work: &Work| work.origin.eq_ignore_ascii_case(&origin);
+                    if let Some(work) = works.into_iter().find(ours) {
+                        note_standing(task, &work);
+                    }
                 }
+                Ok(())
             }
-            Ok(())
-        } else {
-            play_on(task);
-            Ok(())
+            Counter::Local(queue) => {
+                let looked = look_locally(queue, task).await;
+                looked.map_err(|error| Unheard {
+                    is_passing: error.is_transient(),
+                    error: CliError::failure("the queue cannot be asked").because(error),
+                })
+            }
+            Counter::Mock => {
+                play_on(task);
+                Ok(())
+            }
         }
     }
 }
@@ -497,19 +518,15 @@ async fn look_locally(queue: &Queue, task: &mut Delegated) -> Result<(), QueueEr
         }
         return Ok(());
     };
-    note_standing(task, &work);
-    let end = match work.state {
-        WorkState::Waiting | WorkState::Claimed | WorkState::Retrying => return Ok(()),
-        WorkState::Done => DelegatedState::Completed,
-        WorkState::Rested | WorkState::Cancelled => DelegatedState::Failed,
-    };
-    task.state = end;
-    if let Some(reason) = work.reason {
-        task.message = reason;
-    }
-    if task.state == DelegatedState::Completed {
-        let branch = local.branch().unwrap_or_default();
-        complete(task, branch, &local.repository);
+    match work.state {
+        WorkState::Waiting | WorkState::Claimed | WorkState::Retrying => note_standing(task, &work),
+        WorkState::Done => complete(task, local.branch().unwrap_or_default(), &local.repository),
+        WorkState::Rested | WorkState::Cancelled => {
+            task.state = DelegatedState::Failed;
+            if let Some(reason) = work.reason {
+                task.message = reason;
+            }
+        }
     }
     Ok(())
 }

@@ -180,7 +180,7 @@ fn order(target: &RepositoryName) -> (Delegation, String, String) {
         task_id,
         user_id: "agent-runner-smoke".to_owned(),
         instruction,
-        target: Some(("repository".to_owned(), target.to_string())),
+        target: Some(target.to_string()),
     };
     (order, file, line)
 }

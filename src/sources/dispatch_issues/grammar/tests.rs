@@ -77,10 +77,6 @@ fn the_issues_of_the_backend_are_read() {
         "Correct the spelling of `README.md`.\n\nLeave the rest."
     );
     assert_eq!(work.target.unwrap().as_str(), "octo/hello");
-    assert_eq!(
-        Value::Object(work.metadata),
-        serde_json::json!({"user_id": "user-1", "provider": "github_issue_dispatch"})
-    );
     assert!(!work.hidden_characters);
 }
 
@@ -93,7 +89,6 @@ fn issues_written_by_hand_are_read() {
         "Apply this:\n\n### Details\n\n```diff\n--- a/x\n+++ b/x\n```"
     );
     assert_eq!(work.target.unwrap().as_str(), "octo/hello");
-    assert!(work.metadata.is_empty());
 }
 
 #[test]

@@ -254,10 +254,6 @@ impl Host {
         state.bare(id)
     }
 
-    pub fn repository_id(&self, repository: &str) -> u64 {
-        self.state().repository(repository).id
-    }
-
     pub fn set_private(&self, repository: &str) {
         self.state().repository(repository).is_private = true;
     }

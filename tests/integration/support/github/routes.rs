@@ -280,7 +280,6 @@ impl Call<'_> {
                 let features = self.request.header("graphql-features").unwrap_or_default();
                 Ok(ok(&graphql::answer(state, login, features, &self.body()?)))
             }
-            ("GET", ["rate_limit"]) => Ok(ok(&self.rate_limit(state))),
             (_, ["app", ..]) => self.app(state, &segments),
             (_, ["repos", owner, name, "installation"]) => {
                 self.must_be_app()?;
@@ -329,18 +328,6 @@ impl Call<'_> {
         let status = if is_read { 301 } else { 307 };
         let body = json!({"message": "Moved Permanently", "url": url, "documentation_url": "https://docs.github.com/rest"});
         json_response(status, &body).header("location", url)
-    }
-
-    fn rate_limit(&self, state: &State) -> Value {
-        let key = self.login.clone().unwrap_or_default();
-        let remaining = state.remaining.get(&key).copied().unwrap_or(LIMIT);
-        let core = json!({
-            "limit": LIMIT,
-            "remaining": remaining,
-            "used": LIMIT.saturating_sub(remaining),
-            "reset": state.reset_at.timestamp(),
-        });
-        json!({"resources": {"core": core, "search": core, "graphql": core}, "rate": core})
     }
 
     fn must_be_app(&self) -> Result<(), Response> {
@@ -695,11 +682,6 @@ impl Call<'_> {
                         };
                         state.add_labels(index, number, &texts(labels), actor);
                     }
-                    ("DELETE", [label]) => {
-                        if !state.remove_label(index, number, label, actor) {
-                            return Err(problem(404, "Label does not exist"));
-                        }
-                    }
                     _ => return Err(not_found()),
                 }
                 let repository = &state.repositories[index];
@@ -821,23 +803,15 @@ impl Call<'_> {
                 must_write("pull_requests=write")?;
                 self.create_pull(state, index, body, actor)
             }
-            (method, [number]) => {
+            ("PATCH", [number]) => {
                 let number: u64 = number.parse().map_err(|_| not_found())?;
                 let issue = state.repositories[index].issue(number);
-                let issue = issue
-                    .filter(|issue| issue.pull.is_some())
-                    .ok_or_else(not_found)?;
-                if method == "PATCH" {
-                    must_write("pull_requests=write")?;
-                    if let Some(title) = body["title"].as_str() {
-                        title.clone_into(&mut issue.title);
-                    }
-                    if let Some(body) = body["body"].as_str() {
-                        issue.body = Some(body.to_owned());
-                    }
-                    if let Some(to) = body["state"].as_str() {
-                        state.set_open(index, number, to == "open", actor);
-                    }
+                if issue.is_none_or(|issue| issue.pull.is_none()) {
+                    return Err(not_found());
+                }
+                must_write("pull_requests=write")?;
+                if let Some(to) = body["state"].as_str() {
+                    state.set_open(index, number, to == "open", actor);
                 }
                 let repository = &state.repositories[index];
                 let issue = repository
