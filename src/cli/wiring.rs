@@ -618,7 +618,7 @@ pub(crate) async fn deliver_unkept(
     if !records.is_empty()
         && let Err(error) = recover(world, layout, announce)
     {
-        tracing::warn!(error = chain(&error), "not recovered");
+        tracing::warn!(error = error.brief(), "not recovered");
     }
     for record in records {
         let run: Option<RunPath> = record.path().parse().ok();

@@ -263,7 +263,7 @@ impl Office<'_> {
                     sleep(CARE_INTERVAL).await;
                     exchange().await;
                     if let Err(error) = wiring::recover(world, layout, announced) {
-                        tracing::warn!("{error}");
+                        tracing::warn!("{}", error.brief());
                     }
                     wiring::deliver(&world.ui, layout, notifier.as_ref()).await;
                 }

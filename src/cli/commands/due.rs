@@ -140,7 +140,7 @@ fn scheduled(world: &World, settings: &Settings, layout: &Layout, now: DateTime<
     // One that has no cron has nothing but its timers.
     let is_whole = jobs.is_ok() || !has_cron && !timers.is_empty();
     let jobs = jobs.unwrap_or_else(|error| {
-        tracing::debug!(%error, "no crontab");
+        tracing::debug!(error = error.brief(), "no crontab");
         None
     });
     let heeds_zones = jobs.is_some() && schedule::heeds_zones(world);

@@ -153,13 +153,12 @@ fn sign_in(settings: &AgentSettings, inherited: &BTreeMap<OsString, OsString>) -
 
 /// Notes who would start which agent.
 pub(super) fn note_wanted(agents: &mut [Agent], settings: &Settings, jobs: &[Job]) {
+    let scheduled = settings.scheduled();
     for agent in agents {
         let name = agent.name.as_str();
-        let tasks = settings.tasks.values().map(|task| &task.task);
-        let scheduled = tasks.filter(|task| task.schedule.is_some());
-        let by_task = scheduled
-            .filter(|task| task.agents.iter().any(|wanted| wanted.as_str() == name))
-            .map(|task| format!("the task {}", task.name));
+        let by_task = (scheduled.iter())
+            .filter(|entry| entry.agent == name)
+            .map(|entry| format!("the task {}", entry.task));
         let dispatch = settings
             .dispatch
             .repo

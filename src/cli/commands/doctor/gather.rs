@@ -183,7 +183,7 @@ fn prompts(world: &World, settings: &Settings) -> (usize, Vec<(String, String)>)
         let plan = agent.map(|agent| wiring::plan(world, settings, agent, task));
         let checked = match plan {
             Some(Ok(plan)) => planner::check_prompt(&plan).map_err(|error| chain(&error)),
-            Some(Err(error)) => Err(error.to_string()),
+            Some(Err(error)) => Err(error.brief()),
             None => Ok(()),
         };
         bad.extend(checked.err().map(|why| (task.task.name.to_string(), why)));
@@ -263,8 +263,10 @@ fn cron(
 ) -> Cron {
     let jobs = schedule::jobs(world, settings).map_err(|error| error.brief());
     let jobs = jobs.map(Option::unwrap_or_default);
-    let scheduled = settings.tasks.values().map(|task| &task.task);
-    let scheduled = scheduled.filter(|task| task.schedule.is_some());
+    let mut scheduled: Vec<_> = (settings.scheduled().into_iter())
+        .map(|entry| entry.task.to_string())
+        .collect();
+    scheduled.dedup();
     let beat = fs::metadata(layout.heartbeat_log()).and_then(|file| file.modified());
     let (paths, missing) = programs(world, settings, jobs.as_deref().unwrap_or(&[]), agents);
     Cron {
@@ -276,7 +278,7 @@ fn cron(
         is_wanted,
         paths,
         missing,
-        scheduled: scheduled.map(|task| task.name.to_string()).collect(),
+        scheduled,
         heartbeat: beat.ok().map(|beat| {
             let age = SystemClock.now() - chrono::DateTime::from(beat);
             age.to_std().unwrap_or_default()

@@ -112,7 +112,7 @@ fn probe(world: &World, settings: &Settings, agent: &AgentSettings) -> Result<Pr
     plan.limits.timeout = plan.limits.timeout.min(PROBE_LIMIT);
     let record = match super::run::carry_out(world, settings, vec![plan], false) {
         Ok(record) => record,
-        Err(error) => return Ok(Probed::Done(Err(text::first_line(&error.to_string(), 200)))),
+        Err(error) => return Ok(Probed::Done(Err(error.brief()))),
     };
     Ok(match record.outcome {
         Outcome::Success => {

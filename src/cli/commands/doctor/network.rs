@@ -90,7 +90,7 @@ async fn ask_queue(settings: &Settings) -> Option<Result<(), String>> {
     }
     let url = match wiring::queue_url(settings, &wiring::layout(settings)) {
         Ok(url) => url,
-        Err(error) => return Some(Err(text::first_line(&error.to_string(), 200))),
+        Err(error) => return Some(Err(error.brief())),
     };
     Some(match timeout(LIMIT, Queue::open(&url)).await {
         Ok(Ok(_queue)) => Ok(()),
@@ -143,7 +143,7 @@ async fn ask_github(settings: &Settings) -> (Option<facts::GitHub>, Option<i64>)
 
 fn client(settings: &Settings) -> Result<GitHub, Refusal> {
     let credentials = dispatch::credentials(settings).map_err(|error| Refusal {
-        why: text::first_line(&error.to_string(), 200),
+        why: error.brief(),
         fix: None,
     })?;
     let api_url = settings.github.api_url.value.clone();
