@@ -94,8 +94,8 @@ pub(crate) struct RunnerTable {
     /// How much all runs may take on disk together before `clean` removes the oldest; `off` sets no
     /// limit.
     pub(crate) keep_size: Setting<KeepSize>,
-    /// A file for the textfile collector of Prometheus, replaced at the end of each `run` and
-    /// `heartbeat` and of `dispatch --once`. Its directory must exist. Default: none.
+    /// A file for the textfile collector of Prometheus, replaced at the end of each `run`, `rerun`,
+    /// `heartbeat` and `dispatch --once`. Its directory must exist. Default: none.
     pub(crate) metrics_file: Setting<PathBuf>,
     /// The agents that `--agent auto` tries, in this order.
     pub(crate) auto_order: Setting<Vec<AgentName>>,

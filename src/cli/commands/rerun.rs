@@ -23,7 +23,6 @@ use crate::planner::{self, OldPrompt, RunPlan};
 use crate::prompt;
 use crate::store::layout::Layout;
 use crate::store::reader::{self, Run};
-use crate::store::{format as record_format, summary};
 
 /// Repeats a run; the exit code is the new run's.
 pub(crate) fn rerun(world: &World, arguments: &RerunArguments) -> Result<u8, CliError> {
@@ -95,12 +94,7 @@ pub(crate) fn rerun(world: &World, arguments: &RerunArguments) -> Result<u8, Cli
         return super::plan::show(world, &layout, &[plan], arguments.json);
     }
     let record = super::run::carry_out(world, &settings, vec![plan], arguments.follow)?;
-    if arguments.json {
-        world.ui.data(&record_format::write(&record));
-    } else {
-        world.ui.prose(&summary::summary(&record));
-    }
-    Ok(super::run::exit_code(&record))
+    Ok(super::run::tell(world, &settings, &record, arguments.json))
 }
 
 /// The time limit of all tries of a run, of which each one's record has what was left.

@@ -56,20 +56,26 @@ pub(crate) fn run(world: &World, arguments: &RunArguments) -> Result<u8, CliErro
     }
     let number = plans.len();
     let record = carry_out(world, &settings, plans, arguments.follow)?;
-    tell_actions(world, &record);
-    metrics::write_file(&world.ui, &settings, None);
-    if arguments.json {
-        world.ui.data(&record_format::write(&record));
-    } else {
-        world.ui.prose(&summary::summary(&record));
-    }
+    let code = tell(world, &settings, &record, arguments.json);
     let is_first = record.previous_run.is_none();
     if number > 1 && is_first && record.outcome == Outcome::StartFailed {
         world.ui.talk(&format!(
             "note: none of {number} agents could be started; `agent-runner agents` says why"
         ));
     }
-    Ok(exit_code(&record))
+    Ok(code)
+}
+
+/// Tells of a run that has ended: here, in Actions and in the file of metrics. Gives its exit code.
+pub(super) fn tell(world: &World, settings: &Settings, record: &Record, as_json: bool) -> u8 {
+    tell_actions(world, record);
+    metrics::write_file(&world.ui, settings, None);
+    if as_json {
+        world.ui.data(&record_format::write(record));
+    } else {
+        world.ui.prose(&summary::summary(record));
+    }
+    exit_code(record)
 }
 
 /// In Actions: an annotation and the summary of the step.
@@ -90,7 +96,7 @@ fn tell_actions(world: &World, record: &Record) {
     }
 }
 
-pub(super) fn exit_code(record: &Record) -> u8 {
+fn exit_code(record: &Record) -> u8 {
     record.outcome.exit_code().unwrap_or(EXIT_FAILURE)
 }
 
