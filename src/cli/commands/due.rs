@@ -225,10 +225,14 @@ fn scheduled(world: &World, settings: &Settings, layout: &Layout, now: DateTime<
 }
 
 /// What config.toml schedules and may be started.
-fn configured(settings: &Settings, layout: &Layout) -> impl Iterator<Item = Scheduled> {
-    let is_on =
-        |entry: &Scheduled| entry.agent != "gemini" || probed::is_probed(layout, &entry.agent);
-    settings.scheduled().into_iter().filter(is_on)
+pub(super) fn configured(settings: &Settings, layout: &Layout) -> impl Iterator<Item = Scheduled> {
+    let scheduled = settings.scheduled().into_iter();
+    scheduled.filter(|entry| !is_held_back(layout, &entry.agent))
+}
+
+/// Whether an agent is not started by any schedule until a small run on trial has passed.
+pub(super) fn is_held_back(layout: &Layout, agent: &str) -> bool {
+    agent == "gemini" && !probed::is_probed(layout, agent)
 }
 
 /// What tells a line of the configuration from others and from what it was before.

@@ -27,7 +27,7 @@ use crate::process::command::{Captured, HelperCommand, run};
 use crate::schedule::crontab::{self, Block, BrokenBlock, Call, Job, MAX_LINE, quoted};
 use crate::schedule::units::Timer;
 use crate::schedule::{Zone, machine_zone};
-use crate::store::{atomic, probed};
+use crate::store::atomic;
 
 /// Does what is asked for with the schedule.
 pub(crate) fn schedule(world: &World, arguments: &ScheduleArguments) -> Result<u8, CliError> {
@@ -148,7 +148,7 @@ impl Plan<'_> {
             let (task, agent) = (&entry.task, &entry.agent);
             let verb = format!("run --agent {} --task {task}", quoted(agent));
             let line = format!("{} {}", entry.text, self.command(&verb, ">>", delay(entry)));
-            if agent == "gemini" && !probed::is_probed(&layout, agent) {
+            if due::is_held_back(&layout, agent) {
                 lines.push(
                     "# not started before `agent-runner doctor --probe gemini` has passed:"
                         .to_owned(),
@@ -383,9 +383,8 @@ impl Plan<'_> {
     /// What timers are to start, in the words of [`start`].
     fn starts(&self, entries: &[Scheduled]) -> Vec<String> {
         let layout = wiring::layout(self.settings);
-        let entries = entries
-            .iter()
-            .filter(|entry| entry.agent != "gemini" || probed::is_probed(&layout, &entry.agent));
+        let entries = entries.iter();
+        let entries = entries.filter(|entry| !due::is_held_back(&layout, &entry.agent));
         let starts = entries.map(|entry| {
             let calendars = entry.expression.calendars(entry.timezone.as_deref());
             format!(
@@ -448,7 +447,7 @@ impl Plan<'_> {
         let layout = wiring::layout(self.settings);
         for entry in self.settings.scheduled() {
             let (task, agent) = (&entry.task, &entry.agent);
-            if agent == "gemini" && !probed::is_probed(&layout, agent) {
+            if due::is_held_back(&layout, agent) {
                 self.world.ui.talk(
                     "gemini is left out until `agent-runner doctor --probe gemini` has passed",
                 );
