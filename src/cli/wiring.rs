@@ -36,7 +36,7 @@ use crate::notify::wording;
 use crate::orchestrator::Announce;
 use crate::planner::{self, RunPlan, chain};
 use crate::process::limits;
-use crate::process::shutdown::leave_ctrl_z_to_main;
+use crate::process::shutdown::{Shutdown, leave_ctrl_z_to_main};
 use crate::process::watchdog::Limits;
 use crate::queue::QueueUrl;
 use crate::recovery;
@@ -490,10 +490,14 @@ fn secrets_of(address: &str) -> Vec<String> {
 pub(crate) fn binary(agent: &AgentSettings) -> Result<PathBuf, CliError> {
     match &agent.binary {
         Some(binary) => Ok(binary.value.clone()),
-        None => std::env::current_exe().map_err(|error| {
-            CliError::failure("the runner's own program is not found").because(error)
-        }),
+        None => own_program(),
     }
+}
+
+/// The runner's own program.
+pub(crate) fn own_program() -> Result<PathBuf, CliError> {
+    std::env::current_exe()
+        .map_err(|error| CliError::failure("the runner's own program is not found").because(error))
 }
 
 /// How an agent is spoken to.
@@ -542,6 +546,11 @@ pub(crate) fn block_on<F: Future>(future: F) -> Result<F::Output, CliError> {
     // Dropping it would wait for a name server that does not answer.
     runtime.shutdown_background();
     Ok(output)
+}
+
+/// Begins to take the signals that ask to end; within [`block_on`].
+pub(crate) fn listen() -> Result<Shutdown, CliError> {
+    Shutdown::listen().map_err(|error| CliError::failure("signals cannot be taken").because(error))
 }
 
 /// Ends also the runs whose mark is lost, and gives notifications up that are, for which it looks at

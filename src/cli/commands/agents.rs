@@ -34,9 +34,7 @@ pub(crate) fn agents(world: &World, arguments: &AgentsArguments) -> Result<u8, C
 }
 
 fn unpark(world: &World, settings: &Settings, name: &str) -> Result<(), CliError> {
-    let agent = settings
-        .agent(name)
-        .map_err(|error| CliError::usage(error.to_string()))?;
+    let agent = settings.agent(name)?;
     let (layout, now) = (wiring::layout(settings), SystemClock.now());
     let parking = parked::parked(&layout, &agent.name).filter(|parking| parking.holds(now));
     if let Some(sharing) = Sharing::new(settings)? {

@@ -32,13 +32,12 @@ use crate::metrics::serve;
 use crate::model::clock::Clock as _;
 use crate::model::dispatch::DISPATCH_TASK;
 use crate::model::message::{Message, Priority};
-use crate::model::outcome::{EXIT_FAILURE, EXIT_SUCCESS, EXIT_USAGE};
+use crate::model::outcome::{EXIT_FAILURE, EXIT_SUCCESS, EXIT_USAGE, exit_of_signal};
 use crate::model::record::Record;
 use crate::model::repository::RepositoryName;
 use crate::model::tree_policy::{Permission, TreePolicy};
 use crate::orchestrator::Announce;
 use crate::planner::{self, RunPlan};
-use crate::process::shutdown::Shutdown;
 use crate::process::{command, identity};
 use crate::queue::{Queue, QueueUrl};
 use crate::redact::Redactor;
@@ -233,8 +232,7 @@ impl Office<'_> {
         let grace = settings.runner.grace_period.value;
         worker_settings.observe = observe(service.clone(), Arc::clone(&station), grace);
         wiring::block_on(async {
-            let mut shutdown = Shutdown::listen()
-                .map_err(|error| CliError::failure("signals cannot be taken").because(error))?;
+            let mut shutdown = wiring::listen()?;
             if let Some(address) = address {
                 let listener = TcpListener::bind(address).await.map_err(|error| {
                     CliError::failure(format!("metrics cannot be served at {address}"))
@@ -311,7 +309,7 @@ fn exit_code(ended: &Ended, is_event: bool) -> Result<u8, CliError> {
     match ended {
         Ended::Finished(tally) if tally.failed > 0 => Ok(EXIT_FAILURE),
         Ended::Finished(_) => Ok(EXIT_SUCCESS),
-        Ended::Stopped(signal) => Ok(u8::try_from(128 + signal).unwrap_or(EXIT_FAILURE)),
+        Ended::Stopped(signal) => Ok(exit_of_signal(*signal)),
         Ended::Unwanted(reason) if is_event => {
             tracing::info!("nothing to do: {reason}");
             Ok(EXIT_SUCCESS)
@@ -493,9 +491,7 @@ fn run_command(world: &World, settings: &Settings) -> Result<RunCommand, CliErro
         "AGENT_RUNNER_QUEUE_URL",
         "AGENT_RUNNER_REPO_ROOT",
     ];
-    let program = std::env::current_exe().map_err(|error| {
-        CliError::failure("the runner's own program is not found").because(error)
-    })?;
+    let program = wiring::own_program()?;
     let inherited = wiring::inherited(&world.environment, settings);
     let mut environment: Vec<_> = inherited
         .into_iter()
@@ -519,8 +515,7 @@ fn run_command(world: &World, settings: &Settings) -> Result<RunCommand, CliErro
 
 /// What its runs could be, for whom caps are counted.
 fn plans(world: &World, settings: &Settings) -> Result<Vec<RunPlan>, CliError> {
-    let task = settings.task(DISPATCH_TASK);
-    let task = task.map_err(|error| CliError::usage(error.to_string()))?;
+    let task = settings.task(DISPATCH_TASK)?;
     let agents = run::candidates(settings, &settings.dispatch.agent.value)?;
     let plan = |agent: &AgentSettings| wiring::plan(world, settings, agent, task);
     agents.into_iter().map(plan).collect()

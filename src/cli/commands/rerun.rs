@@ -11,7 +11,7 @@ use crate::cli::args::RerunArguments;
 use crate::cli::error::CliError;
 use crate::cli::wiring::{self, World};
 use crate::config::Overrides;
-use crate::config::settings::{AgentSettings, UnknownName};
+use crate::config::settings::AgentSettings;
 use crate::git::Git;
 use crate::isolation;
 use crate::model::dispatch::DISPATCH_TASK;
@@ -38,7 +38,6 @@ pub(crate) fn rerun(world: &World, arguments: &RerunArguments) -> Result<u8, Cli
         .agent
         .as_deref()
         .unwrap_or(run.path.agent.as_str());
-    let unknown = |error: UnknownName| CliError::usage(error.to_string());
     let model = record.model.clone().filter(|_| {
         let takes_model = |agent: &AgentSettings| {
             let own = agent.command.as_ref();
@@ -49,8 +48,8 @@ pub(crate) fn rerun(world: &World, arguments: &RerunArguments) -> Result<u8, Cli
     overrides.model = arguments.model.clone().or(model);
     overrides.timeout = arguments.timeout.or_else(|| whole_limit(&run));
     let settings = world.settings(overrides)?;
-    let agent = settings.agent(name).map_err(unknown)?;
-    let task = settings.task(run.path.task.as_str()).map_err(unknown)?;
+    let agent = settings.agent(name)?;
+    let task = settings.task(run.path.task.as_str())?;
     let mut plan = wiring::plan(world, &settings, agent, task)?;
     if record.timeout.is_some() {
         plan.limits.stall_timeout = record.stall_timeout;

@@ -20,11 +20,11 @@ use crate::cli::sharing::Sharing;
 use crate::cli::ui::{LiveLine, Ui};
 use crate::cli::wiring::{self, SystemClock, World};
 use crate::config::Overrides;
-use crate::config::settings::{AgentSettings, Settings, UnknownName};
+use crate::config::settings::{AgentSettings, Settings};
 use crate::model::dispatch::{DISPATCH_TASK, WorkRequest};
 use crate::model::duration;
 use crate::model::event::{AgentEvent, Count};
-use crate::model::ids::RunPath;
+use crate::model::ids::{AgentName, RunPath};
 use crate::model::outcome::{EXIT_FAILURE, Outcome};
 use crate::model::process_end::StopReason;
 use crate::model::record::Record;
@@ -34,7 +34,6 @@ use crate::model::text;
 use crate::notify::ping::{Ping, Signal};
 use crate::orchestrator::{self, Announce, Objection, Services, Spectator};
 use crate::planner::{self, RunPlan};
-use crate::process::shutdown::Shutdown;
 use crate::process::supervise::Act;
 use crate::store::layout::Layout;
 use crate::store::request;
@@ -121,20 +120,20 @@ pub(super) fn candidates<'a>(
     settings: &'a Settings,
     list: &str,
 ) -> Result<Vec<&'a AgentSettings>, CliError> {
-    if list == "auto" {
+    let names: Vec<&str> = if list == "auto" {
         let order = settings.runner.auto_order.value.iter();
-        let agents: Result<_, _> = order.map(|name| settings.agent(name.as_str())).collect();
-        return agents.map_err(|error: UnknownName| CliError::usage(error.to_string()));
-    }
-    let names: Vec<&str> = list.split(',').map(str::trim).collect();
+        order.map(AgentName::as_str).collect()
+    } else {
+        list.split(',').map(str::trim).collect()
+    };
     if names.contains(&"") {
         return Err(
             CliError::usage(format!("`--agent {list}` lacks the name of an agent"))
                 .hint("`agent-runner agents` lists them; `auto` takes the first that can start"),
         );
     }
-    let agents: Result<_, _> = names.into_iter().map(|name| settings.agent(name)).collect();
-    agents.map_err(|error: UnknownName| CliError::usage(error.to_string()))
+    let agent = |name| Ok(settings.agent(name)?);
+    names.into_iter().map(agent).collect()
 }
 
 /// A plan for every candidate, in the order in which they are tried.
@@ -143,8 +142,7 @@ fn plans(
     settings: &Settings,
     arguments: &RunArguments,
 ) -> Result<Vec<RunPlan>, CliError> {
-    let unknown = |error: UnknownName| CliError::usage(error.to_string());
-    let task = settings.task(&arguments.task).map_err(unknown)?;
+    let task = settings.task(&arguments.task)?;
     let request = request(arguments)?;
     let agents = candidates(settings, &arguments.agent)?;
     let debug = if arguments.debug {
@@ -207,8 +205,7 @@ pub(super) fn carry_out(
     wiring::recover(world, &layout, announce)?;
     let sharing = Sharing::new(settings)?;
     wiring::block_on(async {
-        let mut shutdown = Shutdown::listen()
-            .map_err(|error| CliError::failure("signals cannot be taken").because(error))?;
+        let mut shutdown = wiring::listen()?;
         let watched = Watched::new(settings, &plans);
         let shared = sharing.as_ref().map(|sharing| (sharing, plans.clone()));
         let exchange = async || {

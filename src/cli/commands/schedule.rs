@@ -35,9 +35,7 @@ pub(crate) fn schedule(world: &World, arguments: &ScheduleArguments) -> Result<u
     let plan = Plan {
         world,
         settings: &settings,
-        program: std::env::current_exe().map_err(|error| {
-            CliError::failure("the runner's own program is not found").because(error)
-        })?,
+        program: wiring::own_program()?,
     };
     if !matches!(&arguments.action, ScheduleAction::Remove { .. }) {
         plan.refuse_paths()?;

@@ -29,7 +29,6 @@ use crate::planner::{self, chain};
 use crate::process::budget::Budget;
 use crate::process::identity::{can_look, is_root};
 use crate::process::program::{find_program, interpreter};
-use crate::process::shutdown::Shutdown;
 use crate::process::trial;
 use crate::recovery;
 use crate::schedule::crontab::{CRON_PATH, Job};
@@ -230,11 +229,8 @@ async fn containments(
     settings: &Settings,
     inherited: &BTreeMap<OsString, OsString>,
 ) -> Result<Vec<(String, Result<String, String>)>, CliError> {
-    let program = std::env::current_exe().map_err(|error| {
-        CliError::failure("the runner's own program is not found").because(error)
-    })?;
-    let mut shutdown = Shutdown::listen()
-        .map_err(|error| CliError::failure("signals cannot be taken").because(error))?;
+    let program = wiring::own_program()?;
+    let mut shutdown = wiring::listen()?;
     let environment: Vec<_> = planner::inheritable(inherited, &[], &[])
         .into_iter()
         .collect();

@@ -16,7 +16,7 @@ use crate::cli::error::CliError;
 use crate::cli::wiring::{self, World};
 use crate::config::Overrides;
 use crate::config::settings::{AgentSettings, Settings};
-use crate::model::outcome::{EXIT_FAILURE, EXIT_SUCCESS, Outcome};
+use crate::model::outcome::{EXIT_FAILURE, EXIT_SUCCESS, Outcome, exit_of_signal};
 use crate::model::text;
 use crate::planner::chain;
 use crate::store::probed;
@@ -30,16 +30,13 @@ const PROBE_LIMIT: Duration = Duration::from_secs(120);
 pub(crate) fn doctor(world: &World, arguments: &DoctorArguments) -> Result<u8, CliError> {
     let settings = world.settings_quietly(Overrides::default())?;
     if let Some(Some(agent)) = &arguments.probe {
-        let unknown = |error: crate::config::settings::UnknownName| error.to_string();
-        settings
-            .agent(agent)
-            .map_err(|error| CliError::usage(unknown(error)))?;
+        settings.agent(agent)?;
     }
     let mut facts = gather::gather(world, &settings, arguments)?;
     if let Some(named) = &arguments.probe
         && let Some(signal) = probe_all(world, &settings, named.as_deref(), &mut facts)?
     {
-        return Ok(u8::try_from(128 + signal).unwrap_or(EXIT_FAILURE));
+        return Ok(exit_of_signal(signal));
     }
     let findings = checkup::findings(&facts);
     if arguments.json {
@@ -102,9 +99,7 @@ enum Probed {
 }
 
 fn probe(world: &World, settings: &Settings, agent: &AgentSettings) -> Result<Probed, CliError> {
-    let task = settings
-        .task("debug_hello_simple")
-        .map_err(|error| CliError::usage(error.to_string()))?;
+    let task = settings.task("debug_hello_simple")?;
     let mut plan = wiring::plan(world, settings, agent, task)?;
     plan.debug_prompt = Some("ping");
     plan.task.notify = false;

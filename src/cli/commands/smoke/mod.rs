@@ -21,7 +21,7 @@ use crate::config::Overrides;
 use crate::config::settings::Settings;
 use crate::github::Issue;
 use crate::model::clock::Clock as _;
-use crate::model::outcome::{EXIT_FAILURE, EXIT_SUCCESS};
+use crate::model::outcome::{EXIT_FAILURE, EXIT_SUCCESS, exit_of_signal};
 use crate::model::repository::RepositoryName;
 use crate::sources::delegation::Delegation;
 use crate::sources::dispatch_issues::work_key;
@@ -92,7 +92,7 @@ pub(crate) fn smoke(world: &World, arguments: &SmokeArguments) -> Result<u8, Cli
                 world.ui.talk(&format!("warning: {}", criterion.what));
             }
             let signal = ended?.expect_err("the other case is above");
-            return Ok(u8::try_from(128 + signal).unwrap_or(EXIT_FAILURE));
+            return Ok(exit_of_signal(signal));
         }
     };
     criteria.extend(cleaned);
