@@ -28,7 +28,6 @@ use crate::git::Identity;
 use crate::model::caps::WorstCase;
 use crate::model::clock::{Clock, utc};
 use crate::model::ids::RunPath;
-use crate::model::message::Message;
 use crate::model::record::Record;
 use crate::model::text;
 use crate::notify::ntfy::{Credentials, Ntfy};
@@ -597,10 +596,13 @@ pub(crate) fn recover(
     Ok(())
 }
 
-/// Words what is told of a finished run.
-pub(crate) fn announcement(layout: &Layout) -> impl Fn(&Record) -> Option<Message> + use<> {
+/// Words what is told of a finished run; `None` where nobody is told.
+pub(crate) fn announcement(settings: &Settings, layout: &Layout) -> Option<Box<Announce<'static>>> {
+    settings.ntfy.topic.as_ref()?;
     let root = layout.root().to_owned();
-    move |record| wording::of_run(record, &root.join(record.path()))
+    Some(Box::new(move |record| {
+        wording::of_run(record, &root.join(record.path()))
+    }))
 }
 
 /// The longest time that a command spends on delivering notifications.

@@ -17,7 +17,6 @@ use crate::model::outcome::EXIT_SUCCESS;
 use crate::model::reset::day_began;
 use crate::model::retention::{Kept, Protection, Retention};
 use crate::model::{duration, text};
-use crate::orchestrator::Announce;
 use crate::store::StoreError;
 use crate::store::beats::{Beats, beats};
 use crate::store::retention::{self, Removed};
@@ -32,9 +31,8 @@ pub(crate) fn clean(world: &World, arguments: &CleanArguments) -> Result<u8, Cli
     };
     if !arguments.dry_run {
         // A run whose runner died is to be told before it may go.
-        let announce = wiring::announcement(&layout);
-        let announce = wiring::notifier(&settings).map(|_| &announce as &Announce<'_>);
-        wiring::recover_all(world, &layout, announce)?;
+        let announce = wiring::announcement(&settings, &layout);
+        wiring::recover_all(world, &layout, announce.as_deref())?;
     }
     wiring::tell_unlisted(world, &layout);
     let now = SystemClock.now();

@@ -36,7 +36,6 @@ use crate::model::outcome::{EXIT_FAILURE, EXIT_SUCCESS, EXIT_USAGE, exit_of_sign
 use crate::model::record::Record;
 use crate::model::repository::RepositoryName;
 use crate::model::tree_policy::{Permission, TreePolicy};
-use crate::orchestrator::Announce;
 use crate::planner::{self, RunPlan};
 use crate::process::{command, identity};
 use crate::queue::{Queue, QueueUrl};
@@ -214,23 +213,19 @@ impl Office<'_> {
             tracing::info!("Poll interval: {seconds} seconds");
         }
         let notifier = wiring::notifier(settings);
-        let announce = wiring::announcement(layout);
-        let announced = notifier.as_ref().map(|_| &announce as &Announce<'_>);
-        wiring::recover(world, layout, announced)?;
-        let mut worker_settings = worker(
-            world,
-            settings,
-            Arc::clone(&self.redactor),
-            notifier.is_some(),
-        )?;
+        let announce = wiring::announcement(settings, layout);
+        let announce = announce.as_deref();
+        wiring::recover(world, layout, announce)?;
         let service = ServiceManager::find(&world.environment).map(Rc::new);
         let watchdog = service.as_deref().and_then(ServiceManager::watchdog);
         // Whoever watches hears twice as often as it must.
-        worker_settings.pulse = watchdog.map_or(PULSE, |watchdog| PULSE.min(watchdog / 2));
+        let pulse = watchdog.map_or(PULSE, |watchdog| PULSE.min(watchdog / 2));
         let patience = settings.dispatch.poll_interval.value + LATE;
         let station = Arc::new(Station::new(settings, self.github.clone(), patience));
         let grace = settings.runner.grace_period.value;
-        worker_settings.observe = observe(service.clone(), Arc::clone(&station), grace);
+        let observe = observe(service.clone(), Arc::clone(&station), grace);
+        let redactor = Arc::clone(&self.redactor);
+        let worker_settings = worker(world, settings, redactor, observe, pulse)?;
         wiring::block_on(async {
             let mut shutdown = wiring::listen()?;
             if let Some(address) = address {
@@ -260,7 +255,7 @@ impl Office<'_> {
                 loop {
                     sleep(CARE_INTERVAL).await;
                     exchange().await;
-                    if let Err(error) = wiring::recover(world, layout, announced) {
+                    if let Err(error) = wiring::recover(world, layout, announce) {
                         tracing::warn!("{}", error.brief());
                     }
                     wiring::deliver(&world.ui, layout, notifier.as_ref()).await;
@@ -436,12 +431,12 @@ fn worker(
     world: &World,
     settings: &Settings,
     redactor: Arc<Redactor>,
-    is_told: bool,
+    observe: Box<Observe>,
+    pulse: Duration,
 ) -> Result<WorkerSettings, CliError> {
     let dispatch = &settings.dispatch;
     let agent_name = dispatch.agent_name.value.clone();
     let layout = wiring::layout(settings);
-    let announce = wiring::announcement(&layout);
     let allow = dispatch.allow.value.iter();
     let allow: BTreeSet<Permission> = allow
         .filter_map(|name| Permission::from_name(name))
@@ -470,12 +465,12 @@ fn worker(
         agent_name,
         run: run_command(world, settings)?,
         inherited: wiring::inherited(&world.environment, settings),
+        announce: wiring::announcement(settings, &layout),
         layout,
         redactor,
         clock: Arc::new(SystemClock),
-        observe: Box::new(|_| {}),
-        pulse: PULSE,
-        announce: is_told.then(|| Box::new(announce) as Box<Announce<'static>>),
+        observe,
+        pulse,
     })
 }
 

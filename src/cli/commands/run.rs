@@ -32,7 +32,7 @@ use crate::model::report::Usage;
 use crate::model::task::Overlap;
 use crate::model::text;
 use crate::notify::ping::{Ping, Signal};
-use crate::orchestrator::{self, Announce, Objection, Services, Spectator};
+use crate::orchestrator::{self, Objection, Services, Spectator};
 use crate::planner::{self, RunPlan};
 use crate::process::supervise::Act;
 use crate::store::layout::Layout;
@@ -200,8 +200,8 @@ pub(super) fn carry_out(
         .map_err(not_recorded)?;
     let log = logging::begin(&layout.runner_logs());
     let notifier = wiring::notifier(settings);
-    let announce = wiring::announcement(&layout);
-    let announce = notifier.as_ref().map(|_| &announce as &Announce<'_>);
+    let announce = wiring::announcement(settings, &layout);
+    let announce = announce.as_deref();
     wiring::recover(world, &layout, announce)?;
     let sharing = Sharing::new(settings)?;
     wiring::block_on(async {

@@ -24,7 +24,6 @@ use crate::git::{Git, GitError, Identity};
 use crate::model::clock::Clock as _;
 use crate::model::record::NotificationState;
 use crate::model::task::Containment;
-use crate::orchestrator::Announce;
 use crate::planner::{self, chain};
 use crate::process::budget::Budget;
 use crate::process::identity::{can_look, is_root};
@@ -114,8 +113,8 @@ fn configuration(world: &World, settings: &Settings) -> Configuration {
 }
 
 fn runs(world: &World, settings: &Settings, layout: &Layout) -> Runs {
-    let announce = wiring::announcement(layout);
-    let announce = wiring::notifier(settings).map(|_| &announce as &Announce<'_>);
+    let announce = wiring::announcement(settings, layout);
+    let announce = announce.as_deref();
     let variables = world.environment.variables();
     let recovered = find_lost(layout, SystemClock.now())
         .and_then(|()| recovery::recover(variables, layout, announce, &SystemClock));
