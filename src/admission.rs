@@ -135,8 +135,7 @@ pub fn refusal(
     layout: &Layout,
     now: DateTime<Utc>,
 ) -> Result<Option<Refusal>, StoreError> {
-    let parking = parked::parked(layout, &plan.agent).filter(|parking| parking.holds(now));
-    if let Some(parking) = parking {
+    if let Some(parking) = parked::parked(layout, &plan.agent, now) {
         return Ok(Some(Refusal::parked(plan, &parking, now)));
     }
     for subject in subjects(plan) {

@@ -43,7 +43,7 @@ pub async fn parkings(
 ) -> Result<(), SharingError> {
     let news = queue.agent_news().await?;
     for agent in agents {
-        let here = parked::parked(layout, agent).filter(|parking| parking.holds(now));
+        let here = parked::parked(layout, agent, now);
         let there = news.get(agent.as_str());
         let unparked = there.map(|there| there.unparked);
         let here = match here {

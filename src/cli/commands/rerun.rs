@@ -21,7 +21,6 @@ use crate::model::text;
 use crate::model::verdict::short;
 use crate::planner::{self, OldPrompt, RunPlan};
 use crate::prompt;
-use crate::store::layout::Layout;
 use crate::store::reader::{self, Run};
 
 /// Repeats a run; the exit code is the new run's.
@@ -101,14 +100,14 @@ fn whole_limit(run: &Run) -> Option<Duration> {
     /// More than are ever made: records can name each other in a circle.
     const MOST: usize = 100;
     let mut record = run.record.clone();
-    let root = run.directory.path().ancestors().nth(3)?;
+    let layout = run.layout();
     for _ in 0..MOST {
         let before = record.previous_run.as_deref();
         let before = before.filter(|_| is_further_try(&record));
         let Some(before) = before.and_then(|run| run.parse().ok()) else {
             break;
         };
-        let before = reader::read_run(&Layout::new(root), before).record;
+        let before = reader::read_run(&layout, before).record;
         if before.timeout.is_none() {
             break;
         }
@@ -141,14 +140,12 @@ fn refuse_unrepeatable(run: &Run) -> Result<(), CliError> {
 /// The run's prompt, with the names that its place may have in it.
 fn old_prompt(run: &Run, plan: &RunPlan, configured: Option<&Path>) -> Result<OldPrompt, CliError> {
     let text = prompt(run)?;
-    // It may have been named by its directory in another log root.
-    let root = run.directory.path().ancestors().nth(3);
-    let tree = root.map(|root| Layout::new(root).work_tree(&run.path).display().to_string());
+    let tree = run.layout().work_tree(&run.path);
     let repository = plan.repository.display().to_string();
     let names_it = prompt::moved(&text, &[(repository.trim_end_matches('/'), "")]) != text;
     Ok(OldPrompt {
         text,
-        work_tree: tree.unwrap_or_default(),
+        work_tree: tree.display().to_string(),
         repository: if names_it {
             repository
         } else {

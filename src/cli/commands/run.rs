@@ -34,6 +34,7 @@ use crate::model::text;
 use crate::notify::ping::{Ping, Signal};
 use crate::orchestrator::{self, Objection, Services, Spectator};
 use crate::planner::{self, RunPlan};
+use crate::process::identity;
 use crate::process::supervise::Act;
 use crate::store::layout::Layout;
 use crate::store::request;
@@ -342,9 +343,7 @@ impl Watched {
     fn begin(&self, run: &RunPath) {
         let Some(url) = &self.url else { return };
         self.ping.get_or_init(|| {
-            let host = rustix::system::uname();
-            let name = format!("{}/{run}", host.nodename().to_string_lossy());
-            let ping = Ping::new(url, &name);
+            let ping = Ping::new(url, &format!("{}/{run}", identity::host_name()));
             let start = ping.clone();
             let told = tokio::spawn(async move {
                 tokio::time::sleep(Duration::from_secs(1)).await;

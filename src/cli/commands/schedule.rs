@@ -24,6 +24,7 @@ use crate::model::outcome::{EXIT_FAILURE, EXIT_SUCCESS};
 use crate::model::task::CatchUp;
 use crate::model::text;
 use crate::process::command::{Captured, HelperCommand, run};
+use crate::process::identity;
 use crate::schedule::crontab::{self, Block, BrokenBlock, Call, Job, MAX_LINE, quoted};
 use crate::schedule::units::Timer;
 use crate::schedule::{Zone, machine_zone};
@@ -550,13 +551,7 @@ fn delay(entry: &Scheduled) -> Option<u64> {
     if most == 0 {
         return None;
     }
-    let host = rustix::system::uname();
-    let name = format!(
-        "{}/{}/{}",
-        host.nodename().to_string_lossy(),
-        entry.task,
-        entry.agent
-    );
+    let name = format!("{}/{}/{}", identity::host_name(), entry.task, entry.agent);
     let hash = Sha256::digest(name.as_bytes());
     let number = hash
         .iter()

@@ -15,6 +15,7 @@ use crate::cli::wiring::{self, SystemClock, World};
 use crate::config::Overrides;
 use crate::config::settings::Settings;
 use crate::model::clock::Clock as _;
+use crate::model::ids::AgentName;
 use crate::model::outcome::{EXIT_FAILURE, EXIT_SUCCESS, Outcome};
 use crate::model::record::{Evidence, EvidenceSource, Record};
 use crate::model::text::chain;
@@ -109,12 +110,7 @@ fn facts(
             .for_each(|run| told.trust(run));
     }
     let (works, unasked) = works(settings, layout)?;
-    let parking = |agent| {
-        Some((
-            Clone::clone(agent),
-            parked::parked(layout, agent).filter(|parking| parking.holds(now))?,
-        ))
-    };
+    let parking = |agent: &AgentName| Some((agent.clone(), parked::parked(layout, agent, now)?));
     Ok(Facts {
         now,
         since,

@@ -34,10 +34,9 @@ pub(super) fn agents(settings: &Settings, inherited: &BTreeMap<OsString, OsStrin
         .agents
         .values()
         .map(|settings| {
-            let parking = parked::parked(&layout, &settings.name);
-            let (agent, helper) = look(settings, inherited, &path, &budget);
-            let parked = parking.filter(|parking| parking.holds(now));
+            let parked = parked::parked(&layout, &settings.name, now);
             let parked = parked.map(|parking| parking.words(now));
+            let (agent, helper) = look(settings, inherited, &path, &budget);
             (Agent { parked, ..agent }, helper)
         })
         .collect();
@@ -82,7 +81,7 @@ fn look(
         .iter()
         .find(|(name, _)| is_built_in && *name == settings.interface);
     let agent = Agent {
-        name: settings.name.to_string(),
+        name: settings.name.clone(),
         binary_key: wiring::binary_key(settings),
         no_interpreter,
         version,

@@ -291,8 +291,7 @@ fn programs(
 ) -> (Vec<String>, Vec<Missing>) {
     let installed = |agent: &&Agent| matches!(agent.program, Ok(Some(_)));
     let binary = |settings: &Settings, agent: &Agent| {
-        let mut known = settings.agents.values();
-        let known = known.find(|known| known.name.as_str() == agent.name);
+        let known = settings.agents.get(&agent.name);
         known.and_then(|known| known.binary.clone())
     };
     let (mut paths, mut missing) = (BTreeSet::new(), BTreeSet::new());
@@ -316,7 +315,9 @@ fn programs(
         let (settings, path) = under_cron(world, settings, Some(job));
         look(Path::new("git"), &path, true);
         for agent in agents.iter().filter(installed) {
-            if let Some(binary) = binary(&settings, agent).filter(|_| names(job, &agent.name)) {
+            if let Some(binary) =
+                binary(&settings, agent).filter(|_| names(job, agent.name.as_str()))
+            {
                 look(&binary.value, &path, true);
             }
         }
@@ -329,7 +330,7 @@ fn programs(
         paths.insert(path.to_string_lossy().into_owned());
     }
     for agent in agents.iter().filter(installed) {
-        let is_named = jobs.iter().any(|job| names(job, &agent.name));
+        let is_named = jobs.iter().any(|job| names(job, agent.name.as_str()));
         if let Some(binary) = binary(&settings, agent).filter(|_| !is_named) {
             look(&binary.value, &path, false);
         }

@@ -74,14 +74,10 @@ fn probe_all(
 ) -> Result<Option<i32>, CliError> {
     for agent in &mut facts.agents {
         let is_wanted = match named {
-            Some(name) => agent.name == name,
+            Some(name) => agent.name.as_str() == name,
             None => matches!(agent.program, Ok(Some(_))),
         };
-        let Some(settings_of_it) = settings
-            .agents
-            .values()
-            .find(|known| is_wanted && known.name.as_str() == agent.name)
-        else {
+        let Some(settings_of_it) = settings.agents.get(&agent.name).filter(|_| is_wanted) else {
             continue;
         };
         world.ui.talk(&format!("{}: a small run …", agent.name));
