@@ -120,7 +120,7 @@ fn list(world: &World, settings: &Settings, as_json: bool) {
             Column::new("FROM", 5),
             Column::new("PROGRAM", 3).cut_to(24),
         ],
-        || rows.iter().cloned(),
+        rows.iter().cloned(),
     );
     world.ui.data(&columns.page(&rows));
     let order: Vec<_> = settings

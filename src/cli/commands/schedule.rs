@@ -371,7 +371,7 @@ impl Plan<'_> {
                         Column::new("AGENT", 2),
                         Column::new("SCHEDULE", 3),
                     ],
-                    || rows.iter().cloned(),
+                    rows.iter().cloned(),
                 );
                 ui.data(&format!("\n{}", columns.page(&rows)));
             }

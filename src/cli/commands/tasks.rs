@@ -58,7 +58,7 @@ pub(crate) fn tasks(world: &World, arguments: &ListArguments) -> Result<u8, CliE
             Column::new("PROMPT", 3).cut_to(16),
             Column::new("PROMPT FROM", 6),
         ],
-        || rows.iter().cloned(),
+        rows.iter().cloned(),
     );
     world.ui.data(&columns.page(&rows));
     Ok(EXIT_SUCCESS)

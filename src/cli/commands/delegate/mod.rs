@@ -132,6 +132,7 @@ pub(crate) fn delegated(world: &World, arguments: &DelegatedArguments) -> Result
             text::first_line(&task.title, 100),
         ]
     };
+    let rows: Vec<_> = tasks.iter().map(row).collect();
     let columns = Columns::fit(
         world.ui.width(),
         [
@@ -142,14 +143,9 @@ pub(crate) fn delegated(world: &World, arguments: &DelegatedArguments) -> Result
             Column::new("RESULT", 2),
             Column::new("WHAT", 3).cut_to(20),
         ],
-        || tasks.iter().map(row),
+        rows.iter().cloned(),
     );
-    world.ui.data(&columns.header());
-    for task in &tasks {
-        world
-            .ui
-            .data(&columns.line(&row(task), |_, cell| cell.to_owned()));
-    }
+    world.ui.data(&columns.page(&rows));
     Ok(EXIT_SUCCESS)
 }
 
