@@ -173,7 +173,7 @@ fn heard(
         Ok(messages) => {
             let mut told = Told::default();
             for message in &messages {
-                told.hear(&message.body);
+                told.hear(message);
             }
             Heard::Since(proves, told)
         }
