@@ -85,16 +85,16 @@ impl World {
     }
 
     /// The same, but for another repository and log root: what the environment would say.
-    pub(crate) fn elsewhere(&self, repository: &Path, logs: &Path) -> Result<Self, CliError> {
+    pub(crate) fn elsewhere(&self, repository: &Path, logs: &Path) -> Self {
         let mut variables = self.environment.variables().clone();
         variables.insert("AGENT_RUNNER_REPO_ROOT".into(), repository.into());
         variables.insert("AGENT_RUNNER_LOG_ROOT".into(), logs.into());
-        let environment = variables.into_iter().collect();
-        Ok(Self {
+        Self {
             ui: self.ui.clone(),
-            environment,
-            ..Self::new(self.config.clone())?
-        })
+            environment: variables.into_iter().collect(),
+            current_directory: self.current_directory.clone(),
+            config: self.config.clone(),
+        }
     }
 
     /// The same configuration in another environment, as cron has one, started in the repository.

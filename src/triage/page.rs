@@ -28,21 +28,9 @@ pub fn page(report: &Report) -> Vec<(Part, String, String)> {
         0..3 => duration::words(back.to_std().unwrap_or_default()),
         days => format!("{days} days"),
     };
-    let to_do = report
-        .rows
-        .iter()
-        .filter(|row| row.status.needs_somebody())
-        .count()
-        + report
-            .works
-            .iter()
-            .filter(|work| work.needs_somebody())
-            .count()
-        + report.remarks.iter().filter(|remark| remark.urgent).count();
-    let to_do = if to_do == 0 {
-        "nothing to do".to_owned()
-    } else {
-        format!("{to_do} to do")
+    let to_do = match report.to_do() {
+        0 => "nothing to do".to_owned(),
+        number => format!("{number} to do"),
     };
     let now = report.now.format("%H:%M UTC");
     page.0.push((
