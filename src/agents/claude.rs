@@ -366,13 +366,13 @@ fn tokens(usage: &Value, names: [&str; 4]) -> Usage {
     }
 }
 
-/// `… resets 2:51am (UTC)`, `… You will regain access on 2026-12-01 at 00:00 UTC.`
 /// What follows the words with which versions before 2 tell a limit.
 fn old_limit(message: &str) -> Option<&str> {
     let rest = message.strip_prefix("Claude AI usage limit reached");
     rest.or_else(|| message.strip_prefix("Claude usage limit reached"))
 }
 
+/// `… resets 2:51am (UTC)`, `… You will regain access on 2026-12-01 at 00:00 UTC.`
 fn resets(message: &str) -> Option<ResetHint> {
     if let Some(rest) = old_limit(message) {
         if let Some(seconds) = rest.strip_prefix('|') {

@@ -82,8 +82,8 @@ pub(crate) struct RunnerTable {
     pub(crate) isolation: Setting<Isolation>,
     /// How the processes of a run are held together: `namespace` (bubblewrap must be installed),
     /// `cgroup`, `subreaper`, or `auto` for `cgroup` where one can be made and `subreaper` where
-    /// not; elsewhere than on Linux there is `group` alone. A way that is named and does not work ends the run as `start_failed`. For tasks that
-    /// name none.
+    /// not; elsewhere than on Linux there is `group` alone. A way that is named and does not work ends
+    /// the run as `start_failed`. For tasks that name none.
     pub(crate) containment: Setting<Containing>,
     /// How much of the beginning of an agent's output is kept.
     pub(crate) log_head_bytes: Setting<Size>,

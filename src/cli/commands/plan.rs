@@ -1,4 +1,4 @@
-//! `run --dry-run`: what would be run; nothing is started, written or told.
+//! `run --dry-run` and `rerun --dry-run`: what would be run; nothing is started, written or told.
 
 use std::fmt::Write as _;
 use std::path::Path;

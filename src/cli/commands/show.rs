@@ -204,7 +204,7 @@ impl Page {
     }
 }
 
-/// The time limits; of a run that ended in time the reader hardly asks.
+/// The time limits.
 fn limits(record: &Record) -> Option<String> {
     let timeout = record.timeout.map(duration::words)?;
     let stall = record.stall_timeout.map(duration::words);

@@ -15,6 +15,7 @@ use crate::cli::wiring::{self, SystemClock, World};
 use crate::config::Overrides;
 use crate::config::settings::Settings;
 use crate::model::clock::Clock as _;
+use crate::model::duration;
 use crate::model::ids::AgentName;
 use crate::model::outcome::{EXIT_FAILURE, EXIT_SUCCESS, Outcome};
 use crate::model::record::{Evidence, EvidenceSource, Record};
@@ -209,7 +210,10 @@ fn works(settings: &Settings, layout: &Layout) -> Result<(Vec<Work>, Vec<String>
         match wiring::block_on(async { tokio::time::timeout(QUEUE_LIMIT, ask).await })? {
             Ok(Ok(failed)) => works.extend(failed),
             Ok(Err(error)) => unasked.push(chain(&error)),
-            Err(_elapsed) => unasked.push(format!("`{url}` does not answer within 5 s")),
+            Err(_elapsed) => {
+                let limit = duration::words(QUEUE_LIMIT);
+                unasked.push(format!("`{url}` does not answer within {limit}"));
+            }
         }
     }
     Ok((works, unasked))

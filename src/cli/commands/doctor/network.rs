@@ -12,6 +12,7 @@ use crate::cli::wiring::{self, SystemClock};
 use crate::config::settings::Settings;
 use crate::github::{self, Fault, GitHub, GitHubError, Grant};
 use crate::model::clock::Clock as _;
+use crate::model::duration;
 use crate::model::message::{Message, Priority};
 use crate::model::repository::RepositoryName;
 use crate::model::text;
@@ -95,8 +96,12 @@ async fn ask_queue(settings: &Settings) -> Option<Result<(), String>> {
     Some(match timeout(LIMIT, Queue::open(&url)).await {
         Ok(Ok(_queue)) => Ok(()),
         Ok(Err(error)) => Err(chain(&error)),
-        Err(_elapsed) => Err("it does not answer within 10 s".to_owned()),
+        Err(_elapsed) => Err(too_late()),
     })
+}
+
+fn too_late() -> String {
+    format!("it does not answer within {}", duration::words(LIMIT))
 }
 
 async fn ask_github(settings: &Settings) -> (Option<facts::GitHub>, Option<i64>) {
@@ -106,7 +111,7 @@ async fn ask_github(settings: &Settings) -> (Option<facts::GitHub>, Option<i64>)
     }
     let mut told = facts::GitHub {
         login: Err(Refusal {
-            why: "it does not answer within 10 s".to_owned(),
+            why: too_late(),
             fix: Some("check the network and the proxy variables".to_owned()),
         }),
         rate: None,
