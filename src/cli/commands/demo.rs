@@ -13,8 +13,8 @@ use crate::config::settings::Settings;
 use crate::git::{Git, Identity};
 use crate::model::duration;
 use crate::model::outcome::EXIT_FAILURE;
+use crate::model::text::chain;
 use crate::notify::wording;
-use crate::planner::chain;
 use crate::store::summary;
 
 /// Runs the `patch` agent on `debug_hello_world` in a new repository and shows what it left.

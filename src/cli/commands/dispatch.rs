@@ -35,8 +35,9 @@ use crate::model::message::{Message, Priority};
 use crate::model::outcome::{EXIT_FAILURE, EXIT_SUCCESS, EXIT_USAGE, exit_of_signal};
 use crate::model::record::Record;
 use crate::model::repository::RepositoryName;
+use crate::model::text::chain;
 use crate::model::tree_policy::{Permission, TreePolicy};
-use crate::planner::{self, RunPlan};
+use crate::planner::RunPlan;
 use crate::process::{command, identity};
 use crate::queue::{Queue, QueueUrl};
 use crate::redact::Redactor;
@@ -555,6 +556,6 @@ fn tell_no_access(layout: &Layout, reason: &str) {
     };
     let entry = Entry::of_message(message, SystemClock.now());
     if let Err(error) = Outbox::new(layout).put(&entry) {
-        tracing::error!("nobody is told: {}", planner::chain(&error));
+        tracing::error!("nobody is told: {}", chain(&error));
     }
 }

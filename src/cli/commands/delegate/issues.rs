@@ -6,7 +6,7 @@ use crate::config::settings::Settings;
 use crate::github::{GitHub, GitHubError, Issue, NewIssue, Pull, State};
 use crate::model::delegated::{Delegated, DelegatedState};
 use crate::model::repository::RepositoryName;
-use crate::planner::chain;
+use crate::model::text::chain;
 use crate::sources::correlation::answers;
 use crate::sources::delegation::Delegation;
 use crate::sources::dispatch_issues::{FAILED, PROCESSED, is_by};

@@ -17,8 +17,7 @@ use crate::cli::wiring::{self, World};
 use crate::config::Overrides;
 use crate::config::settings::{AgentSettings, Settings};
 use crate::model::outcome::{EXIT_FAILURE, EXIT_SUCCESS, Outcome, exit_of_signal};
-use crate::model::text;
-use crate::planner::chain;
+use crate::model::text::{self, chain};
 use crate::store::probed;
 
 /// The longest run on trial.

@@ -15,9 +15,8 @@ use crate::model::clock::Clock as _;
 use crate::model::duration;
 use crate::model::message::{Message, Priority};
 use crate::model::repository::RepositoryName;
-use crate::model::text;
+use crate::model::text::{self, chain};
 use crate::notify::Notifier as _;
-use crate::planner::chain;
 use crate::queue::Queue;
 
 /// The longest wait for anybody.
