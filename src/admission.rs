@@ -20,7 +20,7 @@ use crate::model::report::ErrorClass;
 use crate::model::reset::{ResetHint, day_began};
 use crate::model::text;
 use crate::model::verdict::Verdict;
-use crate::planner::{self, RunPlan};
+use crate::planner::RunPlan;
 use crate::process::shutdown::Shutdown;
 use crate::store::StoreError;
 use crate::store::elsewhere;
@@ -118,7 +118,7 @@ impl Refusal {
             return true;
         };
         parked::first_told(layout, subject, name).unwrap_or_else(|error| {
-            tracing::warn!(error = planner::chain(&error), "it may be told again");
+            tracing::warn!(error = text::chain(&error), "it may be told again");
             true
         })
     }
@@ -135,14 +135,13 @@ pub fn refusal(
     layout: &Layout,
     now: DateTime<Utc>,
 ) -> Result<Option<Refusal>, StoreError> {
-    let parking = parked::parked(layout, &plan.agent).filter(|parking| parking.holds(now));
-    if let Some(parking) = parking {
+    if let Some(parking) = parked::parked(layout, &plan.agent, now) {
         return Ok(Some(Refusal::parked(plan, &parking, now)));
     }
     for subject in subjects(plan) {
         let Subject { noun, name, .. } = &subject;
         let (key, error) = if let Some(error) = subject.uncounted(layout) {
-            let why = planner::chain(&error);
+            let why = text::chain(&error);
             let error =
                 format!("what the {noun} `{name}` has used up today cannot be counted: {why}");
             ("uncounted", error)
@@ -317,7 +316,7 @@ pub fn park(plan: &RunPlan, layout: &Layout, record: &mut Record, now: DateTime<
         Err(error) => format!(
             "`{}` could not be parked: {}",
             plan.agent,
-            planner::chain(&error)
+            text::chain(&error)
         ),
     };
     tracing::info!(fact);

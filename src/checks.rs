@@ -37,8 +37,8 @@ pub struct Ended<'a> {
 
 /// Carries out the checks in order, up to the first that fails; their output goes to `log`.
 ///
-/// Each is supervised like an agent: nothing of it is alive afterwards; `ended` hears of it. Also tells whether the
-/// runner was asked to stop meanwhile.
+/// Each is supervised like an agent: nothing of it is alive afterwards; `ended` hears of it. Also
+/// tells whether the runner was asked to stop meanwhile.
 pub async fn carry_out(
     plan: &RunPlan,
     marker: &str,

@@ -16,6 +16,7 @@ use chrono::{DateTime, Utc};
 pub use crate::model::text::chain;
 
 use crate::agents::{AgentInterface, AgentRequest};
+use crate::config::env;
 use crate::git::{Identity, REPOSITORY_VARIABLES};
 use crate::model::caps::{Caps, WorstCase};
 use crate::model::change::Earlier;
@@ -196,9 +197,8 @@ pub fn prepare(plan: &RunPlan, place: Place<'_>) -> Result<Prepared, String> {
     }
     let prompt = prompt_text(plan, place)?;
     let program = plan.find_program().map_err(|error| {
-        let variable = plan.agent.as_str().to_ascii_uppercase().replace('-', "_");
-        let key = plan.binary_key;
-        format!("{error}; AGENT_RUNNER_{variable}_BIN or `{key}` in config.toml can name it")
+        let (variable, key) = (env::binary_variable(&plan.agent), plan.binary_key);
+        format!("{error}; {variable} or `{key}` in config.toml can name it")
     })?;
     let request = AgentRequest {
         program: &program,

@@ -43,7 +43,7 @@ pub async fn parkings(
 ) -> Result<(), SharingError> {
     let news = queue.agent_news().await?;
     for agent in agents {
-        let here = parked::parked(layout, agent).filter(|parking| parking.holds(now));
+        let here = parked::parked(layout, agent, now);
         let there = news.get(agent.as_str());
         let unparked = there.map(|there| there.unparked);
         let here = match here {
@@ -70,8 +70,7 @@ pub async fn parkings(
 
 /// Tells what today has used up here of the caps of these plans, and notes what it has elsewhere.
 ///
-/// Costs the reading of the day's records, and nothing
-/// without caps.
+/// Costs the reading of the day's records, and nothing without caps.
 pub async fn spent(
     queue: &Queue,
     layout: &Layout,

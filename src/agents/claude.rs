@@ -16,7 +16,7 @@ use std::time::Duration;
 use chrono::{DateTime, NaiveDateTime};
 use serde_json::Value;
 
-use crate::agents::lines::{LineParser, LineTranslator, number_at, text_at, tool_detail};
+use crate::agents::lines::{LineParser, LineTranslator, list_at, number_at, text_at, tool_detail};
 use crate::agents::plain::{PlainText, last_words};
 use crate::agents::{
     AgentExit, AgentInterface, AgentRequest, InvocationError, TranscriptParser, check_size,
@@ -154,7 +154,7 @@ impl Translator {
             self.answer = answer.map(str::to_owned);
             events.push(AgentEvent::Turn);
         }
-        for block in list(event, "/message/content") {
+        for block in list_at(event, "/message/content") {
             events.push(match text_at(block, "/type") {
                 Some("text") if is_own => AgentEvent::Message {
                     text: text_at(block, "/text").unwrap_or_default().to_owned(),
@@ -203,7 +203,7 @@ impl Translator {
             events.push(AgentEvent::Cost { usd, count });
         }
         events.extend(number_at(result, "/num_turns").map(AgentEvent::Turns));
-        for denial in list(result, "/permission_denials") {
+        for denial in list_at(result, "/permission_denials") {
             let tool = text_at(denial, "/tool_name").unwrap_or_default().to_owned();
             events.push(AgentEvent::PermissionDenied { tool });
         }
@@ -313,17 +313,12 @@ fn api_retry(event: &Value) -> AgentEvent {
 
 fn user(event: &Value, events: &mut Vec<AgentEvent>) {
     events.push(AgentEvent::Progress);
-    for block in list(event, "/message/content") {
+    for block in list_at(event, "/message/content") {
         if text_at(block, "/type") == Some("tool_result") {
             let failed = block["is_error"] == Value::Bool(true);
             events.push(AgentEvent::ToolResult { failed });
         }
     }
-}
-
-fn list<'a>(value: &'a Value, pointer: &str) -> &'a [Value] {
-    let list = value.pointer(pointer).and_then(Value::as_array);
-    list.map_or(&[], Vec::as_slice)
 }
 
 /// The tokens of the run: those of each model, because `usage` leaves out repeated requests.
@@ -371,13 +366,13 @@ fn tokens(usage: &Value, names: [&str; 4]) -> Usage {
     }
 }
 
-/// `… resets 2:51am (UTC)`, `… You will regain access on 2026-12-01 at 00:00 UTC.`
 /// What follows the words with which versions before 2 tell a limit.
 fn old_limit(message: &str) -> Option<&str> {
     let rest = message.strip_prefix("Claude AI usage limit reached");
     rest.or_else(|| message.strip_prefix("Claude usage limit reached"))
 }
 
+/// `… resets 2:51am (UTC)`, `… You will regain access on 2026-12-01 at 00:00 UTC.`
 fn resets(message: &str) -> Option<ResetHint> {
     if let Some(rest) = old_limit(message) {
         if let Some(seconds) = rest.strip_prefix('|') {

@@ -231,6 +231,12 @@ pub fn number_at(value: &Value, pointer: &str) -> Option<u64> {
     value.pointer(pointer)?.as_u64()
 }
 
+/// The list at a JSON pointer; an empty one where there is none.
+pub fn list_at<'a>(value: &'a Value, pointer: &str) -> &'a [Value] {
+    let list = value.pointer(pointer).and_then(Value::as_array);
+    list.map_or(&[], Vec::as_slice)
+}
+
 /// The name of the conversation, which some CLIs repeat in every event.
 #[derive(Debug, Default)]
 pub struct SessionId(Option<String>);

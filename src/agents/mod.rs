@@ -166,6 +166,13 @@ fn check_size(agent: &str, size: usize, limit: usize) -> Result<(), InvocationEr
     })
 }
 
+/// The model that a request names, for a CLI that needs one.
+fn named_model<'a>(agent: &str, request: &AgentRequest<'a>) -> Result<&'a str, InvocationError> {
+    request.model.ok_or_else(|| InvocationError::ModelMissing {
+        agent: agent.to_owned(),
+    })
+}
+
 /// The prompt for a CLI that takes a leading `/` as a command of its own: such a prompt gets one
 /// line before it.
 fn without_command(prompt: &str) -> String {

@@ -15,7 +15,9 @@
 use crate::agents::claude;
 use crate::agents::lines::{LineParser, LineTranslator, class_of_status};
 use crate::agents::plain::last_words;
-use crate::agents::{AgentExit, AgentInterface, AgentRequest, InvocationError, TranscriptParser};
+use crate::agents::{
+    AgentExit, AgentInterface, AgentRequest, InvocationError, TranscriptParser, named_model,
+};
 use crate::model::event::{AgentEvent, Count};
 use crate::model::invocation::Invocation;
 use crate::model::patch::patch_blocks;
@@ -51,7 +53,7 @@ impl AgentInterface for Ollama {
             "claude",
             "--yes",
             "--model",
-            model(self, request)?,
+            named_model(self.name(), request)?,
             "--",
         ];
         let claude = claude::arguments(&AgentRequest {
@@ -85,7 +87,7 @@ impl AgentInterface for OllamaChat {
         let flags = ["run", "--nowordwrap", "--hidethinking", "--verbose"];
         let mut arguments = Vec::from(flags.map(str::to_owned));
         arguments.extend(request.effort.map(|effort| format!("--think={effort}")));
-        arguments.push(model(self, request)?.to_owned());
+        arguments.push(named_model(self.name(), request)?.to_owned());
         arguments.extend(request.arguments.iter().cloned());
         Ok(Invocation::new(request.program, arguments, request.prompt))
     }
@@ -93,15 +95,6 @@ impl AgentInterface for OllamaChat {
     fn parser(&self, _arguments: &[String]) -> Box<dyn TranscriptParser> {
         Box::new(LineParser::new(Chat::default()))
     }
-}
-
-fn model<'a>(
-    agent: &dyn AgentInterface,
-    request: &AgentRequest<'a>,
-) -> Result<&'a str, InvocationError> {
-    request.model.ok_or_else(|| InvocationError::ModelMissing {
-        agent: agent.name().to_owned(),
-    })
 }
 
 /// Claude's events, and ollama's own words where claude was not started.

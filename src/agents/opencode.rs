@@ -13,7 +13,9 @@
 
 use crate::agents::lines::LineParser;
 use crate::agents::opencode_events::Translator;
-use crate::agents::{AgentInterface, AgentRequest, InvocationError, TranscriptParser, variables};
+use crate::agents::{
+    AgentInterface, AgentRequest, InvocationError, TranscriptParser, named_model, variables,
+};
 use crate::model::invocation::Invocation;
 
 /// opencode of SST.
@@ -61,11 +63,7 @@ pub(crate) fn invocation(
     own_arguments: &[&str],
     switches: &[(&str, &str)],
 ) -> Result<Invocation, InvocationError> {
-    let Some(model) = request.model else {
-        return Err(InvocationError::ModelMissing {
-            agent: agent.to_owned(),
-        });
-    };
+    let model = named_model(agent, request)?;
     let mut arguments = vec!["run", "--format", "json", "--auto"];
     arguments.extend(own_arguments);
     // A path that is no text cannot be an argument here; then `PWD` alone says it, rightly.

@@ -17,7 +17,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::agents::lines::{
-    LineParser, LineTranslator, SessionId, class_of_status, number_at, text_at, told_wait,
+    LineParser, LineTranslator, SessionId, class_of_status, list_at, number_at, text_at, told_wait,
     tool_detail,
 };
 use crate::agents::plain::{PlainText, last_words};
@@ -190,7 +190,7 @@ impl Translator {
         }
         let turns = number_at(result, "/num_turns").filter(|turns| *turns > 0);
         events.extend(turns.map(AgentEvent::Turns));
-        for denial in list(result, "/permission_denials") {
+        for denial in list_at(result, "/permission_denials") {
             let tool = text_at(denial, "/tool_name").unwrap_or_default().to_owned();
             events.push(AgentEvent::PermissionDenied { tool });
         }
@@ -310,12 +310,5 @@ fn own_limit(stderr_tail: &str) -> AgentError {
 }
 
 fn blocks(event: &Value) -> &[Value] {
-    list(event, "/message/content")
-}
-
-fn list<'a>(value: &'a Value, pointer: &str) -> &'a [Value] {
-    value
-        .pointer(pointer)
-        .and_then(Value::as_array)
-        .map_or(&[], Vec::as_slice)
+    list_at(event, "/message/content")
 }

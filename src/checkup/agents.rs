@@ -3,6 +3,7 @@
 use crate::agents::installation::{Standing, standing};
 use crate::checkup::facts::{Agent, Facts, SignIn};
 use crate::checkup::{Report, Section};
+use crate::config::env;
 
 const SECTION: Section = Section::Agents;
 
@@ -20,7 +21,12 @@ pub(super) fn agents(facts: &Facts, report: &mut Report) {
             Err(why) if !agent.wanted_by.is_empty() => {
                 let by = agent.wanted_by.join(", ");
                 let what = format!("{why}, and it is started by {by}");
-                report.error(SECTION, &agent.name, what, remedy_for_missing(agent));
+                report.error(
+                    SECTION,
+                    agent.name.as_str(),
+                    what,
+                    remedy_for_missing(agent),
+                );
             }
             Err(_) => missing.push(agent.name.as_str()),
         }
@@ -31,12 +37,12 @@ pub(super) fn agents(facts: &Facts, report: &mut Report) {
             );
             report.error(
                 SECTION,
-                &agent.name,
+                agent.name.as_str(),
                 format!("its run on trial failed: {why}"),
                 fix,
             );
         } else if let Some(Ok(())) = agent.probe {
-            report.ok(SECTION, &agent.name, "did a small run on trial");
+            report.ok(SECTION, agent.name.as_str(), "did a small run on trial");
         }
     }
     if facts.agents.iter().find(is_installed).is_none() {
@@ -59,9 +65,9 @@ fn remedy_for_missing(
         name, binary_key, ..
     }: &Agent,
 ) -> String {
-    let variable = name.to_ascii_uppercase().replace('-', "_");
+    let variable = env::binary_variable(name);
     format!(
-        "install it, or name it: AGENT_RUNNER_{variable}_BIN, AGENT_RUNNER_PATH_PREFIX, \
+        "install it, or name it: {variable}, AGENT_RUNNER_PATH_PREFIX, \
          or `{binary_key}` in [agents.{name}]"
     )
 }

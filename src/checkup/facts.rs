@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 
 use crate::config::settings::Warning;
 use crate::github::Grant;
+use crate::model::ids::AgentName;
 use crate::schedule::crontab::Job;
 use crate::store::ground::Ground;
 
@@ -64,7 +65,7 @@ pub struct Configuration {
 #[derive(Clone, Debug)]
 pub struct Agent {
     /// Its name.
-    pub name: String,
+    pub name: AgentName,
     /// The key of its table that names its program.
     pub binary_key: &'static str,
     /// Its program; `Ok(None)` for a part of the runner itself.

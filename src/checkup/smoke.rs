@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::model::duration;
 use crate::model::repository::RepositoryName;
 use crate::model::text;
-use crate::model::work_name::WorkName;
+use crate::model::work_name::{TRACE_DIRECTORY, WorkName};
 use crate::sources::correlation::{closed_issues, task_metadata, task_of};
 use crate::sources::dispatch_issues::PROCESSED;
 
@@ -438,7 +438,7 @@ fn workspace(facts: &Facts<'_>) -> Criterion {
 /// Where the trace file of a branch lies.
 pub fn trace_path(branch: &str) -> String {
     let name = branch.strip_prefix("agent-task-").unwrap_or(branch);
-    format!("agent-tasks/{name}.md")
+    format!("{TRACE_DIRECTORY}/{name}.md")
 }
 
 fn has(labels: &[String], label: &str) -> bool {

@@ -79,7 +79,7 @@ fn well() -> Facts {
 
 fn codex() -> Agent {
     Agent {
-        name: "codex".to_owned(),
+        name: "codex".parse().unwrap(),
         binary_key: "binary",
         program: Ok(Some(PathBuf::from("/usr/bin/codex"))),
         no_interpreter: None,
@@ -211,7 +211,7 @@ fn every_fault_is_found_once_with_its_level_and_a_remedy() {
         (Note, "not in PATH: kilo", |f| {
             let program = Err("`kilo` is not in PATH".to_owned());
             f.agents.push(Agent {
-                name: "kilo".to_owned(),
+                name: "kilo".parse().unwrap(),
                 program,
                 wanted_by: Vec::new(),
                 ..codex()

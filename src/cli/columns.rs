@@ -39,13 +39,13 @@ const GAP: usize = 2;
 
 impl<const N: usize> Columns<N> {
     /// Chooses columns and widths for a terminal of `width` columns.
-    pub(crate) fn fit<R: Iterator<Item = [String; N]>>(
+    pub(crate) fn fit(
         width: usize,
         columns: [Column; N],
-        rows: impl FnOnce() -> R,
+        rows: impl Iterator<Item = [String; N]>,
     ) -> Self {
         let mut whole = columns.map(|column| text::width(column.title));
-        for row in rows() {
+        for row in rows {
             for (whole, cell) in whole.iter_mut().zip(&row) {
                 *whole = text::width(cell).max(*whole);
             }

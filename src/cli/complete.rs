@@ -68,13 +68,7 @@ pub(crate) fn runs(typed: &OsStr) -> Vec<CompletionCandidate> {
         return Vec::new();
     };
     let layout = wiring::layout(&settings);
-    let filter = Filter {
-        task: None,
-        agent: None,
-        since: None,
-        until: None,
-    };
-    let Ok(runs) = reader::runs(&layout, &filter) else {
+    let Ok(runs) = reader::runs(&layout, &Filter::default()) else {
         return Vec::new();
     };
     let runs = runs.take(MAX_RUNS).map(|run| run.path.to_string());

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
+use crate::config::settings::UnknownName;
 use crate::model::outcome::{EXIT_FAILURE, EXIT_USAGE};
 
 /// An error that ends the command.
@@ -71,6 +72,13 @@ impl CliError {
             ErrorKind::Usage => EXIT_USAGE,
             ErrorKind::Failure => EXIT_FAILURE,
         }
+    }
+}
+
+/// A name that a person mistyped.
+impl From<UnknownName> for CliError {
+    fn from(error: UnknownName) -> Self {
+        Self::usage(error.to_string())
     }
 }
 

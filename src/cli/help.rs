@@ -130,7 +130,7 @@ Example:
   agent-runner triage --since 24h";
 
 pub(super) const SCHEDULE: &str = "\
-A task is started by cron when it has a `schedule` in config.toml.
+Cron starts a task that has a `schedule` or `schedules` in config.toml.
 
 Exit codes of `check`: 0 as config.toml wants it, 1 it differs, 2 wrong usage or
 configuration.

@@ -14,7 +14,7 @@ use crate::metrics::{self, Answers, Page, Tasks};
 use crate::model::clock::Clock as _;
 use crate::model::duration;
 use crate::model::ids::AgentName;
-use crate::planner::chain;
+use crate::model::text::chain;
 use crate::store::atomic;
 use crate::store::layout::Layout;
 use crate::worker::{End, Tally};

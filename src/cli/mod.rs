@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use crate::cli::args::{Arguments, Command};
+use crate::cli::args::{Arguments, Command, RerunArguments, RunArguments};
 use crate::cli::error::CliError;
 use crate::cli::ui::Ui;
 use crate::cli::wiring::World;
@@ -79,7 +79,11 @@ pub fn main() -> ExitCode {
     let error = CliError::failure("not everything was printed").because(failure);
     let failed = report(&world.ui, &error);
     // The exit code of a run is what its record says.
-    let is_run = matches!(&arguments.command, Command::Run(run) if !run.dry_run);
+    let is_run = matches!(
+        &arguments.command,
+        Command::Run(RunArguments { dry_run: false, .. })
+            | Command::Rerun(RerunArguments { dry_run: false, .. })
+    );
     if is_run || code != EXIT_SUCCESS {
         ExitCode::from(code)
     } else {

@@ -29,16 +29,15 @@ use crate::git::Identity;
 use crate::model::caps::WorstCase;
 use crate::model::clock::{Clock, utc};
 use crate::model::ids::RunPath;
-use crate::model::message::Message;
 use crate::model::record::Record;
 use crate::model::secret::Secret;
-use crate::model::text;
+use crate::model::text::{self, chain};
 use crate::notify::ntfy::{Credentials, Ntfy};
 use crate::notify::wording;
 use crate::orchestrator::Announce;
-use crate::planner::{self, RunPlan, chain};
+use crate::planner::{self, RunPlan};
 use crate::process::limits::{self, TOO_MANY_FILES, TOO_MANY_PROCESSES};
-use crate::process::shutdown::leave_ctrl_z_to_main;
+use crate::process::shutdown::{Shutdown, leave_ctrl_z_to_main};
 use crate::process::watchdog::Limits;
 use crate::queue::QueueUrl;
 use crate::recovery;
@@ -88,16 +87,16 @@ impl World {
     }
 
     /// The same, but for another repository and log root: what the environment would say.
-    pub(crate) fn elsewhere(&self, repository: &Path, logs: &Path) -> Result<Self, CliError> {
+    pub(crate) fn elsewhere(&self, repository: &Path, logs: &Path) -> Self {
         let mut variables = self.environment.variables().clone();
         variables.insert("AGENT_RUNNER_REPO_ROOT".into(), repository.into());
         variables.insert("AGENT_RUNNER_LOG_ROOT".into(), logs.into());
-        let environment = variables.into_iter().collect();
-        Ok(Self {
+        Self {
             ui: self.ui.clone(),
-            environment,
-            ..Self::new(self.config.clone())?
-        })
+            environment: variables.into_iter().collect(),
+            current_directory: self.current_directory.clone(),
+            config: self.config.clone(),
+        }
     }
 
     /// The same configuration in another environment, as cron has one, started in the repository.
@@ -490,10 +489,14 @@ fn secrets_of(address: &str) -> Vec<String> {
 pub(crate) fn binary(agent: &AgentSettings) -> Result<PathBuf, CliError> {
     match &agent.binary {
         Some(binary) => Ok(binary.value.clone()),
-        None => std::env::current_exe().map_err(|error| {
-            CliError::failure("the runner's own program is not found").because(error)
-        }),
+        None => own_program(),
     }
+}
+
+/// The runner's own program.
+pub(crate) fn own_program() -> Result<PathBuf, CliError> {
+    std::env::current_exe()
+        .map_err(|error| CliError::failure("the runner's own program is not found").because(error))
 }
 
 /// How an agent is spoken to.
@@ -552,6 +555,11 @@ fn start_first_thread(runtime: &Runtime) -> Result<(), CliError> {
     started.map_err(failure)
 }
 
+/// Begins to take the signals that ask to end; within [`block_on`].
+pub(crate) fn listen() -> Result<Shutdown, CliError> {
+    Shutdown::listen().map_err(|error| CliError::failure("signals cannot be taken").because(error))
+}
+
 /// Ends also the runs whose mark is lost, and gives notifications up that are, for which it looks at
 /// every run.
 pub(crate) fn recover_all(
@@ -596,10 +604,13 @@ pub(crate) fn recover(
     Ok(())
 }
 
-/// Words what is told of a finished run.
-pub(crate) fn announcement(layout: &Layout) -> impl Fn(&Record) -> Option<Message> + use<> {
+/// Words what is told of a finished run; `None` where nobody is told.
+pub(crate) fn announcement(settings: &Settings, layout: &Layout) -> Option<Box<Announce<'static>>> {
+    settings.ntfy.topic.as_ref()?;
     let root = layout.root().to_owned();
-    move |record| wording::of_run(record, &root.join(record.path()))
+    Some(Box::new(move |record| {
+        wording::of_run(record, &root.join(record.path()))
+    }))
 }
 
 /// The longest time that a command spends on delivering notifications.
@@ -626,7 +637,7 @@ pub(crate) async fn deliver_unkept(
     if !records.is_empty()
         && let Err(error) = recover(world, layout, announce)
     {
-        tracing::warn!(error = chain(&error), "not recovered");
+        tracing::warn!(error = error.brief(), "not recovered");
     }
     for record in records {
         let run: Option<RunPath> = record.path().parse().ok();

@@ -83,8 +83,8 @@ pub(crate) struct RunnerTable {
     pub(crate) isolation: Setting<Isolation>,
     /// How the processes of a run are held together: `namespace` (bubblewrap must be installed),
     /// `cgroup`, `subreaper`, or `auto` for `cgroup` where one can be made and `subreaper` where
-    /// not; elsewhere than on Linux there is `group` alone. A way that is named and does not work ends the run as `start_failed`. For tasks that
-    /// name none.
+    /// not; elsewhere than on Linux there is `group` alone. A way that is named and does not work ends
+    /// the run as `start_failed`. For tasks that name none.
     pub(crate) containment: Setting<Containing>,
     /// How much of the beginning of an agent's output is kept.
     pub(crate) log_head_bytes: Setting<Size>,
@@ -95,8 +95,8 @@ pub(crate) struct RunnerTable {
     /// How much all runs may take on disk together before `clean` removes the oldest; `off` sets no
     /// limit.
     pub(crate) keep_size: Setting<KeepSize>,
-    /// A file for the textfile collector of Prometheus, replaced at the end of each `run` and
-    /// `heartbeat` and of `dispatch --once`. Its directory must exist. Default: none.
+    /// A file for the textfile collector of Prometheus, replaced at the end of each `run`, `rerun`,
+    /// `heartbeat` and `dispatch --once`. Its directory must exist. Default: none.
     pub(crate) metrics_file: Setting<PathBuf>,
     /// The agents that `--agent auto` tries, in this order.
     pub(crate) auto_order: Setting<Vec<AgentName>>,

@@ -69,7 +69,8 @@ pub struct Settings {
     /// every read is a full one, and each process keeps its own distance. What private
     /// repositories say lies there too, for the owner of the files alone.
     pub cache: Option<PathBuf>,
-    /// The distance between two writes, of all processes that share the directory. GitHub asks for one second at least.
+    /// The distance between two writes, of all processes that share the directory. GitHub asks for
+    /// one second at least.
     pub write_interval: Duration,
     /// The wait before a read is repeated; twice as long each time.
     pub retry_delay: Duration,

@@ -107,7 +107,7 @@ pub fn of_runs<'a>(
         "When a parked agent may be started again.",
     );
     for agent in agents {
-        if let Some(parking) = parked::parked(layout, agent).filter(|parking| parking.holds(now)) {
+        if let Some(parking) = parked::parked(layout, agent, now) {
             family.sample(&[("agent", agent.as_str())], seconds(parking.until));
         }
     }

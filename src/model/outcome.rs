@@ -51,6 +51,11 @@ pub const EXIT_RATE_LIMITED: u8 = 10;
 /// Exit code of a time limit.
 pub const EXIT_TIMEOUT: u8 = 11;
 
+/// The exit code of what a signal ended: 128+n.
+pub fn exit_of_signal(signal: i32) -> u8 {
+    u8::try_from(128 + signal).unwrap_or(EXIT_FAILURE)
+}
+
 impl Outcome {
     /// Every outcome once, for tables and parsers; the signal is SIGTERM.
     pub const ALL: [Self; 15] = [
@@ -85,9 +90,7 @@ impl Outcome {
             | Self::LostLease => Some(EXIT_FAILURE),
             Self::RateLimited => Some(EXIT_RATE_LIMITED),
             Self::Timeout | Self::Stalled => Some(EXIT_TIMEOUT),
-            Self::Interrupted { signal } => {
-                Some(u8::try_from(128 + signal).unwrap_or(EXIT_FAILURE))
-            }
+            Self::Interrupted { signal } => Some(exit_of_signal(signal)),
             Self::Running | Self::Crashed => None,
         }
     }

@@ -19,13 +19,12 @@ const LIMIT: Duration = Duration::from_secs(10);
 const MAX_BYTES: usize = 32 << 20;
 
 /// A message as the server keeps it.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
-pub struct Heard {
-    /// Its text.
-    #[serde(default, rename = "message")]
-    pub body: String,
+#[derive(Deserialize)]
+struct MessageForm {
     #[serde(default)]
     event: String,
+    #[serde(default)]
+    message: String,
 }
 
 /// Why the server's messages could not be read, without any secret.
@@ -52,13 +51,13 @@ pub enum JournalError {
 }
 
 impl Ntfy {
-    /// The messages of the topic since a time, oldest first, as far as the server keeps them.
-    pub async fn heard(&self, since: DateTime<Utc>) -> Result<Vec<Heard>, JournalError> {
+    /// The texts of the topic's messages since a time, oldest first, as far as the server keeps them.
+    pub async fn heard(&self, since: DateTime<Utc>) -> Result<Vec<String>, JournalError> {
         let heard = tokio::time::timeout(LIMIT, self.poll(since)).await;
         heard.unwrap_or(Err(JournalError::TooSlow))
     }
 
-    async fn poll(&self, since: DateTime<Utc>) -> Result<Vec<Heard>, JournalError> {
+    async fn poll(&self, since: DateTime<Utc>) -> Result<Vec<String>, JournalError> {
         tls::install_provider();
         // The URL may hold a password or a token.
         let not_told = |error: reqwest012::Error| JournalError::NotTold(error.without_url());
@@ -93,9 +92,9 @@ impl Ntfy {
         let lines = bytes.split(|byte| *byte == b'\n');
         // What is no journal must not pass for an empty one.
         let lines = lines.filter(|line| !line.trim_ascii().is_empty());
-        let messages: Result<Vec<Heard>, _> = lines.map(serde_json::from_slice).collect();
-        let mut messages = messages.map_err(JournalError::Nonsense)?;
-        messages.retain(|heard| heard.event == "message");
-        Ok(messages)
+        let forms: Result<Vec<MessageForm>, _> = lines.map(serde_json::from_slice).collect();
+        let forms = forms.map_err(JournalError::Nonsense)?.into_iter();
+        let messages = forms.filter(|form| form.event == "message");
+        Ok(messages.map(|form| form.message).collect())
     }
 }

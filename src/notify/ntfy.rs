@@ -336,14 +336,11 @@ fn not_ntfy(status: StatusCode) -> NotifyError {
 }
 
 fn error_of(error: reqwest012::Error) -> NotifyError {
-    let refused = error.status().is_some_and(is_refusal);
     let is_untrusted = tls::is_untrusted(&error);
     // The URL may hold a password or a token.
     let source: Box<dyn Error + Send + Sync> = error.without_url().into();
     if is_untrusted {
         NotifyError::Untrusted(source)
-    } else if refused {
-        NotifyError::Refused(source)
     } else {
         NotifyError::Transient(source)
     }

@@ -28,7 +28,7 @@ use crate::sources::source::{
 };
 
 /// What every local task's origin begins with.
-const ORIGIN: &str = "local#";
+pub(crate) const ORIGIN: &str = "local#";
 
 /// A task as it lies in the queue.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]

@@ -20,11 +20,16 @@ use crate::store::atomic;
 use crate::store::layout::Layout;
 use crate::store::private::{lock, open_update, remove};
 
-/// The parking of an agent, whether it still holds or not.
+/// The parking of an agent that holds now.
 ///
 /// A file that is none of ours parks nobody: a start that is refused by mistake would be refused
 /// for ever.
-pub fn parked(layout: &Layout, agent: &AgentName) -> Option<Parking> {
+pub fn parked(layout: &Layout, agent: &AgentName, now: DateTime<Utc>) -> Option<Parking> {
+    last(layout, agent).filter(|parking| parking.holds(now))
+}
+
+/// The last parking of an agent, whether it still holds or not.
+fn last(layout: &Layout, agent: &AgentName) -> Option<Parking> {
     let path = file(layout, agent);
     let form: io::Result<ParkingForm> =
         read(&path, MAX_BYTES).and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
@@ -48,7 +53,7 @@ pub fn park(layout: &Layout, agent: &AgentName, parking: Parking) -> Result<Park
     let _lock = File::open(&directory)
         .and_then(|directory| lock(&directory).map(|()| directory))
         .map_err(|source| StoreError::new("lock", &directory, source))?;
-    let parking = match parked(layout, agent) {
+    let parking = match last(layout, agent) {
         Some(before) if before.holds(parking.since) => before.extended_by(parking),
         Some(_) | None => parking,
     };
@@ -166,14 +171,14 @@ mod tests {
     #[test]
     fn a_parking_is_read_as_it_was_put_and_can_be_ended() {
         let (_root, layout) = log_root();
-        assert_eq!(parked(&layout, &agent()), None);
+        assert_eq!(last(&layout, &agent()), None);
         assert!(!layout.root().exists(), "looking creates nothing");
         park(&layout, &agent(), minutes(0, 60)).unwrap();
-        assert_eq!(parked(&layout, &agent()), Some(minutes(0, 60)));
-        assert_eq!(parked(&layout, &"codex".parse().unwrap()), None);
+        assert_eq!(last(&layout, &agent()), Some(minutes(0, 60)));
+        assert_eq!(last(&layout, &"codex".parse().unwrap()), None);
         for _ in 0..2 {
             unpark(&layout, &agent()).unwrap();
-            assert_eq!(parked(&layout, &agent()), None);
+            assert_eq!(last(&layout, &agent()), None);
         }
     }
 
@@ -211,10 +216,10 @@ mod tests {
             b"{\"since\":\"now\",\"until\":\"x\",\"run\":\"\",\"reason\":\"\"}",
         ] {
             plant(&file(&layout, &agent()), bytes);
-            assert_eq!(parked(&layout, &agent()), None);
+            assert_eq!(last(&layout, &agent()), None);
         }
         park(&layout, &agent(), minutes(0, 60)).unwrap();
-        assert_eq!(parked(&layout, &agent()), Some(minutes(0, 60)));
+        assert_eq!(last(&layout, &agent()), Some(minutes(0, 60)));
     }
 
     #[test]

@@ -42,6 +42,14 @@ pub struct Run {
     pub record: Record,
 }
 
+impl Run {
+    /// The log root that it lies in, which is another one where it was named by its directory.
+    pub(crate) fn layout(&self) -> Layout {
+        let mut above = self.directory.path().ancestors();
+        Layout::new(above.nth(3).expect("a run lies three below its log root"))
+    }
+}
+
 /// Which runs are wanted; `None` wants all.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {

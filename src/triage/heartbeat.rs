@@ -48,21 +48,13 @@ pub(crate) fn remarks(beats: &[DateTime<Utc>], now: DateTime<Utc>) -> Vec<Remark
         });
     }
     if let Some((from, to)) = closed.iter().max_by_key(|(from, to)| *to - *from) {
-        let number = closed.len();
-        let gaps = if number == 1 { "a gap" } else { "gaps" };
-        let most = if number == 1 {
-            String::new()
-        } else {
-            format!(" {number} times, for at most")
+        let gaps = match closed.len() {
+            1 => "a gap in the heartbeat for".to_owned(),
+            number => format!("gaps in the heartbeat {number} times, for at most"),
         };
-        let for_ = if number == 1 { " for" } else { "" };
         remarks.push(Remark {
             urgent: false,
-            text: format!(
-                "{gaps} in the heartbeat{most}{for_} {}, from {}",
-                words(*from, *to),
-                utc(*from)
-            ),
+            text: format!("{gaps} {}, from {}", words(*from, *to), utc(*from)),
         });
     }
     remarks

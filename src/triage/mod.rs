@@ -225,9 +225,15 @@ pub struct Remark {
 impl Report {
     /// Whether a person has something to do.
     pub fn needs_somebody(&self) -> bool {
-        self.rows.iter().any(|row| row.status.needs_somebody())
-            || self.works.iter().any(FailedWork::needs_somebody)
-            || self.remarks.iter().any(|remark| remark.urgent)
+        self.to_do() > 0
+    }
+
+    /// How much a person has to do.
+    pub fn to_do(&self) -> usize {
+        let rows = (self.rows.iter()).filter(|row| row.status.needs_somebody());
+        let works = (self.works.iter()).filter(|work| work.needs_somebody());
+        let remarks = (self.remarks.iter()).filter(|remark| remark.urgent);
+        rows.count() + works.count() + remarks.count()
     }
 }
 

@@ -28,21 +28,9 @@ pub fn page(report: &Report) -> Vec<(Part, String, String)> {
         0..3 => duration::words(back.to_std().unwrap_or_default()),
         days => format!("{days} days"),
     };
-    let to_do = report
-        .rows
-        .iter()
-        .filter(|row| row.status.needs_somebody())
-        .count()
-        + report
-            .works
-            .iter()
-            .filter(|work| work.needs_somebody())
-            .count()
-        + report.remarks.iter().filter(|remark| remark.urgent).count();
-    let to_do = if to_do == 0 {
-        "nothing to do".to_owned()
-    } else {
-        format!("{to_do} to do")
+    let to_do = match report.to_do() {
+        0 => "nothing to do".to_owned(),
+        number => format!("{number} to do"),
     };
     let now = report.now.format("%H:%M UTC");
     page.0.push((
@@ -51,7 +39,7 @@ pub fn page(report: &Report) -> Vec<(Part, String, String)> {
         String::new(),
     ));
     for remark in report.remarks.iter().filter(|remark| remark.urgent) {
-        page.wrap("! ", "  ", &remark.text);
+        page.wrap("! ", &remark.text);
     }
     for row in &report.rows {
         page.row(row, report.now);
@@ -60,7 +48,7 @@ pub fn page(report: &Report) -> Vec<(Part, String, String)> {
         page.work(work);
     }
     if report.rows.is_empty() && report.works.is_empty() {
-        page.wrap("", "", "nothing was due and nothing ran");
+        page.wrap("", "nothing was due and nothing ran");
     }
     let rests = report.works.iter().any(FailedWork::needs_somebody);
     if rests || !report.failures.is_empty() {
@@ -78,8 +66,8 @@ pub fn page(report: &Report) -> Vec<(Part, String, String)> {
     steps.sort_by_key(|work| work.step);
     steps.dedup_by_key(|work| work.step);
     for work in steps {
-        page.wrap("* ", "  ", "dispatched work at rest");
-        page.wrap("  -> ", "     ", work.step);
+        page.wrap("* ", "dispatched work at rest");
+        page.wrap("  -> ", work.step);
     }
     let calm: Vec<_> = report
         .remarks
@@ -91,7 +79,7 @@ pub fn page(report: &Report) -> Vec<(Part, String, String)> {
             .push((Part::Strong, "also".to_owned(), String::new()));
     }
     for remark in calm {
-        page.wrap("- ", "  ", &remark.text);
+        page.wrap("- ", &remark.text);
     }
     page.0
 }
@@ -116,7 +104,7 @@ impl Page {
             format!(": {}", row.why)
         };
         // A good run is one line more than its status, not three.
-        self.wrap("  ", "  ", &format!("{}{why}", row.task));
+        self.wrap("  ", &format!("{}{why}", row.task));
     }
 
     fn work(&mut self, work: &FailedWork) {
@@ -133,13 +121,12 @@ impl Page {
             .map(|at| format!("; again at {}", at.format("%H:%M UTC")));
         let (origin, why) = (&work.origin, &work.why);
         let again = again.unwrap_or_default();
-        self.wrap("  ", "  ", &format!("{origin}: {why} ({attempts}){again}"));
+        self.wrap("  ", &format!("{origin}: {why} ({attempts}){again}"));
     }
 
     fn failure(&mut self, failure: &Failure) {
         self.wrap(
             "* ",
-            "  ",
             &format!("{}: {}", failure.who.join(", "), failure.what),
         );
         let mut counted = Vec::new();
@@ -178,41 +165,21 @@ impl Page {
             );
         }
         if !counted.is_empty() {
-            self.wrap("  ", "  ", &counted.join("; "));
+            self.wrap("  ", &counted.join("; "));
         }
-        self.wrap("  -> ", "     ", failure.step);
+        self.wrap("  -> ", failure.step);
     }
 
-    /// Breaks a text at blanks; a word that is too long is broken anywhere.
-    fn wrap(&mut self, first: &str, rest: &str, text: &str) {
-        let text = text::sanitize(text);
-        let mut line = first.to_owned();
-        let mut is_empty = true;
-        for word in text.split_whitespace() {
-            let mut word: Vec<char> = word.chars().collect();
-            loop {
-                let room = WIDTH.saturating_sub(line.chars().count() + usize::from(!is_empty));
-                if word.len() <= room {
-                    break;
-                }
-                if is_empty {
-                    line.extend(word.drain(..room));
-                }
-                self.0.push((
-                    Part::Plain,
-                    std::mem::replace(&mut line, rest.to_owned()),
-                    String::new(),
-                ));
-                is_empty = true;
-            }
-            if !is_empty {
-                line.push(' ');
-            }
-            is_empty = false;
-            line.extend(word);
-        }
-        if !is_empty {
-            self.0.push((Part::Plain, line, String::new()));
+    /// Breaks a text at blanks; a word that is too long is broken anywhere. What follows `first` is
+    /// indented like it.
+    fn wrap(&mut self, first: &str, text: &str) {
+        let clean = text::sanitize(text);
+        let words: Vec<&str> = clean.split_whitespace().collect();
+        let (indent, mut begin) = (" ".repeat(first.len()), first);
+        for line in text::wrap(&words.join(" "), WIDTH - first.len()) {
+            self.0
+                .push((Part::Plain, format!("{begin}{line}"), String::new()));
+            begin = &indent;
         }
     }
 }

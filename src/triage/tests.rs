@@ -97,7 +97,7 @@ fn shown(facts: &Facts) -> String {
     let mut text = String::new();
     for (_, first, rest) in page(&triage(facts)) {
         let line = format!("{first}{rest}");
-        assert!(line.chars().count() <= page::WIDTH, "{line}");
+        assert!(text::width(&line) <= page::WIDTH, "{line}");
         writeln!(text, "{line}").unwrap();
     }
     text
@@ -426,6 +426,17 @@ fn a_quiet_day_has_nothing_to_do() {
         "2 lines of the schedule known only since 2026-02-19 11:00:00 UTC: no start from before \
          is missed"
     );
+}
+
+#[test]
+fn wide_characters_stay_within_the_page() {
+    let error = "壊れた".repeat(20);
+    let shown = shown(&facts(
+        Vec::new(),
+        vec![failed("07:00", "claude", Outcome::AgentError, &error)],
+    ));
+    let joined: String = shown.split_whitespace().collect();
+    assert!(joined.contains(&error), "{shown}");
 }
 
 #[test]

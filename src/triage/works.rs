@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use crate::model::clock::utc;
 use crate::model::text;
 use crate::queue::{State, Work};
+use crate::sources::local::ORIGIN;
 use crate::triage::Facts;
 
 /// A dispatched work that failed.
@@ -72,7 +73,7 @@ fn rests_since(work: &Work, facts: &Facts) -> bool {
 fn describe(work: &Work) -> FailedWork {
     let step = match work.state {
         State::Retrying => RETRYING,
-        _ if work.origin.starts_with("local#") => RESTING_TASK,
+        _ if work.origin.starts_with(ORIGIN) => RESTING_TASK,
         State::Waiting | State::Claimed | State::Done | State::Rested | State::Cancelled => {
             RESTING_ISSUE
         }

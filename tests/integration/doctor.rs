@@ -196,6 +196,12 @@ fn every_fault_of_a_machine_is_found_with_the_right_exit_code() {
         ("warning", "have a schedule: nightly", |env| {
             env.task("nightly", "schedule = \"@daily\"\nagents = [\"codex\"]")
         }),
+        ("warning", "have a schedule: nightly", |env| {
+            env.task("nightly", "schedules = { codex = \"@daily\" }")
+        }),
+        ("error", "started by the task nightly", |env| {
+            env.task("nightly", "schedules = { kilo = \"@daily\" }")
+        }),
     ];
     for (level, words, fault) in faults {
         let report = Report::of(&fault(well()), &[]);
@@ -208,6 +214,27 @@ fn every_fault_of_a_machine_is_found_with_the_right_exit_code() {
             report.findings
         );
     }
+}
+
+#[test]
+fn an_error_is_told_with_its_cause_and_without_a_second_hint() {
+    let found = |env: &TestEnv, arguments: &[&str], words: &str| {
+        let report = Report::of(env, arguments);
+        let errors = report.of_level("error");
+        let found = errors.into_iter().find(|what| what.contains(words));
+        found.unwrap_or_else(|| panic!("{words}: {:#?}", report.findings))
+    };
+    let env = well()
+        .variable("GITHUB_APP_ID", "7")
+        .variable("GITHUB_APP_PRIVATE_KEY_PATH", "/no/such.pem");
+    assert_eq!(
+        found(&env, &[], "App's key"),
+        "the App's key `/no/such.pem` cannot be read: No such file or directory (os error 2)"
+    );
+    let env = well().variable("AGENT_RUNNER_LOG_ROOT", "/proc/logs");
+    let probed = found(&env, &["--probe", "codex"], "the run cannot be recorded");
+    assert!(probed.contains("/proc/logs"), "{probed}");
+    assert!(!probed.contains("hint:"), "{probed}");
 }
 
 #[test]

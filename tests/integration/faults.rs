@@ -54,9 +54,13 @@ fn data_that_cannot_be_printed_is_an_error_and_a_reader_that_left_is_none() {
         assert!(!done.stderr.contains("error"), "{verb}: {}", done.stderr);
     }
     // The exit code of a run is what its record says.
-    let done = shell(&env, "$RUN run --agent fake --task work >/dev/full");
-    assert_eq!(done.code, Some(0));
-    assert!(done.stderr.contains("No space left"), "{}", done.stderr);
+    for verb in ["run --agent fake --task work", "rerun"] {
+        let done = shell(&env, &format!("$RUN {verb} >/dev/full"));
+        assert_eq!(done.code, Some(0), "{verb}");
+        assert!(done.stderr.contains("No space left"), "{}", done.stderr);
+    }
+    let done = shell(&env, "$RUN rerun --dry-run >/dev/full");
+    assert_eq!(done.code, Some(1));
 }
 
 #[test]

@@ -156,6 +156,15 @@ fn a_timer_that_is_not_enabled_or_of_another_configuration_starts_nothing() {
 }
 
 #[test]
+fn a_relative_directory_for_configuration_does_not_count() {
+    let env = place("schedule = \"* * * * *\"\nagents = [\"good\"]");
+    install(&env);
+    let env = env.variable("XDG_CONFIG_HOME", "relative");
+    let done = env.agent_runner(&["schedule", "check"]);
+    assert_eq!(done.code, Some(0), "{} {}", done.stdout, done.stderr);
+}
+
+#[test]
 fn systemd_itself_reads_the_times_of_timers_as_they_are_read_here() {
     let after: DateTime<Utc> = "2026-02-19T12:00:00Z".parse().unwrap();
     for text in [

@@ -34,11 +34,9 @@ pub(crate) fn agents(world: &World, arguments: &AgentsArguments) -> Result<u8, C
 }
 
 fn unpark(world: &World, settings: &Settings, name: &str) -> Result<(), CliError> {
-    let agent = settings
-        .agent(name)
-        .map_err(|error| CliError::usage(error.to_string()))?;
+    let agent = settings.agent(name)?;
     let (layout, now) = (wiring::layout(settings), SystemClock.now());
-    let parking = parked::parked(&layout, &agent.name).filter(|parking| parking.holds(now));
+    let parking = parked::parked(&layout, &agent.name, now);
     if let Some(sharing) = Sharing::new(settings)? {
         let stays = |error| {
             CliError::failure("the agent stays parked: other machines are not told").because(error)
@@ -62,9 +60,7 @@ fn list(world: &World, settings: &Settings, as_json: bool) {
         Some(binary) => find_program(&binary.value, &path).map(Some),
     };
     let (layout, now) = (wiring::layout(settings), SystemClock.now());
-    let parking = |agent: &AgentSettings| {
-        parked::parked(&layout, &agent.name).filter(|parking| parking.holds(now))
-    };
+    let parking = |agent: &AgentSettings| parked::parked(&layout, &agent.name, now);
     if as_json {
         let list: Vec<Value> = settings
             .agents
@@ -124,7 +120,7 @@ fn list(world: &World, settings: &Settings, as_json: bool) {
             Column::new("FROM", 5),
             Column::new("PROGRAM", 3).cut_to(24),
         ],
-        || rows.iter().cloned(),
+        rows.iter().cloned(),
     );
     world.ui.data(&columns.page(&rows));
     let order: Vec<_> = settings

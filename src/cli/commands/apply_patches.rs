@@ -8,8 +8,7 @@ use crate::cli::wiring::World;
 use crate::git::{Git, Identity};
 use crate::model::outcome::{EXIT_FAILURE, EXIT_SUCCESS};
 use crate::model::patch::patch_blocks;
-use crate::model::text;
-use crate::planner::chain;
+use crate::model::text::{self, chain};
 
 /// Speaks the `patch` agent's output format, one JSON object a line.
 pub(crate) fn apply_patches(world: &World) -> Result<u8, CliError> {

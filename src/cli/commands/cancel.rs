@@ -14,7 +14,7 @@ use crate::process::holder::{self, HolderError};
 use crate::process::identity;
 use crate::store::layout::Layout;
 use crate::store::reader::{self, Run};
-use crate::store::summary;
+use crate::store::{format, summary};
 
 /// How long a runner has after the grace period of its agent: to kill what is left, to look at the
 /// repository, and to write its record.
@@ -33,9 +33,7 @@ pub(crate) fn cancel(world: &World, arguments: &RecordArguments) -> Result<u8, C
         Ok(Some(run)) => run,
         Ok(None) | Err(_) => wiring::find_run(&layout, name)?,
     };
-    // It may have been named by its directory in another log root.
-    let root = run.directory.path().ancestors().nth(3);
-    let layout = root.map_or(layout, Layout::new);
+    let layout = run.layout();
     let path = run.path.clone();
     if run.record.outcome == Outcome::Running {
         stop(&run).or_else(|error| {
@@ -70,7 +68,7 @@ pub(crate) fn cancel(world: &World, arguments: &RecordArguments) -> Result<u8, C
         world.ui.talk(&what);
     }
     if arguments.json {
-        world.ui.data(&super::show::json(&run.record));
+        world.ui.data(&format::write(&run.record));
     } else {
         world.ui.prose(&summary::summary(&run.record));
     }

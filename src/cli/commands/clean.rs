@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use chrono::{Local, TimeDelta};
+use chrono::{DateTime, Local, TimeDelta, Utc};
 use serde_json::json;
 
 use crate::cli::args::CleanArguments;
@@ -17,7 +17,6 @@ use crate::model::outcome::EXIT_SUCCESS;
 use crate::model::reset::day_began;
 use crate::model::retention::{Kept, Protection, Retention};
 use crate::model::{duration, text};
-use crate::orchestrator::Announce;
 use crate::store::StoreError;
 use crate::store::beats::{Beats, beats};
 use crate::store::retention::{self, Removed};
@@ -32,9 +31,8 @@ pub(crate) fn clean(world: &World, arguments: &CleanArguments) -> Result<u8, Cli
     };
     if !arguments.dry_run {
         // A run whose runner died is to be told before it may go.
-        let announce = wiring::announcement(&layout);
-        let announce = wiring::notifier(&settings).map(|_| &announce as &Announce<'_>);
-        wiring::recover_all(world, &layout, announce)?;
+        let announce = wiring::announcement(&settings, &layout);
+        wiring::recover_all(world, &layout, announce.as_deref())?;
     }
     wiring::tell_unlisted(world, &layout);
     let now = SystemClock.now();
@@ -97,7 +95,10 @@ pub(crate) fn clean(world: &World, arguments: &CleanArguments) -> Result<u8, Cli
         };
         let removed = arguments.dry_run || {
             let removed = retention::remove_run(&layout, &surplus.run, first);
-            removed.unwrap_or_else(|error| report.failed(error))
+            removed.unwrap_or_else(|error| {
+                report.failed(error);
+                false
+            })
         };
         if removed {
             report.removed.push(&surplus.run);
@@ -131,7 +132,7 @@ pub(crate) fn clean(world: &World, arguments: &CleanArguments) -> Result<u8, Cli
         .filter(|run| !gone.contains(&run.run.to_string()))
         .collect();
     world.ui.data(&if arguments.json {
-        report.json(&left, dry_run, |run| run.protection(day_began))
+        report.json(&left, dry_run, day_began)
     } else {
         report.lines(dry_run)
     });
@@ -174,9 +175,8 @@ struct Report<'a> {
 }
 
 impl Report<'_> {
-    fn failed(&mut self, error: StoreError) -> bool {
+    fn failed(&mut self, error: StoreError) {
         self.error.get_or_insert(error);
-        false
     }
 
     fn lines(&self, dry_run: bool) -> String {
@@ -200,16 +200,11 @@ impl Report<'_> {
         lines
     }
 
-    fn json(
-        &self,
-        left: &[&Kept],
-        dry_run: bool,
-        protection: impl Fn(&Kept) -> Option<Protection>,
-    ) -> String {
+    fn json(&self, left: &[&Kept], dry_run: bool, day_began: DateTime<Utc>) -> String {
         let runs: Vec<String> = self.removed.iter().map(ToString::to_string).collect();
         let protected = |by| {
-            left.iter()
-                .filter(|run| protection(run) == Some(by))
+            let runs = left.iter();
+            runs.filter(|run| run.protection(day_began) == Some(by))
                 .count()
         };
         let value = json!({

@@ -13,15 +13,15 @@ use crate::config::settings::Settings;
 use crate::git::{Git, Identity};
 use crate::model::duration;
 use crate::model::outcome::EXIT_FAILURE;
+use crate::model::text::chain;
 use crate::notify::wording;
-use crate::planner::chain;
 use crate::store::summary;
 
 /// Runs the `patch` agent on `debug_hello_world` in a new repository and shows what it left.
 pub(crate) fn demo(world: &World, arguments: &DemoArguments) -> Result<u8, CliError> {
     let place = place(arguments.directory.as_deref(), &world.current_directory)?;
     let (repository, logs) = (place.join("repository"), place.join("logs"));
-    let world = world.elsewhere(&repository, &logs)?;
+    let world = world.elsewhere(&repository, &logs);
     let settings = world.settings(Overrides::default())?;
     let tell = |text: &str| world.ui.prose(text);
 
@@ -167,14 +167,9 @@ fn listing(directory: &Path) -> Result<String, CliError> {
 }
 
 fn indented(text: &str) -> String {
-    let lines: Vec<_> = text
-        .trim_end()
-        .lines()
-        .map(|line| format!("  {line}"))
+    let lines = text.trim_end().lines();
+    let lines: Vec<_> = lines
+        .map(|line| format!("  {line}").trim_end().to_owned())
         .collect();
-    lines
-        .iter()
-        .map(|line| line.trim_end())
-        .collect::<Vec<_>>()
-        .join("\n")
+    lines.join("\n")
 }

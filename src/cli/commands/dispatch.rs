@@ -32,14 +32,13 @@ use crate::metrics::serve;
 use crate::model::clock::Clock as _;
 use crate::model::dispatch::DISPATCH_TASK;
 use crate::model::message::{Message, Priority};
-use crate::model::outcome::{EXIT_FAILURE, EXIT_SUCCESS, EXIT_USAGE};
+use crate::model::outcome::{EXIT_FAILURE, EXIT_SUCCESS, EXIT_USAGE, exit_of_signal};
 use crate::model::record::Record;
 use crate::model::repository::RepositoryName;
 use crate::model::secret::Secret;
+use crate::model::text::chain;
 use crate::model::tree_policy::{Permission, TreePolicy};
-use crate::orchestrator::Announce;
-use crate::planner::{self, RunPlan};
-use crate::process::shutdown::Shutdown;
+use crate::planner::RunPlan;
 use crate::process::{command, identity};
 use crate::queue::{Queue, QueueUrl};
 use crate::redact::Redactor;
@@ -216,26 +215,21 @@ impl Office<'_> {
             tracing::info!("Poll interval: {seconds} seconds");
         }
         let notifier = wiring::notifier(settings);
-        let announce = wiring::announcement(layout);
-        let announced = notifier.as_ref().map(|_| &announce as &Announce<'_>);
-        wiring::recover(world, layout, announced)?;
-        let mut worker_settings = worker(
-            world,
-            settings,
-            Arc::clone(&self.redactor),
-            notifier.is_some(),
-        )?;
+        let announce = wiring::announcement(settings, layout);
+        let announce = announce.as_deref();
+        wiring::recover(world, layout, announce)?;
         let service = ServiceManager::find(&world.environment).map(Rc::new);
         let watchdog = service.as_deref().and_then(ServiceManager::watchdog);
         // Whoever watches hears twice as often as it must.
-        worker_settings.pulse = watchdog.map_or(PULSE, |watchdog| PULSE.min(watchdog / 2));
+        let pulse = watchdog.map_or(PULSE, |watchdog| PULSE.min(watchdog / 2));
         let patience = settings.dispatch.poll_interval.value + LATE;
         let station = Arc::new(Station::new(settings, self.github.clone(), patience));
         let grace = settings.runner.grace_period.value;
-        worker_settings.observe = observe(service.clone(), Arc::clone(&station), grace);
+        let observe = observe(service.clone(), Arc::clone(&station), grace);
+        let redactor = Arc::clone(&self.redactor);
+        let worker_settings = worker(world, settings, redactor, observe, pulse)?;
         wiring::block_on(async {
-            let mut shutdown = Shutdown::listen()
-                .map_err(|error| CliError::failure("signals cannot be taken").because(error))?;
+            let mut shutdown = wiring::listen()?;
             if let Some(address) = address {
                 let listener = TcpListener::bind(address).await.map_err(|error| {
                     CliError::failure(format!("metrics cannot be served at {address}"))
@@ -263,8 +257,8 @@ impl Office<'_> {
                 loop {
                     sleep(CARE_INTERVAL).await;
                     exchange().await;
-                    if let Err(error) = wiring::recover(world, layout, announced) {
-                        tracing::warn!("{error}");
+                    if let Err(error) = wiring::recover(world, layout, announce) {
+                        tracing::warn!("{}", error.brief());
                     }
                     wiring::deliver(&world.ui, layout, notifier.as_ref()).await;
                 }
@@ -312,7 +306,7 @@ fn exit_code(ended: &Ended, is_event: bool) -> Result<u8, CliError> {
     match ended {
         Ended::Finished(tally) if tally.failed > 0 => Ok(EXIT_FAILURE),
         Ended::Finished(_) => Ok(EXIT_SUCCESS),
-        Ended::Stopped(signal) => Ok(u8::try_from(128 + signal).unwrap_or(EXIT_FAILURE)),
+        Ended::Stopped(signal) => Ok(exit_of_signal(*signal)),
         Ended::Unwanted(reason) if is_event => {
             tracing::info!("nothing to do: {reason}");
             Ok(EXIT_SUCCESS)
@@ -437,12 +431,12 @@ fn worker(
     world: &World,
     settings: &Settings,
     redactor: Arc<Redactor>,
-    is_told: bool,
+    observe: Box<Observe>,
+    pulse: Duration,
 ) -> Result<WorkerSettings, CliError> {
     let dispatch = &settings.dispatch;
     let agent_name = dispatch.agent_name.value.clone();
     let layout = wiring::layout(settings);
-    let announce = wiring::announcement(&layout);
     let allow = dispatch.allow.value.iter();
     let allow: BTreeSet<Permission> = allow
         .filter_map(|name| Permission::from_name(name))
@@ -471,12 +465,12 @@ fn worker(
         agent_name,
         run: run_command(world, settings)?,
         inherited: wiring::inherited(&world.environment, settings),
+        announce: wiring::announcement(settings, &layout),
         layout,
         redactor,
         clock: Arc::new(SystemClock),
-        observe: Box::new(|_| {}),
-        pulse: PULSE,
-        announce: is_told.then(|| Box::new(announce) as Box<Announce<'static>>),
+        observe,
+        pulse,
     })
 }
 
@@ -492,9 +486,7 @@ fn run_command(world: &World, settings: &Settings) -> Result<RunCommand, CliErro
         "AGENT_RUNNER_QUEUE_URL",
         "AGENT_RUNNER_REPO_ROOT",
     ];
-    let program = std::env::current_exe().map_err(|error| {
-        CliError::failure("the runner's own program is not found").because(error)
-    })?;
+    let program = wiring::own_program()?;
     let inherited = wiring::inherited(&world.environment, settings);
     let mut environment: Vec<_> = inherited
         .into_iter()
@@ -518,8 +510,7 @@ fn run_command(world: &World, settings: &Settings) -> Result<RunCommand, CliErro
 
 /// What its runs could be, for whom caps are counted.
 fn plans(world: &World, settings: &Settings) -> Result<Vec<RunPlan>, CliError> {
-    let task = settings.task(DISPATCH_TASK);
-    let task = task.map_err(|error| CliError::usage(error.to_string()))?;
+    let task = settings.task(DISPATCH_TASK)?;
     let agents = run::candidates(settings, &settings.dispatch.agent.value)?;
     let plan = |agent: &AgentSettings| wiring::plan(world, settings, agent, task);
     agents.into_iter().map(plan).collect()
@@ -564,6 +555,6 @@ fn tell_no_access(layout: &Layout, reason: &str) {
     };
     let entry = Entry::of_message(message, SystemClock.now());
     if let Err(error) = Outbox::new(layout).put(&entry) {
-        tracing::error!("nobody is told: {}", planner::chain(&error));
+        tracing::error!("nobody is told: {}", chain(&error));
     }
 }

@@ -140,7 +140,7 @@ fn scheduled(world: &World, settings: &Settings, layout: &Layout, now: DateTime<
     // One that has no cron has nothing but its timers.
     let is_whole = jobs.is_ok() || !has_cron && !timers.is_empty();
     let jobs = jobs.unwrap_or_else(|error| {
-        tracing::debug!(%error, "no crontab");
+        tracing::debug!(error = error.brief(), "no crontab");
         None
     });
     let heeds_zones = jobs.is_some() && schedule::heeds_zones(world);
@@ -225,10 +225,14 @@ fn scheduled(world: &World, settings: &Settings, layout: &Layout, now: DateTime<
 }
 
 /// What config.toml schedules and may be started.
-fn configured(settings: &Settings, layout: &Layout) -> impl Iterator<Item = Scheduled> {
-    let is_on =
-        |entry: &Scheduled| entry.agent != "gemini" || probed::is_probed(layout, &entry.agent);
-    settings.scheduled().into_iter().filter(is_on)
+pub(super) fn configured(settings: &Settings, layout: &Layout) -> impl Iterator<Item = Scheduled> {
+    let scheduled = settings.scheduled().into_iter();
+    scheduled.filter(|entry| !is_held_back(layout, &entry.agent))
+}
+
+/// Whether an agent is not started by any schedule until a small run on trial has passed.
+pub(super) fn is_held_back(layout: &Layout, agent: &str) -> bool {
+    agent == "gemini" && !probed::is_probed(layout, agent)
 }
 
 /// What tells a line of the configuration from others and from what it was before.

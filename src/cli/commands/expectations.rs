@@ -20,7 +20,7 @@ use crate::store::layout::Layout;
 use crate::store::outbox::{Entry, Outbox};
 use crate::store::reader::{self, Filter};
 use crate::store::since::Since;
-use crate::store::{StoreError, parked, probed};
+use crate::store::{StoreError, parked};
 use crate::triage::late;
 
 /// Tells once of every task whose success is overdue, and once when one has succeeded again.
@@ -130,11 +130,7 @@ pub(super) fn catch_up(
     let Some(began) = beats.first else {
         return Ok(());
     };
-    for entry in settings.scheduled() {
-        let is_off = entry.agent == "gemini" && !probed::is_probed(layout, &entry.agent);
-        if entry.catch_up == CatchUp::Skip || is_off {
-            continue;
-        }
+    for entry in due::configured(settings, layout).filter(|entry| entry.catch_up == CatchUp::Once) {
         // Whoever starts it in time may be a little late.
         let slack = TimeDelta::from_std(entry.jitter).unwrap_or_default() + TimeDelta::minutes(2);
         // What was not scheduled then is not made up for.

@@ -9,14 +9,14 @@ use crate::config::Overrides;
 use crate::model::outcome::{EXIT_SUCCESS, Outcome};
 use crate::model::record::{EvidenceSource, Record};
 use crate::model::text;
-use crate::store::reader;
+use crate::store::{format, reader};
 
 /// Explains a run.
 pub(crate) fn explain(world: &World, arguments: &RecordArguments) -> Result<u8, CliError> {
     let settings = world.settings(Overrides::default())?;
     let run = wiring::find_run(&wiring::layout(&settings), &arguments.reference.run)?;
     if arguments.json {
-        world.ui.data(&super::show::json(&run.record));
+        world.ui.data(&format::write(&run.record));
     } else {
         world.ui.prose(&words(&run.record, &run.path.to_string()));
     }

@@ -13,7 +13,6 @@ use crate::config::Overrides;
 use crate::model::clock::Clock as _;
 use crate::model::outcome::EXIT_SUCCESS;
 use crate::model::task::CatchUp;
-use crate::orchestrator::Announce;
 use crate::store::beats::{Beats, beats};
 use crate::store::recorder;
 use crate::store::since::since;
@@ -36,14 +35,13 @@ pub(crate) fn heartbeat(world: &World) -> Result<u8, CliError> {
         since(&layout, &subject, iter::once(wiring::place(notifier)), now);
     }
     let configured = due::note_configured(&settings, &layout, now);
-    let announce = wiring::announcement(&layout);
-    let announce = notifier.as_ref().map(|_| &announce as &Announce<'_>);
+    let announce = wiring::announcement(&settings, &layout);
     let recover = if is_first_of_hour {
         wiring::recover_all
     } else {
         wiring::recover
     };
-    recover(world, &layout, announce)?;
+    recover(world, &layout, announce.as_deref())?;
     if let Some(sharing) = Sharing::new(&settings)? {
         wiring::block_on(sharing.exchange(Some(&world.ui), &[]))?;
     }

@@ -16,7 +16,6 @@ use crate::model::outcome::EXIT_SUCCESS;
 use crate::model::record::Record;
 use crate::model::{duration, text};
 use crate::store::events::{Growing, GrowingLines, LoggedEvent};
-use crate::store::layout::Layout;
 use crate::store::reader::{self, Run};
 
 /// How often a run that goes on is looked at.
@@ -45,9 +44,7 @@ pub(crate) fn logs(world: &World, arguments: &LogsArguments) -> Result<u8, CliEr
         log.end(ui, &run).map_err(failed)?;
         return Ok(EXIT_SUCCESS);
     }
-    // It may have been named by its directory in another log root.
-    let root = run.directory.path().ancestors().nth(3);
-    let layout = root.map_or(layout, Layout::new);
+    let layout = run.layout();
     wiring::block_on(async {
         loop {
             // Looked at first: what was written before the end is read after it.

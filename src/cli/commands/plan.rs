@@ -1,4 +1,4 @@
-//! `run --dry-run`: what would be run; nothing is started, written or told.
+//! `run --dry-run` and `rerun --dry-run`: what would be run; nothing is started, written or told.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -15,6 +15,7 @@ use crate::model::clock::Clock as _;
 use crate::model::duration;
 use crate::model::ids::{RunId, RunPath};
 use crate::model::outcome::{EXIT_FAILURE, EXIT_SUCCESS};
+use crate::model::text::chain;
 use crate::planner::{self, Place, Prepared, RunPlan};
 use crate::store::layout::Layout;
 
@@ -28,7 +29,7 @@ pub(super) fn show(
     let now = SystemClock.now();
     let refusal = |plan: &RunPlan| match admission::refusal(plan, layout, now) {
         Ok(refusal) => refusal.map(|refusal| refusal.reason().to_owned()),
-        Err(error) => Some(planner::chain(&error)),
+        Err(error) => Some(chain(&error)),
     };
     let able = (plans.iter()).find(|plan| plan.find_program().is_ok() && refusal(plan).is_none());
     let Some(plan) = able.or(plans.first()) else {
@@ -73,7 +74,7 @@ fn prepare(plan: &RunPlan, start: DateTime<Utc>) -> Result<Prepared, String> {
             git_environment: &git_environment,
         },
     )?;
-    check_repository(plan).map_err(|error| planner::chain(&error))?;
+    check_repository(plan).map_err(|error| chain(&error))?;
     Ok(prepared)
 }
 

@@ -11,7 +11,7 @@ use crate::cli::args::RerunArguments;
 use crate::cli::error::CliError;
 use crate::cli::wiring::{self, World};
 use crate::config::Overrides;
-use crate::config::settings::{AgentSettings, UnknownName};
+use crate::config::settings::AgentSettings;
 use crate::git::Git;
 use crate::isolation;
 use crate::model::dispatch::DISPATCH_TASK;
@@ -21,9 +21,7 @@ use crate::model::text;
 use crate::model::verdict::short;
 use crate::planner::{self, OldPrompt, RunPlan};
 use crate::prompt;
-use crate::store::layout::Layout;
 use crate::store::reader::{self, Run};
-use crate::store::{format as record_format, summary};
 
 /// Repeats a run; the exit code is the new run's.
 pub(crate) fn rerun(world: &World, arguments: &RerunArguments) -> Result<u8, CliError> {
@@ -39,7 +37,6 @@ pub(crate) fn rerun(world: &World, arguments: &RerunArguments) -> Result<u8, Cli
         .agent
         .as_deref()
         .unwrap_or(run.path.agent.as_str());
-    let unknown = |error: UnknownName| CliError::usage(error.to_string());
     let model = record.model.clone().filter(|_| {
         let takes_model = |agent: &AgentSettings| {
             let own = agent.command.as_ref();
@@ -50,8 +47,8 @@ pub(crate) fn rerun(world: &World, arguments: &RerunArguments) -> Result<u8, Cli
     overrides.model = arguments.model.clone().or(model);
     overrides.timeout = arguments.timeout.or_else(|| whole_limit(&run));
     let settings = world.settings(overrides)?;
-    let agent = settings.agent(name).map_err(unknown)?;
-    let task = settings.task(run.path.task.as_str()).map_err(unknown)?;
+    let agent = settings.agent(name)?;
+    let task = settings.task(run.path.task.as_str())?;
     let mut plan = wiring::plan(world, &settings, agent, task)?;
     if record.timeout.is_some() {
         plan.limits.stall_timeout = record.stall_timeout;
@@ -95,12 +92,7 @@ pub(crate) fn rerun(world: &World, arguments: &RerunArguments) -> Result<u8, Cli
         return super::plan::show(world, &layout, &[plan], arguments.json);
     }
     let record = super::run::carry_out(world, &settings, vec![plan], arguments.follow)?;
-    if arguments.json {
-        world.ui.data(&record_format::write(&record));
-    } else {
-        world.ui.prose(&summary::summary(&record));
-    }
-    Ok(super::run::exit_code(&record))
+    Ok(super::run::tell(world, &settings, &record, arguments.json))
 }
 
 /// The time limit of all tries of a run, of which each one's record has what was left.
@@ -108,14 +100,14 @@ fn whole_limit(run: &Run) -> Option<Duration> {
     /// More than are ever made: records can name each other in a circle.
     const MOST: usize = 100;
     let mut record = run.record.clone();
-    let root = run.directory.path().ancestors().nth(3)?;
+    let layout = run.layout();
     for _ in 0..MOST {
         let before = record.previous_run.as_deref();
         let before = before.filter(|_| is_further_try(&record));
         let Some(before) = before.and_then(|run| run.parse().ok()) else {
             break;
         };
-        let before = reader::read_run(&Layout::new(root), before).record;
+        let before = reader::read_run(&layout, before).record;
         if before.timeout.is_none() {
             break;
         }
@@ -148,14 +140,12 @@ fn refuse_unrepeatable(run: &Run) -> Result<(), CliError> {
 /// The run's prompt, with the names that its place may have in it.
 fn old_prompt(run: &Run, plan: &RunPlan, configured: Option<&Path>) -> Result<OldPrompt, CliError> {
     let text = prompt(run)?;
-    // It may have been named by its directory in another log root.
-    let root = run.directory.path().ancestors().nth(3);
-    let tree = root.map(|root| Layout::new(root).work_tree(&run.path).display().to_string());
+    let tree = run.layout().work_tree(&run.path);
     let repository = plan.repository.display().to_string();
     let names_it = prompt::moved(&text, &[(repository.trim_end_matches('/'), "")]) != text;
     Ok(OldPrompt {
         text,
-        work_tree: tree.unwrap_or_default(),
+        work_tree: tree.display().to_string(),
         repository: if names_it {
             repository
         } else {

@@ -20,11 +20,11 @@ use crate::cli::sharing::Sharing;
 use crate::cli::ui::{LiveLine, Ui};
 use crate::cli::wiring::{self, SystemClock, World};
 use crate::config::Overrides;
-use crate::config::settings::{AgentSettings, Settings, UnknownName};
+use crate::config::settings::{AgentSettings, Settings};
 use crate::model::dispatch::{DISPATCH_TASK, WorkRequest};
 use crate::model::duration;
 use crate::model::event::{AgentEvent, Count};
-use crate::model::ids::RunPath;
+use crate::model::ids::{AgentName, RunPath};
 use crate::model::outcome::{EXIT_FAILURE, Outcome};
 use crate::model::process_end::StopReason;
 use crate::model::record::Record;
@@ -32,9 +32,9 @@ use crate::model::report::Usage;
 use crate::model::task::Overlap;
 use crate::model::text;
 use crate::notify::ping::{Ping, Signal};
-use crate::orchestrator::{self, Announce, Objection, Services, Spectator};
+use crate::orchestrator::{self, Objection, Services, Spectator};
 use crate::planner::{self, RunPlan};
-use crate::process::shutdown::Shutdown;
+use crate::process::identity;
 use crate::process::supervise::Act;
 use crate::store::layout::Layout;
 use crate::store::request;
@@ -56,20 +56,26 @@ pub(crate) fn run(world: &World, arguments: &RunArguments) -> Result<u8, CliErro
     }
     let number = plans.len();
     let record = carry_out(world, &settings, plans, arguments.follow)?;
-    tell_actions(world, &record);
-    metrics::write_file(&world.ui, &settings, None);
-    if arguments.json {
-        world.ui.data(&record_format::write(&record));
-    } else {
-        world.ui.prose(&summary::summary(&record));
-    }
+    let code = tell(world, &settings, &record, arguments.json);
     let is_first = record.previous_run.is_none();
     if number > 1 && is_first && record.outcome == Outcome::StartFailed {
         world.ui.talk(&format!(
             "note: none of {number} agents could be started; `agent-runner agents` says why"
         ));
     }
-    Ok(exit_code(&record))
+    Ok(code)
+}
+
+/// Tells of a run that has ended: here, in Actions and in the file of metrics. Gives its exit code.
+pub(super) fn tell(world: &World, settings: &Settings, record: &Record, as_json: bool) -> u8 {
+    tell_actions(world, record);
+    metrics::write_file(&world.ui, settings, None);
+    if as_json {
+        world.ui.data(&record_format::write(record));
+    } else {
+        world.ui.prose(&summary::summary(record));
+    }
+    exit_code(record)
 }
 
 /// In Actions: an annotation and the summary of the step.
@@ -90,7 +96,7 @@ fn tell_actions(world: &World, record: &Record) {
     }
 }
 
-pub(super) fn exit_code(record: &Record) -> u8 {
+fn exit_code(record: &Record) -> u8 {
     record.outcome.exit_code().unwrap_or(EXIT_FAILURE)
 }
 
@@ -115,20 +121,20 @@ pub(super) fn candidates<'a>(
     settings: &'a Settings,
     list: &str,
 ) -> Result<Vec<&'a AgentSettings>, CliError> {
-    if list == "auto" {
+    let names: Vec<&str> = if list == "auto" {
         let order = settings.runner.auto_order.value.iter();
-        let agents: Result<_, _> = order.map(|name| settings.agent(name.as_str())).collect();
-        return agents.map_err(|error: UnknownName| CliError::usage(error.to_string()));
-    }
-    let names: Vec<&str> = list.split(',').map(str::trim).collect();
+        order.map(AgentName::as_str).collect()
+    } else {
+        list.split(',').map(str::trim).collect()
+    };
     if names.contains(&"") {
         return Err(
             CliError::usage(format!("`--agent {list}` lacks the name of an agent"))
                 .hint("`agent-runner agents` lists them; `auto` takes the first that can start"),
         );
     }
-    let agents: Result<_, _> = names.into_iter().map(|name| settings.agent(name)).collect();
-    agents.map_err(|error: UnknownName| CliError::usage(error.to_string()))
+    let agent = |name| Ok(settings.agent(name)?);
+    names.into_iter().map(agent).collect()
 }
 
 /// A plan for every candidate, in the order in which they are tried.
@@ -137,8 +143,7 @@ fn plans(
     settings: &Settings,
     arguments: &RunArguments,
 ) -> Result<Vec<RunPlan>, CliError> {
-    let unknown = |error: UnknownName| CliError::usage(error.to_string());
-    let task = settings.task(&arguments.task).map_err(unknown)?;
+    let task = settings.task(&arguments.task)?;
     let request = request(arguments)?;
     let agents = candidates(settings, &arguments.agent)?;
     let debug = if arguments.debug {
@@ -191,13 +196,12 @@ pub(super) fn carry_out(
         .map_err(log_root::not_recorded)?;
     let log = logging::begin(&layout.runner_logs());
     let notifier = wiring::notifier(settings);
-    let announce = wiring::announcement(&layout);
-    let announce = notifier.as_ref().map(|_| &announce as &Announce<'_>);
+    let announce = wiring::announcement(settings, &layout);
+    let announce = announce.as_deref();
     wiring::recover(world, &layout, announce)?;
     let sharing = Sharing::new(settings)?;
     wiring::block_on(async {
-        let mut shutdown = Shutdown::listen()
-            .map_err(|error| CliError::failure("signals cannot be taken").because(error))?;
+        let mut shutdown = wiring::listen()?;
         let watched = Watched::new(settings, &plans);
         let shared = sharing.as_ref().map(|sharing| (sharing, plans.clone()));
         let exchange = async || {
@@ -337,9 +341,7 @@ impl Watched {
     fn begin(&self, run: &RunPath) {
         let Some(url) = &self.url else { return };
         self.ping.get_or_init(|| {
-            let host = rustix::system::uname();
-            let name = format!("{}/{run}", host.nodename().to_string_lossy());
-            let ping = Ping::new(url, &name);
+            let ping = Ping::new(url, &format!("{}/{run}", identity::host_name()));
             let start = ping.clone();
             let told = tokio::spawn(async move {
                 tokio::time::sleep(Duration::from_secs(1)).await;

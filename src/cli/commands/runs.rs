@@ -151,7 +151,7 @@ fn print(world: &World, layout: &Layout, entries: &[Entry]) {
             Column::new("COMMITS", 6),
             Column::new("WHAT", 4).cut_to(20),
         ],
-        || entries.iter().map(|entry| row(entry, is_narrow)),
+        entries.iter().map(|entry| row(entry, is_narrow)),
     );
     world.ui.data(&columns.header());
     for some in entries.chunks(FEW) {

@@ -24,10 +24,11 @@ use crate::model::outcome::{EXIT_FAILURE, EXIT_SUCCESS};
 use crate::model::task::CatchUp;
 use crate::model::text;
 use crate::process::command::{Captured, HelperCommand, run};
+use crate::process::identity;
 use crate::schedule::crontab::{self, Block, BrokenBlock, Call, Job, MAX_LINE, quoted};
 use crate::schedule::units::Timer;
 use crate::schedule::{Zone, machine_zone};
-use crate::store::{atomic, probed};
+use crate::store::atomic;
 
 /// Does what is asked for with the schedule.
 pub(crate) fn schedule(world: &World, arguments: &ScheduleArguments) -> Result<u8, CliError> {
@@ -35,9 +36,7 @@ pub(crate) fn schedule(world: &World, arguments: &ScheduleArguments) -> Result<u
     let plan = Plan {
         world,
         settings: &settings,
-        program: std::env::current_exe().map_err(|error| {
-            CliError::failure("the runner's own program is not found").because(error)
-        })?,
+        program: wiring::own_program()?,
     };
     if !matches!(&arguments.action, ScheduleAction::Remove { .. }) {
         plan.refuse_paths()?;
@@ -148,7 +147,7 @@ impl Plan<'_> {
             let (task, agent) = (&entry.task, &entry.agent);
             let verb = format!("run --agent {} --task {task}", quoted(agent));
             let line = format!("{} {}", entry.text, self.command(&verb, ">>", delay(entry)));
-            if agent == "gemini" && !probed::is_probed(&layout, agent) {
+            if due::is_held_back(&layout, agent) {
                 lines.push(
                     "# not started before `agent-runner doctor --probe gemini` has passed:"
                         .to_owned(),
@@ -372,7 +371,7 @@ impl Plan<'_> {
                         Column::new("AGENT", 2),
                         Column::new("SCHEDULE", 3),
                     ],
-                    || rows.iter().cloned(),
+                    rows.iter().cloned(),
                 );
                 ui.data(&format!("\n{}", columns.page(&rows)));
             }
@@ -383,9 +382,8 @@ impl Plan<'_> {
     /// What timers are to start, in the words of [`start`].
     fn starts(&self, entries: &[Scheduled]) -> Vec<String> {
         let layout = wiring::layout(self.settings);
-        let entries = entries
-            .iter()
-            .filter(|entry| entry.agent != "gemini" || probed::is_probed(&layout, &entry.agent));
+        let entries = entries.iter();
+        let entries = entries.filter(|entry| !due::is_held_back(&layout, &entry.agent));
         let starts = entries.map(|entry| {
             let calendars = entry.expression.calendars(entry.timezone.as_deref());
             format!(
@@ -448,7 +446,7 @@ impl Plan<'_> {
         let layout = wiring::layout(self.settings);
         for entry in self.settings.scheduled() {
             let (task, agent) = (&entry.task, &entry.agent);
-            if agent == "gemini" && !probed::is_probed(&layout, agent) {
+            if due::is_held_back(&layout, agent) {
                 self.world.ui.talk(
                     "gemini is left out until `agent-runner doctor --probe gemini` has passed",
                 );
@@ -553,13 +551,7 @@ fn delay(entry: &Scheduled) -> Option<u64> {
     if most == 0 {
         return None;
     }
-    let host = rustix::system::uname();
-    let name = format!(
-        "{}/{}/{}",
-        host.nodename().to_string_lossy(),
-        entry.task,
-        entry.agent
-    );
+    let name = format!("{}/{}/{}", identity::host_name(), entry.task, entry.agent);
     let hash = Sha256::digest(name.as_bytes());
     let number = hash
         .iter()

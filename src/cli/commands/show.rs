@@ -31,17 +31,12 @@ pub(crate) fn show(world: &World, arguments: &ShowArguments) -> Result<u8, CliEr
             .map_err(|error| CliError::failure("the run's checks cannot be read").because(error))?;
         world.ui.data(&page);
     } else if arguments.json {
-        world.ui.data(&json(&run.record));
+        world.ui.data(&format::write(&run.record));
     } else {
         let next = next_runs(world, &layout, &run)?;
         world.ui.data(&page(&world.ui, &run, &next));
     }
     Ok(EXIT_SUCCESS)
-}
-
-/// A record as its file holds it.
-pub(super) fn json(record: &Record) -> String {
-    format::write(record)
 }
 
 /// The runs that repeat or continue this one, the oldest first.
@@ -209,7 +204,7 @@ impl Page {
     }
 }
 
-/// The time limits; of a run that ended in time the reader hardly asks.
+/// The time limits.
 fn limits(record: &Record) -> Option<String> {
     let timeout = record.timeout.map(duration::words)?;
     let stall = record.stall_timeout.map(duration::words);

@@ -185,12 +185,9 @@ fn table(world: &World, by: StatsBy, groups: &BTreeMap<String, Tally>, total: &T
             Column::new("COMMITS", 7),
             Column::new("FAILED", 8).cut_to(20),
         ],
-        || rows.iter().cloned(),
+        rows.iter().cloned(),
     );
-    let lines = rows
-        .iter()
-        .map(|row| columns.line(row, |_, cell| cell.to_owned()));
-    columns.header() + &lines.collect::<String>()
+    columns.page(&rows)
 }
 
 fn row(key: &str, tally: &Tally, bar: &str) -> [String; 10] {

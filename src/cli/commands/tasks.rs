@@ -21,21 +21,16 @@ pub(crate) fn tasks(world: &World, arguments: &ListArguments) -> Result<u8, CliE
         return Ok(EXIT_SUCCESS);
     }
     let mut rows = Vec::new();
-    for TaskSettings { task, .. } in settings.tasks.values() {
-        let settings = &settings.tasks[&task.name];
+    for settings in settings.tasks.values() {
+        let task = &settings.task;
         let commit = match (task.requires_commit, task.allow_no_change) {
             (false, _) => "no",
             (true, false) => "required",
             (true, true) => "or no change",
         };
-        let prompt = match &task.prompt {
-            PromptSource::File(file) => file.clone(),
-            PromptSource::Text(_) => "in the configuration".to_owned(),
-        };
-        let prompt_key = if matches!(task.prompt, PromptSource::File(_)) {
-            "prompt"
-        } else {
-            "prompt_text"
+        let (prompt, prompt_key) = match &task.prompt {
+            PromptSource::File(file) => (file.as_str(), "prompt"),
+            PromptSource::Text(_) => ("in the configuration", "prompt_text"),
         };
         rows.push([
             task.name.to_string(),
@@ -43,7 +38,7 @@ pub(crate) fn tasks(world: &World, arguments: &ListArguments) -> Result<u8, CliE
             duration::words(task.timeout),
             settings.origin("timeout").to_string(),
             task.verify.len().to_string(),
-            prompt,
+            prompt.to_owned(),
             settings.origin(prompt_key).to_string(),
         ]);
     }
@@ -58,7 +53,7 @@ pub(crate) fn tasks(world: &World, arguments: &ListArguments) -> Result<u8, CliE
             Column::new("PROMPT", 3).cut_to(16),
             Column::new("PROMPT FROM", 6),
         ],
-        || rows.iter().cloned(),
+        rows.iter().cloned(),
     );
     world.ui.data(&columns.page(&rows));
     Ok(EXIT_SUCCESS)

@@ -13,13 +13,11 @@ use crate::schedule::units::{Timer, service_of, template_of};
 /// The enabled timers of this user and of the machine whose service starts this program for this
 /// configuration, by name.
 pub(super) fn timers(world: &World, settings: &Settings) -> Vec<Timer> {
-    let home = world.environment.home();
-    let configured = world.environment.get("XDG_CONFIG_HOME").map(PathBuf::from);
-    let configured = configured.or_else(|| Some(home.as_ref()?.join(".config")));
-    let of_user = configured.map(|directory| directory.join("systemd/user"));
+    let of_user = world.environment.user_directory();
+    let of_user = of_user.map(|directory| directory.join("systemd/user"));
     let of_everybody = ["/etc/systemd/user", "/usr/lib/systemd/user"].map(PathBuf::from);
     let of_machine = ["/etc/systemd/system", "/usr/lib/systemd/system"].map(PathBuf::from);
-    let home = home.unwrap_or_default();
+    let home = world.environment.home().unwrap_or_default();
     let home = home.to_string_lossy();
     let of_user: Vec<_> = of_user.into_iter().chain(of_everybody).collect();
     [of_user, of_machine.to_vec()]

@@ -15,11 +15,12 @@ use crate::cli::wiring::{self, SystemClock, World};
 use crate::config::Overrides;
 use crate::config::settings::Settings;
 use crate::model::clock::Clock as _;
+use crate::model::duration;
+use crate::model::ids::AgentName;
 use crate::model::outcome::{EXIT_FAILURE, EXIT_SUCCESS, Outcome};
 use crate::model::record::{Evidence, EvidenceSource, Record};
 use crate::model::text::chain;
 use crate::notify::ntfy::Ntfy;
-use crate::orchestrator::Announce;
 use crate::queue::{Queue, Work};
 use crate::store::beats::{Beats, beats};
 use crate::store::layout::Layout;
@@ -35,9 +36,8 @@ pub(crate) fn triage(world: &World, arguments: &TriageArguments) -> Result<u8, C
     let settings = world.settings(Overrides::default())?;
     let layout = wiring::layout(&settings);
     let notifier = wiring::notifier(&settings);
-    let announce = wiring::announcement(&layout);
-    let announce = notifier.as_ref().map(|_| &announce as &Announce<'_>);
-    wiring::recover(world, &layout, announce)?;
+    let announce = wiring::announcement(&settings, &layout);
+    wiring::recover(world, &layout, announce.as_deref())?;
     wiring::tell_unlisted(world, &layout);
     let now = SystemClock.now();
     let since = TimeDelta::from_std(arguments.since).ok();
@@ -111,12 +111,7 @@ fn facts(
             .for_each(|run| told.trust(run));
     }
     let (works, unasked) = works(settings, layout)?;
-    let parking = |agent| {
-        Some((
-            Clone::clone(agent),
-            parked::parked(layout, agent).filter(|parking| parking.holds(now))?,
-        ))
-    };
+    let parking = |agent: &AgentName| Some((agent.clone(), parked::parked(layout, agent, now)?));
     Ok(Facts {
         now,
         since,
@@ -179,7 +174,7 @@ fn heard(
         Ok(messages) => {
             let mut told = Told::default();
             for message in &messages {
-                told.hear(&message.body);
+                told.hear(message);
             }
             Heard::Since(proves, told)
         }
@@ -215,7 +210,10 @@ fn works(settings: &Settings, layout: &Layout) -> Result<(Vec<Work>, Vec<String>
         match wiring::block_on(async { tokio::time::timeout(QUEUE_LIMIT, ask).await })? {
             Ok(Ok(failed)) => works.extend(failed),
             Ok(Err(error)) => unasked.push(chain(&error)),
-            Err(_elapsed) => unasked.push(format!("`{url}` does not answer within 5 s")),
+            Err(_elapsed) => {
+                let limit = duration::words(QUEUE_LIMIT);
+                unasked.push(format!("`{url}` does not answer within {limit}"));
+            }
         }
     }
     Ok((works, unasked))

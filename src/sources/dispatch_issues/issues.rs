@@ -9,7 +9,7 @@ use chrono::TimeDelta;
 
 use crate::git::Remote;
 use crate::github::{
-    Comment, Fault, GitHub, GitHubError, Issue, Mention, NewPull, Permission, Pull, State,
+    Comment, Fault, GitHub, GitHubError, Issue, Mention, NewPull, Permission, Pull, State, User,
 };
 use crate::model::clock::Clock;
 use crate::model::dispatch::{WorkKey, WorkRequest};
@@ -214,10 +214,7 @@ impl Issues {
         let login = self.login().await?;
         let listed = self.github.comments(&self.settings.repository, number);
         let mut comments = listed.await.map_err(|error| trouble(&error))?;
-        comments.retain(|comment| {
-            let author = comment.author.as_ref();
-            author.is_some_and(|author| author.login.eq_ignore_ascii_case(&login))
-        });
+        comments.retain(|comment| is_by(comment.author.as_ref(), &login));
         Ok(comments)
     }
 
@@ -341,9 +338,7 @@ impl Issues {
         let listed = self.github.pulls(&target, &name.branch()).await;
         let pulls = listed.map_err(|error| trouble(&error))?;
         let (ours, others): (Vec<Pull>, Vec<Pull>) = pulls.into_iter().partition(|pull| {
-            let author = pull.author.as_ref();
-            author.is_some_and(|author| author.login.eq_ignore_ascii_case(&login))
-                && self.names(&work.request, &pull.body, &target)
+            is_by(pull.author.as_ref(), &login) && self.names(&work.request, &pull.body, &target)
         });
         Ok((first_open(ours), first_open(others)))
     }
@@ -465,8 +460,7 @@ impl TaskSource for Issues {
         let mentions = listed.map_err(|error| trouble(&error))?;
         let login = self.login().await?;
         let is_ours = |pull: &Mention| {
-            let author = pull.author.as_ref();
-            author.is_some_and(|author| author.login.eq_ignore_ascii_case(&login))
+            is_by(pull.author.as_ref(), &login)
                 && self.names(&work.request, &pull.body, &pull.repository)
         };
         // The newest that is open, else the newest.
@@ -578,6 +572,11 @@ impl TaskSource for Issues {
 /// Which work an issue is.
 pub fn work_key(issue: &Issue) -> WorkKey {
     WorkKey::new("github-issue", &[&issue.id.to_string()])
+}
+
+/// Whether an account is the one of that name, in whatever case.
+pub(crate) fn is_by(author: Option<&User>, login: &str) -> bool {
+    author.is_some_and(|author| author.login.eq_ignore_ascii_case(login))
 }
 
 fn first<'a>(comments: &'a [Comment], kind: Kind, key: &WorkKey) -> Option<&'a Comment> {

@@ -238,8 +238,16 @@ fn what_an_agent_prints_is_no_workflow_command() {
     assert!(commands[0].starts_with("::error title=agent-runner::work/loud/"));
     let names = fs::read_to_string(env.repository().join("names")).unwrap();
     assert_eq!(names, "", "an agent may write to the step's files");
+    let told = fs::read_to_string(&summary).unwrap();
+    assert!(told.contains("outcome=agent_error"), "{told}");
+    let again = env.agent_runner(&["rerun"]);
+    let commands = obeyed(&again.stderr);
+    assert_eq!(commands.len(), 1, "{}", again.stderr);
     let summary = fs::read_to_string(summary).unwrap();
-    assert!(summary.contains("outcome=agent_error"), "{summary}");
+    assert_eq!(
+        summary.matches("outcome=agent_error").count(),
+        2 * told.matches("outcome=agent_error").count()
+    );
 
     for command in [&["show"][..], &["explain"], &["show", "--json"]] {
         let shown = env.agent_runner(command);

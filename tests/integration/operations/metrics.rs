@@ -59,6 +59,14 @@ fn runs_leave_a_file_of_metrics_that_promtool_accepts() {
     assert_eq!(mode & 0o777, 0o644);
     check(&page);
 
+    assert_eq!(
+        env.agent_runner(&["rerun", "latest:work/good"]).code,
+        Some(0)
+    );
+    let page = fs::read_to_string(&file).unwrap();
+    let three = r#"agent_runner_runs_total{task="work",agent="good",outcome="success"} 3"#;
+    assert!(page.contains(three), "{page}");
+
     let before = fs::metadata(&file).unwrap().modified().unwrap();
     assert_eq!(env.agent_runner(&["heartbeat"]).code, Some(0));
     assert_ne!(fs::metadata(&file).unwrap().modified().unwrap(), before);

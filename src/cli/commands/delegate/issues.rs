@@ -6,10 +6,10 @@ use crate::config::settings::Settings;
 use crate::github::{GitHub, GitHubError, Issue, NewIssue, Pull, State};
 use crate::model::delegated::{Delegated, DelegatedState};
 use crate::model::repository::RepositoryName;
-use crate::planner::chain;
+use crate::model::text::chain;
 use crate::sources::correlation::answers;
 use crate::sources::delegation::Delegation;
-use crate::sources::dispatch_issues::{FAILED, PROCESSED};
+use crate::sources::dispatch_issues::{FAILED, PROCESSED, is_by};
 
 /// An issue's repository and number.
 pub(super) type Named = (RepositoryName, u64);
@@ -149,10 +149,7 @@ async fn create(
         }
         // Anybody may write the same.
         let login = github.login().await?;
-        let is_ours = |issue: &Issue| {
-            let author = issue.author.as_ref();
-            author.is_some_and(|author| author.login.eq_ignore_ascii_case(&login))
-        };
+        let is_ours = |issue: &Issue| is_by(issue.author.as_ref(), &login);
         Ok::<_, GitHubError>(issues.into_iter().find(is_ours))
     };
     let opened = |issue| Handed {

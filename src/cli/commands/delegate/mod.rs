@@ -27,8 +27,8 @@ use crate::model::duration;
 use crate::model::message::{Message, Priority};
 use crate::model::outcome::{EXIT_FAILURE, EXIT_SUCCESS, EXIT_TIMEOUT};
 use crate::model::repository::RepositoryName;
-use crate::model::text;
-use crate::planner::{self, chain};
+use crate::model::text::{self, chain};
+use crate::planner;
 use crate::process::identity;
 use crate::queue::{Queue, QueueError, State as WorkState, Work};
 use crate::sources::delegation::Delegation;
@@ -136,6 +136,7 @@ pub(crate) fn delegated(world: &World, arguments: &DelegatedArguments) -> Result
             text::first_line(&task.title, 100),
         ]
     };
+    let rows: Vec<_> = tasks.iter().map(row).collect();
     let columns = Columns::fit(
         world.ui.width(),
         [
@@ -146,14 +147,9 @@ pub(crate) fn delegated(world: &World, arguments: &DelegatedArguments) -> Result
             Column::new("RESULT", 2),
             Column::new("WHAT", 3).cut_to(20),
         ],
-        || tasks.iter().map(row),
+        rows.iter().cloned(),
     );
-    world.ui.data(&columns.header());
-    for task in &tasks {
-        world
-            .ui
-            .data(&columns.line(&row(task), |_, cell| cell.to_owned()));
-    }
+    world.ui.data(&columns.page(&rows));
     Ok(EXIT_SUCCESS)
 }
 

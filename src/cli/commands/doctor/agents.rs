@@ -34,10 +34,9 @@ pub(super) fn agents(settings: &Settings, inherited: &BTreeMap<OsString, OsStrin
         .agents
         .values()
         .map(|settings| {
-            let parking = parked::parked(&layout, &settings.name);
-            let (agent, helper) = look(settings, inherited, &path, &budget);
-            let parked = parking.filter(|parking| parking.holds(now));
+            let parked = parked::parked(&layout, &settings.name, now);
             let parked = parked.map(|parking| parking.words(now));
+            let (agent, helper) = look(settings, inherited, &path, &budget);
             (Agent { parked, ..agent }, helper)
         })
         .collect();
@@ -82,7 +81,7 @@ fn look(
         .iter()
         .find(|(name, _)| is_built_in && *name == settings.interface);
     let agent = Agent {
-        name: settings.name.to_string(),
+        name: settings.name.clone(),
         binary_key: wiring::binary_key(settings),
         no_interpreter,
         version,
@@ -153,13 +152,12 @@ fn sign_in(settings: &AgentSettings, inherited: &BTreeMap<OsString, OsString>) -
 
 /// Notes who would start which agent.
 pub(super) fn note_wanted(agents: &mut [Agent], settings: &Settings, jobs: &[Job]) {
+    let scheduled = settings.scheduled();
     for agent in agents {
         let name = agent.name.as_str();
-        let tasks = settings.tasks.values().map(|task| &task.task);
-        let scheduled = tasks.filter(|task| task.schedule.is_some());
-        let by_task = scheduled
-            .filter(|task| task.agents.iter().any(|wanted| wanted.as_str() == name))
-            .map(|task| format!("the task {}", task.name));
+        let by_task = (scheduled.iter())
+            .filter(|entry| entry.agent == name)
+            .map(|entry| format!("the task {}", entry.task));
         let dispatch = settings
             .dispatch
             .repo

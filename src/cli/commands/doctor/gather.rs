@@ -24,12 +24,11 @@ use crate::git::{Git, GitError, Identity};
 use crate::model::clock::Clock as _;
 use crate::model::record::NotificationState;
 use crate::model::task::Containment;
-use crate::orchestrator::Announce;
-use crate::planner::{self, chain};
+use crate::model::text::chain;
+use crate::planner;
 use crate::process::budget::Budget;
 use crate::process::identity::{can_look, is_root};
 use crate::process::program::{find_program, interpreter};
-use crate::process::shutdown::Shutdown;
 use crate::process::trial;
 use crate::recovery;
 use crate::schedule::crontab::{CRON_PATH, Job};
@@ -115,8 +114,8 @@ fn configuration(world: &World, settings: &Settings) -> Configuration {
 }
 
 fn runs(world: &World, settings: &Settings, layout: &Layout) -> Runs {
-    let announce = wiring::announcement(layout);
-    let announce = wiring::notifier(settings).map(|_| &announce as &Announce<'_>);
+    let announce = wiring::announcement(settings, layout);
+    let announce = announce.as_deref();
     let variables = world.environment.variables();
     let recovered = find_lost(layout, SystemClock.now())
         .and_then(|()| recovery::recover(variables, layout, announce, &SystemClock));
@@ -183,7 +182,7 @@ fn prompts(world: &World, settings: &Settings) -> (usize, Vec<(String, String)>)
         let plan = agent.map(|agent| wiring::plan(world, settings, agent, task));
         let checked = match plan {
             Some(Ok(plan)) => planner::check_prompt(&plan).map_err(|error| chain(&error)),
-            Some(Err(error)) => Err(error.to_string()),
+            Some(Err(error)) => Err(error.brief()),
             None => Ok(()),
         };
         bad.extend(checked.err().map(|why| (task.task.name.to_string(), why)));
@@ -230,11 +229,8 @@ async fn containments(
     settings: &Settings,
     inherited: &BTreeMap<OsString, OsString>,
 ) -> Result<Vec<(String, Result<String, String>)>, CliError> {
-    let program = std::env::current_exe().map_err(|error| {
-        CliError::failure("the runner's own program is not found").because(error)
-    })?;
-    let mut shutdown = Shutdown::listen()
-        .map_err(|error| CliError::failure("signals cannot be taken").because(error))?;
+    let program = wiring::own_program()?;
+    let mut shutdown = wiring::listen()?;
     let environment: Vec<_> = planner::inheritable(inherited, &[], &[])
         .into_iter()
         .collect();
@@ -263,8 +259,10 @@ fn cron(
 ) -> Cron {
     let jobs = schedule::jobs(world, settings).map_err(|error| error.brief());
     let jobs = jobs.map(Option::unwrap_or_default);
-    let scheduled = settings.tasks.values().map(|task| &task.task);
-    let scheduled = scheduled.filter(|task| task.schedule.is_some());
+    let mut scheduled: Vec<_> = (settings.scheduled().into_iter())
+        .map(|entry| entry.task.to_string())
+        .collect();
+    scheduled.dedup();
     let beat = fs::metadata(layout.heartbeat_log()).and_then(|file| file.modified());
     let (paths, missing) = programs(world, settings, jobs.as_deref().unwrap_or(&[]), agents);
     Cron {
@@ -276,7 +274,7 @@ fn cron(
         is_wanted,
         paths,
         missing,
-        scheduled: scheduled.map(|task| task.name.to_string()).collect(),
+        scheduled,
         heartbeat: beat.ok().map(|beat| {
             let age = SystemClock.now() - chrono::DateTime::from(beat);
             age.to_std().unwrap_or_default()
@@ -294,8 +292,7 @@ fn programs(
 ) -> (Vec<String>, Vec<Missing>) {
     let installed = |agent: &&Agent| matches!(agent.program, Ok(Some(_)));
     let binary = |settings: &Settings, agent: &Agent| {
-        let mut known = settings.agents.values();
-        let known = known.find(|known| known.name.as_str() == agent.name);
+        let known = settings.agents.get(&agent.name);
         known.and_then(|known| known.binary.clone())
     };
     let (mut paths, mut missing) = (BTreeSet::new(), BTreeSet::new());
@@ -319,7 +316,9 @@ fn programs(
         let (settings, path) = under_cron(world, settings, Some(job));
         look(Path::new("git"), &path, true);
         for agent in agents.iter().filter(installed) {
-            if let Some(binary) = binary(&settings, agent).filter(|_| names(job, &agent.name)) {
+            if let Some(binary) =
+                binary(&settings, agent).filter(|_| names(job, agent.name.as_str()))
+            {
                 look(&binary.value, &path, true);
             }
         }
@@ -332,7 +331,7 @@ fn programs(
         paths.insert(path.to_string_lossy().into_owned());
     }
     for agent in agents.iter().filter(installed) {
-        let is_named = jobs.iter().any(|job| names(job, &agent.name));
+        let is_named = jobs.iter().any(|job| names(job, agent.name.as_str()));
         if let Some(binary) = binary(&settings, agent).filter(|_| !is_named) {
             look(&binary.value, &path, false);
         }

@@ -16,9 +16,8 @@ use crate::cli::error::CliError;
 use crate::cli::wiring::{self, World};
 use crate::config::Overrides;
 use crate::config::settings::{AgentSettings, Settings};
-use crate::model::outcome::{EXIT_FAILURE, EXIT_SUCCESS, Outcome};
-use crate::model::text;
-use crate::planner::chain;
+use crate::model::outcome::{EXIT_FAILURE, EXIT_SUCCESS, Outcome, exit_of_signal};
+use crate::model::text::{self, chain};
 use crate::store::probed;
 
 /// The longest run on trial.
@@ -30,16 +29,13 @@ const PROBE_LIMIT: Duration = Duration::from_secs(120);
 pub(crate) fn doctor(world: &World, arguments: &DoctorArguments) -> Result<u8, CliError> {
     let settings = world.settings_quietly(Overrides::default())?;
     if let Some(Some(agent)) = &arguments.probe {
-        let unknown = |error: crate::config::settings::UnknownName| error.to_string();
-        settings
-            .agent(agent)
-            .map_err(|error| CliError::usage(unknown(error)))?;
+        settings.agent(agent)?;
     }
     let mut facts = gather::gather(world, &settings, arguments)?;
     if let Some(named) = &arguments.probe
         && let Some(signal) = probe_all(world, &settings, named.as_deref(), &mut facts)?
     {
-        return Ok(u8::try_from(128 + signal).unwrap_or(EXIT_FAILURE));
+        return Ok(exit_of_signal(signal));
     }
     let findings = checkup::findings(&facts);
     if arguments.json {
@@ -77,14 +73,10 @@ fn probe_all(
 ) -> Result<Option<i32>, CliError> {
     for agent in &mut facts.agents {
         let is_wanted = match named {
-            Some(name) => agent.name == name,
+            Some(name) => agent.name.as_str() == name,
             None => matches!(agent.program, Ok(Some(_))),
         };
-        let Some(settings_of_it) = settings
-            .agents
-            .values()
-            .find(|known| is_wanted && known.name.as_str() == agent.name)
-        else {
+        let Some(settings_of_it) = settings.agents.get(&agent.name).filter(|_| is_wanted) else {
             continue;
         };
         world.ui.talk(&format!("{}: a small run …", agent.name));
@@ -102,9 +94,7 @@ enum Probed {
 }
 
 fn probe(world: &World, settings: &Settings, agent: &AgentSettings) -> Result<Probed, CliError> {
-    let task = settings
-        .task("debug_hello_simple")
-        .map_err(|error| CliError::usage(error.to_string()))?;
+    let task = settings.task("debug_hello_simple")?;
     let mut plan = wiring::plan(world, settings, agent, task)?;
     plan.debug_prompt = Some("ping");
     plan.task.notify = false;
@@ -112,7 +102,7 @@ fn probe(world: &World, settings: &Settings, agent: &AgentSettings) -> Result<Pr
     plan.limits.timeout = plan.limits.timeout.min(PROBE_LIMIT);
     let record = match super::run::carry_out(world, settings, vec![plan], false) {
         Ok(record) => record,
-        Err(error) => return Ok(Probed::Done(Err(text::first_line(&error.to_string(), 200)))),
+        Err(error) => return Ok(Probed::Done(Err(error.brief()))),
     };
     Ok(match record.outcome {
         Outcome::Success => {

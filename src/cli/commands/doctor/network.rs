@@ -12,11 +12,11 @@ use crate::cli::wiring::{self, SystemClock};
 use crate::config::settings::Settings;
 use crate::github::{self, Fault, GitHub, GitHubError, Grant};
 use crate::model::clock::Clock as _;
+use crate::model::duration;
 use crate::model::message::{Message, Priority};
 use crate::model::repository::RepositoryName;
-use crate::model::text;
+use crate::model::text::{self, chain};
 use crate::notify::Notifier as _;
-use crate::planner::chain;
 use crate::queue::Queue;
 
 /// The longest wait for anybody.
@@ -90,13 +90,17 @@ async fn ask_queue(settings: &Settings) -> Option<Result<(), String>> {
     }
     let url = match wiring::queue_url(settings, &wiring::layout(settings)) {
         Ok(url) => url,
-        Err(error) => return Some(Err(text::first_line(&error.to_string(), 200))),
+        Err(error) => return Some(Err(error.brief())),
     };
     Some(match timeout(LIMIT, Queue::open(&url)).await {
         Ok(Ok(_queue)) => Ok(()),
         Ok(Err(error)) => Err(chain(&error)),
-        Err(_elapsed) => Err("it does not answer within 10 s".to_owned()),
+        Err(_elapsed) => Err(too_late()),
     })
+}
+
+fn too_late() -> String {
+    format!("it does not answer within {}", duration::words(LIMIT))
 }
 
 async fn ask_github(settings: &Settings) -> (Option<facts::GitHub>, Option<i64>) {
@@ -106,7 +110,7 @@ async fn ask_github(settings: &Settings) -> (Option<facts::GitHub>, Option<i64>)
     }
     let mut told = facts::GitHub {
         login: Err(Refusal {
-            why: "it does not answer within 10 s".to_owned(),
+            why: too_late(),
             fix: Some("check the network and the proxy variables".to_owned()),
         }),
         rate: None,
@@ -143,7 +147,7 @@ async fn ask_github(settings: &Settings) -> (Option<facts::GitHub>, Option<i64>)
 
 fn client(settings: &Settings) -> Result<GitHub, Refusal> {
     let credentials = dispatch::credentials(settings).map_err(|error| Refusal {
-        why: text::first_line(&error.to_string(), 200),
+        why: error.brief(),
         fix: None,
     })?;
     let api_url = settings.github.api_url.value.clone();

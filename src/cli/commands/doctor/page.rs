@@ -78,18 +78,10 @@ fn line(page: &mut String, text: &str) {
 }
 
 /// Breaks a text between words; a longer word has a line of its own.
-fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
-        match lines.last_mut() {
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
+fn wrapped(words: &str, width: usize) -> Vec<String> {
+    let words: Vec<&str> = words.split_whitespace().collect();
+    let filled = text::fill(&words.join(" "), width);
+    filled.lines().map(str::to_owned).collect()
 }
 
 #[cfg(test)]
@@ -103,6 +95,7 @@ mod tests {
             wrapped("a /very/long/path b", 4),
             ["a", "/very/long/path", "b"]
         );
+        assert_eq!(wrapped("日本 語語", 6), ["日本", "語語"]);
         assert!(wrapped(" ", 4).is_empty());
     }
 }

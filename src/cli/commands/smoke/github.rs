@@ -15,9 +15,8 @@ use crate::config::settings::Settings;
 use crate::github::{Comment, Fault, GitHub, GitHubError, Issue};
 use crate::model::duration;
 use crate::model::repository::RepositoryName;
+use crate::model::text::chain;
 use crate::model::work_name::WorkName;
-use crate::planner::chain;
-use crate::process::shutdown::Shutdown;
 use crate::sources::correlation::answers;
 use crate::sources::delegation::Delegation;
 use crate::sources::dispatch_issues::{FAILED, PROCESSED};
@@ -68,7 +67,7 @@ impl Bench<'_> {
         limit: Duration,
     ) -> Result<Work, CliError> {
         self.ask(async |github| {
-            let mut shutdown = listen()?;
+            let mut shutdown = wiring::listen()?;
             let began = Instant::now();
             let pause = self.settings.dispatch.poll_interval.value;
             let pause = pause.min(LOOK_INTERVAL);
@@ -108,7 +107,7 @@ impl Bench<'_> {
     /// Lets a worker come round.
     pub(super) fn pause(&self, time: Duration) -> Result<Work, CliError> {
         self.ask(async |_| {
-            let mut shutdown = listen()?;
+            let mut shutdown = wiring::listen()?;
             Ok(tokio::select! {
                 () = sleep(time) => Work::Over(None),
                 signal = shutdown.next() => Work::Stopped(signal),
@@ -233,10 +232,6 @@ impl Bench<'_> {
             what(github).await
         })?
     }
-}
-
-fn listen() -> Result<Shutdown, CliError> {
-    Shutdown::listen().map_err(|error| CliError::failure("signals cannot be taken").because(error))
 }
 
 /// How long after the issue the first word of a worker came, by GitHub's own clock.

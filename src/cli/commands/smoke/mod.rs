@@ -21,7 +21,7 @@ use crate::config::Overrides;
 use crate::config::settings::Settings;
 use crate::github::Issue;
 use crate::model::clock::Clock as _;
-use crate::model::outcome::{EXIT_FAILURE, EXIT_SUCCESS};
+use crate::model::outcome::{EXIT_FAILURE, EXIT_SUCCESS, exit_of_signal};
 use crate::model::repository::RepositoryName;
 use crate::sources::delegation::Delegation;
 use crate::sources::dispatch_issues::work_key;
@@ -39,8 +39,13 @@ enum Work {
     Stopped(i32),
 }
 
-/// The criteria, and what they were judged by; or the signal that came first.
-type Judged = Result<(Vec<Criterion>, Seen), i32>;
+/// What came of trying it out.
+enum Tried {
+    /// The criteria, and what they were judged by.
+    Judged(Vec<Criterion>, Seen),
+    /// A signal of this number came first.
+    Stopped(i32),
+}
 
 /// Opens an issue, has it worked on, judges what became of it, and cleans up.
 pub(crate) fn smoke(world: &World, arguments: &SmokeArguments) -> Result<u8, CliError> {
@@ -81,32 +86,32 @@ pub(crate) fn smoke(world: &World, arguments: &SmokeArguments) -> Result<u8, Cli
         let ended = dispatch::work_on(place, Arc::clone(&redactor), issue.number);
         ended.map_or_else(|error| Work::Over(Some(error.brief())), work_of)
     };
-    let judged = try_out(&bench, arguments, &mut ordered, &issue, own);
+    let tried = try_out(&bench, arguments, &mut ordered, &issue, own);
     let cleaned = (!arguments.keep).then(|| bench.clean(&ordered, &issue));
-    let (mut criteria, seen) = match judged {
-        Ok(Ok(judged)) => judged,
-        ended => {
-            // There is no list that could say it.
-            let missed = cleaned.filter(|criterion| criterion.state != State::Met);
-            if let Some(criterion) = missed {
-                world.ui.talk(&format!("warning: {}", criterion.what));
+    let ended = match tried {
+        Ok(Tried::Judged(mut criteria, seen)) => {
+            criteria.extend(cleaned);
+            if arguments.json {
+                let answer = answer(arguments, &ordered, &issue, &criteria, &seen);
+                world.ui.data(&format!("{answer:#}"));
+            } else {
+                world.ui.data(&page::page(world.has_utf8(), &criteria));
             }
-            let signal = ended?.expect_err("the other case is above");
-            return Ok(u8::try_from(128 + signal).unwrap_or(EXIT_FAILURE));
+            return Ok(if are_met(&criteria) {
+                EXIT_SUCCESS
+            } else {
+                EXIT_FAILURE
+            });
         }
+        Ok(Tried::Stopped(signal)) => Ok(exit_of_signal(signal)),
+        Err(error) => Err(error),
     };
-    criteria.extend(cleaned);
-    if arguments.json {
-        let answer = answer(arguments, &ordered, &issue, &criteria, &seen);
-        world.ui.data(&format!("{answer:#}"));
-    } else {
-        world.ui.data(&page::page(world.has_utf8(), &criteria));
+    // There is no list that could say it.
+    let missed = cleaned.filter(|criterion| criterion.state != State::Met);
+    if let Some(criterion) = missed {
+        world.ui.talk(&format!("warning: {}", criterion.what));
     }
-    Ok(if are_met(&criteria) {
-        EXIT_SUCCESS
-    } else {
-        EXIT_FAILURE
-    })
+    ended
 }
 
 /// Has the issue worked on, and judges what became of it.
@@ -116,7 +121,7 @@ fn try_out(
     ordered: &mut Ordered,
     issue: &Issue,
     own: impl Fn() -> Work,
-) -> Result<Judged, CliError> {
+) -> Result<Tried, CliError> {
     let began = SystemClock.now();
     let work = if arguments.wait_for_worker {
         bench.wait(ordered, issue, arguments.timeout)?
@@ -126,7 +131,7 @@ fn try_out(
     ordered.waited = (SystemClock.now() - began).to_std().unwrap_or_default();
     let reason = match work {
         Work::Over(reason) => reason,
-        Work::Stopped(signal) => return Ok(Err(signal)),
+        Work::Stopped(signal) => return Ok(Tried::Stopped(signal)),
     };
     let seen = bench.see(ordered, issue)?;
     let mut later = None;
@@ -139,7 +144,7 @@ fn try_out(
             own()
         };
         if let Work::Stopped(signal) = again {
-            return Ok(Err(signal));
+            return Ok(Tried::Stopped(signal));
         }
         later = Some(bench.see(ordered, issue)?);
     }
@@ -151,7 +156,8 @@ fn try_out(
         left: &left(bench.settings, issue),
         reason: reason.as_deref(),
     };
-    Ok(Ok((smoke::judge(&facts), seen)))
+    let criteria = smoke::judge(&facts);
+    Ok(Tried::Judged(criteria, seen))
 }
 
 fn are_met(criteria: &[Criterion]) -> bool {
