@@ -12,7 +12,9 @@ mod filling;
 mod listener;
 
 use std::fmt;
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -28,6 +30,7 @@ use crate::model::change::RepositoryChange;
 use crate::model::clock::Clock;
 use crate::model::event::AgentEvent;
 use crate::model::ids::RunPath;
+use crate::model::invocation::Invocation;
 use crate::model::message::Message;
 use crate::model::outcome::Outcome;
 use crate::model::process_end::{ProcessEnd, StopReason};
@@ -252,7 +255,7 @@ async fn tell(
     folder.create_private_directory()?;
     folder.begin(record)?;
     drop(turn);
-    if let Err(reason) = planner::write_private_files(&prepared.invocation) {
+    if let Err(reason) = write_private_files(&prepared.invocation) {
         return Ok(not_started(plan, reason));
     }
 
@@ -484,6 +487,20 @@ fn refused(refusal: Refusal) -> Story {
 /// the process that supervises it.
 pub(crate) fn marker(run: &RunPath, runner: u32) -> String {
     format!("{run}@{runner}")
+}
+
+/// Writes the files that the invocation needs, readable by this user alone.
+fn write_private_files(invocation: &Invocation) -> Result<(), String> {
+    for file in &invocation.private_files {
+        OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&file.path)
+            .and_then(|mut handle| handle.write_all(&file.contents))
+            .map_err(|error| format!("cannot write `{}`: {error}", file.path.display()))?;
+    }
+    Ok(())
 }
 
 /// The largest result file that is read.
