@@ -1,7 +1,7 @@
 //! Hearing the agent: every byte is kept, every event read.
 
+use std::mem;
 use std::time::Duration;
-use std::{fmt, mem};
 
 use chrono::{DateTime, Local, TimeDelta, Utc};
 
@@ -37,15 +37,6 @@ pub(super) struct Listener<'a> {
     last_heard: DateTime<Utc>,
     start: DateTime<Utc>,
     spectator: &'a mut dyn Spectator,
-}
-
-impl fmt::Debug for Listener<'_> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Listener")
-            .field("start", &self.start)
-            .finish_non_exhaustive()
-    }
 }
 
 impl<'a> Listener<'a> {

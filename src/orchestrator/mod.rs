@@ -11,7 +11,6 @@ mod begun;
 mod filling;
 mod listener;
 
-use std::fmt;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -90,7 +89,7 @@ pub struct Services<'a> {
 }
 
 /// Watches a run while it works.
-pub trait Spectator: fmt::Debug {
+pub trait Spectator {
     /// Sees what the agent printed, byte by byte.
     fn printed(&mut self, bytes: &[u8]);
     /// Sees the events that it completed.

@@ -6,7 +6,6 @@
 //! the tree is alive. Should the loop itself hang, a `guard` ends the process.
 
 use std::ffi::{OsStr, OsString};
-use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -73,7 +72,7 @@ pub struct Process<'a> {
 }
 
 /// Listens to a supervised process.
-pub trait Observer: fmt::Debug {
+pub trait Observer {
     /// Takes what the process printed and tells what it means. Must not block for long.
     fn printed(&mut self, stream: Stream, bytes: &[u8], elapsed: Duration) -> Activity;
 
