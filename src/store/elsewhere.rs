@@ -8,11 +8,10 @@ use std::io::{self, Read as _, Write as _};
 use serde::{Deserialize, Serialize};
 
 use crate::model::caps::Spent;
-use crate::regular::read;
 use crate::store::StoreError;
 use crate::store::atomic;
 use crate::store::layout::Layout;
-use crate::store::private::{lock, open_update};
+use crate::store::private::{open_locked, read_form};
 
 /// A larger file is none of ours.
 const MAX_BYTES: u64 = 1 << 20;
@@ -35,14 +34,8 @@ struct SpentForm {
 /// What is known of a subject's day elsewhere; nothing where nobody was heard of on that day.
 pub fn spent(layout: &Layout, day: &str, subject: &str) -> Spent {
     let path = layout.spent_elsewhere();
-    let form: io::Result<Form> =
-        read(&path, MAX_BYTES).and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
-    let form = form.inspect_err(|error| {
-        if error.kind() != io::ErrorKind::NotFound {
-            tracing::warn!(%error, path = %path.display(), "this counts for nothing");
-        }
-    });
-    let mut form = form.ok().filter(|form| form.day == day);
+    let form: Option<Form> = read_form(&path, MAX_BYTES, "this counts for nothing");
+    let mut form = form.filter(|form| form.day == day);
     let form = form.as_mut().and_then(|form| form.subjects.remove(subject));
     form.map_or_else(Spent::default, |form| Spent {
         runs: form.runs,
@@ -59,13 +52,7 @@ pub fn place(layout: &Layout) -> Result<String, StoreError> {
     layout.create_state(&layout.state())?;
     let path = layout.state().join("place");
     let failed = |source| StoreError::new("update", &path, source);
-    let mut file = open_update(&path)?;
-    let mut name = String::new();
-    let read = |name: &mut String| {
-        lock(&file)?;
-        (&file).take(MAX_BYTES).read_to_string(name)
-    };
-    read(&mut name).map_err(failed)?;
+    let (mut file, mut name) = open_locked(&path)?;
     if name.is_empty() {
         let mut random = [0; 16];
         File::open("/dev/urandom")

@@ -4,8 +4,8 @@
 //! directory; no file, and nobody is parked, which is what a start pays for. One file a subject,
 //! `.state/told/<subject>`, names the last occasion of which a person was told.
 
-use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::fs;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
@@ -14,28 +14,23 @@ use serde_json::json;
 
 use crate::model::ids::AgentName;
 use crate::model::parking::Parking;
-use crate::regular::read;
 use crate::store::StoreError;
 use crate::store::atomic;
 use crate::store::layout::Layout;
-use crate::store::private::{lock, open_update, remove};
+use crate::store::private::{lock_directory, open_locked, read_form, remove};
 
 /// The parking of an agent, whether it still holds or not.
 ///
 /// A file that is none of ours parks nobody: a start that is refused by mistake would be refused
 /// for ever.
 pub fn parked(layout: &Layout, agent: &AgentName) -> Option<Parking> {
-    let path = file(layout, agent);
-    let form: io::Result<ParkingForm> =
-        read(&path, MAX_BYTES).and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
-    match form.and_then(ParkingForm::parking) {
-        Ok(parking) => Some(parking),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => {
-            tracing::warn!(%error, path = %path.display(), "this parks nobody");
-            None
-        }
-    }
+    let form: ParkingForm = read_form(&file(layout, agent), MAX_BYTES, "this parks nobody")?;
+    Some(Parking {
+        since: form.since,
+        until: form.until,
+        run: form.run,
+        reason: form.reason,
+    })
 }
 
 /// Parks an agent, or keeps it parked for longer; gives the parking in force.
@@ -45,9 +40,7 @@ pub fn parked(layout: &Layout, agent: &AgentName) -> Option<Parking> {
 pub fn park(layout: &Layout, agent: &AgentName, parking: Parking) -> Result<Parking, StoreError> {
     let directory = layout.parked();
     layout.create_state(&directory)?;
-    let _lock = File::open(&directory)
-        .and_then(|directory| lock(&directory).map(|()| directory))
-        .map_err(|source| StoreError::new("lock", &directory, source))?;
+    let _lock = lock_directory(&directory)?;
     let parking = match parked(layout, agent) {
         Some(before) if before.holds(parking.since) => before.extended_by(parking),
         Some(_) | None => parking,
@@ -96,14 +89,7 @@ pub fn tell_once(
     let directory = layout.told();
     layout.create_state(&directory)?;
     let path = directory.join(subject);
-    let failed = |source| StoreError::new("update", &path, source);
-    let mut file = open_update(&path)?;
-    let mut last = String::new();
-    let read = |last: &mut String| {
-        lock(&file)?;
-        (&file).take(MAX_BYTES).read_to_string(last)
-    };
-    read(&mut last).map_err(failed)?;
+    let (mut file, last) = open_locked(&path)?;
     if last == occasion {
         return Ok(false);
     }
@@ -113,7 +99,7 @@ pub fn tell_once(
         io::Seek::rewind(&mut file)?;
         file.write_all(occasion.as_bytes())
     };
-    note().map_err(failed)?;
+    note().map_err(|source| StoreError::new("update", &path, source))?;
     Ok(true)
 }
 
@@ -127,21 +113,10 @@ fn file(layout: &Layout, agent: &AgentName) -> PathBuf {
 /// A parking as it lies on disk.
 #[derive(Deserialize)]
 struct ParkingForm {
-    since: String,
-    until: String,
+    since: DateTime<Utc>,
+    until: DateTime<Utc>,
     run: String,
     reason: String,
-}
-
-impl ParkingForm {
-    fn parking(self) -> io::Result<Parking> {
-        Ok(Parking {
-            since: self.since.parse().map_err(io::Error::other)?,
-            until: self.until.parse().map_err(io::Error::other)?,
-            run: self.run,
-            reason: self.reason,
-        })
-    }
 }
 
 #[cfg(test)]
