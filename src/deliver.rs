@@ -142,7 +142,7 @@ impl Courier<'_> {
     /// What is to be told now. What is told already is taken out.
     fn ready(&mut self) -> Result<Vec<Waiting>, StoreError> {
         let mut ready = Vec::new();
-        let (waiting, unread) = self.delivery.waiting()?;
+        let (waiting, unread) = self.delivery.waiting(self.clock.now())?;
         self.told.unread = unread;
         for waiting in waiting {
             let run = waiting.entry.run.as_ref();

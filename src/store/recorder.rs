@@ -9,7 +9,6 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
@@ -157,7 +156,7 @@ impl RunFolder {
         let runner_log = open_append(&path)?;
         match runner_log.try_lock() {
             Ok(()) => {
-                atomic::remove_leftovers(layout.run(run).path(), Duration::ZERO)?;
+                atomic::remove_leftovers(layout.run(run).path())?;
                 Ok(Some(Self {
                     layout: layout.clone(),
                     run: run.clone(),
@@ -420,7 +419,7 @@ pub fn update_notification(
     let text = format::with_notification(&bytes, notification)
         .map_err(|source| StoreError::new("read", &path, source.into()))?;
     // Nobody else writes into the directory of a run that has ended.
-    atomic::remove_leftovers(layout.run(run).path(), Duration::ZERO)?;
+    atomic::remove_leftovers(layout.run(run).path())?;
     atomic::write(&path, text.as_bytes())
 }
 

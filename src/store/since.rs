@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
@@ -82,7 +81,7 @@ fn note(layout: &Layout, path: &Path, known: &Since) -> Result<(), StoreError> {
     layout.create_state(&directory)?;
     let _lock = lock_directory(&directory)?;
     // Under the lock nobody else writes one.
-    atomic::remove_leftovers(&directory, Duration::ZERO)?;
+    atomic::remove_leftovers(&directory)?;
     atomic::write(path, format!("{:#}\n", json!(known)).as_bytes())
 }
 
