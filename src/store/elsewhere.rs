@@ -2,8 +2,7 @@
 //! whenever they were heard of; where the queue does not answer, this counts.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read as _, Write as _};
+use std::io;
 
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +10,7 @@ use crate::model::caps::Spent;
 use crate::store::StoreError;
 use crate::store::atomic;
 use crate::store::layout::Layout;
-use crate::store::private::{open_locked, read_form};
+use crate::store::private::read_form;
 
 /// A larger file is none of ours.
 const MAX_BYTES: u64 = 1 << 20;
@@ -46,24 +45,6 @@ pub fn spent(layout: &Layout, day: &str, subject: &str) -> Spent {
     })
 }
 
-/// The name of this log root among those who share the queue: made once, it outlives the name of the
-/// machine and its address.
-pub fn place(layout: &Layout) -> Result<String, StoreError> {
-    layout.create_state(&layout.state())?;
-    let path = layout.state().join("place");
-    let failed = |source| StoreError::new("update", &path, source);
-    let (mut file, mut name) = open_locked(&path)?;
-    if name.is_empty() {
-        let mut random = [0; 16];
-        File::open("/dev/urandom")
-            .and_then(|mut source| source.read_exact(&mut random))
-            .map_err(failed)?;
-        name = format!("{:032x}", u128::from_ne_bytes(random));
-        file.write_all(name.as_bytes()).map_err(failed)?;
-    }
-    Ok(name)
-}
-
 /// Keeps what was heard of a day, by subject, instead of what was known before.
 pub fn keep(layout: &Layout, day: &str, news: &[(String, Spent)]) -> Result<(), StoreError> {
     let form = |spent: &Spent| SpentForm {
@@ -91,14 +72,6 @@ pub fn keep(layout: &Layout, day: &str, news: &[(String, Spent)]) -> Result<(), 
 mod tests {
     use super::*;
     use crate::store::testing::{log_root, plant};
-
-    #[test]
-    fn a_log_root_keeps_its_name_and_shares_it_with_no_other() {
-        let [(_root, one), (_other, two)] = [log_root(), log_root()];
-        let name = place(&one).unwrap();
-        assert_eq!(place(&one).unwrap(), name);
-        assert_ne!(place(&two).unwrap(), name);
-    }
 
     #[test]
     fn what_others_used_up_is_known_for_its_day_and_its_subject_alone() {

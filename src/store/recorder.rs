@@ -15,7 +15,6 @@ use chrono::{DateTime, Utc};
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
-use crate::model::clock::utc;
 use crate::model::ids::{AgentName, RunId, RunPath, TaskName};
 use crate::model::record::{NotificationRecord, Record};
 use crate::regular::{open_read, read};
@@ -437,16 +436,6 @@ pub fn mark_delivered(layout: &Layout, run: &RunPath, id: &str) -> Result<(), St
     Ok(())
 }
 
-/// Adds a line for this moment to the heartbeat's log.
-pub fn beat(layout: &Layout, now: DateTime<Utc>) -> Result<(), StoreError> {
-    layout.create()?;
-    let path = layout.heartbeat_log();
-    if let Some(directory) = path.parent() {
-        create_directory(directory)?;
-    }
-    append(&path, &format!("{}\n", utc(now)))
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
@@ -605,14 +594,5 @@ mod tests {
         assert_eq!(read_run(&layout, run.clone()).record, record);
         fs::remove_dir_all(layout.run(&run).path()).unwrap();
         update_notification(&layout, &run, &record.notification).unwrap();
-    }
-
-    #[test]
-    fn a_beat_is_a_line_of_its_own() {
-        let (_root, layout) = log_root();
-        beat(&layout, start()).unwrap();
-        beat(&layout, start()).unwrap();
-        let text = fs::read_to_string(layout.heartbeat_log()).unwrap();
-        assert_eq!(text, "2026-02-19 20:40:03 UTC\n".repeat(2));
     }
 }
