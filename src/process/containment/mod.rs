@@ -32,7 +32,7 @@ use crate::process::containment::cgroup::Cgroup;
 use crate::process::containment::namespace::Namespace;
 use crate::process::identity::{ProcessStat, all_processes, carries, children, has_children, stat};
 use crate::process::ps;
-use crate::process::system::{self, Entry, IS_LINUX, ProcessHandle};
+use crate::process::system::{self, Entry, IS_LINUX, ProcessHandle, number};
 
 pub mod cgroup;
 pub mod namespace;
@@ -448,10 +448,6 @@ impl Net<'_> {
         });
         living
     }
-}
-
-fn number(pid: Pid) -> u32 {
-    pid.as_raw_nonzero().get().unsigned_abs()
 }
 
 /// Lets paused processes continue.
