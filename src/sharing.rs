@@ -70,8 +70,7 @@ pub async fn parkings(
 
 /// Tells what today has used up here of the caps of these plans, and notes what it has elsewhere.
 ///
-/// Costs the reading of the day's records, and nothing
-/// without caps.
+/// Costs the reading of the day's records, and nothing without caps.
 pub async fn spent(
     queue: &Queue,
     layout: &Layout,

@@ -2,9 +2,10 @@
 //!
 //! [`supervise`] holds one process tree under limits: a pure [`watchdog`] decides, one loop acts, a
 //! `guard` watches the loop. [`containment`] holds the tree together and ends what is left of it.
-//! [`command`] runs short helpers such as git, a [`budget`] bounds several of them together.
-//! [`child`] starts a program beside this one. [`program`] finds a program file, [`shutdown`] turns
-//! signals into values, [`limits`] tells what the system allows.
+//! [`trial`] tries whether that works here. [`command`] runs short helpers such as git, a [`budget`]
+//! bounds several of them together. [`child`] starts a program beside this one, [`holder`] stops
+//! another runner. [`identity`] tells which process is meant, [`program`] finds a program file,
+//! [`shutdown`] turns signals into values, [`limits`] tells what the system allows.
 
 pub mod budget;
 pub mod child;

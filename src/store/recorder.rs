@@ -40,7 +40,7 @@ pub struct RunFolder {
     layout: Layout,
     run: RunPath,
     runner_log: File,
-    /// Of a run that had one when it was taken over.
+    /// `None` for a run without one that was taken over.
     _mark: Option<Mark>,
 }
 

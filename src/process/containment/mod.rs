@@ -296,8 +296,8 @@ impl Cage {
     }
 }
 
-/// Kills every descendant of this process, but for older ones, and what carries the marker: what helpers of a run were
-/// made to start.
+/// Kills every descendant of this process, but for older ones, and what carries the marker: what
+/// helpers of a run were made to start.
 pub fn kill_started(marker: &str) -> Sweep {
     // Orphans of helpers became children of this process, so without one there is nothing to find.
     if IS_LINUX && !has_children() {
