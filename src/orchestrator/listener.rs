@@ -72,7 +72,20 @@ impl<'a> Listener<'a> {
         let (is_wait, hint) = match event {
             AgentEvent::RateLimit { resets, .. } => (true, resets.as_ref()),
             AgentEvent::Error(error) => (false, error.resets.as_ref()),
-            _ => (false, None),
+            AgentEvent::Session { .. }
+            | AgentEvent::Message { .. }
+            | AgentEvent::ToolUse { .. }
+            | AgentEvent::ToolResult { .. }
+            | AgentEvent::PermissionDenied { .. }
+            | AgentEvent::Turn
+            | AgentEvent::Usage { .. }
+            | AgentEvent::Cost { .. }
+            | AgentEvent::Turns(_)
+            | AgentEvent::Retry { .. }
+            | AgentEvent::Warning { .. }
+            | AgentEvent::Completed
+            | AgentEvent::Progress
+            | AgentEvent::Other { .. } => (false, None),
         };
         let moment = hint.and_then(|hint| self.told.hear(hint, time, &Local));
         if !is_wait {
