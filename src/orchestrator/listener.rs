@@ -39,6 +39,15 @@ pub(super) struct Listener<'a> {
     spectator: &'a mut dyn Spectator,
 }
 
+/// What was heard of an agent, which has ended.
+pub(super) struct Heard {
+    pub(super) end: ProcessEnd,
+    pub(super) report: AgentReport,
+    /// What was left out of the transcript.
+    pub(super) dropped_bytes: u64,
+    pub(super) notes: Vec<Evidence>,
+}
+
 impl<'a> Listener<'a> {
     pub(super) fn new(
         plan: &RunPlan,
@@ -122,11 +131,7 @@ impl<'a> Listener<'a> {
         activity
     }
 
-    pub(super) fn finish(
-        mut self,
-        end: &ProcessEnd,
-        result_file: Option<&str>,
-    ) -> (AgentReport, u64, Vec<Evidence>) {
+    pub(super) fn finish(mut self, end: ProcessEnd, result_file: Option<&str>) -> Heard {
         for (masked, stream) in [(0, Stream::Stdout), (1, Stream::Stderr)] {
             let rest = self.masked[masked].finish(self.redactor);
             self.take(stream, &rest, end.elapsed);
@@ -160,7 +165,12 @@ impl<'a> Listener<'a> {
                 format!("the logs are not complete: {failure}"),
             )
         });
-        (report, dropped_bytes, note.into_iter().collect())
+        Heard {
+            end,
+            report,
+            dropped_bytes,
+            notes: note.into_iter().collect(),
+        }
     }
 }
 

@@ -56,7 +56,7 @@ use crate::orchestrator::apart::tell_apart;
 use crate::orchestrator::begun::Begun;
 pub(crate) use crate::orchestrator::begun::tell_by_outbox;
 use crate::orchestrator::filling::describe_start;
-use crate::orchestrator::listener::Listener;
+use crate::orchestrator::listener::{Heard, Listener};
 
 /// Words what is told of a finished run; `None` when it is not told.
 pub type Announce<'a> = dyn Fn(&Record) -> Option<Message> + 'a;
@@ -174,14 +174,6 @@ fn seen(change: &Looking) -> Result<Option<&RepositoryChange>, &str> {
     change.as_ref().map(Option::as_ref).map_err(String::as_str)
 }
 
-/// What was heard of an agent, which has ended.
-struct Heard {
-    end: ProcessEnd,
-    report: AgentReport,
-    dropped_bytes: u64,
-    notes: Vec<Evidence>,
-}
-
 /// Tells the story; where there is no room for its files, the agent is not started. The space that
 /// was kept for the run's end may be enough for a record that says so.
 async fn tell_or_refuse(plan: &RunPlan, services: &mut Services<'_>, begun: &mut Begun) -> Story {
@@ -276,7 +268,7 @@ async fn tell(
         .result_file
         .as_deref()
         .and_then(read_result_file);
-    let (mut report, dropped_bytes, notes) = listener.finish(&end, result_file.as_deref());
+    let mut heard = listener.finish(end, result_file.as_deref());
     if let Err(error) = fs::remove_dir_all(&private_directory) {
         tracing::warn!(%error, "private files stay behind");
     }
@@ -286,20 +278,14 @@ async fn tell(
         before,
         mark,
         paths: plan.task.paths.clone(),
-        patches: if report.error.is_none() {
-            std::mem::take(&mut report.patches)
+        patches: if heard.report.error.is_none() {
+            std::mem::take(&mut heard.report.patches)
         } else {
             Vec::new()
         },
         subject: format!("Apply the answer of {} to {}", plan.agent, plan.task.name),
         identity: plan.identity.clone(),
         earlier: plan.earlier.clone(),
-    };
-    let heard = Heard {
-        end,
-        report,
-        dropped_bytes,
-        notes,
     };
     Ok(judge_what_was_left(plan, services, begun, aftermath, heard).await)
 }
