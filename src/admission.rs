@@ -28,6 +28,7 @@ use crate::store::layout::Layout;
 use crate::store::parked;
 use crate::store::reader::{self, Filter};
 use crate::store::recorder::{self, is_taken};
+use crate::store::told;
 
 /// Why a run is not started.
 #[derive(Clone, Debug, PartialEq)]
@@ -117,7 +118,7 @@ impl Refusal {
         let Some(Occasion { subject, name }) = &self.occasion else {
             return true;
         };
-        parked::first_told(layout, subject, name).unwrap_or_else(|error| {
+        told::first_told(layout, subject, name).unwrap_or_else(|error| {
             tracing::warn!(error = text::chain(&error), "it may be told again");
             true
         })

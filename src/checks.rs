@@ -1,7 +1,6 @@
 //! A task's own checks: shell command lines that must pass in the repository after the agent.
 
 use std::ffi::OsString;
-use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -127,15 +126,6 @@ struct Tail<'a> {
     masked: Masked,
     bytes: Vec<u8>,
     log: &'a mut Option<CappedLog>,
-}
-
-impl fmt::Debug for Tail<'_> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Tail")
-            .field("bytes", &self.bytes.len())
-            .finish_non_exhaustive()
-    }
 }
 
 impl<'a> Tail<'a> {

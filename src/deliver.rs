@@ -48,9 +48,8 @@ const MOST_SINGLE: usize = 20;
 /// its own. When many wait, they become one digest, whose id the records then name.
 ///
 /// Takes about `limit` at most. Stops trying at the first failure that may pass; what cannot be
-/// delivered and is too old expires. A notification
-/// whose run has no final record yet is left: the two might not agree. While another process
-/// delivers, nothing is done.
+/// delivered and is too old expires. A notification whose run has no final record yet is left: the
+/// two might not agree. While another process delivers, nothing is done.
 pub async fn deliver(
     layout: &Layout,
     notifier: &dyn Notifier,
@@ -77,14 +76,18 @@ pub async fn deliver(
         delivery,
         told: Delivered::default(),
     };
-    let mut ready = courier.ready()?;
-    if let Some(digest) = courier.delivery.digest() {
-        ready = courier.resume(digest, ready).await?;
-    } else if ready.len() > MOST_SINGLE {
-        let digest = Digest::new(clock.now());
-        ready = courier.together(digest, ready).await?;
-    }
-    courier.one_by_one(ready).await?;
+    let ready = courier.ready()?;
+    let digest = courier.delivery.digest();
+    let anew = || (ready.len() > MOST_SINGLE).then(|| Digest::new(clock.now()));
+    let single = match digest.or_else(anew) {
+        None => ready,
+        Some(digest) if digest.delivered_at.is_some() => courier.note_members(&digest, ready)?,
+        Some(digest) => {
+            courier.together(digest, ready).await?;
+            Vec::new()
+        }
+    };
+    courier.one_by_one(single).await?;
     Ok(courier.told)
 }
 
@@ -139,7 +142,7 @@ impl Courier<'_> {
     /// What is to be told now. What is told already is taken out.
     fn ready(&mut self) -> Result<Vec<Waiting>, StoreError> {
         let mut ready = Vec::new();
-        let (waiting, unread) = self.delivery.waiting()?;
+        let (waiting, unread) = self.delivery.waiting(self.clock.now())?;
         self.told.unread = unread;
         for waiting in waiting {
             let run = waiting.entry.run.as_ref();
@@ -189,28 +192,15 @@ impl Courier<'_> {
         self.end(waiting, NotificationState::Pending)
     }
 
-    /// Takes up a digest where a delivery before this one left it; gives what it does not tell.
-    async fn resume(
-        &mut self,
-        digest: Digest,
-        ready: Vec<Waiting>,
-    ) -> Result<Vec<Waiting>, StoreError> {
-        if digest.delivered_at.is_some() {
-            self.note_members(&digest, ready)
-        } else if ready.is_empty() {
-            self.delivery.remove_digest()?;
-            Ok(ready)
-        } else {
-            self.together(digest, ready).await
-        }
-    }
-
-    /// Tells all of these in one message; gives what it does not tell: nothing.
+    /// Tells all of these in one message.
     async fn together(
         &mut self,
         mut digest: Digest,
         ready: Vec<Waiting>,
-    ) -> Result<Vec<Waiting>, StoreError> {
+    ) -> Result<(), StoreError> {
+        if ready.is_empty() {
+            return self.delivery.remove_digest();
+        }
         let entries = || ready.iter().map(|waiting| &waiting.entry);
         digest.members = entries().map(|entry| entry.id().to_owned()).collect();
         digest.attempts += 1;
@@ -227,7 +217,7 @@ impl Courier<'_> {
             NotificationState::Delivered => {
                 digest.delivered_at = Some(self.clock.now());
                 self.delivery.keep_digest(&digest)?;
-                return self.note_members(&digest, ready);
+                self.note_members(&digest, ready)?;
             }
             NotificationState::Refused => {
                 for waiting in &ready {
@@ -243,7 +233,7 @@ impl Courier<'_> {
                 }
             }
         }
-        Ok(Vec::new())
+        Ok(())
     }
 
     /// Notes in the records of what a delivered digest tells that it does; gives the rest.

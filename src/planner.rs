@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -415,22 +414,6 @@ pub fn is_secret(name: &OsStr, value: &OsStr) -> bool {
         || database("postgres://")
         || database("postgresql://")
         || database("mysql://")
-}
-
-/// Writes the files that the invocation needs, readable by this user alone.
-pub fn write_private_files(invocation: &Invocation) -> Result<(), String> {
-    use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
-    for file in &invocation.private_files {
-        fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&file.path)
-            .and_then(|mut handle| handle.write_all(&file.contents))
-            .map_err(|error| format!("cannot write `{}`: {error}", file.path.display()))?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use crate::process::{containment, identity};
 use crate::store::StoreError;
 use crate::store::layout::Layout;
 use crate::store::outbox::EXPIRES_AFTER;
-use crate::store::recorder::update_notification;
+use crate::store::recorder::{RunFolder, update_notification};
 use crate::store::recovery::{Abandoned, abandoned};
 
 /// Recovers every run whose runner died; gives their final records, and why one cannot be ended:
@@ -31,41 +31,49 @@ pub fn recover(
     announce: Option<&Announce<'_>>,
     clock: &dyn Clock,
 ) -> Result<Vec<Result<Record, StoreError>>, StoreError> {
-    let end = |abandoned| {
-        let Abandoned {
-            folder,
-            mut record,
-            has_ended,
-        } = abandoned;
-        if !has_ended {
-            kill_survivors(folder.run(), &mut record);
-            isolation::recover(inherited, layout, folder.run(), &mut record);
-        }
-        let is_late = record
-            .end_time
-            .is_none_or(|end| clock.now() - end > EXPIRES_AFTER);
-        if has_ended && announce.is_none() && !is_late {
-            // Another configuration may have a topic.
-            return Ok(None);
-        }
-        orchestrator::tell_by_outbox(&mut record, announce, layout, folder.run(), clock.now())?;
+    let settle = |Abandoned {
+                      folder,
+                      mut record,
+                      has_ended,
+                  }: Abandoned| {
         if has_ended {
-            if record.notification.state == NotificationState::Disabled {
-                update_notification(layout, folder.run(), &record.notification)?;
-            }
-            return folder.forget().map(|()| None);
+            return tell_again(layout, announce, clock, &folder, record).map(|()| None);
         }
+        kill_survivors(folder.run(), &mut record);
+        isolation::recover(inherited, layout, folder.run(), &mut record);
+        orchestrator::tell_by_outbox(&mut record, announce, layout, folder.run(), clock.now())?;
         tracing::info!(run = %folder.run(), "a run whose runner died is recorded as crashed");
         folder.finish(&record)?;
         Ok(Some(record))
     };
     Ok(abandoned(layout)?
-        .filter_map(|found| found.and_then(end).transpose())
+        .filter_map(|found| found.and_then(settle).transpose())
         .collect())
 }
 
-/// Kills what is in the run's control group or carries its mark. After a reboot there is nothing to look for, and numbers of
-/// the old boot mean other processes now.
+/// Gives the outbox once more what it did not take of a run that did end.
+fn tell_again(
+    layout: &Layout,
+    announce: Option<&Announce<'_>>,
+    clock: &dyn Clock,
+    folder: &RunFolder,
+    mut record: Record,
+) -> Result<(), StoreError> {
+    let now = clock.now();
+    let is_late = record.end_time.is_none_or(|end| now - end > EXPIRES_AFTER);
+    if announce.is_none() && !is_late {
+        // Another configuration may have a topic.
+        return Ok(());
+    }
+    orchestrator::tell_by_outbox(&mut record, announce, layout, folder.run(), now)?;
+    if record.notification.state == NotificationState::Disabled {
+        update_notification(layout, folder.run(), &record.notification)?;
+    }
+    folder.forget()
+}
+
+/// Kills what is in the run's control group or carries its mark. After a reboot there is nothing to
+/// look for, and numbers of the old boot mean other processes now.
 fn kill_survivors(run: &RunPath, record: &mut Record) {
     let Some(pid) = record.pid.filter(|_| record.boot_id == identity::boot_id()) else {
         return;
@@ -100,7 +108,6 @@ mod tests {
     use crate::model::outcome::Outcome;
     use crate::store::outbox::Outbox;
     use crate::store::reader::read_run;
-    use crate::store::recorder::RunFolder;
 
     #[derive(Debug)]
     struct Noon;

@@ -3,7 +3,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 /// Opens what is a regular file or will be one; a link, and a pipe that nobody reads, is an error
@@ -47,6 +47,14 @@ pub(crate) fn read(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
     // One byte more, so that one read finds the end.
     let mut bytes = Vec::with_capacity(usize::try_from(size + 1).unwrap_or(0));
     file.take(max_bytes).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Reads what a file, opened as [`open`] does, ends with: `max_bytes` of it at most.
+pub(crate) fn read_end(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
+    let (file, size) = open_read(path)?;
+    let mut bytes = vec![0; usize::try_from(size.min(max_bytes)).unwrap_or(0)];
+    file.read_exact_at(&mut bytes, size.saturating_sub(max_bytes))?;
     Ok(bytes)
 }
 

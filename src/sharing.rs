@@ -16,7 +16,7 @@ use crate::model::ids::AgentName;
 use crate::planner::RunPlan;
 use crate::queue::{Queue, QueueError};
 use crate::store::layout::Layout;
-use crate::store::{StoreError, elsewhere, parked};
+use crate::store::{StoreError, elsewhere, parked, place};
 
 /// News could not be exchanged.
 #[derive(Debug, Error)]
@@ -89,7 +89,7 @@ pub async fn spent(
     }
     let day = admission::day(now);
     let here: Vec<_> = here.into_iter().collect();
-    let place = elsewhere::place(layout)?;
+    let place = place::name(layout)?;
     queue.tell_spent(&place, &day, &here).await?;
     let news = queue.spent_elsewhere(&place, &day).await?;
     elsewhere::keep(layout, &day, &news)?;

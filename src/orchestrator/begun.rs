@@ -101,7 +101,7 @@ fn unkept(error: &StoreError) -> Evidence {
 
 /// Tries once more to finish a run, without its notification: nobody is told what no record says,
 /// and the record may fit into the space that the notification took. Recovery tells what it records.
-pub(super) fn finish_untold(
+fn finish_untold(
     folder: &RunFolder,
     record: &mut Record,
     layout: &Layout,

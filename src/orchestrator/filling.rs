@@ -114,7 +114,7 @@ pub(super) fn close(record: &mut Record, plan: &RunPlan, story: &Story, now: Dat
     }
 }
 
-pub(super) fn close_repository(record: &mut Record, change: &RepositoryChange, plan: &RunPlan) {
+fn close_repository(record: &mut Record, change: &RepositoryChange, plan: &RunPlan) {
     record.head_after.clone_from(&change.head_after);
     record.dirty_after = Some(change.dirty_after);
     let policy = plan.policy();
@@ -150,12 +150,12 @@ pub(super) fn close_repository(record: &mut Record, change: &RepositoryChange, p
 }
 
 /// The most commits, and the most changed files, that a record names; git knows them all.
-pub(super) const MAX_LISTED: usize = 10_000;
+const MAX_LISTED: usize = 10_000;
 
 /// The longest subject and author that are kept of a commit; git knows the whole.
-pub(super) const MAX_COMMIT_TEXT_BYTES: usize = 1000;
+const MAX_COMMIT_TEXT_BYTES: usize = 1000;
 
-pub(super) fn commit_record(commit: &Commit) -> CommitRecord {
+fn commit_record(commit: &Commit) -> CommitRecord {
     CommitRecord {
         commit: commit.id.clone(),
         subject: text::cut_middle(&commit.subject, MAX_COMMIT_TEXT_BYTES),

@@ -1,7 +1,7 @@
 //! Hearing the agent: every byte is kept, every event read.
 
+use std::mem;
 use std::time::Duration;
-use std::{fmt, mem};
 
 use chrono::{DateTime, Local, TimeDelta, Utc};
 
@@ -39,13 +39,13 @@ pub(super) struct Listener<'a> {
     spectator: &'a mut dyn Spectator,
 }
 
-impl fmt::Debug for Listener<'_> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Listener")
-            .field("start", &self.start)
-            .finish_non_exhaustive()
-    }
+/// What was heard of an agent, which has ended.
+pub(super) struct Heard {
+    pub(super) end: ProcessEnd,
+    pub(super) report: AgentReport,
+    /// What was left out of the transcript.
+    pub(super) dropped_bytes: u64,
+    pub(super) notes: Vec<Evidence>,
 }
 
 impl<'a> Listener<'a> {
@@ -81,7 +81,20 @@ impl<'a> Listener<'a> {
         let (is_wait, hint) = match event {
             AgentEvent::RateLimit { resets, .. } => (true, resets.as_ref()),
             AgentEvent::Error(error) => (false, error.resets.as_ref()),
-            _ => (false, None),
+            AgentEvent::Session { .. }
+            | AgentEvent::Message { .. }
+            | AgentEvent::ToolUse { .. }
+            | AgentEvent::ToolResult { .. }
+            | AgentEvent::PermissionDenied { .. }
+            | AgentEvent::Turn
+            | AgentEvent::Usage { .. }
+            | AgentEvent::Cost { .. }
+            | AgentEvent::Turns(_)
+            | AgentEvent::Retry { .. }
+            | AgentEvent::Warning { .. }
+            | AgentEvent::Completed
+            | AgentEvent::Progress
+            | AgentEvent::Other { .. } => (false, None),
         };
         let moment = hint.and_then(|hint| self.told.hear(hint, time, &Local));
         if !is_wait {
@@ -118,11 +131,7 @@ impl<'a> Listener<'a> {
         activity
     }
 
-    pub(super) fn finish(
-        mut self,
-        end: &ProcessEnd,
-        result_file: Option<&str>,
-    ) -> (AgentReport, u64, Vec<Evidence>) {
+    pub(super) fn finish(mut self, end: ProcessEnd, result_file: Option<&str>) -> Heard {
         for (masked, stream) in [(0, Stream::Stdout), (1, Stream::Stderr)] {
             let rest = self.masked[masked].finish(self.redactor);
             self.take(stream, &rest, end.elapsed);
@@ -156,7 +165,12 @@ impl<'a> Listener<'a> {
                 format!("the logs are not complete: {failure}"),
             )
         });
-        (report, dropped_bytes, note.into_iter().collect())
+        Heard {
+            end,
+            report,
+            dropped_bytes,
+            notes: note.into_iter().collect(),
+        }
     }
 }
 

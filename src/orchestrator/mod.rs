@@ -11,8 +11,9 @@ mod begun;
 mod filling;
 mod listener;
 
-use std::fmt;
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use crate::model::change::RepositoryChange;
 use crate::model::clock::Clock;
 use crate::model::event::AgentEvent;
 use crate::model::ids::RunPath;
+use crate::model::invocation::Invocation;
 use crate::model::message::Message;
 use crate::model::outcome::Outcome;
 use crate::model::process_end::{ProcessEnd, StopReason};
@@ -54,7 +56,7 @@ use crate::orchestrator::apart::tell_apart;
 use crate::orchestrator::begun::Begun;
 pub(crate) use crate::orchestrator::begun::tell_by_outbox;
 use crate::orchestrator::filling::describe_start;
-use crate::orchestrator::listener::Listener;
+use crate::orchestrator::listener::{Heard, Listener};
 
 /// Words what is told of a finished run; `None` when it is not told.
 pub type Announce<'a> = dyn Fn(&Record) -> Option<Message> + 'a;
@@ -87,7 +89,7 @@ pub struct Services<'a> {
 }
 
 /// Watches a run while it works.
-pub trait Spectator: fmt::Debug {
+pub trait Spectator {
     /// Sees what the agent printed, byte by byte.
     fn printed(&mut self, bytes: &[u8]);
     /// Sees the events that it completed.
@@ -110,12 +112,12 @@ pub async fn run(
     let mut begun = Begun::new(plan, services)?;
     let is_apart = isolation::is_wanted(plan);
     // It may wait long, and a run that has begun has a record.
-    let announced = if plan.task.overlap == Overlap::Wait && !is_apart {
+    let begun_early = if plan.task.overlap == Overlap::Wait && !is_apart {
         begun.folder.begin(&begun.record)
     } else {
         Ok(())
     };
-    let mut story = match announced {
+    let mut story = match begun_early {
         Err(error) => not_started(plan, planner::chain(&error)),
         Ok(()) if is_apart => tell_apart(plan, services, &mut begun).await,
         Ok(()) => match occupancy::hold(plan, services.shutdown).await {
@@ -158,14 +160,9 @@ struct Story {
 
 impl Story {
     fn judge(&mut self, plan: &RunPlan) {
-        let seen = self.change.as_ref().map(Option::as_ref);
-        self.verdict = verdict::conclude(
-            &self.end,
-            &self.report,
-            seen.map_err(String::as_str),
-            &self.checks,
-            plan.policy(),
-        );
+        let seen = seen(&self.change);
+        self.verdict =
+            verdict::conclude(&self.end, &self.report, seen, &self.checks, plan.policy());
     }
 
     fn note(&mut self, source: EvidenceSource, fact: String) {
@@ -173,15 +170,19 @@ impl Story {
     }
 }
 
-/// Tells the story; where there is no room for its files, the agent is not started, and the space
-/// kept for the end may do for saying so.
+fn seen(change: &Looking) -> Result<Option<&RepositoryChange>, &str> {
+    change.as_ref().map(Option::as_ref).map_err(String::as_str)
+}
+
+/// Tells the story; where there is no room for its files, the agent is not started. The space that
+/// was kept for the run's end may be enough for a record that says so.
 async fn tell_or_refuse(plan: &RunPlan, services: &mut Services<'_>, begun: &mut Begun) -> Story {
     let story = tell(plan, services, begun).await;
     story.unwrap_or_else(|error| not_started(plan, planner::chain(&error)))
 }
 
 /// # Errors
-/// Before the agent is started, and never after it.
+/// Before the agent is started.
 async fn tell(
     plan: &RunPlan,
     services: &mut Services<'_>,
@@ -245,7 +246,7 @@ async fn tell(
     folder.create_private_directory()?;
     folder.begin(record)?;
     drop(turn);
-    if let Err(reason) = planner::write_private_files(&prepared.invocation) {
+    if let Err(reason) = write_private_files(&prepared.invocation) {
         return Ok(not_started(plan, reason));
     }
 
@@ -261,25 +262,24 @@ async fn tell(
         stop_signal: prepared.invocation.stop_signal,
         marker: &marker(folder.run(), std::process::id()),
     };
-    let mut end = supervise(&process, plan.limits, &mut listener, services.shutdown).await;
+    let end = supervise(&process, plan.limits, &mut listener, services.shutdown).await;
     let result_file = prepared
         .invocation
         .result_file
         .as_deref()
         .and_then(read_result_file);
-    let (mut report, dropped_bytes, mut notes) = listener.finish(&end, result_file.as_deref());
+    let mut heard = listener.finish(end, result_file.as_deref());
     if let Err(error) = fs::remove_dir_all(&private_directory) {
         tracing::warn!(%error, "private files stay behind");
     }
 
-    let patience = before.as_ref().map_or(LEAST_PATIENCE, Snapshot::patience);
     let aftermath = Aftermath {
         git,
         before,
         mark,
         paths: plan.task.paths.clone(),
-        patches: if report.error.is_none() {
-            std::mem::take(&mut report.patches)
+        patches: if heard.report.error.is_none() {
+            std::mem::take(&mut heard.report.patches)
         } else {
             Vec::new()
         },
@@ -287,6 +287,25 @@ async fn tell(
         identity: plan.identity.clone(),
         earlier: plan.earlier.clone(),
     };
+    Ok(judge_what_was_left(plan, services, begun, aftermath, heard).await)
+}
+
+/// Looks at the repository after the agent, has the task's checks carried out and concludes.
+async fn judge_what_was_left(
+    plan: &RunPlan,
+    services: &mut Services<'_>,
+    begun: &Begun,
+    aftermath: Aftermath,
+    heard: Heard,
+) -> Story {
+    let Heard {
+        mut end,
+        mut report,
+        dropped_bytes,
+        mut notes,
+    } = heard;
+    let (folder, redactor) = (&begun.folder, &begun.redactor);
+    let patience = patience(&aftermath);
     let look = move |budget: &Budget| {
         let (applied, change) = aftermath.look(budget);
         (aftermath, applied, change)
@@ -303,18 +322,16 @@ async fn tell(
         Err(message) => report.error = Some(AgentError::new(ErrorClass::Unknown, message)),
     }
     let aftermath = Arc::new(aftermath);
-    let seen = change.as_ref().map(Option::as_ref).map_err(String::as_str);
     let mut checks = Vec::new();
-    if verdict::wants_checks(&end, &report, seen, plan.policy()) {
+    if verdict::wants_checks(&end, &report, seen(&change), plan.policy()) {
         checks = carry_out_checks(plan, folder, services, redactor, &mut end).await;
     }
     sweep(folder.run(), &mut end);
     if !checks.is_empty() {
         change = look_again(&aftermath, None, change, services, &mut end).await;
     }
-    let seen = change.as_ref().map(Option::as_ref).map_err(String::as_str);
-    let verdict = verdict::conclude(&end, &report, seen, &checks, plan.policy());
-    Ok(Story {
+    let verdict = verdict::conclude(&end, &report, seen(&change), &checks, plan.policy());
+    Story {
         end,
         report,
         change,
@@ -324,7 +341,12 @@ async fn tell(
         dropped_bytes,
         notes,
         refusal: None,
-    })
+    }
+}
+
+fn patience(aftermath: &Aftermath) -> Duration {
+    let before = aftermath.before.as_ref();
+    before.map_or(LEAST_PATIENCE, Snapshot::patience)
 }
 
 /// What the run's time changed, where the checks moved what had been looked at; an agent may have
@@ -336,7 +358,7 @@ async fn look_again(
     services: &mut Services<'_>,
     end: &mut ProcessEnd,
 ) -> Looking {
-    let patience = (aftermath.before.as_ref()).map_or(LEAST_PATIENCE, Snapshot::patience);
+    let patience = patience(aftermath);
     let aftermath = Arc::clone(aftermath);
     let look = move |budget: &Budget| aftermath.compare(onto.as_deref(), budget);
     let (now, signal) = budget::within(patience, services.shutdown, look).await;
@@ -450,6 +472,20 @@ fn refused(refusal: Refusal) -> Story {
 /// the process that supervises it.
 pub(crate) fn marker(run: &RunPath, runner: u32) -> String {
     format!("{run}@{runner}")
+}
+
+/// Writes the files that the invocation needs, readable by this user alone.
+fn write_private_files(invocation: &Invocation) -> Result<(), String> {
+    for file in &invocation.private_files {
+        OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&file.path)
+            .and_then(|mut handle| handle.write_all(&file.contents))
+            .map_err(|error| format!("cannot write `{}`: {error}", file.path.display()))?;
+    }
+    Ok(())
 }
 
 /// The largest result file that is read.

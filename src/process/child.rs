@@ -80,13 +80,12 @@ impl Child {
         Ok(exit)
     }
 
-    /// Asks it to end; `at_once` kills it.
-    pub fn stop(&self, at_once: bool) {
+    /// Asks it to end.
+    pub fn ask_to_end(&self) {
         if self.has_ended {
             return;
         }
-        let signal = if at_once { Signal::KILL } else { Signal::TERM };
-        if let Err(error) = kill_process(self.pid, signal) {
+        if let Err(error) = kill_process(self.pid, Signal::TERM) {
             tracing::debug!(%error, "a child is not asked to end");
         }
     }
@@ -94,7 +93,7 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        self.stop(false);
+        self.ask_to_end();
     }
 }
 
@@ -120,10 +119,9 @@ mod tests {
         assert_eq!(sh("exit 3").ended().await.unwrap(), ProcessExit::Code(3));
         let mut child = sh("trap 'exit 7' TERM; sleep 60 & wait");
         tokio::time::sleep(std::time::Duration::from_millis(300)).await;
-        child.stop(false);
+        child.ask_to_end();
         assert_eq!(child.ended().await.unwrap(), ProcessExit::Code(7));
-        let mut child = sh("trap '' TERM; exec sleep 60");
-        child.stop(true);
-        assert_eq!(child.ended().await.unwrap(), ProcessExit::Signal(9));
+        let killed = sh("kill -9 $$").ended().await;
+        assert_eq!(killed.unwrap(), ProcessExit::Signal(9));
     }
 }

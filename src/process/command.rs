@@ -17,7 +17,7 @@ use thiserror::Error;
 
 use crate::process::budget::Budget;
 use crate::process::limits;
-use crate::process::program::find_program;
+use crate::process::program::{find_program, search_path};
 use crate::process::system::{LOOK_INTERVAL, ProcessHandle};
 
 /// A helper command.
@@ -422,9 +422,7 @@ impl Pipe {
 
 #[expect(clippy::disallowed_methods, reason = "this is the room that spawns")]
 fn spawn(command: &HelperCommand<'_>) -> io::Result<Child> {
-    let mut variables = command.environment.iter();
-    let search_path = variables.find(|(name, _)| name == "PATH");
-    let search_path = search_path.map_or(OsStr::new(""), |(_, value)| value);
+    let search_path = search_path(command.environment);
     // With a whole path the process is spawned by vfork; std forks where it searches by itself.
     let program = find_program(Path::new(command.program), search_path)
         .map_err(|error| io::Error::new(io::ErrorKind::NotFound, error))?;

@@ -2,7 +2,6 @@
 //! follows it cannot: it may hang in a write to a file system that does not answer. A thread of its
 //! own, which writes nothing.
 
-use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -80,12 +79,6 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         self.dismiss();
-    }
-}
-
-impl fmt::Debug for Guard {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Guard").finish_non_exhaustive()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Finding a program file the way a shell does.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
@@ -41,6 +41,12 @@ impl ProgramError {
             Self::Missing(_) | Self::NotExecutable(_) | Self::Directory(_) => self.to_string(),
         }
     }
+}
+
+/// The search path of an environment.
+pub(super) fn search_path(environment: &[(OsString, OsString)]) -> &OsStr {
+    let path = environment.iter().find(|(name, _)| name == "PATH");
+    path.map_or(OsStr::new(""), |(_, value)| value)
 }
 
 /// Finds `name`: a path when it has a slash, else in the directories of `search_path`.

@@ -13,6 +13,7 @@ use chrono::NaiveDateTime;
 use rustix::process::Pid;
 
 use crate::process::identity::ProcessStat;
+use crate::process::system::number;
 
 /// How ps is asked for all processes, with the environment after the command.
 const ALL: &str = if cfg!(target_vendor = "apple") {
@@ -51,7 +52,7 @@ pub(super) fn all(variable: &str) -> (Vec<ProcessStat>, HashSet<Pid>) {
     let mut carriers = HashSet::new();
     for line in text.lines() {
         let Some(process) = read(line) else { continue };
-        if process.pid.as_raw_nonzero().get().unsigned_abs() == lister {
+        if number(process.pid) == lister {
             continue;
         }
         if line.split(' ').any(|word| word == variable) {

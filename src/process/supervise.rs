@@ -5,8 +5,7 @@
 //! still holds is a leak, noted and closed, never a hang. When [`supervise`] returns, nothing of
 //! the tree is alive. Should the loop itself hang, a `guard` ends the process.
 
-use std::ffi::{OsStr, OsString};
-use std::fmt;
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -14,7 +13,7 @@ use std::pin::pin;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Signal, kill_process_group};
 use tokio::net::unix::pipe;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -26,8 +25,9 @@ use crate::process::containment::{self, Cage, MARKER_VARIABLE, Sweep};
 use crate::process::guard::Guard;
 use crate::process::identity::{self, ProcessStat};
 use crate::process::limits;
+use crate::process::program::search_path;
 use crate::process::shutdown::Shutdown;
-use crate::process::system::{self, ExitWatch, HeldStop, IS_LINUX, SpawnError, Spawned};
+use crate::process::system::{self, ExitWatch, HeldStop, IS_LINUX, SpawnError, Spawned, number};
 use crate::process::watchdog::{Activity, Happening, Limits, Step, Watchdog};
 
 /// How long an output pipe may stay open after the process has ended.
@@ -74,7 +74,7 @@ pub struct Process<'a> {
 }
 
 /// Listens to a supervised process.
-pub trait Observer: fmt::Debug {
+pub trait Observer {
     /// Takes what the process printed and tells what it means. Must not block for long.
     fn printed(&mut self, stream: Stream, bytes: &[u8], elapsed: Duration) -> Activity;
 
@@ -119,9 +119,7 @@ pub async fn supervise(
     if let Err(error) = containment::adopt_orphans() {
         return ProcessEnd::not_started(format!("cannot become the reaper of orphans: {error}"));
     }
-    let variables = &mut process.environment.iter();
-    let search_path = variables.find(|(name, _)| name == "PATH");
-    let search_path = search_path.map_or(OsStr::new(""), |(_, value)| value);
+    let search_path = search_path(process.environment);
     let held_stop = match HeldStop::begin() {
         Ok(held_stop) => held_stop,
         Err(error) => return ProcessEnd::not_started(format!("signals cannot be taken: {error}")),
@@ -170,10 +168,6 @@ pub async fn supervise(
         tree.correct(&mut end, namespace);
     }
     end
-}
-
-fn number(pid: Pid) -> u32 {
-    pid.as_raw_nonzero().get().unsigned_abs()
 }
 
 async fn spawn(process: &Process<'_>, cage: &mut Cage) -> Result<Spawned, String> {

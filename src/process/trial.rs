@@ -44,18 +44,24 @@ pub async fn contain(
         patience: LIMIT,
     };
     let end = supervise(&process, limits, &mut Deaf, shutdown).await;
-    match (end.exit, end.containment) {
+    conclude(program, end.exit, end.containment)
+}
+
+fn conclude(
+    program: &Path,
+    exit: ProcessExit,
+    containment: Option<Containment>,
+) -> Result<Containment, String> {
+    let tried = format!("`{} --version`, run on trial,", program.display());
+    match (exit, containment) {
         (ProcessExit::Code(0), Some(containment)) => Ok(containment),
         (ProcessExit::NotStarted(why) | ProcessExit::Unknown(why), _) => Err(why),
-        (ProcessExit::Code(code), _) => Err(format!("a process on trial ended with status {code}")),
-        (ProcessExit::Signal(signal), _) => {
-            Err(format!("a process on trial was ended by signal {signal}"))
-        }
+        (ProcessExit::Code(code), _) => Err(format!("{tried} ended with status {code}")),
+        (ProcessExit::Signal(signal), _) => Err(format!("{tried} was ended by signal {signal}")),
     }
 }
 
 /// Nobody reads what the process prints.
-#[derive(Debug)]
 struct Deaf;
 
 impl Observer for Deaf {
@@ -64,4 +70,19 @@ impl Observer for Deaf {
     }
 
     fn acted(&mut self, _act: Act, _elapsed: Duration) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trial_that_fails_is_told_with_what_was_tried() {
+        let conclude = |exit| conclude(Path::new("/bin/x"), exit, None).unwrap_err();
+        let tried = "`/bin/x --version`, run on trial,";
+        let ended = conclude(ProcessExit::Code(3));
+        assert_eq!(ended, format!("{tried} ended with status 3"));
+        let killed = conclude(ProcessExit::Signal(9));
+        assert_eq!(killed, format!("{tried} was ended by signal 9"));
+    }
 }

@@ -1,18 +1,21 @@
 //! Replacing a file whole: at every moment, also of a crash, it is absent, the old or the new one.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File, Metadata, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use tempfile::Builder;
 
 use crate::store::StoreError;
 use crate::store::private::{list, remove, sync_directory};
 
 /// How the names of temporary files begin.
-pub(crate) const TEMPORARY: &str = ".tmp";
+const TEMPORARY: &str = ".tmp";
+
+/// Nothing younger is a leftover: whoever made it may still be at work with it.
+pub(crate) const LEFTOVER_AFTER: TimeDelta = TimeDelta::hours(1);
 
 /// Replaces a file and returns when that survives a loss of power. Costs two syncs.
 ///
@@ -73,21 +76,33 @@ pub(crate) fn write_unsynced(path: &Path, bytes: &[u8]) -> Result<(), StoreError
         .map_err(|source| StoreError::new("write", path, source))
 }
 
-/// Removes what writers that died left half done in a directory: their temporary files, when they
-/// have not been touched for this long.
-pub(crate) fn remove_leftovers(directory: &Path, untouched: Duration) -> Result<(), StoreError> {
-    for (name, kind) in list(directory)? {
-        let path = directory.join(&name);
-        let is_old = || {
-            let age = fs::symlink_metadata(&path).and_then(|file| file.modified());
-            untouched.is_zero()
-                || age.is_ok_and(|time| time.elapsed().is_ok_and(|age| age > untouched))
-        };
-        if name.starts_with(TEMPORARY) && kind.is_file() && is_old() {
-            remove(&path)?;
-        }
-    }
-    Ok(())
+/// What writers that died left half done in a directory: temporary files that nobody has touched for
+/// a while before `now`.
+pub(crate) fn leftovers(directory: &Path, now: DateTime<Utc>) -> Result<Vec<PathBuf>, StoreError> {
+    let mut files = temporary_files(directory)?;
+    files.retain(|path| now - modified(path) > LEFTOVER_AFTER);
+    Ok(files)
+}
+
+/// Removes what writers that died left half done in a directory in which nobody else writes.
+pub(crate) fn remove_leftovers(directory: &Path) -> Result<(), StoreError> {
+    let files = temporary_files(directory)?;
+    files.iter().try_for_each(|path| remove(path))
+}
+
+fn temporary_files(directory: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let mut files = list(directory)?;
+    files.retain(|(name, kind)| kind.is_file() && name.starts_with(TEMPORARY));
+    let paths = files.into_iter().map(|(name, _)| directory.join(name));
+    Ok(paths.collect())
+}
+
+/// When a file was last touched; where that cannot be told, very long ago.
+pub(crate) fn modified(path: &Path) -> DateTime<Utc> {
+    let time = |found: Metadata| found.modified();
+    fs::symlink_metadata(path)
+        .and_then(time)
+        .map_or(DateTime::UNIX_EPOCH, DateTime::from)
 }
 
 /// Moves a file within one file system, over one that lies there. After a loss of power it may lie

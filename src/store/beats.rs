@@ -1,13 +1,15 @@
-//! The heartbeat's log, read back.
+//! The heartbeat's log, written and read back.
 
 use std::io;
 use std::os::unix::fs::FileExt as _;
 
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 
+use crate::model::clock::utc;
 use crate::regular::open_read;
 use crate::store::StoreError;
 use crate::store::layout::Layout;
+use crate::store::private::{append, create_directory};
 
 /// The beats that are looked at: a month of them.
 const MAX_BYTES: u64 = 1 << 20;
@@ -29,6 +31,16 @@ impl Beats {
         let since = agreeing.and_then(|beats| beats.first());
         since.is_some_and(|since| now - *since >= TimeDelta::weeks(1))
     }
+}
+
+/// Adds a line for this moment to the heartbeat's log.
+pub fn beat(layout: &Layout, now: DateTime<Utc>) -> Result<(), StoreError> {
+    layout.create()?;
+    let path = layout.heartbeat_log();
+    if let Some(directory) = path.parent() {
+        create_directory(directory)?;
+    }
+    append(&path, &format!("{}\n", utc(now)))
 }
 
 /// Reads the beats. A missing log has none; lines that are no time are passed over.
@@ -63,7 +75,6 @@ fn times(bytes: &[u8]) -> impl Iterator<Item = DateTime<Utc>> + '_ {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::recorder::beat;
     use crate::store::testing::{log_root, plant, start};
 
     #[test]
@@ -97,5 +108,14 @@ mod tests {
         );
         let beats = beats(&layout).unwrap();
         assert_eq!((beats.first, beats.recent.len()), (Some(start()), 1));
+    }
+
+    #[test]
+    fn a_beat_is_a_line_of_its_own() {
+        let (_root, layout) = log_root();
+        beat(&layout, start()).unwrap();
+        beat(&layout, start()).unwrap();
+        let text = std::fs::read_to_string(layout.heartbeat_log()).unwrap();
+        assert_eq!(text, "2026-02-19 20:40:03 UTC\n".repeat(2));
     }
 }

@@ -1,6 +1,5 @@
 //! The tasks that were handed to somebody else: one small file each, replaced whole.
 
-use std::io;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
@@ -89,12 +88,7 @@ fn path(layout: &Layout, task_id: &str) -> PathBuf {
 /// All tasks that are kept, the oldest first. What cannot be read is passed over.
 pub fn all(layout: &Layout) -> Result<Vec<Delegated>, StoreError> {
     let directory = layout.delegated();
-    let files = match list(&directory) {
-        Ok(files) => files,
-        Err(error) if error.source.kind() == io::ErrorKind::NotFound => Vec::new(),
-        Err(error) => return Err(error),
-    };
-    let mut tasks: Vec<_> = files
+    let mut tasks: Vec<_> = list(&directory)?
         .into_iter()
         .filter(|(name, kind)| {
             kind.is_file() && Path::new(name).extension() == Some("json".as_ref())

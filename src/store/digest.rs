@@ -5,18 +5,16 @@
 //! the two is taken up by the next one: with the same id, or, once the server has answered, with
 //! the noting alone.
 
-use std::io;
 use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::regular::read;
 use crate::store::StoreError;
 use crate::store::atomic;
 use crate::store::layout::Layout;
 use crate::store::outbox::Delivery;
-use crate::store::private::remove;
+use crate::store::private::{read_form, remove};
 
 /// A digest on its way.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -58,17 +56,7 @@ const MAX_BYTES: u64 = 16 << 20;
 impl Delivery<'_> {
     /// The digest that an earlier delivery did not bring to its end.
     pub fn digest(&self) -> Option<Digest> {
-        let path = file(self.layout());
-        let digest: io::Result<Digest> =
-            read(&path, MAX_BYTES).and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
-        match digest {
-            Ok(digest) => Some(digest),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => {
-                tracing::warn!(%error, path = %path.display(), "this is no digest");
-                None
-            }
-        }
+        read_form(&file(self.layout()), MAX_BYTES, "this is no digest")
     }
 
     /// Keeps a digest as it is now; it survives a loss of power from here on.

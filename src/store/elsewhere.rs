@@ -2,17 +2,15 @@
 //! whenever they were heard of; where the queue does not answer, this counts.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read as _, Write as _};
+use std::io;
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::caps::Spent;
-use crate::regular::read;
 use crate::store::StoreError;
 use crate::store::atomic;
 use crate::store::layout::Layout;
-use crate::store::private::{lock, open_update};
+use crate::store::private::read_form;
 
 /// A larger file is none of ours.
 const MAX_BYTES: u64 = 1 << 20;
@@ -35,14 +33,8 @@ struct SpentForm {
 /// What is known of a subject's day elsewhere; nothing where nobody was heard of on that day.
 pub fn spent(layout: &Layout, day: &str, subject: &str) -> Spent {
     let path = layout.spent_elsewhere();
-    let form: io::Result<Form> =
-        read(&path, MAX_BYTES).and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
-    let form = form.inspect_err(|error| {
-        if error.kind() != io::ErrorKind::NotFound {
-            tracing::warn!(%error, path = %path.display(), "this counts for nothing");
-        }
-    });
-    let mut form = form.ok().filter(|form| form.day == day);
+    let form: Option<Form> = read_form(&path, MAX_BYTES, "this counts for nothing");
+    let mut form = form.filter(|form| form.day == day);
     let form = form.as_mut().and_then(|form| form.subjects.remove(subject));
     form.map_or_else(Spent::default, |form| Spent {
         runs: form.runs,
@@ -51,30 +43,6 @@ pub fn spent(layout: &Layout, day: &str, subject: &str) -> Spent {
         unknown_tokens: form.unknown_tokens,
         unknown_usd: form.unknown_usd,
     })
-}
-
-/// The name of this log root among those who share the queue: made once, it outlives the name of the
-/// machine and its address.
-pub fn place(layout: &Layout) -> Result<String, StoreError> {
-    layout.create_state(&layout.state())?;
-    let path = layout.state().join("place");
-    let failed = |source| StoreError::new("update", &path, source);
-    let mut file = open_update(&path)?;
-    let mut name = String::new();
-    let read = |name: &mut String| {
-        lock(&file)?;
-        (&file).take(MAX_BYTES).read_to_string(name)
-    };
-    read(&mut name).map_err(failed)?;
-    if name.is_empty() {
-        let mut random = [0; 16];
-        File::open("/dev/urandom")
-            .and_then(|mut source| source.read_exact(&mut random))
-            .map_err(failed)?;
-        name = format!("{:032x}", u128::from_ne_bytes(random));
-        file.write_all(name.as_bytes()).map_err(failed)?;
-    }
-    Ok(name)
 }
 
 /// Keeps what was heard of a day, by subject, instead of what was known before.
@@ -104,14 +72,6 @@ pub fn keep(layout: &Layout, day: &str, news: &[(String, Spent)]) -> Result<(), 
 mod tests {
     use super::*;
     use crate::store::testing::{log_root, plant};
-
-    #[test]
-    fn a_log_root_keeps_its_name_and_shares_it_with_no_other() {
-        let [(_root, one), (_other, two)] = [log_root(), log_root()];
-        let name = place(&one).unwrap();
-        assert_eq!(place(&one).unwrap(), name);
-        assert_ne!(place(&two).unwrap(), name);
-    }
 
     #[test]
     fn what_others_used_up_is_known_for_its_day_and_its_subject_alone() {

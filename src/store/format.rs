@@ -310,7 +310,8 @@ pub fn event_line(time: DateTime<Utc>, event: &AgentEvent) -> String {
 
 /// Writes a moment in the life of the agent's process as one line with its line feed.
 ///
-/// `phase` is one word (`started`, `stopping`, `killed`, `exited`), `detail` what there is to say.
+/// `phase` is one word (`started`, `stopping`, `killed`, `paused`, `resumed`, `ended`, or `capped` of
+/// the events themselves), `detail` what there is to say.
 pub fn lifecycle_line(time: DateTime<Utc>, phase: &str, detail: &str) -> String {
     line(time, "lifecycle", json!({"phase": phase, "detail": detail}))
 }

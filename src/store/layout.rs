@@ -146,7 +146,7 @@ impl Layout {
         self.state().join("probed").join(agent.as_str())
     }
 
-    /// Of what a person was told once and is not told again.
+    /// Occasions of which a person was told once and is not told again.
     pub fn told(&self) -> PathBuf {
         self.state().join("told")
     }

@@ -7,7 +7,6 @@
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::Path;
-use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -37,9 +36,6 @@ pub enum Age {
     /// The clock was set, or for more than a week nobody was there to deliver: it begins to wait anew.
     Unbelievable,
 }
-
-/// A temporary file that nobody has touched for so long is not being written.
-const LEFTOVER_AGE: Duration = Duration::from_hours(1);
 
 /// A notification that waits.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -272,9 +268,14 @@ impl Delivery<'_> {
 
     /// The notifications that wait, in order, and why others cannot be read. A file that is none is
     /// put aside; what cannot be opened stays.
-    pub fn waiting(&self) -> Result<(Vec<Waiting>, Vec<StoreError>), StoreError> {
+    pub fn waiting(
+        &self,
+        now: DateTime<Utc>,
+    ) -> Result<(Vec<Waiting>, Vec<StoreError>), StoreError> {
         // Another process may be writing one now.
-        atomic::remove_leftovers(&self.outbox.layout.outbox(), LEFTOVER_AGE)?;
+        for leftover in atomic::leftovers(&self.outbox.layout.outbox(), now)? {
+            remove(&leftover)?;
+        }
         let (mut waiting, mut unread) = (Vec::new(), Vec::new());
         for name in self.outbox.names()? {
             match self.outbox.read(&name) {
@@ -507,7 +508,7 @@ mod tests {
         );
         plant(&layout.outbox().join(".tmp123"), b"");
         let delivery = outbox.try_deliver().unwrap().unwrap();
-        let (mut waiting, _) = delivery.waiting().unwrap();
+        let (mut waiting, _) = delivery.waiting(start()).unwrap();
         delivery.done(&waiting[0]).unwrap();
         delivery.refuse(&waiting[1]).unwrap();
         waiting[2].entry.attempts = 3;
@@ -534,7 +535,7 @@ mod tests {
         assert_eq!(outbox.count().unwrap(), 4);
         let delivery = outbox.try_deliver().unwrap().unwrap();
         for left in [3, 1] {
-            let (waiting, unread) = delivery.waiting().unwrap();
+            let (waiting, unread) = delivery.waiting(start()).unwrap();
             assert_eq!(waiting[0].entry, entry);
             assert_eq!(unread.len(), left);
             let last = unread.last().unwrap().to_string();

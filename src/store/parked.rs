@@ -1,11 +1,8 @@
-//! Agents that are not started before their limit is over, and what was told of it.
+//! Agents that are not started before their limit is over.
 //!
 //! One small file an agent, `.state/parked/<agent>.json`, replaced whole under the lock of the
-//! directory; no file, and nobody is parked, which is what a start pays for. One file a subject,
-//! `.state/told/<subject>`, names the last occasion of which a person was told.
+//! directory; no file, and nobody is parked, which is what a start pays for.
 
-use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
 use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
@@ -14,11 +11,10 @@ use serde_json::json;
 
 use crate::model::ids::AgentName;
 use crate::model::parking::Parking;
-use crate::regular::read;
 use crate::store::StoreError;
 use crate::store::atomic;
 use crate::store::layout::Layout;
-use crate::store::private::{lock, open_update, remove};
+use crate::store::private::{lock_directory, read_form, remove};
 
 /// The parking of an agent that holds now.
 ///
@@ -30,17 +26,13 @@ pub fn parked(layout: &Layout, agent: &AgentName, now: DateTime<Utc>) -> Option<
 
 /// The last parking of an agent, whether it still holds or not.
 fn last(layout: &Layout, agent: &AgentName) -> Option<Parking> {
-    let path = file(layout, agent);
-    let form: io::Result<ParkingForm> =
-        read(&path, MAX_BYTES).and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
-    match form.and_then(ParkingForm::parking) {
-        Ok(parking) => Some(parking),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => {
-            tracing::warn!(%error, path = %path.display(), "this parks nobody");
-            None
-        }
-    }
+    let form: ParkingForm = read_form(&file(layout, agent), MAX_BYTES, "this parks nobody")?;
+    Some(Parking {
+        since: form.since,
+        until: form.until,
+        run: form.run,
+        reason: form.reason,
+    })
 }
 
 /// Parks an agent, or keeps it parked for longer; gives the parking in force.
@@ -50,9 +42,7 @@ fn last(layout: &Layout, agent: &AgentName) -> Option<Parking> {
 pub fn park(layout: &Layout, agent: &AgentName, parking: Parking) -> Result<Parking, StoreError> {
     let directory = layout.parked();
     layout.create_state(&directory)?;
-    let _lock = File::open(&directory)
-        .and_then(|directory| lock(&directory).map(|()| directory))
-        .map_err(|source| StoreError::new("lock", &directory, source))?;
+    let _lock = lock_directory(&directory)?;
     let parking = match last(layout, agent) {
         Some(before) if before.holds(parking.since) => before.extended_by(parking),
         Some(_) | None => parking,
@@ -75,53 +65,6 @@ pub fn unpark(layout: &Layout, agent: &AgentName) -> Result<(), StoreError> {
     remove(&file(layout, agent))
 }
 
-/// Whether this is the first time that a person is to be told of an occasion. It is for one caller
-/// alone, in whatever process, until another occasion of the subject comes.
-///
-/// `subject` becomes the name of a file.
-pub fn first_told(layout: &Layout, subject: &str, occasion: &str) -> Result<bool, StoreError> {
-    tell_once(layout, subject, occasion, |_last| Ok(()))
-}
-
-/// When a person was last told of an occasion of a subject; `None` where nobody was.
-pub fn told_at(layout: &Layout, subject: &str) -> Option<DateTime<Utc>> {
-    let told = fs::symlink_metadata(layout.told().join(subject)).ok()?;
-    told.modified().ok().map(DateTime::from)
-}
-
-/// The same as [`first_told`], with what is told: `tell` gets the last occasion, empty where there is none, and is
-/// called by one at a time. The occasion is noted after it: a crash between the two, or an error of
-/// `tell`, lets it be told again.
-pub fn tell_once(
-    layout: &Layout,
-    subject: &str,
-    occasion: &str,
-    tell: impl FnOnce(&str) -> Result<(), StoreError>,
-) -> Result<bool, StoreError> {
-    let directory = layout.told();
-    layout.create_state(&directory)?;
-    let path = directory.join(subject);
-    let failed = |source| StoreError::new("update", &path, source);
-    let mut file = open_update(&path)?;
-    let mut last = String::new();
-    let read = |last: &mut String| {
-        lock(&file)?;
-        (&file).take(MAX_BYTES).read_to_string(last)
-    };
-    read(&mut last).map_err(failed)?;
-    if last == occasion {
-        return Ok(false);
-    }
-    tell(&last)?;
-    let mut note = || {
-        file.set_len(0)?;
-        io::Seek::rewind(&mut file)?;
-        file.write_all(occasion.as_bytes())
-    };
-    note().map_err(failed)?;
-    Ok(true)
-}
-
 /// A larger file is none of ours.
 const MAX_BYTES: u64 = 1 << 20;
 
@@ -132,21 +75,10 @@ fn file(layout: &Layout, agent: &AgentName) -> PathBuf {
 /// A parking as it lies on disk.
 #[derive(Deserialize)]
 struct ParkingForm {
-    since: String,
-    until: String,
+    since: DateTime<Utc>,
+    until: DateTime<Utc>,
     run: String,
     reason: String,
-}
-
-impl ParkingForm {
-    fn parking(self) -> io::Result<Parking> {
-        Ok(Parking {
-            since: self.since.parse().map_err(io::Error::other)?,
-            until: self.until.parse().map_err(io::Error::other)?,
-            run: self.run,
-            reason: self.reason,
-        })
-    }
 }
 
 #[cfg(test)]
@@ -183,16 +115,6 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_in_the_place_of_what_was_told_is_not_waited_for() {
-        use rustix::fs::{CWD, Mode, mkfifoat};
-        let (_root, layout) = log_root();
-        std::fs::create_dir_all(layout.told()).unwrap();
-        mkfifoat(CWD, layout.told().join("subject"), Mode::RUSR | Mode::WUSR).unwrap();
-        let error = first_told(&layout, "subject", "now").unwrap_err();
-        assert_eq!(error.to_string().split('`').next(), Some("cannot open "));
-    }
-
-    #[test]
     fn the_longest_parking_stays_until_it_is_over() {
         let (_root, layout) = log_root();
         park(&layout, &agent(), minutes(0, 60)).unwrap();
@@ -220,17 +142,5 @@ mod tests {
         }
         park(&layout, &agent(), minutes(0, 60)).unwrap();
         assert_eq!(last(&layout, &agent()), Some(minutes(0, 60)));
-    }
-
-    #[test]
-    fn an_occasion_is_told_once() {
-        let (_root, layout) = log_root();
-        let told = |subject, occasion| first_told(&layout, subject, occasion).unwrap();
-        assert!(told("parked.a", "one"));
-        assert!(!told("parked.a", "one"));
-        assert!(told("parked.b", "one"));
-        assert!(told("parked.a", "a longer one"));
-        assert!(!told("parked.a", "a longer one"));
-        assert!(told("parked.a", "two"));
     }
 }

@@ -1,11 +1,13 @@
 //! Files for their owner alone, and never through a link that somebody else put there.
 
 use std::fs::{self, DirBuilder, File, FileType, OpenOptions, TryLockError};
-use std::io::{self, Write};
+use std::io::{self, Read as _, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt as _, OpenOptionsExt};
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
+
+use serde::de::DeserializeOwned;
 
 use crate::regular;
 use crate::store::StoreError;
@@ -80,6 +82,25 @@ pub(crate) fn lock(file: &File) -> io::Result<()> {
     lock_within(file, LOCK_LIMIT)
 }
 
+/// Opens a directory and takes its lock, which lives as long as what this gives.
+pub(crate) fn lock_directory(path: &Path) -> Result<File, StoreError> {
+    File::open(path)
+        .and_then(|directory| lock(&directory).map(|()| directory))
+        .map_err(|source| StoreError::new("lock", path, source))
+}
+
+/// Opens a small text file that many update, creates it where there is none, and takes its lock;
+/// gives it with what it holds, the next byte to be written behind that.
+pub(crate) fn open_locked(path: &Path) -> Result<(File, String), StoreError> {
+    const MAX_BYTES: u64 = 1 << 20;
+    let file = open_update(path)?;
+    let mut text = String::new();
+    lock(&file)
+        .and_then(|()| (&file).take(MAX_BYTES).read_to_string(&mut text))
+        .map_err(|source| StoreError::new("update", path, source))?;
+    Ok((file, text))
+}
+
 fn lock_within(file: &File, limit: Duration) -> io::Result<()> {
     let began = Instant::now();
     loop {
@@ -108,6 +129,24 @@ pub(crate) fn try_lock(file: &File) -> io::Result<()> {
 /// Whether it is somebody else who has the lock.
 pub(crate) fn is_taken(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock
+}
+
+/// Reads a small JSON file; `None` where there is none. Where it is none of ours, that is warned of
+/// with what follows from it.
+pub(crate) fn read_form<T: DeserializeOwned>(
+    path: &Path,
+    max_bytes: u64,
+    consequence: &str,
+) -> Option<T> {
+    let form = regular::read(path, max_bytes).and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
+    match form {
+        Ok(form) => Some(form),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => {
+            tracing::warn!(%error, path = %path.display(), "{consequence}");
+            None
+        }
+    }
 }
 
 /// Writes a text file, over one that exists. Costs no sync: it may be torn by a crash.

@@ -9,14 +9,12 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
-use crate::model::clock::utc;
 use crate::model::ids::{AgentName, RunId, RunPath, TaskName};
 use crate::model::record::{NotificationRecord, Record};
 use crate::regular::{open_read, read};
@@ -42,7 +40,7 @@ pub struct RunFolder {
     layout: Layout,
     run: RunPath,
     runner_log: File,
-    /// Of a run that had one when it was taken over.
+    /// `None` for a run without one that was taken over.
     _mark: Option<Mark>,
 }
 
@@ -157,7 +155,7 @@ impl RunFolder {
         let runner_log = open_append(&path)?;
         match runner_log.try_lock() {
             Ok(()) => {
-                atomic::remove_leftovers(layout.run(run).path(), Duration::ZERO)?;
+                atomic::remove_leftovers(layout.run(run).path())?;
                 Ok(Some(Self {
                     layout: layout.clone(),
                     run: run.clone(),
@@ -420,7 +418,7 @@ pub fn update_notification(
     let text = format::with_notification(&bytes, notification)
         .map_err(|source| StoreError::new("read", &path, source.into()))?;
     // Nobody else writes into the directory of a run that has ended.
-    atomic::remove_leftovers(layout.run(run).path(), Duration::ZERO)?;
+    atomic::remove_leftovers(layout.run(run).path())?;
     atomic::write(&path, text.as_bytes())
 }
 
@@ -436,16 +434,6 @@ pub fn mark_delivered(layout: &Layout, run: &RunPath, id: &str) -> Result<(), St
         tracing::debug!(%error, "the mark does not hold the id");
     }
     Ok(())
-}
-
-/// Adds a line for this moment to the heartbeat's log.
-pub fn beat(layout: &Layout, now: DateTime<Utc>) -> Result<(), StoreError> {
-    layout.create()?;
-    let path = layout.heartbeat_log();
-    if let Some(directory) = path.parent() {
-        create_directory(directory)?;
-    }
-    append(&path, &format!("{}\n", utc(now)))
 }
 
 #[cfg(test)]
@@ -606,14 +594,5 @@ mod tests {
         assert_eq!(read_run(&layout, run.clone()).record, record);
         fs::remove_dir_all(layout.run(&run).path()).unwrap();
         update_notification(&layout, &run, &record.notification).unwrap();
-    }
-
-    #[test]
-    fn a_beat_is_a_line_of_its_own() {
-        let (_root, layout) = log_root();
-        beat(&layout, start()).unwrap();
-        beat(&layout, start()).unwrap();
-        let text = fs::read_to_string(layout.heartbeat_log()).unwrap();
-        assert_eq!(text, "2026-02-19 20:40:03 UTC\n".repeat(2));
     }
 }

@@ -11,11 +11,12 @@ use crate::model::ids::RunPath;
 use crate::model::outcome::Outcome;
 use crate::model::record::{NotificationRecord, NotificationState, Record};
 use crate::store::StoreError;
+use crate::store::crashed::crashed;
 use crate::store::index;
 use crate::store::layout::Layout;
 use crate::store::outbox::{EXPIRES_AFTER, Outbox};
 use crate::store::private::{is_directory, is_own, list};
-use crate::store::reader::{Filter, crashed, read_record, read_run};
+use crate::store::reader::{Filter, read_record, read_run};
 use crate::store::recorder::{Mark, RunFolder, update_notification};
 
 /// A run whose runner died, held against everybody else who would recover it.

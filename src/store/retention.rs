@@ -6,7 +6,7 @@
 //! trash, the next one clears. The run's lock is held meanwhile: nobody is writing in it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, Metadata};
+use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use crate::model::outcome::Outcome;
 use crate::model::retention::Kept;
 use crate::model::text;
 use crate::store::StoreError;
-use crate::store::atomic;
+use crate::store::atomic::{self, LEFTOVER_AFTER, modified};
 use crate::store::layout::{Layout, mark_name};
 use crate::store::outbox::Outbox;
 use crate::store::private::{is_directory, list, remove};
@@ -33,9 +33,6 @@ pub struct Removed {
     /// What they took on disk.
     pub bytes: u64,
 }
-
-/// Nothing younger is a leftover: whoever made it may still be at work with it.
-const LEFTOVER_AFTER: TimeDelta = TimeDelta::hours(1);
 
 /// Finds all runs, the newest first, with what is to be known to decide which may go. Where the clock
 /// `is_confirmed`, one that began after `now` did so by a clock that was ahead.
@@ -149,9 +146,8 @@ pub fn remove_run(
     Ok(true)
 }
 
-/// What crashes leave: the trash of a killed removal, temporary files that never got their name,
-/// and refused notifications older than `refused_before`.
-/// `dry_run` only counts them.
+/// Removes what crashes leave: the trash of a killed removal, temporary files that never got their
+/// name; and refused notifications older than `refused_before`. `dry_run` only counts them.
 pub fn remove_leftovers(
     layout: &Layout,
     now: DateTime<Utc>,
@@ -167,7 +163,7 @@ pub fn remove_leftovers(
         layout.since(),
     ];
     for place in places {
-        match temporary_files(&place, now) {
+        match atomic::leftovers(&place, now) {
             Err(error) if error.source.kind() == io::ErrorKind::PermissionDenied => {
                 tracing::warn!(error = text::chain(&error), "it is passed over");
             }
@@ -178,10 +174,10 @@ pub fn remove_leftovers(
         let refused = children(&layout.refused())?;
         leftovers.extend(refused.into_iter().filter(|path| modified(path) < before));
     }
-    leftovers.extend(temporary_files(&layout.refused(), now)?);
+    leftovers.extend(atomic::leftovers(&layout.refused(), now)?);
     for run in reader::listed(layout, &Filter::default())? {
         if is_run_for_certain(layout, &run) {
-            leftovers.extend(temporary_files(layout.run(&run).path(), now)?);
+            leftovers.extend(atomic::leftovers(layout.run(&run).path(), now)?);
         }
     }
     let mut removed = Removed::default();
@@ -193,19 +189,6 @@ pub fn remove_leftovers(
         }
     }
     Ok(removed)
-}
-
-/// Files that were to replace others when their writer was killed.
-fn temporary_files(directory: &Path, now: DateTime<Utc>) -> Result<Vec<PathBuf>, StoreError> {
-    let mut found = Vec::new();
-    for (name, kind) in list(directory)? {
-        let path = directory.join(&name);
-        let is_temporary = kind.is_file() && name.starts_with(atomic::TEMPORARY);
-        if is_temporary && now - modified(&path) > LEFTOVER_AFTER {
-            found.push(path);
-        }
-    }
-    Ok(found)
 }
 
 fn children(directory: &Path) -> Result<Vec<PathBuf>, StoreError> {
@@ -291,11 +274,4 @@ fn size(path: &Path) -> u64 {
         bytes += entries.map(|entry| size(&entry.path())).sum::<u64>();
     }
     bytes
-}
-
-fn modified(path: &Path) -> DateTime<Utc> {
-    let time = |found: Metadata| found.modified();
-    fs::symlink_metadata(path)
-        .and_then(time)
-        .map_or(DateTime::UNIX_EPOCH, DateTime::from)
 }

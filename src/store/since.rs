@@ -5,9 +5,7 @@
 //! where the note is lost.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
@@ -17,7 +15,7 @@ use crate::regular;
 use crate::store::StoreError;
 use crate::store::atomic;
 use crate::store::layout::Layout;
-use crate::store::private::{is_own, lock};
+use crate::store::private::{is_own, lock_directory};
 
 /// Since when each is known; `None` is always.
 pub type Since = BTreeMap<String, Option<DateTime<Utc>>>;
@@ -81,11 +79,9 @@ fn known(noted: Option<&Since>, things: impl Iterator<Item = String>, now: DateT
 fn note(layout: &Layout, path: &Path, known: &Since) -> Result<(), StoreError> {
     let directory = layout.since();
     layout.create_state(&directory)?;
-    let _lock = File::open(&directory)
-        .and_then(|directory| lock(&directory).map(|()| directory))
-        .map_err(|source| StoreError::new("lock", &directory, source))?;
+    let _lock = lock_directory(&directory)?;
     // Under the lock nobody else writes one.
-    atomic::remove_leftovers(&directory, Duration::ZERO)?;
+    atomic::remove_leftovers(&directory)?;
     atomic::write(path, format!("{:#}\n", json!(known)).as_bytes())
 }
 

@@ -73,14 +73,14 @@ pub(super) async fn carry_out<S: TaskSource>(
             () = lease.stopped() => {
                 let stop = lease.must_stop().unwrap_or(Stop::LostLease);
                 // Asked twice, a run ends at once, and all that it started with it.
-                child.stop(false);
+                child.ask_to_end();
                 reason = Some(Failure::Stopped(stop));
             }
             () = sleep(settings.poll_interval), if reason.is_none() => {
                 match story.source.check_wanted(&story.work).await {
                     Ok(()) | Err(SourceError::Later { .. }) => {}
                     Err(error) => {
-                        child.stop(false);
+                        child.ask_to_end();
                         reason = Some(error.into());
                     }
                 }

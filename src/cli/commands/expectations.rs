@@ -20,7 +20,7 @@ use crate::store::layout::Layout;
 use crate::store::outbox::{Entry, Outbox};
 use crate::store::reader::{self, Filter};
 use crate::store::since::Since;
-use crate::store::{StoreError, parked};
+use crate::store::{StoreError, told};
 use crate::triage::late;
 
 /// Tells once of every task whose success is overdue, and once when one has succeeded again.
@@ -61,7 +61,7 @@ pub(super) fn tell(
             Outbox::new(layout).put(&Entry::of_event(&event, message, now))
         };
         // Ends are noted by the second.
-        let alarm = parked::told_at(layout, &subject).map_or(DateTime::<Utc>::MAX_UTC, |told| {
+        let alarm = told::told_at(layout, &subject).map_or(DateTime::<Utc>::MAX_UTC, |told| {
             told - TimeDelta::seconds(1)
         });
         let tell = |before: &str| {
@@ -88,7 +88,7 @@ pub(super) fn tell(
                 (false, _) => Ok(()),
             }
         };
-        parked::tell_once(layout, &subject, occasion, tell).map_err(failed)?;
+        told::tell_once(layout, &subject, occasion, tell).map_err(failed)?;
     }
     Ok(())
 }
@@ -145,7 +145,7 @@ pub(super) fn catch_up(
         };
         let (task, agent) = (entry.task.as_str(), &entry.agent);
         let subject = format!("caught-up.{task}.{agent}");
-        let is_first = parked::first_told(layout, &subject, &fire.to_rfc3339());
+        let is_first = told::first_told(layout, &subject, &fire.to_rfc3339());
         if !is_first
             .map_err(|error| CliError::failure("a missed run cannot be noted").because(error))?
         {

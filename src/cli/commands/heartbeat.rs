@@ -13,8 +13,7 @@ use crate::config::Overrides;
 use crate::model::clock::Clock as _;
 use crate::model::outcome::EXIT_SUCCESS;
 use crate::model::task::CatchUp;
-use crate::store::beats::{Beats, beats};
-use crate::store::recorder;
+use crate::store::beats::{Beats, beat, beats};
 use crate::store::since::since;
 
 /// Appends a line to the heartbeat's log, ends runs whose runner died, tells of successes that are
@@ -27,7 +26,7 @@ pub(crate) fn heartbeat(world: &World) -> Result<u8, CliError> {
     let hour = |at: DateTime<Utc>| at.timestamp().div_euclid(3600);
     let last = fs::metadata(layout.heartbeat_log()).and_then(|log| log.modified());
     let is_first_of_hour = !last.is_ok_and(|last| hour(last.into()) == hour(now));
-    recorder::beat(&layout, now)
+    beat(&layout, now)
         .map_err(|error| CliError::failure("the heartbeat is not recorded").because(error))?;
     let notifier = wiring::notifier(&settings);
     if let Some(notifier) = &notifier {

@@ -1,7 +1,6 @@
 //! `run`: one agent on one task; with a list or `auto`, the first that can.
 
 use std::cell::OnceCell;
-use std::fmt;
 use std::io::Write as _;
 use std::time::Duration;
 
@@ -381,12 +380,6 @@ struct Watcher {
     events: u64,
     usage: Usage,
     action: String,
-}
-
-impl fmt::Debug for Watcher {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Watcher").finish_non_exhaustive()
-    }
 }
 
 impl Watcher {

@@ -32,7 +32,7 @@ use crate::process::containment::cgroup::Cgroup;
 use crate::process::containment::namespace::Namespace;
 use crate::process::identity::{ProcessStat, all_processes, carries, children, has_children, stat};
 use crate::process::ps;
-use crate::process::system::{self, Entry, IS_LINUX, ProcessHandle};
+use crate::process::system::{self, Entry, IS_LINUX, ProcessHandle, number};
 
 pub mod cgroup;
 pub mod namespace;
@@ -279,8 +279,8 @@ impl Cage {
     }
 }
 
-/// Kills every descendant of this process, but for older ones, and what carries the marker: what helpers of a run were
-/// made to start.
+/// Kills every descendant of this process, but for older ones, and what carries the marker: what
+/// helpers of a run were made to start.
 pub fn kill_started(marker: &str) -> Sweep {
     // Orphans of helpers became children of this process, so without one there is nothing to find.
     if IS_LINUX && !has_children() {
@@ -456,10 +456,6 @@ impl Net<'_> {
         });
         living
     }
-}
-
-fn number(pid: Pid) -> u32 {
-    pid.as_raw_nonzero().get().unsigned_abs()
 }
 
 /// Lets paused processes continue.

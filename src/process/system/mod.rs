@@ -180,8 +180,12 @@ pub(super) fn ended_child() -> Option<Pid> {
 
 /// Whether a child has ended; it may wait to be reaped.
 pub(super) fn has_ended(pid: Pid) -> bool {
-    let number = pid.as_raw_nonzero().get().unsigned_abs();
-    !matches!(look(libc::P_PID, number), Ok(None))
+    !matches!(look(libc::P_PID, number(pid)), Ok(None))
+}
+
+/// The number of a process, as others take and tell it.
+pub(super) fn number(pid: Pid) -> u32 {
+    pid.as_raw_nonzero().get().unsigned_abs()
 }
 
 /// Looks for a child that has ended, and leaves it to be reaped. See waitid(2), WNOWAIT.
