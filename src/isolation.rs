@@ -17,6 +17,7 @@ use crate::model::change::{RepositoryChange, Standing};
 use crate::model::ids::RunPath;
 use crate::model::record::{Evidence, EvidenceSource, Record};
 use crate::model::task::Isolation;
+use crate::model::text;
 use crate::planner::{self, RunPlan};
 use crate::process::budget::Budget;
 use crate::store::layout::Layout;
@@ -76,14 +77,14 @@ impl Room {
         };
         layout
             .create_state(&layout.work_trees())
-            .map_err(|error| planner::chain(&error))?;
+            .map_err(|error| text::chain(&error))?;
         make().map_err(|error: GitError| {
             let in_the_way = RUN_BRANCHES.trim_end_matches('/');
             let cause = match git.commit_of(&format!("refs/heads/{in_the_way}")) {
                 Ok(Some(_)) => {
                     format!("rename the branch `{in_the_way}`: no other may be below it")
                 }
-                Ok(None) | Err(_) => planner::chain(&error),
+                Ok(None) | Err(_) => text::chain(&error),
             };
             let tree = git.work_tree(&layout.work_tree(run), &branch(run));
             let stays = if tree.is_there() {
@@ -198,7 +199,7 @@ fn stay(tree: &WorkTree) -> String {
 
 fn told(tree: &WorkTree, left: Result<Vec<String>, GitError>) -> Vec<Evidence> {
     let facts = left.unwrap_or_else(|error| {
-        let cause = planner::chain(&error);
+        let cause = text::chain(&error);
         vec![format!("{}: {cause}", stay(tree))]
     });
     let evidence = |fact| Evidence::new(EvidenceSource::Git, fact);
@@ -238,7 +239,7 @@ pub fn unsaved(
     let (tree, git) = remnant(inherited, layout, run);
     let record = read_record(&layout.run(run), run);
     let found = git.and_then(|git| tree.with(&git).unsaved(began(&record)));
-    let why = found.unwrap_or_else(|error| Some(planner::chain(&error)))?;
+    let why = found.unwrap_or_else(|error| Some(text::chain(&error)))?;
     Some(format!("{why}, in `{}`", tree.path().display()))
 }
 
@@ -256,7 +257,7 @@ pub fn clear(
     match git.and_then(put_away) {
         Ok(_) if !tree.is_there() => Ok(()),
         Ok(facts) => Err(facts.join("; ")),
-        Err(error) => Err(planner::chain(&error)),
+        Err(error) => Err(text::chain(&error)),
     }
 }
 

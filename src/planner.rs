@@ -12,8 +12,6 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-pub use crate::model::text::chain;
-
 use crate::agents::{AgentInterface, AgentRequest};
 use crate::config::env;
 use crate::git::{Identity, REPOSITORY_VARIABLES};
@@ -262,7 +260,7 @@ fn prompt_text(plan: &RunPlan, place: Place<'_>) -> Result<String, String> {
     }
     template(plan)
         .and_then(|text| prompt::render(&text, &variables))
-        .map_err(|error| chain(&error))
+        .map_err(|error| text::chain(&error))
 }
 
 fn template(plan: &RunPlan) -> Result<String, PromptError> {

@@ -9,7 +9,7 @@ use crate::config::origin::Sourced;
 use crate::config::settings::{RunnerSettings, Settings};
 use crate::git::{Git, GitError};
 use crate::model::ids::TaskName;
-use crate::planner::chain;
+use crate::model::text::chain;
 use crate::process::budget::Budget;
 use crate::process::limits::{MANY_FILES, TOO_MANY_FILES};
 use crate::store::StoreError;

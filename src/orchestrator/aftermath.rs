@@ -3,7 +3,7 @@
 use crate::git::{Applied, Git, GitError, Identity, PatchError, Snapshot};
 use crate::isolation::{Ending, Room};
 use crate::model::change::{Earlier, RepositoryChange};
-use crate::planner;
+use crate::model::text;
 use crate::process::budget::Budget;
 
 /// What is done with the repository after the agent, which may have planted there what git waits for.
@@ -31,10 +31,10 @@ impl Aftermath {
         }
         let git = match self.git(budget) {
             Ok(git) => git,
-            Err(error) => return (Ok(None), Err(planner::chain(&error))),
+            Err(error) => return (Ok(None), Err(text::chain(&error))),
         };
         let applied = self.apply(&git).map_err(|error| {
-            let cause = planner::chain(&error);
+            let cause = text::chain(&error);
             format!("the answer's diffs do not apply: {cause}")
         });
         let compare = |before| git.compare(before, &self.mark, &self.paths);
@@ -52,7 +52,7 @@ impl Aftermath {
     }
 
     fn looked(&self, change: Result<Option<RepositoryChange>, GitError>) -> Looking {
-        let mut change = change.map_err(|error| planner::chain(&error))?;
+        let mut change = change.map_err(|error| text::chain(&error))?;
         if let Some(change) = &mut change {
             change.earlier.clone_from(&self.earlier);
         }

@@ -36,7 +36,7 @@ pub(super) async fn tell_apart(
             let mut git = git.within(budget);
             if let Some(first) = &first {
                 let guarded = git.with_programs_since(first);
-                git = guarded.map_err(|error| planner::chain(&error))?;
+                git = guarded.map_err(|error| text::chain(&error))?;
             }
             Room::make(&git, &layout, &run, base.as_deref(), is_checked)
         }
@@ -141,7 +141,7 @@ async fn come_home(
             filters,
             change,
             signatures,
-        } = ending.map_err(|error| planner::chain(&error))?;
+        } = ending.map_err(|error| text::chain(&error))?;
         if let Some(change) = change {
             story.change = Ok(Some(change));
         }

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 
+use crate::admission;
 use crate::model::ids::RunPath;
 use crate::model::outcome::Outcome;
 use crate::model::record::{Evidence, EvidenceSource, NotificationState, Record};
@@ -16,7 +17,6 @@ use crate::store::StoreError;
 use crate::store::layout::Layout;
 use crate::store::outbox::{Entry, Outbox};
 use crate::store::recorder::RunFolder;
-use crate::{admission, planner};
 
 /// A run that has a directory and no end.
 pub(super) struct Begun {
@@ -92,10 +92,7 @@ impl Begun {
 
 /// Says of a run that its notification found no place. Recovery tries again.
 fn unkept(error: &StoreError) -> Evidence {
-    let fact = format!(
-        "the notification could not be kept: {}",
-        planner::chain(error)
-    );
+    let fact = format!("the notification could not be kept: {}", text::chain(error));
     Evidence::new(EvidenceSource::Runner, fact)
 }
 

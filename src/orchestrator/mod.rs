@@ -36,6 +36,7 @@ use crate::model::process_end::{ProcessEnd, StopReason};
 use crate::model::record::{Evidence, EvidenceSource, Record};
 use crate::model::report::{AgentError, AgentReport, ErrorClass};
 use crate::model::task::Overlap;
+use crate::model::text;
 use crate::model::verdict::{self, Check, Verdict};
 use crate::occupancy::{self, Hold};
 use crate::planner::{self, Place, RunPlan};
@@ -118,7 +119,7 @@ pub async fn run(
         Ok(())
     };
     let mut story = match begun_early {
-        Err(error) => not_started(plan, planner::chain(&error)),
+        Err(error) => not_started(plan, text::chain(&error)),
         Ok(()) if is_apart => tell_apart(plan, services, &mut begun).await,
         Ok(()) => match occupancy::hold(plan, services.shutdown).await {
             Hold::Ours(_lock) => tell_or_refuse(plan, services, &mut begun).await,
@@ -178,7 +179,7 @@ fn seen(change: &Looking) -> Result<Option<&RepositoryChange>, &str> {
 /// was kept for the run's end may be enough for a record that says so.
 async fn tell_or_refuse(plan: &RunPlan, services: &mut Services<'_>, begun: &mut Begun) -> Story {
     let story = tell(plan, services, begun).await;
-    story.unwrap_or_else(|error| not_started(plan, planner::chain(&error)))
+    story.unwrap_or_else(|error| not_started(plan, text::chain(&error)))
 }
 
 /// # Errors
@@ -428,7 +429,7 @@ fn snapshot(
         }
         Err(error) => Err(error),
     };
-    let (programs, before) = looked.map_err(|error| planner::chain(&error))?;
+    let (programs, before) = looked.map_err(|error| text::chain(&error))?;
     Ok((git, before, programs))
 }
 
@@ -513,7 +514,7 @@ async fn carry_out_checks(
     let mut log = match folder.checks(services.caps) {
         Ok(log) => Some(log),
         Err(error) => {
-            tracing::warn!(error = planner::chain(&error), "the checks have no log");
+            tracing::warn!(error = text::chain(&error), "the checks have no log");
             None
         }
     };
@@ -523,10 +524,7 @@ async fn carry_out_checks(
         let (how, elapsed, output) = (ended.how, ended.elapsed, ended.output);
         let line = format::check_line(clock.now(), &command, how, elapsed, output);
         if let Err(error) = folder.add_event(&line) {
-            tracing::warn!(
-                error = planner::chain(&error),
-                "a check is not in the events"
-            );
+            tracing::warn!(error = text::chain(&error), "a check is not in the events");
         }
     };
     let shutdown = &mut *services.shutdown;
