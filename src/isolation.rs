@@ -8,6 +8,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::git::{
@@ -215,10 +217,18 @@ pub fn recover(
 ) {
     let (tree, git) = remnant(inherited, layout, run);
     if tree.is_there() {
-        // Both are there before the agent is, which may have removed one.
+        // All are there before the agent is, which may have removed some.
         let directory = layout.run(run);
-        let written = [directory.metadata(), directory.transcript()];
-        let began = if written.iter().any(|file| file.symlink_metadata().is_ok()) {
+        let is_missing = |file: PathBuf| {
+            (file.symlink_metadata()).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+        };
+        let written = [
+            directory.metadata(),
+            directory.prompt(),
+            directory.transcript(),
+            directory.events(),
+        ];
+        let began = if !written.into_iter().all(is_missing) {
             began(record)
         } else {
             Began::Never

@@ -13,12 +13,14 @@ pub(super) fn configuration(facts: &Facts, report: &mut Report) {
     const SECTION: Section = Section::Configuration;
     let configuration = &facts.configuration;
     match &configuration.file {
-        Some(file) => report.ok(SECTION, "file", file.display().to_string()),
+        Some(file) => {
+            report.ok(SECTION, "file", file.display().to_string());
+            if configuration.open_to_others {
+                let what = "other users may write the file, and so decide what is run";
+                report.warning(SECTION, "file", what, writers::remedy("go", file));
+            }
+        }
         None => report.ok(SECTION, "file", "none; the built-in defaults hold"),
-    }
-    if configuration.open_to_others {
-        let what = "other users may write the file, and so decide what is run";
-        report.warning(SECTION, "file", what, "chmod go-w on it");
     }
     if !configuration.set.is_empty() {
         let set = configuration.set.iter();

@@ -102,7 +102,7 @@ pub struct WorkTree {
 pub const RUN_BRANCHES: &str = "agent-runner/";
 
 /// The longest time for removing what was not made to its end.
-const UNMAKING: Duration = Duration::from_secs(30);
+const UNMAKING: Duration = Duration::from_secs(10);
 
 /// How often the branch may move under our hands before its commits are left where they are.
 const TRIES: usize = 3;
@@ -136,14 +136,9 @@ impl Git {
         branch: &str,
         commit: &str,
     ) -> Result<WorkTree, GitError> {
-        let path_text = path.to_str().ok_or_else(|| {
-            let path = path.display();
-            refused(format!(
-                "the path `{path}` is not UTF-8; set another log root"
-            ))
-        })?;
+        let turn = self.turn()?;
         let is_new = path.symlink_metadata().is_err();
-        let made = self.make_work_tree(path, path_text, branch, commit);
+        let made = self.make_work_tree(path, branch, commit, turn);
         if made.is_err() && is_new {
             self.unmake_work_tree(path, branch, commit);
         }
@@ -153,11 +148,16 @@ impl Git {
     fn make_work_tree(
         &self,
         path: &Path,
-        path_text: &str,
         branch: &str,
         commit: &str,
+        turn: File,
     ) -> Result<WorkTree, GitError> {
-        let turn = self.turn()?;
+        let path_text = path.to_str().ok_or_else(|| {
+            let path = path.display();
+            refused(format!(
+                "the path `{path}` is not UTF-8; set another log root"
+            ))
+        })?;
         let add = [
             "worktree",
             "add",
@@ -334,10 +334,11 @@ impl Git {
         // Nor does any setting make git wait for a file, or merge after all: as it does, in spite
         // of `--ff-only`, by the strategy `ours`.
         let merge_options = format!("branch.{}.mergeOptions", home.branch);
-        let git = Self {
+        let unhurried = |git| Self {
             budget: None,
-            ..git.with_settings(&[(&merge_options, "")])
+            ..git
         };
+        let git = unhurried(git.with_settings(&[(&merge_options, "")]));
         let merge = [
             "merge",
             "-q",
@@ -353,14 +354,15 @@ impl Git {
         ];
         let mut merged = git.attempt(&merge)?;
         // Somebody commits there just now, perhaps with an editor open.
-        while matches!(&merged, Err(why) if why.contains("index.lock': File exists"))
-            && self.outlasts(&git.git_directory()?.join("index.lock"))
+        while let Err(why) = &merged
+            && let Some(lock) = lock_in(why)
+            && self.outlasts(lock)
         {
             merged = git.attempt(&merge)?;
         }
         let elsewhere = || "git moved a branch of another repository".to_owned();
         Ok(match merged {
-            Ok(()) if !self.is_ancestor(new, &name)? => Err(elsewhere()),
+            Ok(()) if !unhurried(self.clone()).is_ancestor(new, &name)? => Err(elsewhere()),
             merged => merged,
         })
     }
@@ -368,7 +370,8 @@ impl Git {
     /// Waits, where there is time, until a file is gone.
     fn outlasts(&self, file: &Path) -> bool {
         let budget = self.budget.as_ref();
-        budget.is_some_and(|budget| budget.wait_until(|| file.symlink_metadata().is_err()))
+        let is_gone = || file.symlink_metadata().is_err();
+        budget.is_some_and(|budget| !budget.is_over() && budget.wait_until(is_gone))
     }
 
     /// git in the work tree that has the home's branch checked out, if one has, without programs
@@ -508,10 +511,13 @@ impl WorkTree {
                 onto = Some(target.clone());
                 tip = self.tip()?.unwrap_or_default();
             }
-            match self.git.fast_forward(home, now, &target, &tip, &action)? {
-                Ok(()) => return Ok(Homecoming::Home { onto }),
-                Err(_) if self.git.commit_of(&name)?.as_ref() != Some(&target) => {}
-                Err(why) => return left(why),
+            let Err(why) = self.git.fast_forward(home, now, &target, &tip, &action)? else {
+                return Ok(Homecoming::Home { onto });
+            };
+            // Where no time is left to see whether it moved, the reason stays what it was.
+            let is_elsewhere = |commit: Option<String>| commit.as_ref() != Some(&target);
+            if !self.git.commit_of(&name).is_ok_and(is_elsewhere) {
+                return left(why);
             }
         }
         left(format!("`{}` kept moving", home.branch))
@@ -757,6 +763,13 @@ fn own_directory(tree: &Path) -> Option<PathBuf> {
 /// What all work trees share.
 pub(super) fn common_directory(own: &Path) -> Option<&Path> {
     own.parent()?.parent()
+}
+
+/// The file of which git says that somebody else holds a lock by it.
+fn lock_in(reason: &str) -> Option<&Path> {
+    let (head, _) = reason.split_once("': File exists")?;
+    let (_, path) = head.rsplit_once('\'')?;
+    Some(Path::new(path))
 }
 
 /// Waits for a lock; goes on without one where the file system has none.

@@ -88,6 +88,13 @@ pub struct User {
     pub login: String,
 }
 
+impl User {
+    /// Whether it has this name, in whatever case.
+    pub fn is(&self, login: &str) -> bool {
+        self.login.eq_ignore_ascii_case(login)
+    }
+}
+
 /// A comment on an issue or pull request.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Comment {

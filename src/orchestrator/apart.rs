@@ -42,11 +42,17 @@ pub(super) async fn tell_apart(
         }
     };
     let (room, signal) = budget::within(isolation::MAKING, services.shutdown, make).await;
-    let stopped = signal.map(|signal| Refusal::stopped(signal, "while it made a work tree"));
-    let stopped = stopped.map(refused);
+    let stopped =
+        signal.map(|signal| refused(Refusal::stopped(signal, "while it made a work tree")));
     let room = match room {
         Ok(room) => room,
-        Err(reason) => return stopped.unwrap_or_else(|| not_started(plan, reason)),
+        Err(reason) => {
+            let Some(mut story) = stopped else {
+                return not_started(plan, reason);
+            };
+            story.note(EvidenceSource::Git, reason);
+            return story;
+        }
     };
     begun.record.branch = Some(room.home().to_owned());
     let mut story = match stopped {

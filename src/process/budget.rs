@@ -68,13 +68,15 @@ pub async fn within<T: Send + 'static>(
     cut_by(1, length, shutdown, work).await
 }
 
-/// The same for work of which half is worse than none: only a second request to stop cuts it short.
+/// The same for work of which half is worse than none: only a second request to stop cuts it short,
+/// whoever heard the first.
 pub async fn patiently<T: Send + 'static>(
     length: Duration,
     shutdown: &mut Shutdown,
     work: impl FnOnce(&Budget) -> T + Send + 'static,
 ) -> T {
-    cut_by(2, length, shutdown, work).await.0
+    let left = if shutdown.heard().is_some() { 1 } else { 2 };
+    cut_by(left, length, shutdown, work).await.0
 }
 
 /// `requests`: so many cut the time short.
@@ -89,18 +91,21 @@ async fn cut_by<T: Send + 'static>(
         let budget = budget.clone();
         tokio::task::spawn_blocking(move || work(&budget))
     };
-    let mut heard = Vec::new();
+    let (mut heard, mut first) = (0, None);
     let result = loop {
         tokio::select! {
             result = &mut working => break result,
-            signal = shutdown.next() => heard.push(signal),
+            signal = shutdown.next() => {
+                heard += 1;
+                first = first.or(Some(signal));
+            }
         }
-        if heard.len() >= requests {
+        if heard >= requests {
             budget.cut.store(true, Ordering::Relaxed);
         }
     };
     (
         result.expect("the work does not panic, and nothing calls it off"),
-        heard.first().copied(),
+        first,
     )
 }

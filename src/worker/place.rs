@@ -1,10 +1,8 @@
-//! What is found under the names of a piece of work, and whose it is.
+//! What is found under the names of a piece of work, and whose it is. Only looks.
 
 use crate::git::{Mirror, MirrorError};
-use crate::model::text::chain;
 use crate::model::work_name::{TRACE_DIRECTORY, WorkName};
 use crate::sources::source::{Publication, Standing, TaskSource};
-use crate::worker::push::NotPushed;
 use crate::worker::story::{Failure, Story};
 
 /// What is found under a name.
@@ -117,75 +115,11 @@ impl<S: TaskSource> Story<'_, S> {
         });
         Ok(revision.await?.map(|revision| revision.to_string()))
     }
-
-    /// Makes sure that nobody else is publishing what was found under a name: the commit of its
-    /// branch, `None` where that is gone, and the text that it was made from.
-    ///
-    /// The claim keeps away the workers of this queue, so what this queue pushed may be published at
-    /// once. Machines that share no queue have only the branch: it is theirs who pushed it for a
-    /// lease, and after that theirs who moves it first. So a branch that this queue did not push is
-    /// left alone until it has stood still for a lease by the clock of this queue; then it is moved
-    /// from exactly that commit to one that says the same.
-    pub(super) async fn take_over(
-        &self,
-        name: &WorkName,
-        tip: Option<String>,
-        revision: &str,
-    ) -> Result<(), Failure> {
-        let notes = self.lease.notes();
-        if notes.is_own(tip.as_deref()) {
-            return Ok(());
-        }
-        let sight = tip.as_deref().unwrap_or("gone");
-        if notes.seen.as_deref() != Some(sight) {
-            return Err(self.leave(sight).await);
-        }
-        let Some(tip) = tip else { return Ok(()) };
-        let (below, path, branch) = (self.base.commit.clone(), name.trace_path(), name.branch());
-        let (seen, identity) = (tip.clone(), self.settings.identity.clone());
-        let message = self.commit_message(revision);
-        let commit = self.ask(move |mirror| {
-            up_to_date(mirror, &branch, &seen)?;
-            // A branch that a person has added to is not moved.
-            let Some(parent) = mirror.below_trace(&seen, &below)? else {
-                return Ok(None);
-            };
-            let trace = mirror.file(&seen, &path)?.unwrap_or_default();
-            let made = mirror.commit_file(&parent, &path, &trace, &message, &identity);
-            Ok(Some(made?))
-        });
-        let Some(commit) = commit.await? else {
-            return Ok(());
-        };
-        tracing::info!("Taking over branch {} from another machine", name.branch());
-        match self.move_branch(name, &commit, Some(tip), revision).await {
-            Ok(()) => Ok(()),
-            Err(NotPushed::Taken(tip)) => Err(self.leave(&tip).await),
-            // Where branches must not be moved, the wait has to do.
-            Err(NotPushed::Refused(reason)) => {
-                tracing::warn!("branch {} is not moved: {reason}", name.branch());
-                Ok(())
-            }
-            Err(NotPushed::Failed(failure)) => Err(failure),
-        }
-    }
-
-    /// Leaves the work to the machine that pushed `tip`, for a lease from now.
-    pub(super) async fn leave(&self, tip: &str) -> Failure {
-        if let Err(stop) = self.lease.confirm().await {
-            return stop.into();
-        }
-        let seen = self.lease.note(|notes| notes.seen = Some(tip.to_owned()));
-        match seen.await {
-            Ok(_) => Failure::Elsewhere,
-            Err(error) => Failure::later(chain(&error)),
-        }
-    }
 }
 
 /// Makes sure that the mirror has a branch as it is at the remote: it may be younger than the last
 /// fetch.
-fn up_to_date(mirror: &Mirror, branch: &str, tip: &str) -> Result<(), MirrorError> {
+pub(super) fn up_to_date(mirror: &Mirror, branch: &str, tip: &str) -> Result<(), MirrorError> {
     if mirror.tip(branch)?.as_deref() != Some(tip) {
         mirror.fetch()?;
     }

@@ -34,8 +34,8 @@ pub(super) struct Ended {
     pub(super) taken: Option<Result<String, Failure>>,
 }
 
-/// Runs the agent of a story in the workspace's tree. Before a good run's record is final, its result is taken
-/// with `take`, which may refuse it.
+/// Runs the agent of a story in the workspace's tree. Before a good run's record is final, its
+/// result is taken with `take`, which may refuse it.
 ///
 /// The run is asked to end when the claim is lost, the work is not wanted any more, or the worker
 /// is asked to end; it has ended when this returns.

@@ -804,6 +804,10 @@ fn a_runner_that_was_killed_loses_nothing_of_an_isolated_run() {
         ("echo more > more.txt; ", true),
         // Where the run began is told there alone.
         ("rm $OUT/logs/work/fake/*/metadata.json; ", false),
+        (
+            "cd $OUT/logs/work/fake/*/; rm metadata.json transcript.log; cd -; ",
+            false,
+        ),
     ] {
         let env = waiting(&format!("{more}{COMMIT_AND_WAIT}"));
         let mut runner = env.spawn(&["run", "--agent", "fake", "--task", "work"]);
@@ -1096,6 +1100,33 @@ fn a_person_who_commits_when_an_isolated_run_ends_is_waited_for() {
         "agent\nperson\nfirst"
     );
     is_tidy(&env);
+}
+
+#[test]
+fn a_lock_that_stays_in_the_way_of_commits_is_named_when_the_wait_for_it_is_cut_short() {
+    let env = waiting(COMMIT_AND_WAIT);
+    let (index, out) = (
+        env.repository().join(".git/index"),
+        env.root().join("index"),
+    );
+    let mut runner = env.spawn(&["run", "--agent", "fake", "--task", "work"]);
+    let begun = || env.root().join("begun").exists();
+    assert!(eventually(Duration::from_secs(20), begun));
+    // The lock lies where the index does.
+    fs::rename(&index, &out).unwrap();
+    symlink(&out, &index).unwrap();
+    let lock = env.root().join("index.lock");
+    fs::write(&lock, "").unwrap();
+    fs::write(env.root().join("go"), "").unwrap();
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(runner.try_wait().unwrap(), None);
+    let pid = rustix::process::Pid::from_child(&runner);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert_eq!(runner.wait().unwrap().code(), Some(143));
+    let facts = evidence(&env.record("work", "fake"));
+    assert!(facts.contains("index.lock"), "{facts}");
+    fs::remove_file(lock).unwrap();
+    assert_eq!(env.git(&["log", "--format=%s", "main"]), "first");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use chrono::TimeDelta;
 
 use crate::git::Remote;
 use crate::github::{
-    Comment, Fault, GitHub, GitHubError, Issue, Mention, NewPull, Permission, Pull, State, User,
+    Comment, Fault, GitHub, GitHubError, Issue, Mention, NewPull, Permission, Pull, State,
 };
 use crate::model::clock::Clock;
 use crate::model::dispatch::{WorkKey, WorkRequest};
@@ -214,7 +214,12 @@ impl Issues {
         let login = self.login().await?;
         let listed = self.github.comments(&self.settings.repository, number);
         let mut comments = listed.await.map_err(|error| trouble(&error))?;
-        comments.retain(|comment| is_by(comment.author.as_ref(), &login));
+        comments.retain(|comment| {
+            comment
+                .author
+                .as_ref()
+                .is_some_and(|author| author.is(&login))
+        });
         Ok(comments)
     }
 
@@ -338,7 +343,8 @@ impl Issues {
         let listed = self.github.pulls(&target, &name.branch()).await;
         let pulls = listed.map_err(|error| trouble(&error))?;
         let (ours, others): (Vec<Pull>, Vec<Pull>) = pulls.into_iter().partition(|pull| {
-            is_by(pull.author.as_ref(), &login) && self.names(&work.request, &pull.body, &target)
+            pull.author.as_ref().is_some_and(|author| author.is(&login))
+                && self.names(&work.request, &pull.body, &target)
         });
         Ok((first_open(ours), first_open(others)))
     }
@@ -460,7 +466,7 @@ impl TaskSource for Issues {
         let mentions = listed.map_err(|error| trouble(&error))?;
         let login = self.login().await?;
         let is_ours = |pull: &Mention| {
-            is_by(pull.author.as_ref(), &login)
+            pull.author.as_ref().is_some_and(|author| author.is(&login))
                 && self.names(&work.request, &pull.body, &pull.repository)
         };
         // The newest that is open, else the newest.
@@ -572,11 +578,6 @@ impl TaskSource for Issues {
 /// Which work an issue is.
 pub fn work_key(issue: &Issue) -> WorkKey {
     WorkKey::new("github-issue", &[&issue.id.to_string()])
-}
-
-/// Whether an account is the one of that name, in whatever case.
-pub(crate) fn is_by(author: Option<&User>, login: &str) -> bool {
-    author.is_some_and(|author| author.login.eq_ignore_ascii_case(login))
 }
 
 fn first<'a>(comments: &'a [Comment], kind: Kind, key: &WorkKey) -> Option<&'a Comment> {

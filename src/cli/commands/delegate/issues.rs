@@ -9,7 +9,7 @@ use crate::model::repository::RepositoryName;
 use crate::model::text::chain;
 use crate::sources::correlation::answers;
 use crate::sources::delegation::Delegation;
-use crate::sources::dispatch_issues::{FAILED, PROCESSED, is_by};
+use crate::sources::dispatch_issues::{FAILED, PROCESSED};
 
 /// An issue's repository and number.
 pub(super) type Named = (RepositoryName, u64);
@@ -149,7 +149,12 @@ async fn create(
         }
         // Anybody may write the same.
         let login = github.login().await?;
-        let is_ours = |issue: &Issue| is_by(issue.author.as_ref(), &login);
+        let is_ours = |issue: &Issue| {
+            issue
+                .author
+                .as_ref()
+                .is_some_and(|author| author.is(&login))
+        };
         Ok::<_, GitHubError>(issues.into_iter().find(is_ours))
     };
     let opened = |issue| Handed {

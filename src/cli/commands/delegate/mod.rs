@@ -245,11 +245,11 @@ struct Desk<'a> {
     provider: Provider,
     settings: &'a Settings,
     layout: &'a Layout,
-    counter: Counter,
+    asked: Asked,
 }
 
 /// Who is asked at a desk.
-enum Counter {
+enum Asked {
     /// GitHub, and where there is one, the queue from which workers on this machine, or who share
     /// it, take issues.
     GitHub(GitHub, Option<Queue>),
@@ -265,7 +265,7 @@ impl<'a> Desk<'a> {
         layout: &'a Layout,
         provider: Provider,
     ) -> Result<Self, CliError> {
-        let counter = match provider {
+        let asked = match provider {
             Provider::GithubIssueDispatch | Provider::Copilot => {
                 let credentials = dispatch::credentials(settings)?;
                 let github = dispatch::github(settings, layout, credentials)?;
@@ -276,7 +276,7 @@ impl<'a> Desk<'a> {
                     let url = wiring::queue_url(settings, layout)?;
                     of_issues = Queue::open(&url).await.ok();
                 }
-                Counter::GitHub(github, of_issues)
+                Asked::GitHub(github, of_issues)
             }
             Provider::Local => {
                 layout
@@ -284,17 +284,17 @@ impl<'a> Desk<'a> {
                     .map_err(|error| CliError::failure("the queue has no place").because(error))?;
                 let url = wiring::local_queue_url(settings, layout)?;
                 let queue = Queue::open(&url).await;
-                Counter::Local(queue.map_err(|error| {
+                Asked::Local(queue.map_err(|error| {
                     CliError::failure("the queue cannot be used").because(error)
                 })?)
             }
-            Provider::Mock => Counter::Mock,
+            Provider::Mock => Asked::Mock,
         };
         Ok(Self {
             provider,
             settings,
             layout,
-            counter,
+            asked,
         })
     }
 
@@ -342,10 +342,10 @@ impl<'a> Desk<'a> {
             directory: None,
             result: None,
         };
-        match &self.counter {
-            Counter::GitHub(github, _) => self.open_issue(github, order, id, &mut task).await?,
-            Counter::Local(queue) => self.queue_locally(queue, world, order, &mut task).await?,
-            Counter::Mock => "Mock agent started".clone_into(&mut task.message),
+        match &self.asked {
+            Asked::GitHub(github, _) => self.open_issue(github, order, id, &mut task).await?,
+            Asked::Local(queue) => self.queue_locally(queue, world, order, &mut task).await?,
+            Asked::Mock => "Mock agent started".clone_into(&mut task.message),
         }
         Ok(task)
     }
@@ -464,8 +464,8 @@ impl<'a> Desk<'a> {
 
     /// Asks how far a task is.
     async fn look(&self, task: &mut Delegated) -> Result<(), Unheard> {
-        match &self.counter {
-            Counter::GitHub(github, of_issues) => {
+        match &self.asked {
+            Asked::GitHub(github, of_issues) => {
                 let looked = issues::look(github, task).await;
                 looked.map_err(|error| Unheard {
                     is_passing: error.is_transient(),
@@ -484,14 +484,14 @@ impl<'a> Desk<'a> {
                 }
                 Ok(())
             }
-            Counter::Local(queue) => {
+            Asked::Local(queue) => {
                 let looked = look_locally(queue, task).await;
                 looked.map_err(|error| Unheard {
                     is_passing: error.is_transient(),
                     error: CliError::failure("the queue cannot be asked").because(error),
                 })
             }
-            Counter::Mock => {
+            Asked::Mock => {
                 play_on(task);
                 Ok(())
             }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::agents::installation::{SIGN_INS, TESTED, version_in};
 use crate::agents::{self, AgentInterface};
 use crate::checkup::facts::{Agent, SignIn};
+use crate::cli::commands::due;
 use crate::cli::wiring::{self, SystemClock};
 use crate::config::settings::{AgentSettings, Settings};
 use crate::model::clock::Clock as _;
@@ -17,6 +18,7 @@ use crate::process::budget::Budget;
 use crate::process::command::{self, HelperCommand, RunningHelper};
 use crate::process::program::{find_program, interpreter, packaged_version};
 use crate::schedule::crontab::Job;
+use crate::store::layout::Layout;
 use crate::store::parked;
 
 /// The longest time for all CLIs to tell their versions.
@@ -151,8 +153,13 @@ fn sign_in(settings: &AgentSettings, inherited: &BTreeMap<OsString, OsString>) -
 }
 
 /// Notes who would start which agent.
-pub(super) fn note_wanted(agents: &mut [Agent], settings: &Settings, jobs: &[Job]) {
-    let scheduled = settings.scheduled();
+pub(super) fn note_wanted(
+    agents: &mut [Agent],
+    settings: &Settings,
+    layout: &Layout,
+    jobs: &[Job],
+) {
+    let scheduled: Vec<_> = due::configured(settings, layout).collect();
     for agent in agents {
         let name = agent.name.as_str();
         let by_task = (scheduled.iter())

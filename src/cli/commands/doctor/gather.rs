@@ -14,7 +14,7 @@ use crate::checkup::facts::{
     Agent, Configuration, Cron, Facts, Missing, Repository, RepositoryState, Runs,
 };
 use crate::cli::args::DoctorArguments;
-use crate::cli::commands::{schedule, timers};
+use crate::cli::commands::{due, schedule, timers};
 use crate::cli::error::CliError;
 use crate::cli::log_root::{self, Ignorance};
 use crate::cli::wiring::{self, SystemClock, World};
@@ -58,7 +58,7 @@ pub(super) fn gather(
     let mut agents = agents::agents(settings, &inherited);
     let cron = cron(world, settings, arguments.cron, &layout, &agents);
     let jobs = cron.jobs.as_deref().unwrap_or(&[]);
-    agents::note_wanted(&mut agents, settings, jobs);
+    agents::note_wanted(&mut agents, settings, &layout, jobs);
     let publishes = arguments.probe.is_some();
     let (containments, heard) = wiring::block_on(async {
         let containments = containments(settings, &inherited).await;
@@ -98,11 +98,10 @@ pub(super) fn gather(
 fn configuration(world: &World, settings: &Settings) -> Configuration {
     let set = settings.set.iter();
     // What everybody can do is told in its own words.
-    let is_told = settings.warnings.iter().any(|told| told.about == "file");
-    let file = settings.file.as_deref().filter(|_| !is_told);
+    let is_open = |file: &Path| writers::has_others(file) && !writers::has_everybody(file);
     Configuration {
         file: settings.file.clone(),
-        open_to_others: file.is_some_and(writers::has_others),
+        open_to_others: settings.file.as_deref().is_some_and(is_open),
         set: set
             .map(|(key, origin)| (key.clone(), origin.to_string()))
             .collect(),
@@ -259,7 +258,7 @@ fn cron(
 ) -> Cron {
     let jobs = schedule::jobs(world, settings).map_err(|error| error.brief());
     let jobs = jobs.map(Option::unwrap_or_default);
-    let mut scheduled: Vec<_> = (settings.scheduled().into_iter())
+    let mut scheduled: Vec<_> = due::configured(settings, layout)
         .map(|entry| entry.task.to_string())
         .collect();
     scheduled.dedup();
