@@ -31,6 +31,9 @@ pub const MAKING: Duration = Duration::from_mins(10);
 /// The longest time for bringing commits home, and again for tidying up.
 pub const ENDING: Duration = Duration::from_mins(2);
 
+/// The longest time for looking at commits that came home.
+const LOOKING: Duration = Duration::from_secs(30);
+
 /// The longest time for tidying up after a runner that died, and for what `clean` removes.
 const RECOVERING: Duration = Duration::from_secs(30);
 
@@ -150,6 +153,8 @@ impl Room {
         if let Homecoming::Home { onto: Some(onto) } | Homecoming::Rebased { onto } =
             &ending.homecoming
         {
+            // They are where they are: no request to stop makes that unknown.
+            let git = git.within(&Budget::new(LOOKING));
             ending.change = Some(git.compare(&before.moved_to(onto), mark, paths)?);
             let old = change.commits.iter().filter(|one| one.standing.is_own());
             let old: Vec<&str> = old.map(|commit| commit.id.as_str()).collect();
@@ -191,7 +196,8 @@ impl Room {
 
 /// What stays of a work tree that was not put away.
 fn stay(tree: &WorkTree) -> String {
-    let (path, branch) = (tree.path().display(), tree.branch());
+    let (path, branch) = (tree.remains(), tree.branch());
+    let path = path.display();
     if tree.is_there() {
         format!("the work tree `{path}` and branch `{branch}` stay")
     } else {

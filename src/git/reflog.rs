@@ -23,7 +23,6 @@ use std::path::{Path, PathBuf};
 use crate::git::history::{Facts, cut_line};
 use crate::git::place::Place;
 use crate::git::{Git, GitError};
-use crate::process::budget::Budget;
 use crate::regular;
 
 const ACTION_PREFIX: &str = "agent-runner/";
@@ -240,8 +239,13 @@ impl Git {
 
     /// Fails where no time is left to read a file or directory: there may be any number of them.
     pub(super) fn has_time(&self, path: &Path) -> Result<(), GitError> {
-        if self.budget.as_ref().is_some_and(Budget::is_over) {
-            let (path, source) = (path.to_owned(), io::ErrorKind::TimedOut.into());
+        if let Some(budget) = self.budget.as_ref().filter(|budget| budget.is_over()) {
+            let source = if budget.is_cut() {
+                io::Error::other("the runner was asked to stop")
+            } else {
+                io::ErrorKind::TimedOut.into()
+            };
+            let path = path.to_owned();
             return Err(GitError::Read { path, source });
         }
         Ok(())

@@ -352,14 +352,7 @@ impl Git {
             "--commit",
             new,
         ];
-        let mut merged = git.attempt(&merge)?;
-        // Somebody commits there just now, perhaps with an editor open.
-        while let Err(why) = &merged
-            && let Some(lock) = lock_in(why)
-            && self.outlasts(lock)
-        {
-            merged = git.attempt(&merge)?;
-        }
+        let merged = git.attempt(&merge)?;
         let elsewhere = || "git moved a branch of another repository".to_owned();
         Ok(match merged {
             Ok(()) if !unhurried(self.clone()).is_ancestor(new, &name)? => Err(elsewhere()),
@@ -393,6 +386,15 @@ impl WorkTree {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Where it lies, be it half removed.
+    pub fn remains(&self) -> PathBuf {
+        let gone = gone(&self.path);
+        if !self.path.is_dir() && gone.is_dir() {
+            return gone;
+        }
+        self.path.clone()
     }
 
     /// The branch of the run.
@@ -452,7 +454,7 @@ impl WorkTree {
             Standing::Foreign { is_fetched, .. } => *is_fetched && may.fetched,
             Standing::Own | Standing::Amended { .. } | Standing::Elsewhere { .. } => true,
         });
-        let _turn = self.git.turn()?;
+        let mut turn = self.git.turn()?;
         let Some(mut tip) = self.tip()? else {
             return left("the run removed its branch".to_owned());
         };
@@ -471,7 +473,8 @@ impl WorkTree {
         let action = reflog::action(run_mark);
         let mut since = home.commit.clone();
         let mut onto = None;
-        for _ in 0..TRIES {
+        let mut tries = 0..TRIES;
+        while tries.next().is_some() {
             if let Some(operation) = in_progress(&home.place.directory) {
                 return left(format!(
                     "a {operation} is half-done in `{}`",
@@ -514,6 +517,21 @@ impl WorkTree {
             let Err(why) = self.git.fast_forward(home, now, &target, &tip, &action)? else {
                 return Ok(Homecoming::Home { onto });
             };
+            if let Some(lock) = lock_in(&why) {
+                // Somebody commits there just now, perhaps with an editor open. Other runs may have
+                // their turn meanwhile.
+                if lock.symlink_metadata().is_ok() {
+                    drop(turn);
+                    if !self.git.outlasts(lock) {
+                        return left(why);
+                    }
+                    turn = self.git.turn()?;
+                    tries = 0..TRIES;
+                } else if tries.is_empty() {
+                    return left(why);
+                }
+                continue;
+            }
             // Where no time is left to see whether it moved, the reason stays what it was.
             let is_elsewhere = |commit: Option<String>| commit.as_ref() != Some(&target);
             if !self.git.commit_of(&name).is_ok_and(is_elsewhere) {
@@ -570,16 +588,21 @@ impl WorkTree {
             since,
             &self.branch,
         ];
-        let Err(why) = git.attempt(&rebase)? else {
-            return Ok(Ok(()));
+        let why = match git.attempt(&rebase) {
+            Ok(Ok(())) => return Ok(Ok(())),
+            Ok(Err(why)) => Ok(why),
+            Err(error) => Err(error),
         };
-        if in_progress(&self.git.git_directory()?).is_none() {
-            return Ok(Err(format!("they cannot be rebased: {why}")));
+        // What cut it short does not cut this short, too.
+        let git = git.within(&Budget::new(UNMAKING));
+        if in_progress(&git.git_directory()?).is_none() {
+            return Ok(Err(format!("they cannot be rebased: {}", why?)));
         }
         let conflicts = git.read(&["diff", "--name-only", "-z", "--diff-filter=U"])?;
         let conflicts = String::from_utf8_lossy(&conflicts);
         let names: Vec<&str> = conflicts.split_terminator('\0').take(5).collect();
         git.read(&["rebase", "--abort"])?;
+        why?;
         Ok(Err(format!(
             "they conflict: {}",
             text::first_line(&names.join(", "), 300)
@@ -603,9 +626,10 @@ impl WorkTree {
             facts.push(format!("the work tree `{}` is gone", self.path.display()));
         }
         if began != Began::Never && (is_there || !is_half_gone) {
-            match self.secure(began, directory.as_deref())? {
-                Ok(told) => facts.extend(told),
-                Err(why) => return Ok(vec![why]),
+            let (told, stays) = self.secure(began, directory.as_deref())?;
+            facts.extend(told);
+            if stays {
+                return Ok(facts);
             }
         }
         if is_there {
@@ -631,26 +655,38 @@ impl WorkTree {
         Ok(facts)
     }
 
-    /// Gives branches to what would be lost with the work tree, and tells of them; the inner error
-    /// says why the work tree stays. `directory` is what the repository keeps of it.
+    /// Gives branches to the commits that would be lost with the work tree, tells of them, and
+    /// whether and why it stays. `directory` is what the repository keeps of it.
     fn secure(
         &self,
         began: Began<'_>,
         directory: Option<&Path>,
-    ) -> Result<Result<Vec<String>, String>, GitError> {
+    ) -> Result<(Vec<String>, bool), GitError> {
         let (path, branch) = (self.path.display(), &self.branch);
-        if let Some(why) = self.worth_keeping(began)? {
-            return Ok(Err(format!("{why} in `{path}`, on branch `{branch}`")));
-        }
-        let Some(directory) = directory.filter(|directory| directory.is_dir()) else {
-            return Ok(Ok(Vec::new()));
+        let strays = match directory.filter(|directory| directory.is_dir()) {
+            Some(directory) => self.keep_strays(began, directory)?,
+            None => Strays::Kept(Vec::new()),
         };
-        match self.keep_strays(began, directory)? {
-            Strays::Kept(told) => Ok(Ok(told)),
-            Strays::TooMany(many) => Ok(Err(format!(
-                "{many} lines of commits on no branch stay in `{path}`"
-            ))),
-        }
+        let mut facts = match strays {
+            Strays::Kept(told) => told,
+            Strays::TooMany(many) => {
+                let why = format!("{many} lines of commits on no branch stay in `{path}`");
+                return Ok((vec![why], true));
+            }
+        };
+        let Some(why) = self.worth_keeping(began)? else {
+            return Ok((facts, false));
+        };
+        let is_known = own_directory(&self.path).is_some();
+        let is_on = is_known && self.git.head_branch()?.as_ref() == Some(branch);
+        facts.push(if is_on {
+            format!("{why} in `{path}`, on branch `{branch}`")
+        } else if is_known && self.tip()?.is_some() {
+            format!("{why} in `{path}`, and branch `{branch}` stays")
+        } else {
+            format!("{why} in `{path}`")
+        });
+        Ok((facts, true))
     }
 
     /// Takes it off the repository's list.

@@ -62,7 +62,7 @@ pub(super) async fn tell_apart(
     if story.verdict.outcome.is_good() {
         bring_home(plan, services, begun, &room, &mut story).await;
     }
-    if story.change.is_err() && room.is_there() {
+    if story.change.is_err() && room.is_there() && services.shutdown.heard().is_none() {
         // Tidying up would wait for what looking has waited for.
         story.notes.push(room.left());
         return story;

@@ -48,7 +48,8 @@ impl Budget {
         self.is_cut() || Instant::now() >= self.end
     }
 
-    pub(super) fn is_cut(&self) -> bool {
+    /// Whether a request to stop cut it short.
+    pub fn is_cut(&self) -> bool {
         self.cut.load(Ordering::Relaxed)
     }
 }

@@ -676,6 +676,7 @@ fn commits_that_an_isolated_run_left_on_no_branch_are_kept_on_a_named_one() {
     let detached = "git checkout -q --detach; echo v > v; git add v; git commit -qm valuable";
     for (script, code) in [
         (detached.to_owned(), 1),
+        (format!("{detached}; echo more > more"), 1),
         (format!("{detached}; {hidden}; exit 3"), 1),
         (format!("{aside}; exit 1"), 1),
         (format!("{aside}; {own}"), 0),
@@ -705,13 +706,18 @@ fn commits_that_an_isolated_run_left_on_no_branch_are_kept_on_a_named_one() {
             facts.contains("`valuable`, which no branch had"),
             "{script}: {facts}"
         );
-        let branch = left_branch_like(&env, "-aside");
+        let keeps_tree = script.contains("more");
+        let branch = if keeps_tree {
+            env.git(&["branch", "--list", "--format=%(refname:short)", "*-aside"])
+        } else {
+            left_branch_like(&env, "-aside")
+        };
         assert_eq!(env.git(&["log", "-1", "--format=%s", &branch]), "valuable");
         assert!(
             facts.contains(&format!("is on branch `{branch}` now")),
             "{facts}"
         );
-        assert_eq!(work_trees(&env), Vec::<PathBuf>::new());
+        assert_eq!(work_trees(&env).len(), usize::from(keeps_tree));
     }
 }
 
@@ -1103,30 +1109,34 @@ fn a_person_who_commits_when_an_isolated_run_ends_is_waited_for() {
 }
 
 #[test]
-fn a_lock_that_stays_in_the_way_of_commits_is_named_when_the_wait_for_it_is_cut_short() {
-    let env = waiting(COMMIT_AND_WAIT);
-    let (index, out) = (
-        env.repository().join(".git/index"),
-        env.root().join("index"),
-    );
-    let mut runner = env.spawn(&["run", "--agent", "fake", "--task", "work"]);
-    let begun = || env.root().join("begun").exists();
-    assert!(eventually(Duration::from_secs(20), begun));
-    // The lock lies where the index does.
-    fs::rename(&index, &out).unwrap();
-    symlink(&out, &index).unwrap();
-    let lock = env.root().join("index.lock");
-    fs::write(&lock, "").unwrap();
-    fs::write(env.root().join("go"), "").unwrap();
-    std::thread::sleep(Duration::from_secs(2));
-    assert_eq!(runner.try_wait().unwrap(), None);
-    let pid = rustix::process::Pid::from_child(&runner);
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-    assert_eq!(runner.wait().unwrap().code(), Some(143));
-    let facts = evidence(&env.record("work", "fake"));
-    assert!(facts.contains("index.lock"), "{facts}");
-    fs::remove_file(lock).unwrap();
-    assert_eq!(env.git(&["log", "--format=%s", "main"]), "first");
+fn a_lock_that_stays_in_the_way_of_commits_is_named() {
+    // Where the index is a link, the lock lies elsewhere than git says, and cannot be waited for.
+    for is_link in [false, true] {
+        let env = waiting(COMMIT_AND_WAIT);
+        let index = env.repository().join(".git/index");
+        let mut runner = env.spawn(&["run", "--agent", "fake", "--task", "work"]);
+        let begun = || env.root().join("begun").exists();
+        assert!(eventually(Duration::from_secs(20), begun));
+        if is_link {
+            fs::rename(&index, env.root().join("index")).unwrap();
+            symlink(env.root().join("index"), &index).unwrap();
+            fs::write(env.root().join("index.lock"), "").unwrap();
+        } else {
+            fs::write(index.with_extension("lock"), "").unwrap();
+        }
+        fs::write(env.root().join("go"), "").unwrap();
+        if !is_link {
+            std::thread::sleep(Duration::from_secs(2));
+            assert_eq!(runner.try_wait().unwrap(), None);
+            let pid = rustix::process::Pid::from_child(&runner);
+            rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        }
+        let code = if is_link { 1 } else { 143 };
+        assert_eq!(runner.wait().unwrap().code(), Some(code));
+        let facts = evidence(&env.record("work", "fake"));
+        assert!(facts.contains("index.lock"), "{facts}");
+        assert_eq!(env.git(&["log", "--format=%s", "main"]), "first");
+    }
 }
 
 #[test]
@@ -1145,14 +1155,15 @@ fn of_a_work_tree_that_cannot_be_made_to_its_end_nothing_stays() {
     is_tidy(&env);
 }
 
-/// With a git that waits where its arguments hold a text, until a file `go` is there.
+/// With a git that waits where its arguments hold a text, from a file `slow` on until a file `go` is
+/// there.
 fn with_slow_git(env: TestEnv, text: &str) -> TestEnv {
     let (root, path) = (env.root().to_owned(), std::env::var("PATH").unwrap());
     let (bin, place) = (root.join("bin"), root.display());
     fs::create_dir(&bin).unwrap();
     let script = format!(
-        "#!/bin/sh\nPATH={path:?}\ncase \"$*\" in *{text:?}*) touch {place}/begun
-        while [ ! -e {place}/go ]; do sleep 0.05; done;; esac\nexec git \"$@\"\n"
+        "#!/bin/sh\nPATH={path:?}\ncase \"$*\" in *{text:?}*) [ ! -e {place}/slow ] || touch {place}/begun
+        while [ -e {place}/slow ] && [ ! -e {place}/go ]; do sleep 0.05; done;; esac\nexec git \"$@\"\n"
     );
     fs::write(bin.join("git"), script).unwrap();
     fs::set_permissions(bin.join("git"), fs::Permissions::from_mode(0o755)).unwrap();
@@ -1164,14 +1175,21 @@ fn a_request_to_stop_while_a_work_tree_is_made_or_put_away_leaves_nothing_and_st
 {
     for (when, outcomes) in [
         ("reset -q --hard", &["interrupted"] as &[&str]),
+        ("status --porcelain=v2", &["interrupted"]),
         ("worktree remove", &["agent_error", "interrupted"]),
     ] {
         let script = claude::stream(&claude::overloaded(), 1);
+        let script = format!("touch $OUT/slow\n{script}");
         let env = TestEnv::new()
             .config("[runner]\nretry_pause = \"0s\"")
             .script("fake", "claude", &script)
             .task("work", "isolation = \"worktree\"");
+        let out = env.root().display().to_string();
+        let env = env.config(&format!("[agents.fake.env]\nOUT = \"{out}\""));
         let env = with_slow_git(env, when);
+        if when.starts_with("reset") {
+            fs::write(env.root().join("slow"), "").unwrap();
+        }
         let mut runner = env.spawn(&["run", "--agent", "fake", "--task", "work"]);
         let begun = || env.root().join("begun").exists();
         assert!(eventually(Duration::from_secs(20), begun));
