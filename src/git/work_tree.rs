@@ -602,6 +602,8 @@ impl WorkTree {
         let conflicts = String::from_utf8_lossy(&conflicts);
         let names: Vec<&str> = conflicts.split_terminator('\0').take(5).collect();
         git.read(&["rebase", "--abort"])?;
+        // What was being picked when it was cut short is left by that.
+        git.read(&["cherry-pick", "--quit"])?;
         why?;
         Ok(Err(format!(
             "they conflict: {}",
