@@ -14,6 +14,7 @@ mod tests;
 use aho_corasick::{AhoCorasick, MatchKind};
 
 use crate::redact::forms::forms;
+pub use crate::redact::forms::lines_of_key;
 use crate::redact::needles::{Secrets, Table, four};
 use crate::redact::shapes::{SHAPES, Shape};
 pub use crate::redact::stream::Masked;
@@ -27,11 +28,6 @@ const MIN_SECRET_BYTES: usize = 8;
 /// Whether a secret is passed over, for it would mask ordinary words.
 pub fn is_too_short(secret: &str) -> bool {
     secret.trim().len() < MIN_SECRET_BYTES
-}
-
-/// The lines of the private keys that a text holds, which are secrets by themselves.
-pub fn lines_of_key(text: &str) -> Vec<&str> {
-    forms::lines_of_key(text)
 }
 
 /// Knows what is to be masked. Shows none of it.

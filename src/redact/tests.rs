@@ -137,6 +137,7 @@ fn of_a_private_key_each_line_is_masked_and_nothing_of_what_every_such_key_begin
         let lines = [line(first), line('c'), "sHorT=".to_owned()].join("\n");
         format!("-----BEGIN {kind}-----\n{header}{lines}\n-----END {kind}-----\n")
     };
+    let curve = "-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n";
     let encrypted = "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00112233445566778899\n\n";
     for (kind, header) in [
         ("PRIVATE KEY", ""),
@@ -145,10 +146,11 @@ fn of_a_private_key_each_line_is_masked_and_nothing_of_what_every_such_key_begin
     ] {
         let other = pem(kind, header, 'X').replace(['a', 'c'], "_");
         let around: Vec<&str> = other.split_inclusive('\n').collect();
-        let around = [around[0], header, around[around.len() - 1]].concat();
+        let around = [curve, around[0], header, around[around.len() - 1]].concat();
         for key in [
             pem(kind, header, 'a'),
             format!("{}{}", pem("CERTIFICATE", "", 'X'), pem(kind, header, 'a')),
+            format!("{curve}{}", pem(kind, header, 'a')),
             pem(kind, header, 'a').replace('\n', "\\n"),
             pem(kind, header, 'a').replace('\n', "\r\n"),
         ] {
@@ -169,13 +171,77 @@ fn of_a_private_key_each_line_is_masked_and_nothing_of_what_every_such_key_begin
             }
         }
     }
-    let spaces = pem("PRIVATE KEY", "", 'a').replace('\n', " ");
-    let line = pem("PRIVATE KEY", "", 'a')
-        .lines()
-        .nth(1)
-        .unwrap()
-        .to_owned();
-    assert_eq!(Redactor::new([spaces.as_str()]).text(&line), MASK);
+    for (kind, header) in [("PRIVATE KEY", ""), ("RSA PRIVATE KEY", encrypted)] {
+        let (key, line) = (pem(kind, header, 'a'), pem(kind, "", 'a'));
+        let line = line.lines().nth(1).unwrap();
+        let words: Vec<&str> = key.split_whitespace().collect();
+        for spaces in [key.replace('\n', " "), words.join(" ")] {
+            let redactor = Redactor::new([spaces.as_str()]);
+            assert_eq!(redactor.text(line), MASK, "{spaces}");
+            assert_eq!(redactor.text(header), header);
+            let written = STANDARD.encode(header);
+            assert_eq!(redactor.text(&written), written);
+        }
+    }
+}
+
+/// Of a text in base64 and in hexadecimal digits, how many characters stay.
+fn kept_of_encoded(redactor: &Redactor, text: &str) -> usize {
+    let written = [STANDARD.encode(text), hexadecimal(text.as_bytes())];
+    let kept = written.map(|written| redactor.text(&written).replace(MASK, "").len());
+    kept.into_iter().sum()
+}
+
+#[test]
+fn what_is_beside_a_private_key_in_one_secret_is_masked_in_base64_and_hexadecimal_digits_too() {
+    let [before, after] = ["password: correct-horse-battery-staple-42", "pin: 12345678"];
+    let [begin, end] = ["BEGIN", "END"].map(|word| format!("-----{word} PRIVATE KEY-----"));
+    let line = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASC".repeat(2);
+    for key in [
+        format!("\n{line}\nuser: joe-the-builder\n{line}\nsHorT=\n"),
+        format!("\\n{line}\\r\\nsHorT=\\n"),
+        format!("-----CERTIFICATE {line}"),
+        String::new(),
+    ] {
+        for feed in ["\n", "\\n", " "] {
+            let secret = [before, feed, &begin, &key, &end, feed, after].concat();
+            let redactor = Redactor::new([secret.as_str()]);
+            for part in [before, after] {
+                assert_eq!(redactor.text(part), MASK, "{secret}");
+                assert!(kept_of_encoded(&redactor, part) <= 4, "{secret}");
+            }
+            // In base64 the markers, and up to two characters at each end of what is between.
+            let markers =
+                [&begin, &end].map(|marker| marker.len().div_ceil(3) * 4 + marker.len() * 2);
+            let most = markers.iter().sum::<usize>() + 4 * 4 + 2 * feed.len() * 4;
+            let kept = kept_of_encoded(&redactor, &secret);
+            assert!(kept <= most, "{kept} {most} {secret}");
+        }
+    }
+    // Markers that are none, and those of one that share their dashes.
+    for secret in [
+        format!("{before} {}END PRIVATE KEY-----{after}", &begin),
+        format!("{before} ----- {after} -----BEGIN "),
+        format!("{before} -----BEGIN {line}-----\n{after}"),
+    ] {
+        let redactor = Redactor::new([secret.as_str()]);
+        for part in [before, after] {
+            assert!(kept_of_encoded(&redactor, part) <= 12, "{secret}");
+        }
+    }
+}
+
+#[test]
+fn a_secret_with_a_public_key_is_masked_as_any_other() {
+    let lines = "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcD".repeat(2);
+    for kind in ["PUBLIC KEY", "CERTIFICATE", "KEY", "PRIVATE NOTE"] {
+        let secret = format!(
+            "password: correct-horse-battery-staple-42\n-----BEGIN {kind}-----\n{lines}\n-----END {kind}-----"
+        );
+        let redactor = Redactor::new([secret.as_str()]);
+        assert!(kept_of_encoded(&redactor, &secret) <= 4, "{kind}");
+        assert_eq!(redactor.text(&lines), lines);
+    }
 }
 
 /// Programs wrap base64 at 64 or 76 characters, and hexadecimal digits at 60; what is before the secret

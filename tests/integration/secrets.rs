@@ -34,6 +34,7 @@ fn a_secret_that_an_agent_prints_reaches_no_file_notification_or_terminal() {
                   printf %s $MY_API_KEY | od -An -v -tx1 | tr -d ' \\n' | fold -w 60; echo; echo \"error: $MY_API_KEY\" >&2; echo Of the build server; \
                   printf '{\"text\":\"Token:\\\\nghp_%036d\"}\\n' 7; echo its password is pa55w0rd-of-the-server; \
                   echo its topic is joes-nightly-runs-4711; echo its key has MIIEfirstLineOfTheKey; \
+                  printf %s \"$DEPLOY_KEY\" | base64; \
                   touch \"note-$MY_API_KEY\"; git add .; \
                   git commit -qm \"leak $MY_API_KEY\" --author=\"$MY_API_KEY <a@b>\"; echo done $MY_API_KEY";
     let env = TestEnv::new();
@@ -44,9 +45,10 @@ fn a_secret_that_an_agent_prints_reaches_no_file_notification_or_terminal() {
         .script("fake", "text", script)
         .variable("GITHUB_APP_ID", "7")
         .variable("GITHUB_APP_PRIVATE_KEY_PATH", key.to_str().unwrap())
-        .config("pass_env = [\"MY_API_KEY\"]")
+        .config("pass_env = [\"MY_API_KEY\", \"DEPLOY_KEY\"]")
         .config(&format!("[tasks.work]\nprompt_text = \"use {SECRET}\"\nverify = [\"echo $MY_API_KEY {SECRET}; exit 1\"]"))
         .variable("MY_API_KEY", SECRET)
+        .variable("DEPLOY_KEY", lines.replace("Of the build server", "beside-the-key"))
         .variable("AGENT_RUNNER_NTFY_TOPIC", "joes-nightly-runs-4711")
         .variable("AGENT_RUNNER_NTFY_SERVER", "http://joe:pa55w0rd%2Dof-the-server@127.0.0.1:1")
         .variable("AGENT_RUNNER_NTFY_TOKEN", "tk_of-our-own-server-0123");
@@ -56,7 +58,8 @@ fn a_secret_that_an_agent_prints_reaches_no_file_notification_or_terminal() {
     assert!(done.stderr.contains("key=[redacted]"), "{}", done.stderr);
     let base64 = STANDARD.encode(SECRET);
     let digits = hexadecimal(SECRET.as_bytes());
-    let pieces = [(&base64, 12), (&digits, 16)];
+    let beside = STANDARD.encode("beside-the-k");
+    let pieces = [(&base64, 12), (&digits, 16), (&beside, 12)];
     let pieces = pieces.map(|(form, length)| form.as_bytes().chunks_exact(length));
     let pieces = pieces
         .into_iter()
