@@ -234,10 +234,10 @@ pub fn recover(
             directory.transcript(),
             directory.events(),
         ];
-        let began = if !written.into_iter().all(is_missing) {
-            began(record)
-        } else {
+        let began = if written.into_iter().all(is_missing) {
             Began::Never
+        } else {
+            began(record)
         };
         let put_away = |git| tree.with(&git).put_away(record.branch.as_deref(), began);
         let left = git.and_then(put_away);
