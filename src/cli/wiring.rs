@@ -588,8 +588,7 @@ pub(crate) fn recover(
         world.ui.talk(&match ended {
             Ok(record) => format!("warning: {} crashed: its runner died", record.path()),
             Err(error) => format!(
-                "warning: a run that crashed, or whose notification is not kept or not noted, cannot \
-                 be ended: {}",
+                "warning: a crashed run, or the notification of an ended one, cannot be settled: {}",
                 chain(&error)
             ),
         });
