@@ -446,7 +446,7 @@ mod tests {
     use crate::model::outcome::Outcome;
     use crate::model::record::NotificationState;
     use crate::store::reader::read_run;
-    use crate::store::testing::{begun, folder, full_record, log_root, start};
+    use crate::store::testing::{begun, folder, full_record, log_root, plant, start};
 
     fn mode(path: &Path) -> u32 {
         fs::metadata(path).unwrap().permissions().mode() & 0o777
@@ -521,7 +521,7 @@ mod tests {
         let (run, path) = (folder.run().clone(), folder.directory().mark());
         drop(folder);
         for (id, known) in [("id", Some("id")), ("", None)] {
-            fs::write(&path, "").unwrap();
+            plant(&path, b"");
             let empty = Mark::hold(path.clone()).unwrap().unwrap();
             mark_delivered(&layout, &run, id).unwrap();
             assert!(empty.delivered().is_none(), "it is replaced");
