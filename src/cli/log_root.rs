@@ -11,7 +11,7 @@ use crate::git::{Git, GitError};
 use crate::model::ids::TaskName;
 use crate::model::text::chain;
 use crate::process::budget::Budget;
-use crate::process::limits::{MANY_FILES, TOO_MANY_FILES};
+use crate::process::limits::{TOO_MANY_FILES, is_too_many_files};
 use crate::store::StoreError;
 use crate::store::layout::Layout;
 use crate::writers;
@@ -152,7 +152,7 @@ pub(super) fn prepare(
 
 /// Why a run cannot begin, with what to do.
 pub(super) fn not_recorded(error: StoreError) -> CliError {
-    let hint = if chain(&error).contains(MANY_FILES) {
+    let hint = if is_too_many_files(&chain(&error)) {
         TOO_MANY_FILES
     } else {
         "the log root must be a directory that can be written; see AGENT_RUNNER_LOG_ROOT"

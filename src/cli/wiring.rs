@@ -37,7 +37,7 @@ use crate::notify::wording;
 use crate::orchestrator::Announce;
 use crate::planner::{self, RunPlan};
 use crate::process::limits::{self, TOO_MANY_FILES, TOO_MANY_PROCESSES};
-use crate::process::shutdown::{Shutdown, leave_ctrl_z_to_main};
+use crate::process::shutdown::{Shutdown, leave_signals_to_main};
 use crate::process::watchdog::Limits;
 use crate::queue::QueueUrl;
 use crate::recovery;
@@ -520,7 +520,8 @@ fn backend(agent: &AgentSettings) -> Result<Arc<dyn AgentInterface>, CliError> {
 /// The open files that any command gets by with: pipes, logs and locks of a run, and what it reads.
 const ENOUGH_FILES: u64 = 64;
 
-/// For how long a thread that may block stays: as long as any command works.
+/// For how long a thread that may block stays: as long as any command works. There are as many as were
+/// ever needed at once, a few.
 const THREAD_KEPT: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// Runs a command's future: everything on this thread, which agents must be spawned from.
@@ -534,7 +535,7 @@ pub(crate) fn block_on<F: Future>(future: F) -> Result<F::Output, CliError> {
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .thread_keep_alive(THREAD_KEPT)
-        .on_thread_start(leave_ctrl_z_to_main)
+        .on_thread_start(leave_signals_to_main)
         .build()
         .map_err(|error| CliError::failure("the runtime cannot be started").because(error))?;
     start_first_thread(&runtime)?;
@@ -544,8 +545,8 @@ pub(crate) fn block_on<F: Future>(future: F) -> Result<F::Output, CliError> {
     Ok(output)
 }
 
-/// Starts the first thread for what blocks. As it stays, there is always one that does such work, also
-/// where no other can be had; tokio panics where there is none.
+/// Starts the first thread for what blocks. As every such thread stays, there is always one that does
+/// such work, also where no other can be had; tokio panics where there is none.
 fn start_first_thread(runtime: &Runtime) -> Result<(), CliError> {
     let hook = panic::take_hook();
     panic::set_hook(Box::new(|_told_below| ()));
@@ -588,8 +589,7 @@ pub(crate) fn recover(
         world.ui.talk(&match ended {
             Ok(record) => format!("warning: {} crashed: its runner died", record.path()),
             Err(error) => format!(
-                "warning: a run that crashed, or whose notification is not kept or not noted, cannot \
-                 be ended: {}",
+                "warning: a crashed run, or the notification of an ended one, cannot be settled: {}",
                 chain(&error)
             ),
         });

@@ -18,7 +18,7 @@ use thiserror::Error;
 use crate::process::budget::Budget;
 use crate::process::limits;
 use crate::process::program::{find_program, search_path};
-use crate::process::system::{LOOK_INTERVAL, ProcessHandle};
+use crate::process::system::{LOOK_INTERVAL, ProcessHandle, spawn_open};
 
 /// A helper command.
 #[derive(Clone, Copy, Debug)]
@@ -445,8 +445,8 @@ fn spawn(command: &HelperCommand<'_>) -> io::Result<Child> {
         .stdin(stdin)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .process_group(0)
-        .spawn()
+        .process_group(0);
+    spawn_open(|| builder.spawn())
 }
 
 #[cfg(test)]
@@ -467,6 +467,32 @@ mod tests {
     }
 
     const LIMIT: Duration = Duration::from_secs(60);
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn no_signal_is_held_back_from_a_helper_and_its_thread_goes_on_leaving_them() {
+        crate::process::shutdown::leave_signals_to_main();
+        let held = || {
+            let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+            let held = status.lines().find(|line| line.starts_with("SigBlk"));
+            held.unwrap().to_owned()
+        };
+        let before = held();
+        let captured = run(&HelperCommand {
+            program: OsStr::new("grep"),
+            arguments: &["SigBlk", "/proc/self/status"].map(OsStr::new),
+            directory: Path::new("/"),
+            environment: &[("PATH".into(), "/usr/bin:/bin".into())],
+            stdin: b"",
+            limit: LIMIT,
+            budget: None,
+            record_bytes: None,
+        });
+        let nothing = "SigBlk:\t0000000000000000";
+        assert_eq!(captured.unwrap().stdout, format!("{nothing}\n").as_bytes());
+        assert_eq!(before, held());
+        assert_ne!(before, nothing);
+    }
 
     #[test]
     fn input_and_output_of_any_size_pass() {

@@ -88,9 +88,7 @@ impl Shared {
     }
 
     fn watch(&self, kill: &dyn Fn() -> bool) {
-        if let Err(error) = system::leave_requests() {
-            tracing::debug!(%error, "what the loop does not hear is not seen");
-        }
+        system::leave_signals();
         let mut state = self.lock();
         let (mut rounds, mut quiet) = (0, Duration::ZERO);
         while !state.is_over {

@@ -12,10 +12,13 @@ pub fn open_files() -> u64 {
 }
 
 /// What to do where no further file can be opened.
-pub const TOO_MANY_FILES: &str = "raise the limit of open files: ulimit -n 1024";
+pub const TOO_MANY_FILES: &str = "raise the limit of open files, as `ulimit -n 65536`";
 
-/// The words of EMFILE.
-pub const MANY_FILES: &str = "Too many open files";
+/// Whether it was the limit of this process's open files that was reached, and not the system's.
+pub fn is_too_many_files(why: &str) -> bool {
+    // The words of EMFILE; those of ENFILE begin with them.
+    why.contains("Too many open files") && !why.contains("Too many open files in system")
+}
 
 /// Why no process could be started, with what to do where a limit was reached.
 pub(super) fn advised(why: &(impl ToString + ?Sized)) -> String {
@@ -23,9 +26,27 @@ pub(super) fn advised(why: &(impl ToString + ?Sized)) -> String {
     // The words of EAGAIN, also in what bubblewrap says.
     if why.contains("Resource temporarily unavailable") {
         format!("{why}; {TOO_MANY_PROCESSES}")
-    } else if why.contains(MANY_FILES) {
+    } else if is_too_many_files(&why) {
         format!("{why}; {TOO_MANY_FILES}")
     } else {
         why
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    #[test]
+    fn a_limit_is_advised_on_only_where_raising_it_helps() {
+        let advice = |errno: Errno| {
+            let said = advised(&std::io::Error::from(errno));
+            [TOO_MANY_PROCESSES, TOO_MANY_FILES].map(|advice| said.ends_with(advice))
+        };
+        assert_eq!(advice(Errno::AGAIN), [true, false]);
+        assert_eq!(advice(Errno::MFILE), [false, true]);
+        assert_eq!(advice(Errno::NFILE), [false, false]);
     }
 }

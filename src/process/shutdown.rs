@@ -64,8 +64,9 @@ impl Shutdown {
     }
 }
 
-/// To be called by every thread beside the main one: Ctrl-Z is for the main thread, which stops the
-/// agent before the runner.
-pub fn leave_ctrl_z_to_main() {
-    system::pass_over_stops();
+/// To be called by every thread beside the main one. Ctrl-Z is for the main thread, which stops the
+/// agent before the runner; and a request to end that the main thread cannot take, as it hangs, waits
+/// where it is seen.
+pub fn leave_signals_to_main() {
+    system::leave_signals();
 }

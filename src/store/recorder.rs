@@ -6,7 +6,7 @@
 //! runner died. One lock alone proves nothing: whoever tidies logs away makes it look free.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Write as _};
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
@@ -423,17 +423,18 @@ pub fn update_notification(
 }
 
 /// Notes in the mark of an ended run that its notification was delivered, where the record cannot
-/// take it. That needs no space on the disk, but for the id.
+/// take it. Where the disk has no space it goes without the id.
 pub fn mark_delivered(layout: &Layout, run: &RunPath, id: &str) -> Result<(), StoreError> {
     layout.create_state(&layout.running())?;
     let path = layout.run(run).mark();
-    let mut mark = open_update(&path)?;
-    mark.set_len(1)
-        .map_err(|source| StoreError::new("write", &path, source))?;
-    if let Err(error) = mark.write_all(id.as_bytes()) {
-        tracing::debug!(%error, "the mark does not hold the id");
-    }
-    Ok(())
+    // An empty mark says that nothing was delivered.
+    let id = if id.is_empty() { "\0" } else { id };
+    atomic::write_unsynced(&path, id.as_bytes()).or_else(|error| {
+        tracing::debug!(cause = %error.source, "the mark does not hold the id");
+        open_update(&path)?
+            .set_len(1)
+            .map_err(|source| StoreError::new("write", &path, source))
+    })
 }
 
 #[cfg(test)]
@@ -445,7 +446,7 @@ mod tests {
     use crate::model::outcome::Outcome;
     use crate::model::record::NotificationState;
     use crate::store::reader::read_run;
-    use crate::store::testing::{begun, folder, full_record, log_root, start};
+    use crate::store::testing::{begun, folder, full_record, log_root, plant, start};
 
     fn mode(path: &Path) -> u32 {
         fs::metadata(path).unwrap().permissions().mode() & 0o777
@@ -511,6 +512,22 @@ mod tests {
             assert_eq!(fs::read_to_string(log).unwrap(), block);
         }
         assert_eq!(fs::read_dir(layout.running()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_delivery_is_noted_whole_or_not_at_all() {
+        let (_root, layout) = log_root();
+        let folder = folder(&layout);
+        let (run, path) = (folder.run().clone(), folder.directory().mark());
+        drop(folder);
+        for (id, known) in [("id", Some("id")), ("", None)] {
+            plant(&path, b"");
+            let empty = Mark::hold(path.clone()).unwrap().unwrap();
+            mark_delivered(&layout, &run, id).unwrap();
+            assert!(empty.delivered().is_none(), "it is replaced");
+            let whole = Mark::hold(path.clone()).unwrap().unwrap();
+            assert_eq!(whole.delivered().unwrap().1.as_deref(), known);
+        }
     }
 
     #[test]

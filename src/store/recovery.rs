@@ -52,13 +52,14 @@ fn marked(mark: &str) -> Option<RunPath> {
 }
 
 /// Marks the runs anew whose runner died and whose mark is lost, so that they are found; and gives
-/// the notifications up that nobody keeps any more. It looks at every run; [`abandoned`] does not.
-/// Nothing is made in another user's log root.
+/// the notifications up that nobody keeps any more, where the outbox can be looked at. It looks at
+/// every run; [`abandoned`] does not. Nothing is made in another user's log root.
 pub fn find_lost(layout: &Layout, now: DateTime<Utc>) -> Result<(), StoreError> {
     if !is_own(layout.root()) {
         return Ok(());
     }
-    let waits = Outbox::new(layout).waits()?;
+    let waits = Outbox::new(layout).waits();
+    let waits = waits.inspect_err(|error| tracing::warn!(cause = %error.source, "{error}"));
     for entry in index::entries(layout, &Filter::default(), &|_, _| ())? {
         let directory = layout.run(&entry.path);
         let is_lost = entry.outcome == Outcome::Crashed
@@ -72,7 +73,7 @@ pub fn find_lost(layout: &Layout, now: DateTime<Utc>) -> Result<(), StoreError> 
         }
         let is_pending = entry.notification == NotificationState::Pending;
         if is_pending
-            && !waits(&entry.path)
+            && waits.as_ref().is_ok_and(|waits| !waits(&entry.path))
             && !directory.mark().exists()
             && let Err(error) = give_up(layout, &entry.path, now)
         {
@@ -214,6 +215,8 @@ mod tests {
         drop(dead);
         std::fs::remove_dir_all(layout.state()).unwrap();
         assert!(all(&layout).is_empty());
+        // What waits to be told cannot be seen.
+        plant(&layout.outbox(), b"");
         find_lost(&layout, start()).unwrap();
         let found = all(&layout);
         assert_eq!(found.len(), 1);

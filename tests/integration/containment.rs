@@ -2,7 +2,7 @@
 //! processes together that this machine has.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -155,6 +155,41 @@ fn the_agent_gets_its_input_and_inherits_nothing_else_in_every_containment() {
             repository.display()
         );
         assert_eq!(transcript(&env, "work"), expected, "{containment}");
+    }
+}
+
+#[test]
+#[cfg_attr(
+    any(not(target_os = "linux"), agent_runner_portable),
+    ignore = "needs Linux"
+)]
+fn no_signal_is_held_back_from_an_agent_or_from_git() {
+    for containment in containments() {
+        // No shell, which may let all signals through before it starts a program.
+        let shown = "#!/usr/bin/python3 -I\nimport os, sys\nfor line in open('/proc/self/status'):\n\
+                     \x20   if line.startswith('SigBlk'): open('SEEN', 'a').write(line)\n\
+                     os.execv('/usr/bin/git', sys.argv)\n";
+        let env = env(containment, "");
+        let (seen, programs) = (env.root().join("seen"), env.root().join("programs"));
+        fs::create_dir(&programs).unwrap();
+        let git = programs.join("git");
+        fs::write(&git, shown.replace("SEEN", seen.to_str().unwrap())).unwrap();
+        fs::set_permissions(&git, fs::Permissions::from_mode(0o700)).unwrap();
+        let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
+        let env = env.variable("PATH", path).config(
+            "[agents.bare]\ncommand = [\"/bin/grep\", \"SigBlk\", \"/proc/self/status\"]\n\
+             output = \"text\"",
+        );
+        assert_eq!(env.run("bare", "work").code, Some(0), "{containment}");
+        let nothing = "SigBlk:\t0000000000000000\n";
+        let transcript = env.run_directory("work", "bare").join("transcript.log");
+        assert_eq!(
+            fs::read_to_string(transcript).unwrap(),
+            nothing,
+            "{containment}"
+        );
+        let seen = fs::read_to_string(seen).unwrap();
+        assert_eq!(seen, nothing.repeat(seen.lines().count()), "{containment}");
     }
 }
 

@@ -83,9 +83,9 @@ fn unchanged_files(mappings: &str) -> impl Iterator<Item = (usize, usize)> {
 
 /// Spawns a command as the leader of a session of its own.
 ///
-/// The new process has default signal dispositions (cron and nohup leave some ignored), inherits
-/// no descriptor but 0, 1 and 2, and is killed when the calling *thread* dies: call it from the
-/// main thread.
+/// The new process has default signal dispositions (cron and nohup leave some ignored) and holds no
+/// signal back, inherits no descriptor but 0, 1 and 2, and is killed when the calling *thread* dies:
+/// call it from the main thread.
 ///
 /// # Errors
 /// Those of fork and exec, and of entering the cgroup.
@@ -107,6 +107,7 @@ pub(in crate::process) fn spawn_leader(
             go_on_in_cgroup(directory, teller)?;
         }
         setsid()?;
+        mask(libc::SIG_SETMASK, &[])?;
         for signal in 1..=LAST_SIGNAL {
             let (new, old) = (DEFAULT_ACTION.as_ptr(), std::ptr::null::<u64>());
             // The bare call, because libc keeps two signals to itself that may be ignored, too.

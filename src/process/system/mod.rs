@@ -78,9 +78,25 @@ impl From<io::Error> for SpawnError {
     }
 }
 
-/// Leaves requests to other threads than this one.
-pub(super) fn leave_requests() -> io::Result<()> {
-    mask(libc::SIG_BLOCK, &REQUESTS)
+/// Leaves requests, also those to stop for a while (SIGTSTP), to the other threads: the main one.
+pub(super) fn leave_signals() {
+    let left =
+        mask(libc::SIG_BLOCK, &REQUESTS).and_then(|()| mask(libc::SIG_BLOCK, &[libc::SIGTSTP]));
+    if let Err(error) = left {
+        tracing::debug!(%error, "a thread may take what the main one is asked for");
+    }
+}
+
+/// Spawns a process that no signal is held back from, whatever this thread leaves to others. What
+/// comes while it does, this thread may take; nobody must rely on its leaving it then.
+pub(super) fn spawn_open<T>(spawn: impl FnOnce() -> T) -> T {
+    let (none, mut left) = (set_of(&[]), set_of(&[]));
+    // SAFETY: both sets are initialised; it fails for a bad first argument only.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, none.as_ptr(), left.as_mut_ptr()) };
+    let spawned = spawn();
+    // SAFETY: the set was filled above.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, left.as_ptr(), std::ptr::null_mut()) };
+    spawned
 }
 
 /// A request that no thread takes; asked by one that leaves them to others.
@@ -155,13 +171,6 @@ impl HeldStop {
                 tracing::debug!(%error, "the signal's mask is as it was");
             }
         }
-    }
-}
-
-/// Leaves requests to stop (SIGTSTP) to the other threads: the one that holds them back.
-pub(super) fn pass_over_stops() {
-    if let Err(error) = mask(libc::SIG_BLOCK, &[libc::SIGTSTP]) {
-        tracing::debug!(%error, "a thread may stop the runner behind its back");
     }
 }
 

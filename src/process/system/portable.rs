@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process, setsid, test_kill_process};
 use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 
-use super::{Entry, SpawnError, Spawned, has_ended};
+use super::{Entry, SpawnError, Spawned, has_ended, mask};
 
 /// Whether there are pidfds, the child subreaper, control groups, namespaces and `/proc`.
 pub(in crate::process) const IS_LINUX: bool = false;
@@ -43,8 +43,8 @@ pub(in crate::process) fn give_back_files() {}
 
 /// Spawns a command as the leader of a session of its own.
 ///
-/// The new process has default signal dispositions and inherits no descriptor but 0, 1 and 2. It
-/// outlives this one.
+/// The new process has default signal dispositions and holds no signal back, and inherits no
+/// descriptor but 0, 1 and 2. It outlives this one.
 ///
 /// # Errors
 /// Those of fork and exec, and for every other entry than [`Entry::Here`].
@@ -60,6 +60,7 @@ pub(in crate::process) fn spawn_leader(
     // Runs between fork and exec: system calls only, nothing that allocates or locks.
     let prepare = move || {
         setsid()?;
+        mask(libc::SIG_SETMASK, &[])?;
         for number in 1..=LAST_SIGNAL {
             // SAFETY: signal(2) takes plain integers here; for KILL and STOP it fails, unheard.
             unsafe { libc::signal(number, libc::SIG_DFL) };
