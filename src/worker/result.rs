@@ -195,9 +195,10 @@ fn judge_run(settings: &WorkerSettings, record: &Record) -> Result<(), Failure> 
             reason,
             retry_at: record.resets_at,
         })),
-        Outcome::Interrupted { .. } | Outcome::Skipped => Err(Failure::later(reason)),
+        Outcome::Skipped => Err(Failure::later(reason)),
         Outcome::PolicyBlocked => Err(Failure::refused(reason)),
-        Outcome::StartFailed => Err(Failure::Failed(reason)),
+        // Not by the worker: by a person, or by the agent itself each time.
+        Outcome::StartFailed | Outcome::Interrupted { .. } => Err(Failure::Failed(reason)),
         _ if settings.run.is_deterministic() => Err(Failure::refused(reason)),
         _ => Err(Failure::Failed(reason)),
     }

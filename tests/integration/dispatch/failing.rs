@@ -665,6 +665,24 @@ fn the_longest_issues_do_not_hide_the_others() {
     place.assert_done(issue);
 }
 
+/// As by `agent-runner cancel`, or by the agent itself.
+#[test]
+fn a_task_whose_run_is_stopped_by_others_than_its_worker_each_time_rests() {
+    let script = "echo run >> $HOME/runs; kill -TERM $PPID; sleep 60";
+    let place = Place::agent(script, "attempts = 2");
+    let issue = place.issue("t", &body("task-1", "Do it."));
+    place.dispatches(1);
+    let comment = &place.comments(issue, "❌")[0];
+    assert!(comment.contains("stopped by signal 15"), "{comment}");
+    assert!(comment.contains("tried again in"), "{comment}");
+    std::thread::sleep(Duration::from_millis(1200));
+    place.dispatches(1);
+    let labels = place.host.labels(DISPATCH, issue);
+    assert_eq!(labels, ["copilot-agent", "failed"]);
+    let runs = fs::read_to_string(place.env.root().join("home/runs")).unwrap();
+    assert_eq!(runs.lines().count(), 2);
+}
+
 /// A task that takes its worker with it is not tried for ever.
 #[test]
 fn a_task_whose_worker_dies_each_time_rests() {
