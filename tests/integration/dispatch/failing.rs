@@ -1,6 +1,7 @@
 //! Work that fails, names that are taken, and publications that are there already.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use super::place::{DISPATCH, Place, TARGET, adds, body};
@@ -507,6 +508,38 @@ fn a_file_in_the_place_of_the_traces_fails_no_issue_whose_pull_request_is_open()
     place.until_processed(issue);
     place.assert_done(issue);
     assert_eq!(place.host.pulls(TARGET).len(), 1);
+}
+
+#[test]
+fn a_result_whose_worker_is_stopped_or_killed_before_the_push_is_not_made_again() {
+    for name in ["TERM", "KILL"] {
+        let script = "echo run >> $HOME/runs; echo x > x; git add x; git commit -qm x";
+        let mut place = Place::agent(script, "lease = \"2s\"");
+        let issue = place.issue("t", &body("task-1", "Do it."));
+        let (root, path) = (place.env.root(), std::env::var("PATH").unwrap());
+        // When the trace is put on top.
+        let git = format!(
+            "#!/bin/sh\nPATH='{path}'\n\
+             case \" $* \" in *' commit-tree '*)\n\
+             mkdir '{}/hit' 2>/dev/null && kill -{name} $PPID && sleep 1;; esac\n\
+             exec git \"$@\"\n",
+            root.display(),
+        );
+        let bin = root.join("bin");
+        fs::create_dir(&bin).unwrap();
+        fs::write(bin.join("git"), git).unwrap();
+        fs::set_permissions(bin.join("git"), Permissions::from_mode(0o755)).unwrap();
+        let with_git = format!("{}:{path}", bin.display());
+        place.env = place.env.variable("PATH", with_git);
+        let stopped = place.dispatch();
+        assert_ne!(stopped.code, Some(0), "{}", stopped.stderr);
+        assert!(place.env.root().join("hit").exists());
+        assert_eq!(place.branches(), Vec::<String>::new());
+        place.until_processed(issue);
+        place.assert_done(issue);
+        let runs = fs::read_to_string(place.env.root().join("home/runs")).unwrap();
+        assert_eq!(runs.lines().count(), 1, "{name}");
+    }
 }
 
 #[test]
