@@ -302,7 +302,9 @@ impl Mirror {
         branch: &str,
         key: &WorkKey,
     ) -> Result<String, MirrorError> {
-        let shell = tempfile::tempdir().map_err(GitError::Scratch)?;
+        // Beside the work tree, where it goes with what a worker that was killed leaves.
+        let beside = work_tree.parent().unwrap_or(work_tree);
+        let shell = tempfile::tempdir_in(beside).map_err(GitError::Scratch)?;
         let head = format!("--initial-branch={branch}");
         let format = self.object_format()?;
         let made = Git::sealed(&self.inherited, shell.path(), &[]).read(&[
