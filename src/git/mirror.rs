@@ -24,7 +24,7 @@ use thiserror::Error;
 use crate::git::environment::Identity;
 use crate::git::quarantine::{self, Unsafe};
 use crate::git::remote::{Remote, RemoteFault};
-use crate::git::{Git, GitError, reason};
+use crate::git::{Git, GitError, reason, says_full};
 use crate::model::dispatch::{REVISION_TRAILER, WORK_TRAILER, WorkKey};
 use crate::model::text;
 use crate::model::tree_policy::{TreeChange, TreeLink};
@@ -87,6 +87,9 @@ pub enum MirrorError {
     /// The mirror's own git failed.
     #[error(transparent)]
     Git(#[from] GitError),
+    /// The same, over what an agent left, which may be what this machine has no room for.
+    #[error(transparent)]
+    Take(GitError),
     /// A directory or file could not be made or read.
     #[error("cannot use `{}`", path.display())]
     Files {
@@ -123,7 +126,8 @@ impl MirrorError {
         match self {
             Self::Remote(fault) => fault.is_transient(),
             Self::Busy { .. } | Self::Files { .. } => true,
-            Self::Git(_) | Self::TooLarge { .. } | Self::Work { .. } => false,
+            Self::Git(error) => error.is_full(),
+            Self::Take(_) | Self::TooLarge { .. } | Self::Work { .. } => false,
         }
     }
 }
@@ -298,17 +302,20 @@ impl Mirror {
         branch: &str,
         key: &WorkKey,
     ) -> Result<String, MirrorError> {
-        let shell = tempfile::tempdir().map_err(GitError::Scratch)?;
+        // Beside the work tree, where it goes with what a worker that was killed leaves.
+        let beside = work_tree.parent().unwrap_or(work_tree);
+        let shell = tempfile::tempdir_in(beside).map_err(GitError::Scratch)?;
         let head = format!("--initial-branch={branch}");
         let format = self.object_format()?;
-        Git::sealed(&self.inherited, shell.path(), &[]).read(&[
+        let made = Git::sealed(&self.inherited, shell.path(), &[]).read(&[
             "init",
             "-q",
             "--bare",
             "--template=",
             &head,
             &format,
-        ])?;
+        ]);
+        made.map_err(MirrorError::Take)?;
         quarantine::enclose(work_tree, &shell, self.limits.bytes).map_err(|error| match error {
             Unsafe::Found(what) => MirrorError::Work { what },
             Unsafe::Lost { path, source } => files_error(&path, source),
@@ -597,9 +604,7 @@ fn work_ref(key: &WorkKey) -> String {
 ///
 /// It counts as an attempt: what git was given may be what this machine has no room for.
 fn own_fault(command: &str, captured: &Captured) -> Option<MirrorError> {
-    const OWN: [&str; 10] = [
-        "No space left on device",
-        "Disk quota exceeded",
+    const OWN: [&str; 8] = [
         "Input/output error",
         "Too many open files",
         "Read-only file system",
@@ -609,10 +614,11 @@ fn own_fault(command: &str, captured: &Captured) -> Option<MirrorError> {
         "Resource temporarily unavailable",
         "unable to create thread",
     ];
-    let is_own = OWN.iter().any(|words| captured.stderr.contains(words));
+    let stderr = &captured.stderr;
+    let is_own = says_full(stderr) || OWN.iter().any(|words| stderr.contains(words));
     (is_own || captured.code.is_none()).then(|| {
         let (command, reason) = (command.to_owned(), reason(captured));
-        MirrorError::Git(GitError::Refused { command, reason })
+        MirrorError::Take(GitError::Refused { command, reason })
     })
 }
 
@@ -635,6 +641,22 @@ fn as_text(path: &Path) -> Result<&str, MirrorError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_disk_that_is_full_before_the_work_begins_passes() {
+        for reason in [
+            "unable to write loose object file: No space left on device; unpack-objects failed",
+            "unable to write file big; Could not reset index file to revision 'HEAD'.",
+            "failed to write new configuration file config.lock",
+            "sha1 file 'index.lock' write error. Out of diskspace",
+        ] {
+            let (command, reason) = ("fetch".to_owned(), reason.to_owned());
+            let error = MirrorError::Git(GitError::Refused { command, reason });
+            assert!(error.is_transient(), "{error:?}");
+        }
+        let (command, reason) = ("reset".to_owned(), "File name too long".to_owned());
+        assert!(!MirrorError::Git(GitError::Refused { command, reason }).is_transient());
+    }
 
     #[test]
     fn work_that_this_machine_has_no_room_for_counts_as_an_attempt() {

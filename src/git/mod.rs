@@ -196,6 +196,11 @@ impl GitError {
         matches!(self, Self::Run { source, .. } if too_much(source))
     }
 
+    /// Whether git had no room to write: the disk is full, or the user's share of it.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Refused { reason, .. } if says_full(reason))
+    }
+
     /// What a person can do about it.
     pub fn hint(&self) -> Option<&str> {
         match self {
@@ -449,6 +454,19 @@ impl Git {
 
 fn name_of(arguments: &[&str]) -> String {
     arguments.first().copied().unwrap_or_default().to_owned()
+}
+
+/// Whether git says that it had no room to write. It does not always name the kernel's reason.
+fn says_full(said: &str) -> bool {
+    const FULL: [&str; 6] = [
+        "No space left on device",
+        "Disk quota exceeded",
+        "Out of diskspace",
+        "unable to write file",
+        "failed to write new configuration file",
+        "couldn't write",
+    ];
+    FULL.iter().any(|words| said.contains(words))
 }
 
 /// What git said, as one clause.

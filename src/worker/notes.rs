@@ -17,7 +17,7 @@ pub(super) struct Notes {
     pub(super) revision: Option<String>,
     /// The commit of a branch that another machine pushed; a lease was waited since it was seen.
     pub(super) seen: Option<String>,
-    /// What was done and could not be pushed.
+    /// What was done and is not pushed yet.
     pub(super) kept: Option<Kept>,
 }
 

@@ -59,9 +59,7 @@ impl<S: TaskSource> Story<'_, S> {
         if let Err(Failure::Source(SourceError::Refused(reason))) = &judged {
             self.not_published(&record, Outcome::PolicyBlocked, reason);
             // When somebody asks again, it is done anew.
-            if let Err(error) = self.lease.note(|notes| notes.kept = None).await {
-                tracing::warn!("{}", chain(&error));
-            }
+            self.note_kept(None).await;
         }
         judged?;
         tracing::info!("The work was done before and is only to be pushed");
@@ -73,18 +71,9 @@ impl<S: TaskSource> Story<'_, S> {
         }))
     }
 
-    /// Notes a result that could not be pushed, so that the next attempt need not make it again.
-    pub(super) async fn keep(&self, result: &Finished) {
-        // One that was kept before stays on what it was made on.
-        let earlier = self.lease.notes().kept;
-        let earlier = earlier.filter(|kept| kept.tip == result.tip);
-        let kept = Kept {
-            base: earlier.map_or_else(|| self.base.commit.clone(), |kept| kept.base),
-            tip: result.tip.clone(),
-            run: result.record.path(),
-            revision: self.work.revision.clone(),
-        };
-        if let Err(error) = self.lease.note(|notes| notes.kept = Some(kept)).await {
+    /// Notes the result that the next attempt need not make again, or that there is none.
+    pub(super) async fn note_kept(&self, kept: Option<Kept>) {
+        if let Err(error) = self.lease.note(|notes| notes.kept = kept).await {
             tracing::warn!("{}", chain(&error));
         }
     }
@@ -127,6 +116,14 @@ impl<S: TaskSource> Story<'_, S> {
                 })?
             }
         };
+        // Whatever comes now, it may be pushed later.
+        let kept = Kept {
+            tip: tip.clone(),
+            run: record.path(),
+            revision: self.work.revision.clone(),
+            base: self.base.commit.clone(),
+        };
+        self.note_kept(Some(kept)).await;
         Ok(Finished {
             tip,
             record,
@@ -195,9 +192,10 @@ fn judge_run(settings: &WorkerSettings, record: &Record) -> Result<(), Failure> 
             reason,
             retry_at: record.resets_at,
         })),
-        Outcome::Interrupted { .. } | Outcome::Skipped => Err(Failure::later(reason)),
+        Outcome::Skipped => Err(Failure::later(reason)),
         Outcome::PolicyBlocked => Err(Failure::refused(reason)),
-        Outcome::StartFailed => Err(Failure::Failed(reason)),
+        // Not by the worker: by a person, or by the agent itself each time.
+        Outcome::StartFailed | Outcome::Interrupted { .. } => Err(Failure::Failed(reason)),
         _ if settings.run.is_deterministic() => Err(Failure::refused(reason)),
         _ => Err(Failure::Failed(reason)),
     }

@@ -7,11 +7,13 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::pin::pin;
+use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::model::dispatch::{DISPATCH_TASK, WorkRequest};
 use crate::model::ids::RunPath;
+use crate::model::outcome::Outcome;
 use crate::model::process_end::ProcessExit;
 use crate::model::record::Record;
 use crate::model::text;
@@ -26,6 +28,10 @@ use crate::worker::workspace::Workspace;
 
 /// The most that is read of what a run prints.
 const MAX_PRINTED_BYTES: u64 = 64 << 20;
+
+/// How much later than its run a worker may hear of a signal that both were sent, as by Ctrl-C or a
+/// service manager.
+const SAME_SIGNAL: Duration = Duration::from_secs(3);
 
 /// How a run ended.
 pub(super) struct Ended {
@@ -92,6 +98,13 @@ pub(super) async fn carry_out<S: TaskSource>(
     }
     let exit = exit.map_err(|error| Failure::later(format!("the run is lost: {error}")))?;
     let record = read_record(workspace);
+    let is_stopped = match &record {
+        Ok(record) => matches!(record.outcome, Outcome::Interrupted { .. }),
+        Err(_) => matches!(exit, ProcessExit::Signal(_)),
+    };
+    if is_stopped && timeout(SAME_SIGNAL, lease.stopped()).await.is_ok() {
+        return Err(lease.must_stop().unwrap_or(Stop::LostLease).into());
+    }
     let record = record.map_err(|error| unrecorded(workspace, &exit, &error))?;
     let taken = taken.take();
     Ok(Ended { record, taken })

@@ -365,7 +365,11 @@ impl<'a, S: TaskSource> Story<'a, S> {
         let commit = self.lease.unless_stopped(sealed).await?;
         let result = done.insert(result);
         match self.push(name, &commit).await {
-            Ok(()) => self.publish(name).await.map(Some),
+            Ok(()) => {
+                // Where the branch is deleted before it is published, the work is done anew.
+                self.note_kept(None).await;
+                self.publish(name).await.map(Some)
+            }
             Err(NotPushed::Taken(tip)) if self.lease.notes().is_own(Some(&tip)) => Ok(None),
             Err(NotPushed::Taken(tip)) => {
                 if !self.owned(name, &tip).await? {
@@ -383,8 +387,6 @@ impl<'a, S: TaskSource> Story<'a, S> {
                 if failure == Failure::Stopped(Stop::LostLease) {
                     let reason = "the claim was lost before the push";
                     self.not_published(&result.record, Outcome::LostLease, reason);
-                } else {
-                    self.keep(result).await;
                 }
                 Err(failure)
             }

@@ -65,6 +65,8 @@ impl Drop for Workspace {
     fn drop(&mut self) {
         match remove_workspace(&self.directory) {
             Ok(()) => tracing::info!("Cleaned up workspace: {}", self.directory.display()),
+            // Another worker may have been at it, too.
+            Err(_) if !self.directory.exists() => {}
             Err(error) => {
                 let directory = self.directory.display();
                 tracing::warn!("the workspace {directory} is not removed: {error}");

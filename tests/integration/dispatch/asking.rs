@@ -463,10 +463,12 @@ fn a_token_that_is_revoked_in_the_middle_ends_the_worker_and_what_is_left_is_don
 }
 
 fn signal(child: &Child, signal: &str) {
-    let sent = Command::new("kill")
-        .args([signal, &child.id().to_string()])
-        .status()
-        .unwrap();
+    send(signal, &[&child.id().to_string()]);
+}
+
+fn send(signal: &str, processes: &[&str]) {
+    let mut kill = Command::new("kill");
+    let sent = kill.arg(signal).args(processes).status().unwrap();
     assert!(sent.success());
 }
 
@@ -498,6 +500,29 @@ fn a_worker_that_is_stopped_ends_its_run_and_lets_its_claim_go() {
         assert_eq!(place.workspaces(), Vec::<String>::new());
         assert_eq!(place.comments(issue, "❌"), Vec::<String>::new());
         // The next worker need not wait for a lease.
+        let done = place.same_env("").agent_runner(&["dispatch", "--once"]);
+        assert_eq!(done.code, Some(0), "{}", done.stderr);
+        place.assert_done(issue);
+    }
+}
+
+/// As Ctrl-C and a service manager send it: to all at once, and one hears of it first.
+#[test]
+fn a_signal_to_a_worker_and_its_run_costs_no_attempt_whoever_is_hit_first() {
+    for (tag, is_run_first) in [(16, true), (17, false)] {
+        let (place, issue, mut worker, sleep) = working(tag, "sleep SLEEP");
+        let record = || place.env.record("dispatch_issue", "script");
+        let run = record()["pid"].to_string();
+        if is_run_first {
+            send("-TERM", &[&run]);
+            let ended = || record()["outcome"] == "interrupted";
+            assert!(eventually(Duration::from_secs(60), ended));
+            signal(&worker, "-TERM");
+        } else {
+            send("-TERM", &[&worker.id().to_string(), &run]);
+        }
+        assert_eq!(worker.wait().unwrap().code(), Some(143));
+        assert_eq!(processes_with(&sleep), Vec::<u32>::new());
         let done = place.same_env("").agent_runner(&["dispatch", "--once"]);
         assert_eq!(done.code, Some(0), "{}", done.stderr);
         place.assert_done(issue);

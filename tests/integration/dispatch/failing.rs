@@ -1,6 +1,7 @@
 //! Work that fails, names that are taken, and publications that are there already.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use super::place::{DISPATCH, Place, TARGET, adds, body};
@@ -510,6 +511,38 @@ fn a_file_in_the_place_of_the_traces_fails_no_issue_whose_pull_request_is_open()
 }
 
 #[test]
+fn a_result_whose_worker_is_stopped_or_killed_before_the_push_is_not_made_again() {
+    for name in ["TERM", "KILL"] {
+        let script = "echo run >> $HOME/runs; echo x > x; git add x; git commit -qm x";
+        let mut place = Place::agent(script, "lease = \"2s\"");
+        let issue = place.issue("t", &body("task-1", "Do it."));
+        let (root, path) = (place.env.root(), std::env::var("PATH").unwrap());
+        // When the trace is put on top.
+        let git = format!(
+            "#!/bin/sh\nPATH='{path}'\n\
+             case \" $* \" in *' commit-tree '*)\n\
+             mkdir '{}/hit' 2>/dev/null && kill -{name} $PPID && sleep 1;; esac\n\
+             exec git \"$@\"\n",
+            root.display(),
+        );
+        let bin = root.join("bin");
+        fs::create_dir(&bin).unwrap();
+        fs::write(bin.join("git"), git).unwrap();
+        fs::set_permissions(bin.join("git"), Permissions::from_mode(0o755)).unwrap();
+        let with_git = format!("{}:{path}", bin.display());
+        place.env = place.env.variable("PATH", with_git);
+        let stopped = place.dispatch();
+        assert_ne!(stopped.code, Some(0), "{}", stopped.stderr);
+        assert!(place.env.root().join("hit").exists());
+        assert_eq!(place.branches(), Vec::<String>::new());
+        place.until_processed(issue);
+        place.assert_done(issue);
+        let runs = fs::read_to_string(place.env.root().join("home/runs")).unwrap();
+        assert_eq!(runs.lines().count(), 1, "{name}");
+    }
+}
+
+#[test]
 fn a_result_that_could_not_be_pushed_is_made_again_from_another_text() {
     let place = Place::agent(
         "cat >> $HOME/runs; echo x > x; git add x; git commit -qm x",
@@ -663,6 +696,24 @@ fn the_longest_issues_do_not_hide_the_others() {
     let issue = place.issue("t", &body("task-1", &adds("a.txt")));
     place.dispatches(0);
     place.assert_done(issue);
+}
+
+/// As by `agent-runner cancel`, or by the agent itself.
+#[test]
+fn a_task_whose_run_is_stopped_by_others_than_its_worker_each_time_rests() {
+    let script = "echo run >> $HOME/runs; kill -TERM $PPID; sleep 60";
+    let place = Place::agent(script, "attempts = 2");
+    let issue = place.issue("t", &body("task-1", "Do it."));
+    place.dispatches(1);
+    let comment = &place.comments(issue, "❌")[0];
+    assert!(comment.contains("stopped by signal 15"), "{comment}");
+    assert!(comment.contains("tried again in"), "{comment}");
+    std::thread::sleep(Duration::from_millis(1200));
+    place.dispatches(1);
+    let labels = place.host.labels(DISPATCH, issue);
+    assert_eq!(labels, ["copilot-agent", "failed"]);
+    let runs = fs::read_to_string(place.env.root().join("home/runs")).unwrap();
+    assert_eq!(runs.lines().count(), 2);
 }
 
 /// A task that takes its worker with it is not tried for ever.
