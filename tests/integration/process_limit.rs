@@ -54,7 +54,8 @@ fn ends_whole(most: u32, bomb: &str) {
         let refused = limit.refused();
         assert!(refused > 0, "{containment}: no bomb, {took:?}, {done:?}");
         assert!(
-            took < Duration::from_secs(5 + 1 + 5),
+            // The bomb keeps the machine busy, too.
+            took < Duration::from_secs(5 + 1 + 20),
             "{containment}: {took:?}"
         );
         let record = env.record("work", "fake");
