@@ -32,7 +32,8 @@ pub(super) struct Lease {
     stop: RefCell<Option<Stop>>,
     stopped: Notify,
     renewed: Cell<Instant>,
-    /// When the branch was about to be pushed: after a whole lease machines with another queue may take it.
+    /// When the branch was about to be pushed: after a whole lease machines with another queue may
+    /// take it.
     pushed: Cell<Option<Instant>>,
     notes: RefCell<Notes>,
 }
