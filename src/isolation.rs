@@ -150,15 +150,32 @@ impl Room {
             change: None,
             signatures: 0,
         };
-        if let Homecoming::Home { onto: Some(onto) } | Homecoming::Rebased { onto } =
-            &ending.homecoming
-        {
-            // They are where they are: no request to stop makes that unknown.
-            let git = git.within(&Budget::new(LOOKING));
-            ending.change = Some(git.compare(&before.moved_to(onto), mark, paths)?);
+        let (onto, is_home) = match &ending.homecoming {
+            Homecoming::Home { onto: Some(onto) } => (onto, true),
+            Homecoming::Rebased { onto } => (onto, false),
+            Homecoming::Nothing | Homecoming::Home { onto: None } | Homecoming::Left { .. } => {
+                return Ok(ending);
+            }
+        };
+        let look = |git: &Git| {
+            let now = git.compare(&before.moved_to(onto), mark, paths)?;
             let old = change.commits.iter().filter(|one| one.standing.is_own());
             let old: Vec<&str> = old.map(|commit| commit.id.as_str()).collect();
-            ending.signatures = git.signed(&old)?;
+            Ok((now, git.signed(&old)?))
+        };
+        let looked = if is_home {
+            // A request to stop, or one look in vain, takes no commits away again.
+            look(&git.within(&Budget::new(LOOKING)))
+                .inspect_err(
+                    |error: &GitError| tracing::warn!(%error, "what came home is told by the names that it had before"),
+                )
+                .ok()
+        } else {
+            Some(look(&git)?)
+        };
+        if let Some((now, signatures)) = looked {
+            ending.change = Some(now);
+            ending.signatures = signatures;
         }
         Ok(ending)
     }

@@ -453,16 +453,26 @@ fn spawn(command: &HelperCommand<'_>) -> io::Result<Child> {
 mod tests {
     use super::*;
 
-    fn sh(script: &str, stdin: &[u8], limit: Duration) -> Result<Captured, HelperError> {
-        run(&HelperCommand {
-            program: OsStr::new("sh"),
-            arguments: &[OsStr::new("-c"), OsStr::new(script)],
+    fn helper<'a>(program: &'a str, arguments: &'a [&'a OsStr]) -> HelperCommand<'a> {
+        HelperCommand {
+            program: OsStr::new(program),
+            arguments,
             directory: Path::new("/"),
+            environment: &[],
+            stdin: b"",
+            limit: LIMIT,
+            budget: None,
+            record_bytes: None,
+        }
+    }
+
+    fn sh(script: &str, stdin: &[u8], limit: Duration) -> Result<Captured, HelperError> {
+        let arguments = ["-c", script].map(OsStr::new);
+        run(&HelperCommand {
             environment: &[("PATH".into(), "/usr/bin:/bin".into())],
             stdin,
             limit,
-            budget: None,
-            record_bytes: None,
+            ..helper("/bin/sh", &arguments)
         })
     }
 
@@ -478,16 +488,8 @@ mod tests {
             held.unwrap().to_owned()
         };
         let before = held();
-        let captured = run(&HelperCommand {
-            program: OsStr::new("grep"),
-            arguments: &["SigBlk", "/proc/self/status"].map(OsStr::new),
-            directory: Path::new("/"),
-            environment: &[("PATH".into(), "/usr/bin:/bin".into())],
-            stdin: b"",
-            limit: LIMIT,
-            budget: None,
-            record_bytes: None,
-        });
+        let arguments = ["SigBlk", "/proc/self/status"].map(OsStr::new);
+        let captured = run(&helper("/bin/grep", &arguments));
         let nothing = "SigBlk:\t0000000000000000";
         assert_eq!(captured.unwrap().stdout, format!("{nothing}\n").as_bytes());
         assert_eq!(before, held());
@@ -546,17 +548,8 @@ mod tests {
     #[test]
     fn a_helper_that_prints_without_end_is_killed_in_bounded_memory() {
         for script in ["exec yes", "exec yes >&2"] {
-            let command = ["-c", script].map(OsStr::new);
-            let helper = start(&HelperCommand {
-                program: OsStr::new("sh"),
-                arguments: &command,
-                directory: Path::new("/"),
-                environment: &[("PATH".into(), "/usr/bin:/bin".into())],
-                stdin: b"",
-                limit: LIMIT,
-                budget: None,
-                record_bytes: None,
-            });
+            let arguments = ["-c", script].map(OsStr::new);
+            let helper = start(&helper("/bin/sh", &arguments));
             let error = helper.unwrap().finish_within(1 << 20).unwrap_err();
             assert!(
                 matches!(error, HelperError::TooMuchOutput { .. }),
@@ -567,17 +560,7 @@ mod tests {
 
     #[test]
     fn a_helper_that_nobody_waited_for_is_not_signalled_once_it_has_ended() {
-        let helper = start(&HelperCommand {
-            program: OsStr::new("true"),
-            arguments: &[],
-            directory: Path::new("/"),
-            environment: &[("PATH".into(), "/usr/bin:/bin".into())],
-            stdin: b"",
-            limit: LIMIT,
-            budget: None,
-            record_bytes: None,
-        });
-        let helper = helper.unwrap();
+        let helper = start(&helper("/bin/sh", &["-c", "true"].map(OsStr::new))).unwrap();
         let group = Pid::from_child(&helper.child);
         let is_known = || helpers().groups.contains(&group);
         assert!(is_known());
